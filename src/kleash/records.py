@@ -1,0 +1,173 @@
+"""The nouns of RLHF as plain frozen records: prompt, demonstration, completion, comparison, judgement, preference.
+
+No torch here, and nothing of training: files, labelling and training all speak in these. A record's `id` is a hash of
+what a reader would see, so the same prompt or comparison has the same id in every file and on every machine.
+Read `formats.py` next for how files become records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+RaterKind = Literal["person", "ai", "rule", "simulated"]
+Strength = Literal["slightly", "better", "much"]
+Outcome = Literal["ranked", "both_bad", "skipped"]
+
+NO_SLICES: Mapping[str, str] = {}
+
+
+def content_id(*parts: object) -> str:
+    """Return 16 hex digits that identify JSON-able parts by content."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a policy is asked: plain text used as it stands, or messages for the tokenizer's chat template.
+
+    slices: {dimension: value}, such as {"topic": "sums"}; they travel with the prompt to the last metric.
+    """
+
+    content: str | tuple[Message, ...]
+    slices: Mapping[str, str] = field(default_factory=lambda: NO_SLICES, compare=False)
+
+    @property
+    def id(self) -> str:
+        return content_id("prompt", self.content_json())
+
+    @property
+    def text(self) -> str:
+        """The prompt as a person would read it."""
+        if isinstance(self.content, str):
+            return self.content
+        if len(self.content) == 1:
+            return self.content[0].content
+        return "\n\n".join(f"{message.role}: {message.content}" for message in self.content)
+
+    def content_json(self) -> str | list[dict[str, str]]:
+        if isinstance(self.content, str):
+            return self.content
+        return [{"role": message.role, "content": message.content} for message in self.content]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt with an answer worth imitating."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer with everything needed to know where it came from.
+
+    token_ids and logprobs (nats, at `temperature`) are as sampled and are never re-tokenized; an answer that no
+    policy of ours sampled (a file's) has neither.
+    """
+
+    prompt: Prompt
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: Literal["stop", "length", "unknown"] = "unknown"
+    policy_id: str = ""
+    policy_version: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        return content_id("completion", self.prompt.content_json(), self.text)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """K >= 2 answers to one prompt, to be ranked by a rater. `sources` names each answer's policy artifact or file."""
+
+    prompt: Prompt
+    completions: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return content_id("comparison", self.prompt.content_json(), list(self.completions))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one rater said about one comparison; append-only wherever it is stored.
+
+    permutation: permutation[i] is the index of the completion shown in place i.
+    ranks: one rank per completion in the comparison's own order, 1 = best, equal = tied; empty unless `ranked`.
+    aspects: the same kind of ranks asked apart, such as {"factuality": (1, 2), "style": (2, 1)}.
+    """
+
+    comparison_id: str
+    rater: str
+    rater_kind: RaterKind
+    permutation: tuple[int, ...]
+    outcome: Outcome
+    ranks: tuple[int, ...] = ()
+    strength: Strength | None = None
+    aspects: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    rubric_version: str = ""
+    seconds: float | None = None
+    rationale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """completions[first] against completions[second]; label = share of votes for the first, .5 = tie, in [0, 1]."""
+
+    first: int
+    second: int
+    label: float
+    strength: Strength | None = None
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One training row: the answers to one prompt and what the raters made of their pairs.
+
+    All pairs of a prompt's ranking stay in one row, so that they stay in one batch element. A row that is kept for
+    the record but not trained on ("both bad", skipped, filtered) says why in `left_out`.
+    """
+
+    prompt: Prompt
+    completions: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    num_judgements: int = 1
+    left_out: str = ""
+    aspects: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledCompletion:
+    """One answer with a thumb up or down, for KTO and other unpaired losses."""
+
+    prompt: Prompt
+    completion: str
+    is_desirable: bool
+
+
+def prompt_from_json(content: Any, slices: Mapping[str, str] | None = None) -> Prompt:
+    """Rebuild a prompt from `Prompt.content_json()`."""
+    if not isinstance(content, str):
+        content = tuple(Message(turn["role"], turn["content"]) for turn in content)
+    return Prompt(content, dict(slices or {}))
