@@ -1,0 +1,1 @@
+"""The algorithms as rows of two tables: `online` and `direct`."""

@@ -1,0 +1,1 @@
+"""Scorers and judges: how an answer is valued."""

@@ -1,0 +1,1 @@
+"""Hugging Face models as KLeash uses them: language models, scalar heads, chat templates."""

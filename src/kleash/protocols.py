@@ -1,0 +1,117 @@
+"""Every seam of KLeash in one file: what a generator, scorer, comparer, engine, watch or tracker must be able to do.
+
+A built-in and a plug-in meet the loop through the same few methods; `testing.py` has a fake for each. No torch at
+run time: services import this file too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from kleash.records import Comparison, Completion, Judgement, Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kleash.data.batches import Rollouts, TokenSequence
+
+
+class Generator(Protocol):
+    """Proposes answers: samples from the policy and returns the tokens with their exact log-probabilities."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, samples_per_prompt: int, seed: int, policy_version: int
+    ) -> Rollouts: ...
+
+    def load_weights(self, named_weights: Iterable[tuple[str, Tensor]], *, version: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A scorer's verdict: one total per completion and the named parts it is made of (each as long as `total`)."""
+
+    total: Sequence[float]
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """Judges answers one by one: a reward model, an ensemble, rules, or anybody's Python function."""
+
+    def score(self, completions: Sequence[Completion]) -> Scores: ...
+
+
+class Comparer(Protocol):
+    """Judges answers against each other: people, AI judges, simulated labellers."""
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]: ...
+
+
+class JudgementSink(Protocol):
+    """Where judgements go: an append-only store."""
+
+    def add(self, judgement: Judgement) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One forward of the trained models over some rows, aligned on the response: all (B, T), nats; value may lack."""
+
+    logprob_BT: Tensor
+    entropy_BT: Tensor
+    value_BT: Tensor | None = None
+
+
+class TrainingEngine(Protocol):
+    """Holds the models being trained; the only place that knows devices, precision, adapters and ranks."""
+
+    def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return (logprob_BT of the present policy, reference_logprob_BT, value_BT or None); no gradient."""
+
+    def step(
+        self, sequences: Sequence[TokenSequence], compute_loss: Callable[[Outputs, list[int]], Tensor]
+    ) -> Mapping[str, float]:
+        """Take one optimiser step on the sum of compute_loss over micro-batches and ranks.
+
+        compute_loss gets the outputs of a micro-batch and its row numbers into `sequences`, and returns a scalar that
+        is already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient.
+        """
+
+    def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Add up each figure over all ranks (one rank: return it as it is)."""
+
+    def named_weights(self) -> Iterable[tuple[str, Tensor]]: ...
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything needed to go on exactly from here: tensors, and plain JSON state."""
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+
+Action = Literal["continue", "raise_beta", "hold", "roll_back", "stop"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a watch wants done after a step, and why. `hold` keeps the weights as they were before the step's update."""
+
+    action: Action = "continue"
+    reasons: tuple[str, ...] = ()
+
+
+class Watch(Protocol):
+    """The one door for alarms, early stopping, best-so-far and roll-back."""
+
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict: ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON, so that a resumed run remembers what it saw."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Tracker(Protocol):
+    """Where metrics go."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...

@@ -1,0 +1,1 @@
+"""One file per stage of the recipe; `round` runs them in order."""
