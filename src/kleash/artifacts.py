@@ -1,0 +1,410 @@
+"""Write, read and verify artifacts: folders that say what they are, what made them and from which parents.
+
+A stage fills `NAME.partial/`; the manifest `artifact.json` is written last and the folder is renamed to `NAME`. So a
+folder with its plain name is complete, and a `.partial` one is where a killed stage goes on. An artifact's id is a
+hash over kind, parents, resolved settings and files: the same work has the same id, whether interrupted or not.
+No torch here. How artifacts hang together is in `lineage.py`, how bytes get safely to the disk in `durable.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from kleash.durable import TEMPORARY, clear_write_errors, file_digest, partial_path, publish, sync_path, write_text
+from kleash.errors import ArtifactError, SettingsError
+from kleash.records import content_id
+from kleash.settings import difference
+
+MANIFEST = "artifact.json"
+MANIFEST_FORMAT = 1
+_BEGUN = "begun.json"
+_WORK = "work"
+_PACKAGES = ("kleash", "torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "pydantic")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a parent was when it was used: an artifact folder (relative, within one run) or an outside file."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `artifact.json` says, and where it was read.
+
+    parents: {role: id}, and `origins` by the same roles. settings: as resolved with every default; settings_given: as
+    written by the user. files: {relative path: sha256}; those in `unhashed` (logs with timings) stay out of the id.
+    text_format: {"tokenizer": digest, "chat_template": digest}, or None where no text was turned into tokens.
+    summary: figures worth showing; they may hold timings and are not part of the id either.
+    """
+
+    kind: str
+    id: str
+    files: Mapping[str, str]
+    path: Path = field(compare=False)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings_given: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    unhashed: tuple[str, ...] = ()
+    text_format: Mapping[str, str] | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    code_commit: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+
+@dataclass
+class Draft:
+    """An artifact being made: fill `path`, keep checkpoints in `work`, set `summary` before leaving `writing`.
+
+    `work` is deleted at the end. Add to `unhashed` the files and folders that differ between two runs of the same
+    work; their digests are recorded all the same.
+    """
+
+    path: Path
+    is_resumed: bool
+    summary: dict[str, Any] = field(default_factory=dict)
+    unhashed: set[str] = field(default_factory=lambda: {"metrics.jsonl", "tensorboard"})
+
+    @property
+    def work(self) -> Path:
+        return self.path / _WORK
+
+
+# ------------------------------------------------------------------------------------------------------------ write
+@contextmanager
+def writing(
+    folder: Path,
+    *,
+    kind: str,
+    parents: Mapping[str, Artifact],
+    settings: Mapping[str, Any],
+    settings_given: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    text_format: Mapping[str, str] | None = None,
+) -> Iterator[Draft]:
+    """Make the artifact `folder`: complete and whole after a clean exit, left to be resumed after any other.
+
+    settings, settings_given, summary: whatever JSON holds. Ask `find` first whether the artifact is there already.
+    Raises SettingsError if the folder was begun with other settings or parents, ArtifactError if it is complete,
+    RunError if the disk refuses.
+    """
+    folder = Path(folder)
+    begun = _beginning(kind, parents, settings)
+    with clear_write_errors(f"{kind} artifact", partial_path(folder)):
+        if find(folder) is not None:
+            raise ArtifactError(f"{folder} is a complete artifact already. Use it, or remove it to make it again.")
+        draft = _open_draft(folder, begun)
+        yield draft
+        unsealed = Artifact(
+            kind=kind,
+            id="",
+            parents=begun["parents"],
+            origins={role: _origin(parent, folder) for role, parent in parents.items()},
+            settings=begun["settings"],
+            settings_given=_plain(settings_given if settings_given is not None else settings),
+            seed=seed,
+            files=_file_digests(draft.path),
+            unhashed=tuple(sorted(draft.unhashed)),
+            text_format=dict(text_format) if text_format is not None else None,
+            summary=_plain(draft.summary),
+            code_commit=_code_commit(),
+            packages=_package_versions(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            path=folder,
+        )
+        write_text(draft.path / MANIFEST, _manifest_text(replace(unsealed, id=_artifact_id(unsealed))))
+        _finish(folder)
+
+
+def find(
+    folder: Path,
+    *,
+    kind: str | None = None,
+    parents: Mapping[str, Artifact] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Artifact | None:
+    """Return the complete artifact in `folder`, or None if it is still to be made or finished.
+
+    Given what is wanted, raises SettingsError naming each difference from what is there, complete or begun.
+    """
+    folder = Path(folder)
+    partial = partial_path(folder)
+    if (partial / MANIFEST).exists() and not folder.exists():
+        # Killed between the manifest and the rename: all that is missing is the name.
+        with clear_write_errors("artifact", partial):
+            _finish(folder)
+    artifact = read(folder) if folder.exists() else None
+    if kind is not None and parents is not None and settings is not None:
+        wanted = _beginning(kind, parents, settings)
+        if artifact is not None:
+            there = {"kind": artifact.kind, "parents": artifact.parents, "settings": artifact.settings}
+            _refuse_difference(folder, there, wanted)
+        elif (partial / _WORK / _BEGUN).exists():
+            _refuse_difference(partial, _read_json(partial / _WORK / _BEGUN), wanted)
+    return artifact
+
+
+def external(path: Path, kind: str, *, text_format: Mapping[str, str] | None = None) -> Artifact:
+    """Describe a file or folder that no stage made (a model folder, a data file) so that it can be a parent.
+
+    Its id is a hash over its contents. A folder that is an artifact is returned as that artifact, with its own kind.
+    """
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        return read(path)
+    if path.is_file():
+        files = {path.name: file_digest(path)}
+    elif path.is_dir():
+        files = {name: digest for name, digest in _file_digests(path).items() if not name.startswith(".")}
+    else:
+        raise ArtifactError(f"No {kind} at {path}: no such file or folder. Give the path of an existing {kind}.")
+    identity = content_id("external", kind, sorted(files.values()))
+    return Artifact(kind=kind, id=identity, files=files, path=path, text_format=text_format)
+
+
+# ------------------------------------------------------------------------------------------------------------- read
+def read(folder: Path) -> Artifact:
+    """Read a complete artifact's manifest; its files are trusted (`verify` checks them)."""
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.exists():
+        if partial_path(folder).exists():
+            raise ArtifactError(
+                f"{folder} is unfinished: only {partial_path(folder).name} is there. "
+                "A complete artifact is needed. Run the command that makes it again; it goes on where it stopped."
+            )
+        missing = f"it has no {MANIFEST}" if folder.exists() else "no such folder"
+        raise ArtifactError(
+            f"No artifact at {folder}: {missing}. A folder made by a kleash stage is needed. "
+            "Run that stage first or correct the path."
+        )
+    manifest = _read_json(path)
+    if manifest.get("format") != MANIFEST_FORMAT:
+        raise ArtifactError(
+            f"{path} has manifest format {manifest.get('format')!r}, this version of kleash reads {MANIFEST_FORMAT}. "
+            "Use the version of kleash that wrote it, or make the artifact again."
+        )
+    try:
+        return _artifact_from(manifest["artifact"], folder)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged: {error}. A manifest as kleash writes it is needed. Make the artifact again."
+        ) from error
+
+
+def require(
+    source: Path | Artifact, kind: str | Collection[str], *, text_format: Mapping[str, str] | None = None
+) -> Artifact:
+    """Return the artifact, sure to be complete, of the right kind and to speak the same text format.
+
+    kind: one kind or several acceptable ones. text_format: what this stage uses; an artifact without one fits all.
+    Raises ArtifactError before any compute is spent.
+    """
+    artifact = source if isinstance(source, Artifact) else read(source)
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
+    if artifact.kind not in kinds:
+        raise ArtifactError(
+            f"{artifact.path} is of kind {artifact.kind}, but {' or '.join(kinds)} is needed here. "
+            f"Give the folder of a {kinds[0]} artifact."
+        )
+    for part, digest in (text_format or {}).items():
+        own = (artifact.text_format or {}).get(part, digest)
+        if own != digest:
+            raise ArtifactError(
+                f"The {artifact.kind} at {artifact.path} was made with {part.replace('_', ' ')} {own[:8]}, this stage "
+                f"uses {digest[:8]}. Both must be the same. Make the {artifact.kind} again from this stage's model, or "
+                "use the model it was made with."
+            )
+    return artifact
+
+
+def verify(folder: Path) -> list[str]:
+    """Hash an artifact again and list what does not agree with its manifest; an empty list means it is whole.
+
+    Also compares its parents, where they still are at the recorded place, with the ids they had when they were used.
+    """
+    folder = Path(folder)
+    try:
+        artifact = read(folder)
+    except ArtifactError as error:
+        return [str(error)]
+    problems = []
+    manifest = _read_json(folder / MANIFEST)
+    if manifest.get("seal") != _seal(manifest["artifact"]):
+        problems.append(f"{folder / MANIFEST} was altered: its seal does not fit what it says")
+    found = _file_digests(folder)
+    for name in sorted(artifact.files.keys() | found.keys()):
+        if name not in found:
+            problems.append(f"{folder / name} is missing")
+        elif name not in artifact.files:
+            problems.append(f"{folder / name} was added: the manifest does not list it")
+        elif found[name] != artifact.files[name]:
+            problems.append(f"{folder / name} was altered: sha256 {found[name][:12]}, not {artifact.files[name][:12]}")
+    if artifact.id != _artifact_id(artifact):
+        problems.append(
+            f"{folder} is not what its id {artifact.id} stands for: kind, parents, settings or files differ"
+        )
+    return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role))]
+
+
+def parent_path(artifact: Artifact, role: str) -> Path:
+    """Return where a parent was when the artifact was made; it may have gone since."""
+    return Path(os.path.normpath(artifact.path / artifact.origins[role].path))
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _beginning(kind: str, parents: Mapping[str, Artifact], settings: Mapping[str, Any]) -> dict[str, Any]:
+    ids = {role: parent.id for role, parent in parents.items()}
+    return {"kind": kind, "parents": ids, "settings": _plain(settings)}
+
+
+def _open_draft(folder: Path, begun: Mapping[str, Any]) -> Draft:
+    partial = partial_path(folder)
+    draft = Draft(path=partial, is_resumed=(partial / _WORK / _BEGUN).exists())
+    if draft.is_resumed:
+        _refuse_difference(partial, _read_json(partial / _WORK / _BEGUN), begun)
+        return draft
+    if _file_digests(partial):
+        raise ArtifactError(
+            f"{partial} holds files but no record of how they were begun. A new artifact needs an empty folder. "
+            "Remove it or choose another run name."
+        )
+    draft.work.mkdir(parents=True, exist_ok=True)
+    write_text(draft.work / _BEGUN, json.dumps(begun, indent=1, ensure_ascii=False))
+    return draft
+
+
+def _refuse_difference(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    changes = difference(there, wanted)
+    if changes:
+        raise SettingsError(
+            f"{folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its settings. "
+            f"Set them back, start a sibling run with --branch NAME, or remove {folder}."
+        )
+
+
+def _finish(folder: Path) -> None:
+    partial = partial_path(folder)
+    # The manifest must be on the disk before the checkpoints go: from here on only this function can be interrupted,
+    # and `find` completes it.
+    sync_path(partial / MANIFEST)
+    if (partial / _WORK).exists():
+        shutil.rmtree(partial / _WORK)
+    for leftover in partial.rglob(f"*{TEMPORARY}"):
+        leftover.unlink()
+    publish(partial, folder)
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_ours = name != MANIFEST and not name.startswith(f"{_WORK}/") and not name.endswith(TEMPORARY)
+        if is_ours and path.is_file():
+            digests[name] = file_digest(path)
+    return digests
+
+
+def _artifact_id(artifact: Artifact) -> str:
+    unhashed = set(artifact.unhashed)
+    hashed = {
+        name: digest
+        for name, digest in artifact.files.items()
+        if not unhashed & {name, *(parent.as_posix() for parent in Path(name).parents)}
+    }
+    return content_id(artifact.kind, dict(artifact.parents), _plain(artifact.settings), hashed)
+
+
+def _manifest_text(artifact: Artifact) -> str:
+    # asdict copies deep, so the path, which would not survive a move of the folder, can simply be dropped.
+    content = {name: value for name, value in asdict(artifact).items() if name != "path"}
+    content = _plain(content)
+    manifest = {"format": MANIFEST_FORMAT, "artifact": content, "seal": _seal(content)}
+    return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+
+
+def _artifact_from(content: Mapping[str, Any], folder: Path) -> Artifact:
+    origins = {role: Origin(**origin) for role, origin in content["origins"].items()}
+    return Artifact(**{**content, "origins": origins, "unhashed": tuple(content["unhashed"]), "path": folder})
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return content_id("manifest", content)
+
+
+def _origin(parent: Artifact, folder: Path) -> Origin:
+    # Within one run the way is relative, so that the run may be moved or copied as a whole.
+    run = folder.absolute().parent.parent
+    path = parent.path.absolute()
+    where = os.path.relpath(path, folder.absolute()) if path.is_relative_to(run) else str(path)
+    return Origin(kind=parent.kind, path=where)
+
+
+def _parent_problem(artifact: Artifact, role: str) -> str | None:
+    path = parent_path(artifact, role)
+    if not path.exists():
+        return None
+    now = external(path, artifact.origins[role].kind).id
+    if now == artifact.parents[role]:
+        return None
+    return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON would give it back, so that what is compared with a file compares equal."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"Cannot read {path}: {error}. A whole JSON file is needed. Restore or remove it."
+        ) from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds no JSON object. A file as kleash writes it is needed. Restore or remove it.")
+    return content
+
+
+@functools.cache
+def _code_commit() -> str:
+    """Return the commit this code was checked out from, "+" appended if it was changed since; "" if installed."""
+    package = Path(__file__).parent
+    git = ["git", "-C", str(package)]
+    try:
+        # An installed package may lie inside some other repository: only a tracked file makes the commit ours.
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+" if changed else "")
+
+
+@functools.cache
+def _package_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

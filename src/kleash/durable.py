@@ -1,0 +1,157 @@
+"""Write files so that a kill, a power cut or a full disk never harms what was there before.
+
+Everything KLeash puts on disk goes through these few functions: a file appears under its name only when it is whole
+and on the disk, a folder is filled under another name and renamed, and a refused write becomes one clear `RunError`.
+The lock that keeps two processes off one run lives here too. No torch. Read `artifacts.py` next.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from kleash.errors import RunError
+
+PARTIAL = ".partial"
+TEMPORARY = ".tmp"
+
+_REFUSALS = {
+    errno.ENOSPC: ("the disk is full", "Free some space"),
+    errno.EDQUOT: ("your disk quota is used up", "Free some space or ask for more"),
+    errno.EFBIG: ("the file would pass the largest size allowed here", "Raise the file size limit (ulimit -f)"),
+    errno.EACCES: ("permission is denied", "Make the folder writable or choose another one"),
+    errno.EPERM: ("permission is denied", "Make the folder writable or choose another one"),
+    errno.EROFS: ("the file system is read-only", "Choose a folder on a writable disk"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "Move that file away or choose another folder"),
+    errno.EEXIST: ("a file stands where a folder is needed", "Move that file away or choose another folder"),
+    errno.EIO: ("the disk reports a fault", "Check the disk"),
+}
+
+_READS_FAIL_SO_TOO = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}
+
+
+@contextmanager
+def clear_write_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn a refused write (disk full, folder not writable ...) into a `RunError` that names `what` and where.
+
+    Any other error passes through untouched, also a file elsewhere that may not be read. safetensors reports the
+    system's errors as text, so its text is read.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = _system_error_number(error)
+        where = Path(str(error.filename)) if isinstance(error, OSError) and error.filename else path
+        if number not in _REFUSALS or (number in _READS_FAIL_SO_TOO and not _are_related(where, path)):
+            raise
+        cause, remedy = _REFUSALS[number]
+        raise RunError(
+            f"Cannot write the {what} at {where}: {cause}. What was saved before is whole. "
+            f"{remedy}, then run the same command again to go on from there."
+        ) from error
+
+
+def _system_error_number(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found.group(1)) if found else 0
+
+
+def _are_related(path: Path, other: Path) -> bool:
+    path, other = path.absolute(), other.absolute()
+    return path.is_relative_to(other) or other.is_relative_to(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's list of names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until every file below `folder`, and every folder's list of names, is on the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            sync_path(Path(parent, name))
+        sync_path(Path(parent))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text at one stroke: a reader, or a kill, sees the old text or the new, never a mixture."""
+    # One fixed temporary name per file: what a kill leaves behind is overwritten by the next write, never piles up.
+    temporary = path.with_name(path.name + TEMPORARY)
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_path(path.parent)
+
+
+def partial_path(folder: Path) -> Path:
+    """Return the name under which `folder` is filled before it is whole."""
+    return folder.with_name(folder.name + PARTIAL)
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Give a filled folder its final name: bytes first, then the name, so that the name implies the bytes."""
+    sync_tree(partial)
+    os.rename(partial, folder)
+    sync_path(folder.parent)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder so that a kill half-way leaves only debris under a `.partial` name."""
+    doomed = folder.with_name(f"{folder.name}.old{PARTIAL}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
+
+
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process alone; the system frees it when the process ends, kill -9 included.
+
+    Raises RunError at once, naming the holder, if another process works in the folder. With several ranks only the
+    first takes the lock.
+    """
+    with clear_write_errors("run lock", folder / ".lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (it stays open as long as the lock)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunError(
+                f"Run folder {folder} is in use by {holder}. One process at a time may write a run. "
+                "Wait for it or stop it, or start a sibling run with --branch NAME."
+            ) from None
+        with clear_write_errors("run lock", folder / ".lock"):
+            file.truncate(0)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
+            file.flush()
+        yield
