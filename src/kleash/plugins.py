@@ -1,0 +1,108 @@
+"""Find a component by kind and name: built in, installed by another package, or a function of your own.
+
+Built-ins come through this same door, as "module:attribute" strings that are imported only when asked for. Another
+package adds its own under the entry-point group `kleash.plugins`, named "kind.name". Wherever a recipe names a
+component, "my_module:my_function" works too, found beside the recipe in the working folder. What each kind must
+look like is in `protocols.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from kleash.errors import SettingsError
+
+GROUP = "kleash.plugins"
+
+BUILT_INS: Mapping[str, Mapping[str, str]] = {
+    "tracker": {
+        "tensorboard": "kleash.tracking:TensorBoardTracker",
+        "wandb": "kleash.tracking:WandbTracker",
+        "mlflow": "kleash.tracking:MlflowTracker",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One component that a recipe may name: `target` is where it is, `package` who brings it."""
+
+    kind: str
+    name: str
+    target: str
+    package: str
+
+
+def list_plugins() -> list[Plugin]:
+    """Return every named component, built in or installed, in order of kind and name; nothing is imported."""
+    found = [
+        Plugin(kind, name, target, "kleash") for kind, targets in BUILT_INS.items() for name, target in targets.items()
+    ]
+    for entry in entry_points(group=GROUP):
+        kind, dot, name = entry.name.partition(".")
+        if not dot or not kind or not name:
+            raise SettingsError(
+                f"Package {_package(entry)} names a plug-in {entry.name!r}. A name must be kind.name, such as "
+                "scorer.politeness. Correct its entry point, or uninstall it."
+            )
+        found.append(Plugin(kind, name, entry.value, _package(entry)))
+    return sorted(found, key=lambda plugin: (plugin.kind, plugin.name, plugin.package))
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import and return the component of a kind that `name` stands for: a known name or "module:attribute".
+
+    Raises SettingsError for an unknown name (with the nearest known one), for a name that two packages claim, and
+    for a component that does not import (naming the package that brings it).
+    """
+    if ":" in name:
+        return _load(name, f"{kind} {name!r}", package="")
+    of_kind = [plugin for plugin in list_plugins() if plugin.kind == kind]
+    matching = [plugin for plugin in of_kind if plugin.name == name]
+    if not matching:
+        names = sorted({plugin.name for plugin in of_kind})
+        nearest = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise SettingsError(
+            f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}. "
+            f"Use one of them, or name your own as module:attribute."
+        )
+    if len(matching) > 1:
+        packages = " and ".join(plugin.package for plugin in matching)
+        raise SettingsError(
+            f"{kind} {name!r} is claimed by {packages}. A name must have one owner. "
+            f"Uninstall one of them, or name the one you mean: {' or '.join(plugin.target for plugin in matching)}."
+        )
+    return _load(matching[0].target, f"{kind} {name!r}", package=matching[0].package)
+
+
+def _load(target: str, what: str, *, package: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    bringer = f" of package {package}" if package else ""
+    # A recipe's own functions lie in the working folder, which a console script does not search by itself. It comes
+    # last, so that it can hide no installed package.
+    here = str(Path.cwd())
+    if not package and here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever a stranger's module raises at import becomes a message that names it
+        raise SettingsError(
+            f"Cannot load {what}{bringer} ({target}): {type(error).__name__}: {error}. "
+            "module:attribute must import without an error. "
+            + (f"Update or uninstall {package}." if package else "Correct the name or the module.")
+        ) from error
+    return found
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value

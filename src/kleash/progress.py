@@ -1,0 +1,75 @@
+"""Show how far a stage is: a bar with figures and time left on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Advance(Protocol):
+    """Say that `num_done` more steps are done, with the figures worth showing now."""
+
+    def __call__(self, num_done: int = 1, /, **figures: float) -> None: ...
+
+
+@contextmanager
+def progress(
+    total: int,
+    description: str,
+    *,
+    already_done: int = 0,
+    every_seconds: float = 30.0,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Advance]:
+    """Show progress on standard error while the block runs; call what it gives as `advance(n, reward=..., kl=...)`.
+
+    already_done: steps done before this process, which a resumed stage does not repeat. every_seconds: least time
+    between two lines where standard error is no terminal.
+    """
+    console = console or Console(stderr=True)
+    if console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task(description, total=total, completed=already_done, figures="")
+
+            def advance_bar(num_done: int = 1, /, **figures: float) -> None:
+                bar.update(task, advance=num_done, figures=_shown(figures))
+
+            yield advance_bar
+        return
+
+    started = last_line = clock()
+    num_now = 0
+
+    def advance_lines(num_done: int = 1, /, **figures: float) -> None:
+        nonlocal num_now, last_line
+        num_now += num_done
+        if clock() - last_line < every_seconds:
+            return
+        last_line = clock()
+        left_seconds = (last_line - started) / max(num_now, 1) * (total - already_done - num_now)
+        parts = [f"{description} {already_done + num_now}/{total}", _shown(figures), f"{_duration(left_seconds)} left"]
+        print(", ".join(part for part in parts if part), file=console.file or sys.stderr, flush=True)
+
+    yield advance_lines
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[figures]}"), console=console, transient=True)
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,218 @@
+"""Record what a stage measures: one JSON line per step, and trackers elsewhere (TensorBoard, W&B, MLflow) by request.
+
+The JSON lines are the record that the monitor, the reports and a resumed run read; the others are views of it. A stage
+logs a step *before* it saves the checkpoint that follows it, and after restoring a checkpoint calls `cut(step)`: rows
+of the steps to come are dropped and will be written again. Progress on the terminal lives in `progress.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from kleash.durable import clear_write_errors, write_text
+from kleash.errors import RunError, SettingsError
+from kleash.plugins import resolve
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class ResumableTracker(Protocol):
+    """What `open_trackers` needs of a tracker plug-in, a callable `(folder, run_name) -> ResumableTracker`."""
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None: ...
+    def cut(self, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class JsonlTracker:
+    """Append one JSON line per step to a file; each line is on the disk when `log` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append `{"step": step, **metrics}`; a number that is not finite becomes null and keeps its key."""
+        row = {"step": step, **{name: _json_value(value) for name, value in metrics.items()}}
+        with clear_write_errors("metrics", self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def cut(self, step: int) -> None:
+        """Drop the rows of `step` and later, and a last line that a kill tore; call it before the first `log`."""
+        kept = [row for row in self.rows() if row["step"] < step]
+        with clear_write_errors("metrics", self.path):
+            if self.path.exists():
+                write_text(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows written so far, oldest first; a torn last line is no row."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_bytes().split(b"\n")
+        rows = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise RunError(
+                    f"{self.path}:{number} is not a row of JSON: {error}. Every line but a torn last one must be. "
+                    "Remove that line."
+                ) from error
+        return rows
+
+    def close(self) -> None:
+        """Do nothing: every line is on the disk already."""
+
+
+class FanOutTracker:
+    """Pass everything on to several trackers, in order."""
+
+    def __init__(self, trackers: Sequence[ResumableTracker]) -> None:
+        self.trackers = tuple(trackers)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        for tracker in self.trackers:
+            tracker.log(step, metrics)
+
+    def cut(self, step: int) -> None:
+        for tracker in self.trackers:
+            tracker.cut(step)
+
+    def close(self) -> None:
+        for tracker in self.trackers:
+            tracker.close()
+
+
+def open_trackers(folder: Path, *, names: Sequence[str] = (), run_name: str = "") -> FanOutTracker:
+    """Return the JSON lines in `folder`/metrics.jsonl together with the named tracker plug-ins.
+
+    folder: a stage's draft folder. run_name: what the run is called in the other trackers.
+    """
+    others = [resolve("tracker", name)(folder, run_name) for name in names]
+    return FanOutTracker([JsonlTracker(folder / METRICS_FILE), *others])
+
+
+def is_timing(name: str) -> bool:
+    """Say whether a metric measures the machine rather than the model, and so differs from run to run."""
+    return name.startswith("seconds/") or name.endswith(("_seconds", "_per_second"))
+
+
+def without_timings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's metrics that must be the same in a resumed run as in an uninterrupted one."""
+    return {name: value for name, value in row.items() if not is_timing(name)}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, int | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    if hasattr(value, "item"):
+        return _json_value(value.item())
+    raise TypeError(f"a metric must be a number, text or a list of them, not {type(value).__name__}")
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    plain = {name: _json_value(value) for name, value in metrics.items()}
+    return {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
+
+
+# ---------------------------------------------------------------------------------------------------- other trackers
+class TensorBoardTracker:
+    """Write event files to `folder`/tensorboard; the steps cut on resume are purged there as well."""
+
+    def __init__(self, folder: Path, run_name: str = "") -> None:
+        self._module = _import_extra("torch.utils.tensorboard", extra="tensorboard")
+        self._folder = str(Path(folder) / "tensorboard")
+        self._writer: Any = None
+        self._purge_step: int | None = None
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        if self._writer is None:
+            self._writer = self._module.SummaryWriter(self._folder, purge_step=self._purge_step)
+        for name, value in _numbers(metrics).items():
+            self._writer.add_scalar(name, value, step)
+
+    def cut(self, step: int) -> None:
+        self.close()
+        self._purge_step = step
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class WandbTracker:
+    """Log to Weights & Biases; a resumed stage goes on in the same W&B run."""
+
+    def __init__(self, folder: Path, run_name: str = "") -> None:
+        wandb = _import_extra("wandb", extra="wandb")
+        known = _remembered_id(folder, "wandb")
+        self._run = wandb.init(name=run_name or None, dir=str(folder / "work"), id=known, resume="allow")
+        _remember_id(folder, "wandb", self._run.id)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self._run.log(_numbers(metrics), step=step)
+
+    def cut(self, step: int) -> None:
+        """Do nothing: W&B keeps the first row of a step, and a resumed run repeats it exactly."""
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MlflowTracker:
+    """Log to MLflow; a resumed stage goes on in the same MLflow run."""
+
+    def __init__(self, folder: Path, run_name: str = "") -> None:
+        mlflow = _import_extra("mlflow", extra="mlflow")
+        self._client = mlflow.MlflowClient()
+        self._id = _remembered_id(folder, "mlflow")
+        if self._id is None:
+            self._id = self._client.create_run(experiment_id="0", run_name=run_name or None).info.run_id
+            _remember_id(folder, "mlflow", self._id)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        for name, value in _numbers(metrics).items():
+            # MLflow allows no "=" in a metric's name; our slices are written slice/dimension=value/metric.
+            self._client.log_metric(self._id, name.replace("=", "."), value, step=step)
+
+    def cut(self, step: int) -> None:
+        """Do nothing: MLflow cannot take rows back, and a resumed run repeats them exactly."""
+
+    def close(self) -> None:
+        self._client.set_terminated(self._id)
+
+
+def _import_extra(module: str, *, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise SettingsError(
+            f"Tracker {extra!r} needs the package {extra}, which cannot be imported: {error}. "
+            f"Install it with `pip install 'kleash[{extra}]'`, or leave {extra!r} out of the trackers."
+        ) from error
+
+
+# The ids are kept in the draft's work folder: they serve only a resumed stage and are no part of the artifact.
+def _remembered_id(folder: Path, tracker: str) -> str | None:
+    path = folder / "work" / f"{tracker}-id.txt"
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _remember_id(folder: Path, tracker: str, identity: str) -> None:
+    path = folder / "work" / f"{tracker}-id.txt"
+    with clear_write_errors("tracker id", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, identity)
