@@ -126,7 +126,7 @@ def writing(
             summary=_plain(draft.summary),
             code_commit=_code_commit(),
             packages=_package_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
             path=folder,
         )
         write_text(draft.path / MANIFEST, _manifest_text(replace(unsealed, id=_artifact_id(unsealed))))
