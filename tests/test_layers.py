@@ -1,0 +1,121 @@
+"""Who may import whom: the layers of KLeash, held against every import statement there is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "kleash"
+FILES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
+FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items() if "__pycache__" not in path.parts}
+
+GROUND = {"errors", "records", "maths", "durable"}
+PLUMBING = {"protocols", "formats", "settings", "plugins", "tracking", "progress", "artifacts", "lineage"}
+MATERIALS = {"models", "data"}
+WORKERS = {"rollout", "judges", "training", "algorithms"}
+UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
+SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals"}
+
+MAY_IMPORT = {
+    **dict.fromkeys(GROUND, frozenset({"errors"})),
+    **dict.fromkeys(PLUMBING, GROUND),
+    "artifacts": GROUND | {"settings"},
+    "lineage": GROUND | {"artifacts"},
+    "tracking": GROUND | {"plugins"},
+    **dict.fromkeys(MATERIALS, GROUND | PLUMBING),
+    **dict.fromkeys(WORKERS, GROUND | PLUMBING | MATERIALS),
+    "loop": {"errors", "records", "maths", "protocols", "settings", "data.batches", "algorithms"},
+    "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},
+    "sandbox": UP_TO_LOOP | {"collection.store"},
+    "stages": UP_TO_LOOP | {"collection.store", "evaluation"},
+    "collection": SERVICE,
+    "monitor": SERVICE,
+    "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
+}
+TOP = {"__init__", "__main__", "recipe", "cli", "testing"}
+# What else lies in stages/ is shared by the stages; only `round` strings stages together.
+STAGES = {
+    f"stages.{name}"
+    for name in ("sft", "candidates", "collect", "reward", "audit", "policy", "direct", "evaluate", "round")
+}
+WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection"}
+
+
+def imports_of(name, prefix="kleash"):
+    """Return the dotted names that a module imports at run time, wherever in it, those below `prefix` only."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    for_types_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write imports in full"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            found.add(ast.unparse(node))
+    return {dotted for dotted in found if dotted == prefix or dotted.startswith(f"{prefix}.")}
+
+
+def is_within(module, allowed):
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def modules_imported(name):
+    """Return our own modules among a module's imports: `kleash.maths.kl.Leash` is the module `maths.kl`."""
+    for dotted in imports_of(name) - {"kleash", "kleash.__version__"}:
+        parts = dotted.split(".")[1:]
+        known = [".".join(parts[:length]) for length in range(len(parts), 0, -1) if ".".join(parts[:length]) in FILES]
+        yield known[0] if known else ".".join(parts)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.split(".")[0] not in TOP))
+def test_module_imports_only_what_its_layer_may(name):
+    package = name.split(".")[0]
+    allowed = MAY_IMPORT[package] | {package}
+    other_stages = STAGES - {name} if package == "stages" and name != "stages.round" else set()
+    strangers = {
+        module for module in modules_imported(name) if not is_within(module, allowed) or is_within(module, other_stages)
+    }
+    assert not strangers, f"{name} may not import {sorted(strangers)}"
+
+
+def test_only_evaluation_and_the_sandbox_see_the_gold_reward():
+    seeing = {name.split(".")[0] for name in FILES if "sandbox.gold" in modules_imported(name)}
+    assert seeing <= {"evaluation", "sandbox"}
+
+
+def test_only_training_and_backends_know_of_other_processes():
+    for prefix in ("torch.distributed", "ray"):
+        assert {name.split(".")[0] for name in FILES if imports_of(name, prefix)} <= {"training", "backends"}
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    for name in FILES:
+        assert name.split(".")[-1] not in {"utils", "common", "helpers", "core", "base", "misc"}, name
+
+
+def test_the_loop_can_be_read_in_one_sitting():
+    assert len((SOURCE / "loop.py").read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_services_and_plumbing_start_without_torch():
+    names = [f"kleash.{name}" for name in sorted(FILES) if name.split(".")[0] in WITHOUT_TORCH]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name + ' imports torch'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
