@@ -25,6 +25,8 @@ class Policy(Settings):
     leash: Leash = Leash()
     betas: tuple[float, float] = (0.9, 0.95)
     data: Path | None = None
+    eos_token: str | int | None = None
+    leash_or_beta: Leash | float = 0.1
     buckets: tuple[Bucket, ...] = ()
 
 
@@ -107,6 +109,16 @@ def test_lines_are_found_in_dotted_inline_and_repeated_tables_and_not_in_long_st
     repeated = 'name = "x"\n[[policy.buckets]]\nname = "a"\n[[policy.buckets]]\nname = "b"\nwieght = 2\n'
     message = refusal(recipe(repeated))
     assert "x.toml:6: unknown setting policy.buckets.1.wieght; did you mean weight? Valid: name, weight." in message
+
+
+def test_setting_of_several_possible_types_is_named_as_it_was_written(recipe):
+    lines = refusal(recipe('name = "x"\n[policy]\neos_token = 1.5\n')).splitlines()
+    assert [line.partition("x.toml")[2] for line in lines] == [
+        ":3: policy.eos_token = 1.5 should be a valid string. Correct the value.",
+        ":3: policy.eos_token = 1.5 should be a valid integer. Correct the value.",
+    ]
+    message = refusal(recipe('name = "x"\n[policy.leash_or_beta]\ngian = 1\n'))
+    assert "x.toml:3: unknown setting policy.leash_or_beta.gian; did you mean gain?" in message
 
 
 def test_missing_setting_names_the_table_it_belongs_to(recipe):

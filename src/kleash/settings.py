@@ -103,12 +103,12 @@ def _validate(given: Mapping[str, Any], model_class: type[SettingsT], sources: _
         # Through JSON, because pydantic's strict mode then takes lists for tuples and strings for paths and no more.
         return model_class.model_validate_json(json.dumps(given, default=str), strict=True)
     except ValidationError as error:
-        faults = [_describe_fault(fault, model_class, sources) for fault in error.errors()]
+        faults = [_describe_fault(fault, given, model_class, sources) for fault in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(faults))) from None
 
 
-def _describe_fault(fault: Any, model_class: type[BaseModel], sources: _Sources) -> str:
-    location: Location = tuple(fault["loc"])
+def _describe_fault(fault: Any, given: Mapping[str, Any], model_class: type[BaseModel], sources: _Sources) -> str:
+    location = _location_as_written(fault, given)
     name, place = _dotted(location), sources.place(location)
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown setting {name}{_advice(location, model_class)}"
@@ -119,6 +119,20 @@ def _describe_fault(fault: Any, model_class: type[BaseModel], sources: _Sources)
         return f"{place}: {name + ': ' if name else ''}{message.rstrip('.')}. Correct it."
     joint = " " if message.startswith("should") else ": "
     return f"{place}: {name} = {_shown(fault['input'])}{joint}{message.rstrip('.')}. Correct the value."
+
+
+def _location_as_written(fault: Any, given: Any) -> Location:
+    """Drop what pydantic adds to a location for its own use: which member of a union it tried."""
+    parts = tuple(fault["loc"])
+    last = len(parts) - 1
+    written: list[str | int] = []
+    for index, part in enumerate(parts):
+        is_there = part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        if is_there:
+            given = given[part]
+        if is_there or (fault["type"] == "missing" and index == last):
+            written.append(part)
+    return tuple(written)
 
 
 def _advice(location: Location, model_class: type[BaseModel]) -> str:
