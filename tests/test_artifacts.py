@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,11 @@ def test_complete_artifact_says_what_it_is_and_verifies(folder, data):
     assert os.listdir(folder.parent) == ["sft"]
     assert artifacts.verify(folder) == []
     assert artifacts.find(folder) == artifact
+
+
+def test_code_commit_is_the_one_checked_out(folder, data):
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert make(folder, data).code_commit.rstrip("+") == git.stdout.strip()
 
 
 def test_same_work_has_the_same_id_and_other_work_another(folder, data, tmp_path):

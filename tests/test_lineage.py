@@ -82,6 +82,16 @@ def test_a_copied_run_shows_its_own_folders(run):
     assert len(lineage.links) == 7
 
 
+def test_damage_in_another_run_is_told_and_hides_nothing_here(run, caplog):
+    other = run.parent / "damaged" / "round-000" / "sft"
+    other.mkdir(parents=True)
+    (other / "artifact.json").write_text("{")
+    assert len(lineage_of(run).focus) == 5
+    assert "Left out of the lineage: Cannot read" in caplog.text
+    with pytest.raises(ArtifactError, match="Cannot read"):
+        lineage_of(run.parent / "damaged")
+
+
 def test_a_parent_that_is_gone_is_still_named(run):
     shutil.rmtree(run / "round-000" / "preferences")
     lineage = lineage_of(run / "round-000" / "policy")

@@ -7,6 +7,7 @@ folder. An artifact reached from two runs (a branch and its origin) is one node,
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from kleash.errors import ArtifactError
 
 JUDGEMENTS_FILE = "judgements.jsonl"
 _ROUNDS = "round-*"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def lineage_of(path: Path) -> Lineage:
             f"No complete artifact in {path}. A run folder (with round-000/*/{MANIFEST}) or an artifact folder is "
             "needed. Correct the path, or run a stage first."
         )
-    neighbours = [artifact for other in sorted(run.parent.iterdir()) for artifact in _artifacts_of_run(other)]
+    neighbours = [artifact for other in sorted(run.parent.iterdir()) for artifact in _readable_artifacts(other)]
     artifacts: dict[str, Artifact] = {}
     links: dict[Link, None] = {}
     # The asked ones come first: a copy of an artifact in another run must not take the place of this run's.
@@ -172,6 +174,15 @@ def _artifacts_of_run(run: Path) -> list[Artifact]:
     manifests = [*run.glob(f"{_ROUNDS}/*/{MANIFEST}"), *run.glob(f"*/{MANIFEST}")]
     found = [read(path.parent) for path in sorted(set(manifests)) if not path.parent.name.endswith(PARTIAL)]
     return sorted(found, key=lambda artifact: artifact.created)
+
+
+def _readable_artifacts(run: Path) -> list[Artifact]:
+    try:
+        return _artifacts_of_run(run)
+    except ArtifactError as error:
+        # Another run's damage must not hide this run's lineage; what it may have taken from here goes unseen.
+        _logger.warning("Left out of the lineage: %s", error)
+        return []
 
 
 def _parent(artifact: Artifact, role: str) -> Artifact:
