@@ -57,6 +57,7 @@ def test_refused_write_leaves_the_old_text(tmp_path, file_size_limit):
 def test_publish_and_discard_move_whole_folders(tmp_path):
     (tmp_path / "a.partial" / "deep").mkdir(parents=True)
     (tmp_path / "a.partial" / "deep" / "x").write_text("1")
+    (tmp_path / "a.partial" / "dangling").symlink_to("nowhere")
     publish(tmp_path / "a.partial", tmp_path / "a")
     assert (tmp_path / "a" / "deep" / "x").read_text() == "1"
     discard(tmp_path / "a")

@@ -124,6 +124,7 @@ def test_tensorboard_holds_each_step_once_after_a_resume(tmp_path):
 def test_wandb_run_is_resumed_under_its_own_id(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     identities = []
     for step in range(2):
         tracker = open_trackers(tmp_path, names=["wandb"], run_name="x")
@@ -133,6 +134,7 @@ def test_wandb_run_is_resumed_under_its_own_id(tmp_path, monkeypatch):
     assert identities[0] == identities[1]
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own database layer warns about itself
 def test_mlflow_run_holds_the_metrics_and_is_resumed(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

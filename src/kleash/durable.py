@@ -92,8 +92,9 @@ def sync_path(path: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Wait until every file below `folder`, and every folder's list of names, is on the disk."""
     for parent, _, names in os.walk(folder):
-        for name in names:
-            sync_path(Path(parent, name))
+        for path in (Path(parent, name) for name in names):
+            if not path.is_symlink():
+                sync_path(path)
         sync_path(Path(parent))
 
 

@@ -142,6 +142,8 @@ class TensorBoardTracker:
             self._writer = self._module.SummaryWriter(self._folder, purge_step=self._purge_step)
         for name, value in _numbers(metrics).items():
             self._writer.add_scalar(name, value, step)
+        # Rows older than a checkpoint are not written again after a kill, so they must not wait in a buffer.
+        self._writer.flush()
 
     def cut(self, step: int) -> None:
         self.close()
@@ -154,12 +156,12 @@ class TensorBoardTracker:
 
 
 class WandbTracker:
-    """Log to Weights & Biases; a resumed stage goes on in the same W&B run."""
+    """Log to Weights & Biases; a resumed stage goes on in the same W&B run. W&B's own files go where W&B puts them."""
 
     def __init__(self, folder: Path, run_name: str = "") -> None:
         wandb = _import_extra("wandb", extra="wandb")
         known = _remembered_id(folder, "wandb")
-        self._run = wandb.init(name=run_name or None, dir=str(folder / "work"), id=known, resume="allow")
+        self._run = wandb.init(name=run_name or None, id=known, resume="allow")
         _remember_id(folder, "wandb", self._run.id)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
