@@ -56,30 +56,43 @@ class JudgementSink(Protocol):
 
 @dataclass(frozen=True)
 class Outputs:
-    """One forward of the trained models over some rows, aligned on the response: all (B, T), nats; value may lack."""
+    """One forward of the trained models over some rows, aligned on the response: all (B, T), nats.
 
-    logprob_BT: Tensor
-    entropy_BT: Tensor
+    An engine may show policy and critic one after the other; what it does not show is None.
+    """
+
+    logprob_BT: Tensor | None = None
+    entropy_BT: Tensor | None = None
     value_BT: Tensor | None = None
 
 
 class TrainingEngine(Protocol):
     """Holds the models being trained; the only place that knows devices, precision, adapters and ranks."""
 
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def num_ranks(self) -> int: ...
+
     def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (logprob_BT of the present policy, reference_logprob_BT, value_BT or None); no gradient."""
 
     def step(
-        self, sequences: Sequence[TokenSequence], compute_loss: Callable[[Outputs, list[int]], Tensor]
+        self,
+        sequences: Sequence[TokenSequence],
+        compute_loss: Callable[[Outputs, Sequence[int]], Tensor],
+        *,
+        learning_rate_share: float = 1.0,
     ) -> Mapping[str, float]:
-        """Take one optimiser step on the sum of compute_loss over micro-batches and ranks.
+        """Take one optimiser step on the sum of compute_loss over micro-batches and ranks; return its figures.
 
         compute_loss gets the outputs of a micro-batch and its row numbers into `sequences`, and returns a scalar that
         is already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient.
         """
 
     def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Add up each figure over all ranks (one rank: return it as it is)."""
+        """Combine figures over all ranks: names ending in ":max" by maximum, all others by sum."""
 
     def named_weights(self) -> Iterable[tuple[str, Tensor]]: ...
 
@@ -89,12 +102,12 @@ class TrainingEngine(Protocol):
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
 
 
-Action = Literal["continue", "raise_beta", "hold", "roll_back", "stop"]
+Action = Literal["continue", "raise_beta", "roll_back", "stop"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a watch wants done after a step, and why. `hold` keeps the weights as they were before the step's update."""
+    """What a watch wants done after a step, and why. `roll_back` ends the run at the best weights seen so far."""
 
     action: Action = "continue"
     reasons: tuple[str, ...] = ()

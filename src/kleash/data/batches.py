@@ -113,6 +113,31 @@ def pack_by_tokens(num_tokens: Sequence[int], *, max_tokens: int) -> list[list[i
     return groups
 
 
+def group_by_length(
+    num_tokens: Sequence[int], *, max_padding_share: float = 0.1, min_tokens: int = 512
+) -> list[list[int]]:
+    """Group rows so that at most max_padding_share of a group is padding, unless it holds fewer than min_tokens.
+
+    For rows that must share one loss (a comparison's answers) but not one forward pass. Small groups are allowed to
+    pad, because tiny matrix products waste more time than padding does.
+    """
+    order = sorted(range(len(num_tokens)), key=lambda row: (-num_tokens[row], row))
+    groups: list[list[int]] = []
+    num_real = 0
+    for row in order:
+        if groups:
+            longest = num_tokens[groups[-1][0]]
+            area = (len(groups[-1]) + 1) * longest
+            fits = num_real + num_tokens[row] >= (1 - max_padding_share) * area or area - longest < min_tokens
+            if fits:
+                groups[-1].append(row)
+                num_real += num_tokens[row]
+                continue
+        groups.append([row])
+        num_real = num_tokens[row]
+    return groups
+
+
 @dataclass(frozen=True)
 class Rollouts:
     """What the policy proposed: B sampled answers, exactly as sampled.

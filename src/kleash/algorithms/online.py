@@ -1,0 +1,152 @@
+"""The online algorithms as a table: PPO, RLOO, GRPO and REINFORCE differ in one row each.
+
+A row names how credit is assigned (terminal scores and KL to per-token advantages), which loss moves the policy, how
+the loss is averaged, whether a critic is needed and where the KL term acts. `loop.py` reads rows; a new algorithm is a
+function, a row, a test and a line in `docs/algorithms.md`. All functions are pure; what must be averaged over ranks
+(whitening, the running mean) comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from kleash.algorithms.policy_settings import CreditSettings, LossSettings
+from kleash.data.batches import Experience
+from kleash.maths.advantages import (
+    gae,
+    group_relative_advantage,
+    leave_one_out_advantage,
+    spread_over_tokens,
+    token_rewards,
+)
+from kleash.maths.kl import kl_per_sequence
+from kleash.maths.loss import Loss
+from kleash.maths.policy_losses import PolicyLoss, clipped_policy_loss, reinforce_loss
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Per-token advantages, and the returns a critic learns (None without one); (B, T), zero where masked."""
+
+    advantage_BT: Tensor
+    return_BT: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OnlineAlgorithm:
+    """One row of the table."""
+
+    name: str
+    assign_credit: Callable[[Experience, float, float, CreditSettings], Credit]
+    policy_loss: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, LossSettings], Loss | PolicyLoss]
+    reduction: Literal["token", "sequence", "constant"]
+    uses_critic: bool
+    kl_acts_on: Literal["reward", "loss"]
+    min_samples_per_prompt: int
+    whitens: bool
+    source: str
+
+
+def sequence_reward(experience: Experience, beta: float) -> Tensor:
+    """Return score - beta * sum of k1 for each answer, (B,); no gradient."""
+    kl_B = kl_per_sequence(experience.logprob_BT, experience.reference_logprob_BT, experience.mask_BT, estimator="k1")
+    return experience.score_B - beta * kl_B
+
+
+def _gae_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+    reward_BT = token_rewards(
+        experience.logprob_BT,
+        experience.reference_logprob_BT,
+        experience.score_B,
+        experience.mask_BT,
+        beta=beta,
+    )
+    assert experience.value_BT is not None, "PPO's engine has a critic"
+    estimate = gae(reward_BT, experience.value_BT, experience.mask_BT, gamma=settings.gamma, lam=settings.lam)
+    return Credit(estimate.advantage_BT, estimate.return_BT)
+
+
+def _leave_one_out_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+    reward_PG = sequence_reward(experience, beta).view(-1, experience.rollouts.samples_per_prompt)
+    return _spread(leave_one_out_advantage(reward_PG), experience)
+
+
+def _group_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+    score_PG = experience.score_B.view(-1, experience.rollouts.samples_per_prompt)
+    return _spread(group_relative_advantage(score_PG, eps=settings.group_eps, ddof=1), experience)
+
+
+def _running_mean_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+    return _spread(sequence_reward(experience, beta) - baseline, experience)
+
+
+def _spread(advantage: Tensor, experience: Experience) -> Credit:
+    """Give every counted token of an answer the answer's own advantage."""
+    return Credit(spread_over_tokens(advantage.reshape(-1), experience.mask_BT))
+
+
+def _clipped(
+    logprob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, weight: Tensor, s: LossSettings
+) -> PolicyLoss:
+    return clipped_policy_loss(
+        logprob, old, advantage, mask, clip_range=s.clip_range, dual_clip=s.dual_clip, weight_BT=weight
+    )
+
+
+def _reinforce(logprob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, weight: Tensor, s: LossSettings) -> Loss:
+    return reinforce_loss(logprob, advantage, mask, weight_BT=weight)
+
+
+ONLINE_ALGORITHMS: dict[str, OnlineAlgorithm] = {
+    row.name: row
+    for row in (
+        OnlineAlgorithm(
+            name="ppo",
+            assign_credit=_gae_credit,
+            policy_loss=_clipped,
+            reduction="token",
+            uses_critic=True,
+            kl_acts_on="reward",
+            min_samples_per_prompt=1,
+            whitens=True,
+            source="Schulman et al. 2017, arXiv:1707.06347; Ziegler et al. 2019, arXiv:1909.08593",
+        ),
+        OnlineAlgorithm(
+            name="rloo",
+            assign_credit=_leave_one_out_credit,
+            policy_loss=_reinforce,
+            reduction="constant",
+            uses_critic=False,
+            kl_acts_on="reward",
+            min_samples_per_prompt=2,
+            whitens=False,
+            source="Ahmadian et al. 2024, arXiv:2402.14740",
+        ),
+        OnlineAlgorithm(
+            name="grpo",
+            assign_credit=_group_credit,
+            policy_loss=_clipped,
+            reduction="sequence",
+            uses_critic=False,
+            kl_acts_on="loss",
+            min_samples_per_prompt=2,
+            whitens=False,
+            source="Shao et al. 2024, arXiv:2402.03300",
+        ),
+        OnlineAlgorithm(
+            name="reinforce",
+            assign_credit=_running_mean_credit,
+            policy_loss=_reinforce,
+            reduction="constant",
+            uses_critic=False,
+            kl_acts_on="reward",
+            min_samples_per_prompt=1,
+            whitens=False,
+            source="Williams 1992, doi:10.1007/BF00992696",
+        ),
+    )
+}

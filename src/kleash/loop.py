@@ -1,0 +1,242 @@
+"""The RLHF loop: propose, judge, update, improve. This file is the production loop of every online algorithm.
+
+    generator proposes answers -> scorer judges them -> engine updates the policy -> the leash adapts -> watch decides
+
+Every rank runs this same loop on its own share of the prompts; whatever must be global (counts, means, KL) is summed
+over ranks by the engine. What differs between PPO, RLOO, GRPO and REINFORCE is a row of `algorithms.online`. All
+randomness is derived from (seed, step), so a loop resumed from a checkpoint repeats an uninterrupted one exactly.
+Read `stages/policy.py` next for how models, data and checkpoints are put around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kleash.algorithms.objective import Objective, minibatch_counts
+from kleash.algorithms.online import Credit, OnlineAlgorithm, sequence_reward
+from kleash.algorithms.policy_settings import PolicySettings
+from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order
+from kleash.errors import RunError
+from kleash.maths.advantages import missing_eos_score
+from kleash.maths.kl import Leash, kl_per_token
+from kleash.maths.masked import Moments, masked_moments, whiten_with
+from kleash.maths.tally import Tally
+from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
+from kleash.records import Prompt
+
+# Float32 forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
+MAX_RATIO_ERROR = 1e-4
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """What the loop itself remembers between steps. step: the next one to run; outcome: how it ended."""
+
+    step: int
+    leash: Leash
+    baseline: float = 0.0
+    outcome: str = "running"
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who does the work: one implementation of each seam, and the algorithm's row."""
+
+    generator: Generator
+    scorer: Scorer
+    engine: TrainingEngine
+    watch: Watch
+    tracker: Tracker
+    algorithm: OnlineAlgorithm
+
+
+def run_loop(
+    state: LoopState,
+    crew: Crew,
+    settings: PolicySettings,
+    *,
+    prompts: Callable[[int], Sequence[Prompt]],
+    seed: int,
+    texts_to_keep: Callable[[int], Sequence[TokenSequence]] = lambda step: (),
+    after_step: Callable[[LoopState], None] = lambda state: None,
+) -> LoopState:
+    """Run from `state` to the last step, or until the watch ends it; return the state it ended in.
+
+    prompts: this rank's prompts of a step.  texts_to_keep: rows of the pretraining mix of a step.
+    after_step: called once a step's metrics are logged; checkpoints and evaluations happen there.
+    The outcome is "finished", or the watch's "stop" or "roll_back".
+    """
+    engine = crew.engine
+    for step in range(state.step, settings.steps):
+        began = time.perf_counter()
+        rollouts = crew.generator.generate(
+            prompts(step),
+            samples_per_prompt=settings.samples_per_prompt,
+            seed=derived_seed(seed, "rollouts", step),
+            policy_version=step,
+        )
+        experience = judge(crew.scorer, engine, rollouts, settings)
+        baseline = running_mean_reward(state, experience, engine, settings)
+        credit = crew.algorithm.assign_credit(experience, state.leash.beta, baseline, settings.credit)
+        if crew.algorithm.whitens and settings.credit.whiten_advantages:
+            credit = whiten_credit(credit, experience.mask_BT, engine)
+        tally = tally_rollouts(experience, credit)
+        learning = update(crew, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally)
+        metrics = derived_metrics(tally.merged(engine.sum_across_ranks).means())
+        metrics |= learning | {"beta": state.leash.beta, "reward_baseline": baseline}
+        leash = state.leash.observe(metrics["kl_nats_per_sequence"])
+        verdict = crew.watch.observe(step, rollouts, metrics)
+        if verdict.action == "raise_beta":
+            leash = leash.tightened(settings.raise_beta_factor)
+        crew.generator.load_weights(engine.named_weights(), version=step + 1)
+        crew.tracker.log(step, metrics | {"step_seconds": time.perf_counter() - began})
+        outcome = "finished" if step + 1 == settings.steps else "running"
+        outcome = verdict.action if verdict.action in ("stop", "roll_back") else outcome
+        state = LoopState(step + 1, leash, baseline, outcome)
+        after_step(state)
+        if outcome != "running":
+            break
+    return state
+
+
+def judge(scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings) -> Experience:
+    """Score the answers, and add the log-probs of policy and reference and the critic's values as they now stand."""
+    scores = scorer.score(rollouts.completions())
+    raw_score_B = torch.tensor(list(scores.total), dtype=torch.float32)
+    score_B, penalty = raw_score_B, settings.credit.missing_eos_penalty
+    if penalty is not None:
+        score_B = missing_eos_score(raw_score_B, rollouts.is_finished_B, penalty=penalty)
+    logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
+    parts = {name: torch.tensor(list(part), dtype=torch.float32) for name, part in scores.parts.items()}
+    return Experience(
+        replace(rollouts, logprob_BT=logprob_BT), score_B, raw_score_B, reference_logprob_BT, value_BT, parts
+    )
+
+
+def running_mean_reward(
+    state: LoopState, experience: Experience, engine: TrainingEngine, settings: PolicySettings
+) -> float:
+    """Move the running mean of the KL-penalised reward towards this batch's; the first batch sets it."""
+    reward_B = sequence_reward(experience, state.leash.beta)
+    total = engine.sum_across_ranks({"sum": float(reward_B.sum()), "count": float(len(reward_B))})
+    decay = settings.credit.baseline_decay if state.step > 0 else 0.0
+    return decay * state.baseline + (1 - decay) * total["sum"] / total["count"]
+
+
+def whiten_credit(credit: Credit, mask_BT: Tensor, engine: TrainingEngine) -> Credit:
+    """Whiten advantages over all tokens of all ranks."""
+    own = masked_moments(credit.advantage_BT, mask_BT)
+    sums = engine.sum_across_ranks(
+        {"count": own.count, "sum": own.count * own.mean, "square": own.squared_deviation + own.count * own.mean**2}
+    )
+    mean = sums["sum"] / sums["count"]
+    merged = Moments(sums["count"], mean, sums["square"] - sums["count"] * mean**2)
+    return replace(credit, advantage_BT=whiten_with(credit.advantage_BT, mask_BT, merged))
+
+
+def update(
+    crew: Crew,
+    experience: Experience,
+    credit: Credit,
+    state: LoopState,
+    settings: PolicySettings,
+    *,
+    texts: Sequence[TokenSequence],
+    seed: int,
+    tally: Tally,
+) -> dict[str, float]:
+    """Improve policy and critic on one batch of experience: epochs x minibatches optimiser steps.
+
+    Every loss is weighted per token and divided by its minibatch's *global* sum of weights before the first
+    micro-batch, so any split into micro-batches and ranks gives the same gradient. Returns the last optimiser step's
+    figures. Raises RunError when the first minibatch's ratio is not 1.
+    """
+    engine, num_rows = crew.engine, len(experience.rollouts)
+    rate_share = 1 - (1 - settings.optimiser.final_share) * state.step / settings.steps
+    trains_policy = state.step >= settings.critic_warmup_steps or not crew.algorithm.uses_critic
+    num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
+    learning: dict[str, float] = {}
+    for epoch in range(settings.epochs):
+        order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)
+        own_order = [row - engine.rank * num_rows for row in order]
+        epoch_tally = Tally()
+        for place in range(settings.minibatches):
+            rows = sorted(row for row in own_order[place :: settings.minibatches] if 0 <= row < num_rows)
+            counts = engine.sum_across_ranks(minibatch_counts(experience, rows, crew.algorithm))
+            objective = Objective(
+                experience=experience,
+                credit=credit,
+                algorithm=crew.algorithm,
+                settings=settings.loss,
+                rows=rows,
+                texts=texts,
+                policy_count=counts["policy"],
+                token_count=counts["token"],
+                text_weight=settings.pretraining_coefficient / max(num_text_tokens, 1.0),
+                kl_coefficient=state.leash.beta if crew.algorithm.kl_acts_on == "loss" else 0.0,
+                trains_policy=trains_policy,
+                tally=epoch_tally,
+            )
+            learning = dict(engine.step(objective.sequences, objective, learning_rate_share=rate_share))
+            if epoch == place == 0 and settings.check_ratio and trains_policy:
+                check_ratio(epoch_tally.merged(engine.sum_across_ranks).means()["ratio_error_max"], state.step)
+        tally.extend(epoch_tally)
+        means = epoch_tally.merged(engine.sum_across_ranks).means()
+        bound = settings.stop_epochs_at_kl_nats
+        if bound is not None and means.get("approx_kl_nats_per_token", 0.0) > bound:
+            break
+    return learning
+
+
+def check_ratio(error: float, step: int) -> None:
+    """Refuse to learn from wrong log-probabilities: before the first optimiser step the ratio is 1 by definition."""
+    if not error < MAX_RATIO_ERROR:
+        raise RunError(
+            f"At step {step} the first minibatch's probability ratio is off 1 by {error:.2e}. Expected less than "
+            f"{MAX_RATIO_ERROR:g}: the log-probabilities returned by sampling are not the training forward's. "
+            "Sample in the training precision with the full softmax, or set policy.check_ratio=false to go on."
+        )
+
+
+def tally_rollouts(experience: Experience, credit: Credit) -> Tally:
+    """Count what was proposed and how it was judged, over all answers and per slice of the prompts."""
+    tally, mask_BT = Tally(), experience.mask_BT
+    kl_BT = kl_per_token(experience.logprob_BT, experience.reference_logprob_BT, estimator="k1").where(mask_BT, 0.0)
+    kl_B, num_tokens_B = kl_BT.sum(dim=1), mask_BT.sum(dim=1).float()
+    per_answer = {
+        "score_mean": experience.score_B,
+        "kl_nats_per_sequence": kl_B,
+        "response_tokens_mean": num_tokens_B,
+        "truncation_share": (~experience.rollouts.is_finished_B).float(),
+        **{f"reward/{name}": part_B for name, part_B in experience.parts.items()},
+    }
+    groups: dict[str, list[int]] = {"": list(range(len(mask_BT)))}
+    for row, prompt in enumerate(experience.rollouts.prompts):
+        for dimension, value in prompt.slices.items():
+            groups.setdefault(f"slice/{dimension}={value}/", []).append(row)
+    for prefix, rows in groups.items():
+        for name, value_B in per_answer.items():
+            tally.add(prefix + name, float(value_B[rows].sum()), len(rows))
+        tally.add(prefix + "kl_nats_per_token", float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
+    tally.add("score_squared", float((experience.score_B**2).sum()), len(mask_BT))
+    if credit.return_BT is not None and experience.value_BT is not None:
+        return_N, value_N = credit.return_BT[mask_BT], experience.value_BT[mask_BT]
+        tally.add("return", float(return_N.sum()), len(return_N))
+        tally.add("return_squared", float((return_N**2).sum()), len(return_N))
+        tally.add("value_squared_error", float(((return_N - value_N) ** 2).sum()), len(return_N))
+    return tally
+
+
+def derived_metrics(means: dict[str, float]) -> dict[str, float]:
+    """Turn means of squares into the figures people read: standard deviation and explained variance."""
+    means = dict(means)
+    means["score_sd"] = max(means.pop("score_squared") - means["score_mean"] ** 2, 0.0) ** 0.5
+    if "return_squared" in means:
+        variance = means.pop("return_squared") - means.pop("return") ** 2
+        means["explained_variance"] = 1 - means.pop("value_squared_error") / max(variance, 1e-8)
+    return means

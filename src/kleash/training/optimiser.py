@@ -1,0 +1,73 @@
+"""AdamW with gradient clipping: one object per set of parameters that share a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kleash.errors import RunError
+from kleash.training.checkpoints import Flat, flatten_optimizer, restore_optimizer
+from kleash.training.ranks import Ranks
+
+
+class Optimiser:
+    """Steps named parameters by AdamW; sums gradients over ranks and clips their norm first."""
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, torch.nn.Parameter]],
+        *,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-5,
+        weight_decay: float = 0.0,
+        max_grad_norm: float | None = 1.0,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.named_parameters = [(name, p) for name, p in named_parameters if p.requires_grad]
+        self.parameters = [p for _, p in self.named_parameters]
+        self.learning_rate = learning_rate
+        self.max_grad_norm = max_grad_norm
+        self.ranks = ranks or Ranks()
+        self.adam = torch.optim.AdamW(
+            self.parameters, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+        )
+
+    def step(self, *, learning_rate_share: float = 1.0) -> dict[str, float]:
+        """Apply the accumulated gradients and clear them; return gradient norm and learning rate.
+
+        Raises RunError when the gradient is not finite, before it touches the weights.
+        """
+        for parameter in self.parameters:
+            if parameter.grad is None:  # zero rather than absent, so that a resumed run takes the very same step
+                parameter.grad = torch.zeros_like(parameter)
+        self.ranks.sum_gradients(self.parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf")))
+        if not norm < float("inf"):
+            self.adam.zero_grad(set_to_none=True)
+            raise RunError(
+                f"The gradient's norm is {norm}. Expected a finite number. The last checkpoint is whole: lower the "
+                "learning rate, or look for non-finite rewards and overlong rows in the data."
+            )
+        learning_rate = self.learning_rate * learning_rate_share
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=False)
+        return {"gradient_norm": norm, "learning_rate": learning_rate}
+
+    def snapshot(self, prefix: str) -> Flat:
+        """Weights and Adam's moments by name, and Adam's JSON state."""
+        flat = flatten_optimizer(self.adam, f"{prefix}/adam")
+        weights = {f"{prefix}/weights/{name}": parameter.detach() for name, parameter in self.named_parameters}
+        return Flat({**flat.tensors, **weights}, flat.state)
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:
+        """Go back to a snapshot, exactly."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters:
+                parameter.copy_(tensors[f"{prefix}/weights/{name}"])
+        restore_optimizer(self.adam, tensors, state, f"{prefix}/adam")
