@@ -1,0 +1,230 @@
+"""How far a policy has gone from its reference, and the leash that holds it: KL estimators and the coefficient beta.
+
+What beta does to a reward stands in `advantages.token_rewards`. Leashes are frozen records: `observe` returns the next
+one, and `dataclasses.asdict` of a leash is all that a checkpoint needs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from kleash.errors import RunError, SettingsError
+from kleash.maths.masked import masked_sum, select
+from kleash.maths.shapes import check_shapes
+
+KLEstimator = Literal["k1", "k2", "k3"]
+
+
+def kl_per_token(logprob_BT: Tensor, reference_logprob_BT: Tensor, *, estimator: KLEstimator = "k1") -> Tensor:
+    """Estimate KL(policy || reference) at each token that the policy sampled, in nats.
+
+        d = log p - log p_ref;   k1 = d;   k2 = d^2 / 2;   k3 = exp(-d) - 1 + d
+
+    k1 and k3 are unbiased, k2 is not; k2 and k3 are never negative. Gradients flow, and it matters where an estimator
+    stands: k1 in the reward (detached) and k2 in the loss give the gradient of the reverse KL, k3 in the loss that of
+    the *forward* KL, k1 in the loss none at all. For the drift from old to current policy on old samples,
+    pass (old, current).
+    Raises SettingsError for an unknown estimator.
+    Source: Schulman 2020, joschu.net/blog/kl-approx.html.
+    """
+    check_shapes("B T", logprob_BT=logprob_BT, reference_logprob_BT=reference_logprob_BT)
+    d_BT = logprob_BT - reference_logprob_BT
+    if estimator == "k1":
+        return d_BT
+    if estimator == "k2":
+        return d_BT.square() / 2
+    if estimator == "k3":
+        return torch.expm1(-d_BT) + d_BT
+    raise SettingsError(f'KL estimator is "{estimator}", expected "k1", "k2" or "k3". Choose one of these.')
+
+
+def kl_per_sequence(
+    logprob_BT: Tensor, reference_logprob_BT: Tensor, mask_BT: Tensor, *, estimator: KLEstimator = "k1"
+) -> Tensor:
+    """Add up the estimates over each sequence's tokens that count, (B,) in nats; its mean is `kl_nats_per_sequence`."""
+    check_shapes("B T", logprob_BT=logprob_BT, reference_logprob_BT=reference_logprob_BT, mask_BT=mask_BT)
+    kept_BT, kept_reference_BT = select(logprob_BT, mask_BT), select(reference_logprob_BT, mask_BT)
+    return masked_sum(kl_per_token(kept_BT, kept_reference_BT, estimator=estimator), mask_BT, dim=1)
+
+
+def categorical_kl(logprob_NV: Tensor, reference_logprob_NV: Tensor) -> Tensor:
+    """Compute KL(p || p_ref) of whole distributions exactly, (N,) in nats. Gradients flow."""
+    check_shapes("N V", logprob_NV=logprob_NV, reference_logprob_NV=reference_logprob_NV)
+    return (logprob_NV.exp() * (logprob_NV - reference_logprob_NV)).sum(-1)
+
+
+@dataclass(frozen=True)
+class TiltedPolicy:
+    """The exact optimum of E[reward] - beta * KL over one choice: what it earns (reward's unit) and costs (nats)."""
+
+    logprob_V: Tensor
+    kl_nats: Tensor
+    expected_reward: Tensor
+    objective: Tensor
+
+
+def tilted_policy(reference_logprob_V: Tensor, reward_V: Tensor, *, beta: float) -> TiltedPolicy:
+    """Solve the KL-leashed problem of a single choice exactly: the oracle that every online algorithm must reach.
+
+        p*(v) = p_ref(v) exp(r(v) / beta) / Z;   the objective there is beta * log Z
+
+    beta > 0. Raises SettingsError otherwise: without a leash the optimum puts everything on one choice.
+    Source: Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
+    """
+    check_shapes("V", reference_logprob_V=reference_logprob_V, reward_V=reward_V)
+    if not beta > 0:
+        raise SettingsError(f"Beta is {beta}, expected a positive number. Set beta above zero.")
+    unnormalised_V = reference_logprob_V + reward_V / beta
+    log_z = torch.logsumexp(unnormalised_V, dim=0)
+    logprob_V = unnormalised_V - log_z
+    kl_nats = categorical_kl(logprob_V.unsqueeze(0), reference_logprob_V.unsqueeze(0)).squeeze(0)
+    return TiltedPolicy(logprob_V, kl_nats, (logprob_V.exp() * reward_V).sum(), beta * log_z)
+
+
+class Leash(Protocol):
+    """The strength beta of the pull towards the reference, and how it answers to what is measured."""
+
+    @property
+    def beta(self) -> float:
+        """The coefficient for the next update, reward's unit per nat."""
+
+    def observe(self, kl_nats: float, *, quality: float | None = None) -> Self:
+        """Return the leash for the next update, after one whose rollouts had this KL, nats per sequence."""
+
+    def tightened(self, factor: float) -> Self:
+        """Return the leash with beta multiplied by `factor`, as an alarm may ask."""
+
+    def state(self) -> dict[str, Any]:
+        """Return plain JSON from which `type(leash)(**state)` makes an equal leash."""
+
+
+@dataclass(frozen=True)
+class FixedLeash:
+    """The same beta throughout; beta >= 0, and 0 is no leash at all."""
+
+    beta: float
+
+    def __post_init__(self) -> None:
+        _require(self.beta >= 0 and math.isfinite(self.beta), "beta", self.beta, "zero or a positive number")
+
+    def observe(self, kl_nats: float, *, quality: float | None = None) -> FixedLeash:
+        """Return this leash: it answers to nothing."""
+        _require_finite(kl_nats)
+        return self
+
+    def tightened(self, factor: float) -> FixedLeash:
+        return replace(self, beta=self.beta * factor)
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ScheduledLeash:
+    """A straight line from beta_start to beta_end over num_updates, then constant: strong early, relaxed later."""
+
+    beta_start: float
+    beta_end: float
+    num_updates: int
+    num_observed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("beta_start", "beta_end"):
+            value = getattr(self, name)
+            _require(value >= 0 and math.isfinite(value), name, value, "zero or a positive number")
+        _require(self.num_updates >= 1, "num_updates", self.num_updates, "at least 1")
+
+    @property
+    def beta(self) -> float:
+        """The coefficient for the next update: beta_start for the first, beta_end from update num_updates + 1 on."""
+        share = min(self.num_observed / self.num_updates, 1.0)
+        return self.beta_start + share * (self.beta_end - self.beta_start)
+
+    def observe(self, kl_nats: float, *, quality: float | None = None) -> ScheduledLeash:
+        """Take one step along the line, whatever the KL."""
+        _require_finite(kl_nats)
+        return replace(self, num_observed=self.num_observed + 1)
+
+    def tightened(self, factor: float) -> ScheduledLeash:
+        return replace(self, beta_start=self.beta_start * factor, beta_end=self.beta_end * factor)
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AdaptiveLeash:
+    """A beta that steers the KL to a target, in small multiplicative steps.
+
+        e = clip(KL / target - 1, -clip, clip);   beta <- max(beta * (1 + gain * e), floor)
+
+    target_nats: KL per sequence to hold. gain: how fast; a tenfold change in U updates needs gain of at least
+    ln 10 / (clip * U), .19 for 60 updates. The published "horizon" hides a gain: episodes per update / horizon.
+    hold_updates: how often at most, over the whole run, beta is *not* lowered because KL is still rising by itself.
+    Without it the rule winds up: it lowers beta all the way while KL climbs to the target, and KL overshoots. 0, the
+    default, is the published rule exactly.
+    A rising `quality` holds beta as well: no need to slacken a leash on which answers are still getting better.
+    last_kl_nats, last_quality and num_held are state. Raises SettingsError for settings out of range.
+    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2. Differs: the floor, the hold and the quality are ours.
+    """
+
+    beta: float
+    target_nats: float
+    gain: float
+    clip: float = 0.2
+    floor: float = 1e-4
+    hold_updates: int = 0
+    last_kl_nats: float | None = None
+    last_quality: float | None = None
+    num_held: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "target_nats", "floor", "clip"):
+            value = getattr(self, name)
+            _require(value > 0 and math.isfinite(value), name, value, "a positive number")
+        _require(0 <= self.gain * self.clip < 1, "gain", self.gain, f"from 0 to below {1 / self.clip:g} (1 / clip)")
+        _require(self.hold_updates >= 0, "hold_updates", self.hold_updates, "zero or a positive number")
+
+    def observe(self, kl_nats: float, *, quality: float | None = None) -> AdaptiveLeash:
+        """Return the leash for the next update. Call it after the update, with the KL of the rollouts just used.
+
+        kl_nats: k1 summed over tokens, averaged over sequences. quality: an external signal, higher is better.
+        Raises RunError if the KL is not finite.
+        """
+        _require_finite(kl_nats)
+        error = min(max(kl_nats / self.target_nats - 1.0, -self.clip), self.clip)
+        beta, num_held = max(self.beta * (1.0 + self.gain * error), self.floor), self.num_held
+        if beta < self.beta:
+            # Before the first update KL is zero: the first observation counts as a rise from there.
+            is_rising = kl_nats > (self.last_kl_nats or 0.0)
+            is_improving = quality is not None and self.last_quality is not None and quality > self.last_quality
+            if is_improving:
+                beta = self.beta
+            elif is_rising and num_held < self.hold_updates:
+                beta, num_held = self.beta, num_held + 1
+        last_quality = self.last_quality if quality is None else quality
+        return replace(self, beta=beta, last_kl_nats=kl_nats, last_quality=last_quality, num_held=num_held)
+
+    def tightened(self, factor: float) -> AdaptiveLeash:
+        return replace(self, beta=max(self.beta * factor, self.floor))
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _require(holds: bool, name: str, value: float, expected: str) -> None:
+    if not holds:
+        raise SettingsError(f"Leash setting {name} is {value}, expected {expected}. Change leash.{name} in the recipe.")
+
+
+def _require_finite(kl_nats: float) -> None:
+    if not math.isfinite(kl_nats):
+        raise RunError(
+            f"The measured KL is {kl_nats}, expected a finite number of nats. "
+            "The policy or the reference gives impossible log-probabilities: lower the learning rate and resume."
+        )
