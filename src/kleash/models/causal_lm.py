@@ -1,0 +1,241 @@
+"""Language models: load a Hugging Face folder, compute log-probabilities of responses, save again.
+
+`LanguageModel` is what SFT, DPO, PPO and the samplers share. It knows no loss, no optimiser and no batch schedule;
+the head's arithmetic is in `head_logprobs.py`, adapters are in `lora.py`, folders and tokenizers in `folders.py`.
+Batches are padded on the right and run without an attention mask: under a causal model what comes after a token
+cannot change it, and without a mask the fused causal attention is used. Loading proves both on the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from kleash.data.batches import TokenBatch
+from kleash.errors import ModelError
+from kleash.models import folders
+from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
+from kleash.models.lora import Adapters, LoraSettings, base_folder_of, is_adapter_folder, merged_weights
+
+if TYPE_CHECKING:
+    from kleash.models.heads import ValueHead
+
+
+@dataclass(frozen=True)
+class ResponseOutputs:
+    """What a model says of the responses of a batch: (B, T), nats, zero where masked; value_BT with a value head."""
+
+    logprob_BT: Tensor
+    entropy_BT: Tensor
+    value_BT: Tensor | None = None
+
+
+class LanguageModel:
+    """A causal language model with its tokenizer, on one device.
+
+    eos_ids: ids that end a response; the first is the one to write.  pad_id: fills padding; never an EOS.
+    max_positions: longest sequence, in tokens.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        eos_ids: tuple[int, ...],
+        is_autocast: bool = False,
+        adapters: Adapters | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.eos_ids = eos_ids
+        self.is_autocast = is_autocast
+        self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
+        self.pad_id = folders.choose_pad_id(tokenizer, eos_ids, self.vocabulary_size)
+        self.max_positions = folders.position_limit(model.config)
+        self._adapters = adapters
+        self._workspace = HeadWorkspace()
+        self._has_plain_head = _probe(model)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def has_adapters(self) -> bool:
+        return self._adapters is not None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in bfloat16 where it is safe, if the model was loaded so; weights stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.is_autocast else nullcontext()
+
+    def response_outputs(
+        self, batch: TokenBatch, *, temperature: float = 1.0, value_head: ValueHead | None = None
+    ) -> ResponseOutputs:
+        """Run the model over a batch and return log-probability and entropy of each response token, and its value.
+
+            logprob[b, t] = log softmax(logits / temperature)[response token t]
+
+        The body runs once over the whole batch; the head runs only where a response token is predicted, in float32.
+        The entropy, in nats, is of the same tempered distribution. value_head: reads the trunk's state before each
+        token. Gradients flow into the weights from logprob and value, not from entropy.
+        Raises ModelError for a batch longer than max_positions.
+        """
+        self._check_length(batch)
+        row_N, position_N = batch.predicting_positions()
+        flat_N = row_N * batch.ids_BS.shape[1] + position_N
+        mask_BT = batch.response_mask_BT
+        hidden_ND = None
+        if self._has_plain_head or value_head is not None:
+            hidden_ND = self._hidden(batch.ids_BS).flatten(0, 1).index_select(0, flat_N)
+        figures = self._figures(batch, hidden_ND, flat_N, temperature)
+        value_N = value_head(hidden_ND) if value_head is not None else None
+        return ResponseOutputs(
+            _place(figures.logprob_N, mask_BT),
+            _place(figures.entropy_N, mask_BT),
+            None if value_N is None else _place(value_N, mask_BT),
+        )
+
+    def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield what is trained, by name: everything, or the `policy` adapter."""
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every weight under its Hugging Face name, adapters merged in."""
+        return merged_weights(self.model)
+
+    def freeze_reference(self) -> None:
+        """Keep the policy adapter, as it stands, as the reference. Raises ModelError in full fine-tuning."""
+        self._require_adapters().freeze_reference()
+
+    @contextmanager
+    def using_reference(self) -> Iterator[None]:
+        """Answer as the frozen reference for this long. Raises ModelError in full fine-tuning."""
+        with self._require_adapters().using_reference():
+            yield
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder: safetensors with adapters merged, tokenizer, generation settings.
+
+        Not atomic: the artifact layer writes into a partial folder and renames it.
+        """
+        self.model.generation_config.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
+        folders.save_weights(self.model, Path(folder), state_dict=dict(self.named_weights()))
+        self.tokenizer.save_pretrained(str(folder))
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write the policy adapter alone, with path and digest of its base. Raises ModelError in full fine-tuning."""
+        self._require_adapters().save(Path(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    def _require_adapters(self) -> Adapters:
+        if self._adapters is None:
+            raise ModelError(
+                "The model is trained in full, so it holds neither an adapter nor a reference. Expected a model with "
+                "LoRA adapters. Load the reference as a second model, or set `lora`."
+            )
+        return self._adapters
+
+    def _check_length(self, batch: TokenBatch) -> None:
+        width = batch.ids_BS.shape[1]
+        if width > self.max_positions:
+            raise ModelError(
+                f"A sequence of the batch has {width} tokens. Expected at most {self.max_positions}, the positions the "
+                "model knows. Lower the limits on prompt and response tokens, or truncate the data."
+            )
+
+    def _hidden(self, ids_BS: Tensor) -> Tensor:
+        with self.autocast():
+            return self.model.base_model(input_ids=ids_BS, use_cache=False).last_hidden_state
+
+    def _figures(self, batch: TokenBatch, hidden_ND: Tensor | None, flat_N: Tensor, temperature: float) -> TokenFigures:
+        target_N = batch.response_ids_N()
+        if self._has_plain_head and hidden_ND is not None:
+            head = self.model.get_output_embeddings()
+            return head_logprobs(
+                hidden_ND, head.weight, head.bias, target_N, temperature=temperature, workspace=self._workspace
+            )
+        with self.autocast():
+            logits_BSV = self.model(input_ids=batch.ids_BS, use_cache=False).logits
+        return logits_logprobs(logits_BSV.flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature)
+
+
+def load_language_model(
+    folder: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: folders.Precision = "float32",
+    lora: LoraSettings | None = None,
+    trust_remote_code: bool = False,
+    eos_token: str | int | None = None,
+) -> LanguageModel:
+    """Load a causal language model for training, in eval mode with every dropout at zero.
+
+    folder: a Hugging Face folder, an adapter folder (its base is loaded first), or `hub:owner/name`.
+    dtype: weights are float32 either way; "bfloat16_autocast" computes in bfloat16 where that is safe.
+    lora: train an adapter instead of the weights; an adapter folder goes on training its own.
+    eos_token: the token, or its id, that ends a text, for models whose settings name another.
+    Raises ModelError for what cannot be loaded: no such folder, pickled weights, weights missing, not a causal model.
+    """
+    path = folders.find_model_folder(folder)
+    base_path = base_folder_of(path) if is_adapter_folder(path) else path
+    model = folders.load_weights(transformers.AutoModelForCausalLM, base_path, trust_remote_code=trust_remote_code)
+    has_tokenizer = (path / "tokenizer_config.json").is_file()  # not every adapter folder brings one
+    tokenizer = folders.load_tokenizer(path if has_tokenizer else base_path, trust_remote_code=trust_remote_code)
+    _check_vocabulary(path, model, tokenizer)
+    eos_ids = folders.resolve_eos_ids(path, model.config, tokenizer, eos_token)
+    model.to(folders.resolve_device(device))
+    adapters = None
+    if path is not base_path:
+        adapters = Adapters.read(model, path, base_folder=base_path)
+    elif lora is not None:
+        adapters = Adapters.fresh(model, lora, base_folder=base_path)
+    model.eval()
+    is_autocast = dtype == "bfloat16_autocast"
+    return LanguageModel(model, tokenizer, eos_ids=eos_ids, is_autocast=is_autocast, adapters=adapters)
+
+
+def _check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_rows:
+        raise ModelError(
+            f"The tokenizer in {folder} has {len(tokenizer)} tokens, and the model's embedding {num_rows} rows. "
+            "Expected at least as many rows as tokens. Use the tokenizer the model was trained with."
+        )
+
+
+@torch.no_grad()
+def _probe(model: Any) -> bool:
+    """Tell whether logits are simply head(body(ids)), and prove that later tokens change nothing before them.
+
+    Some architectures scale or cap their logits after the head; for those the model's own forward is used.
+    Raises ModelError for a model that looks ahead, such as an encoder.
+    """
+    vocabulary_size = model.get_input_embeddings().weight.shape[0]
+    ids_BS = torch.arange(1, 9, device=next(model.parameters()).device).remainder(vocabulary_size)[None]
+    logits_BSV = model(input_ids=ids_BS, use_cache=False).logits
+    shorter_BSV = model(input_ids=ids_BS[:, :4], use_cache=False).logits
+    if not torch.allclose(logits_BSV[:, :4], shorter_BSV, rtol=1e-3, atol=1e-3):
+        raise ModelError(
+            f"In this {model.config.model_type} model the tokens that follow change the logits before them. Expected a "
+            "causal language model. Use a decoder (GPT, Llama, Qwen ...), not an encoder."
+        )
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear:
+        return False
+    hidden_BSD = model.base_model(input_ids=ids_BS, use_cache=False).last_hidden_state
+    return hidden_BSD.shape[-1] == head.in_features and torch.allclose(
+        head(hidden_BSD), logits_BSV, rtol=1e-4, atol=1e-5
+    )
+
+
+def _place(figure_N: Tensor, mask_BT: Tensor) -> Tensor:
+    """Put per-token figures in their places, zero elsewhere."""
+    return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, figure_N.float())

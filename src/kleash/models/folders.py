@@ -1,0 +1,238 @@
+"""Model folders before anything is loaded: where they are, whether they hold what they must, their tokenizer.
+
+Only safetensors weights are read: a pickle runs whatever code its author put there. Loading the models themselves is
+`causal_lm.py`'s and `heads.py`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+
+from kleash.durable import file_digest
+from kleash.errors import ModelError
+
+Precision = Literal["float32", "bfloat16_autocast"]
+
+NO_POSITION_LIMIT = 1 << 30
+"""Stands for "as long as memory allows" where an architecture has no table of positions."""
+
+_HUB_PREFIX = "hub:"
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def find_model_folder(folder: str | Path, *, weights: str = "*.safetensors") -> Path:
+    """Return the local folder of a model, fetched first when it is named `hub:owner/name`.
+
+    Raises ModelError when there is no such folder, when it is not a Hugging Face one, or when it has no safetensors.
+    """
+    name = str(folder)
+    if name.startswith(_HUB_PREFIX):
+        return _fetch_from_hub(name.removeprefix(_HUB_PREFIX))
+    path = Path(folder)
+    if not path.is_dir():
+        raise ModelError(
+            f"There is no model folder {path}. Expected a Hugging Face model folder (config.json, model.safetensors, "
+            "tokenizer files). Check the path, or name a hub model as `hub:owner/name`."
+        )
+    if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{path} has no config.json. Expected a Hugging Face model folder. Point at the folder that holds "
+            "config.json and model.safetensors, or save the model there with `save_pretrained`."
+        )
+    if not any(path.glob(weights)):
+        pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
+        found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
+        raise ModelError(
+            f"{path} holds {found}. Expected safetensors: a pickle can run code when it is read. Convert it where you "
+            "trust it: `AutoModel.from_pretrained(old).save_pretrained(new)` writes safetensors."
+        )
+    return path
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Return the folder's tokenizer. Raises ModelError when there is none that can be read."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError ... according to what is missing
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be read: {error}. Expected tokenizer.json or another tokenizer that "
+            "transformers knows. Copy the tokenizer files of the base model there."
+        ) from error
+
+
+def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Return the model's configuration with every dropout at zero.
+
+    With dropout the first PPO ratio would differ from 1. Raises ModelError for what transformers does not know.
+    """
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # as above
+        raise ModelError(
+            f"config.json in {folder} cannot be read: {error}. Expected an architecture that transformers "
+            f"{transformers.__version__} knows. Update transformers, or set trust_remote_code for models that bring "
+            "their own code and whose authors you trust."
+        ) from error
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or "pdrop" in name or name.endswith("_drop")):
+            setattr(config, name, 0.0)
+    return config
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device meant: "auto" is the graphics card where there is one."""
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def position_limit(config: Any) -> int:
+    """Return how many positions the model can tell apart, NO_POSITION_LIMIT when its configuration names no limit."""
+    text_config = config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        limit = getattr(text_config, name, None)
+        if limit:
+            return int(limit)
+    return NO_POSITION_LIMIT
+
+
+def choose_pad_id(tokenizer: Any, eos_ids: tuple[int, ...], vocabulary_size: int) -> int:
+    """Return an id that fills padding and is never an EOS; masks come from lengths, so any other id will do.
+
+    Preferred: the tokenizer's own pad, an embedding row that no token uses, the unknown token; else the last id, the
+    rarest merge of most tokenizers. The embedding is never resized.
+    """
+    taken = {*eos_ids, tokenizer.eos_token_id}
+    unused = len(tokenizer) if len(tokenizer) < vocabulary_size else None
+    candidates = (tokenizer.pad_token_id, unused, tokenizer.unk_token_id)
+    for candidate in (*candidates, *range(vocabulary_size - 1, -1, -1)):
+        if candidate is not None and candidate < vocabulary_size and candidate not in taken:
+            return int(candidate)
+    raise ModelError(
+        f"Every id of the vocabulary ({vocabulary_size}) ends a text. Expected at least one other id for padding. "
+        "Check `eos_token`."
+    )
+
+
+def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | int | None) -> tuple[int, ...]:
+    """Return the ids that end a text, the one that is written at the end of responses first.
+
+    `eos_token`, a token or its id, overrides everything. Otherwise the folder's generation settings decide, as they do
+    in transformers, then config.json, then the tokenizer (an encoder's separator counts); the tokenizer's own EOS comes
+    first if it is among them. Raises ModelError when the token is unknown, or when nothing names an EOS.
+    """
+    if eos_token is not None:
+        return (_known_id(tokenizer, eos_token),)
+    generation_file = folder / "generation_config.json"
+    generation = json.loads(generation_file.read_text()) if generation_file.is_file() else {}
+    named = (generation.get("eos_token_id"), getattr(config.get_text_config(), "eos_token_id", None))
+    for found in (*named, tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if found is not None:
+            ids = [found] if isinstance(found, int) else list(found)
+            return tuple(sorted(ids, key=lambda token_id: token_id != tokenizer.eos_token_id))
+    raise ModelError(
+        "Neither the generation settings, config.json nor the tokenizer name an end-of-text token. Expected one, for "
+        "responses must end. Set `eos_token` to the token that ends a text."
+    )
+
+
+def weights_digest(folder: Path) -> str:
+    """Return 16 hex digits over the folder's safetensors files, by name and content."""
+    digests = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+
+
+def load_weights(model_class: Any, folder: Path, *, trust_remote_code: bool, may_lack: tuple[str, ...] = ()) -> Any:
+    """Load a folder's weights, in float32, into one of transformers' Auto classes.
+
+    Raises ModelError when the folder does not fit the class, or lacks weights: those would be random.
+    may_lack: endings of weight names that are allowed to be absent.
+    """
+    config = load_config(folder, trust_remote_code=trust_remote_code)
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_padding_advice)
+    try:
+        with _quiet_transformers():
+            model, report = model_class.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+    except Exception as error:  # what transformers raises depends on the file that is wrong
+        raise ModelError(
+            f"The {config.model_type} model in {folder} cannot be loaded by {model_class.__name__}: {error}. Expected "
+            "a whole model of that kind. Check the folder, or use another model."
+        ) from error
+    missing = sorted(name for name in report["missing_keys"] if not name.endswith(may_lack))
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} weights that {model_class.__name__} needs ({', '.join(missing[:3])}). "
+            "Expected all of them: the rest would be random. Check that the folder is whole and of this kind."
+        )
+    return model
+
+
+def save_weights(model: Any, folder: Path, **settings: Any) -> None:
+    """Write a transformers model as safetensors with its config.json, without its progress bars."""
+    with _quiet_transformers():
+        model.save_pretrained(str(folder), **settings)
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence transformers' own reports and progress bars: what they would say of trouble, we check and raise."""
+    reports = transformers.utils.logging
+    verbosity, shows_progress = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(verbosity)
+        if shows_progress:
+            reports.enable_progress_bar()
+
+
+def _is_no_padding_advice(record: logging.LogRecord) -> bool:
+    """Drop the advice to pass an attention mask: padding on the right needs none, and batches always pad there."""
+    return "We strongly recommend passing in an `attention_mask`" not in record.getMessage()
+
+
+def _fetch_from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except Exception as error:  # no network, no such model, no permission: the hub's own words say which
+        raise ModelError(
+            f"The hub model {name} could not be fetched: {error} Expected a public model, or one already in the local "
+            "cache. Check the name and the network, or download the model and give its folder."
+        ) from error
+    return find_model_folder(folder)
+
+
+def _known_id(tokenizer: Any, token: str | int) -> int:
+    vocabulary = tokenizer.get_vocab()
+    known = token in vocabulary.values() if isinstance(token, int) else token in vocabulary
+    if not known:
+        raise ModelError(
+            f"The tokenizer has no token {token!r}, named as `eos_token`. Expected a token of its vocabulary or its "
+            f"id. Its own end-of-text token is {tokenizer.eos_token!r} (id {tokenizer.eos_token_id})."
+        )
+    return token if isinstance(token, int) else int(vocabulary[token])

@@ -1,0 +1,314 @@
+"""Models that answer with a number: reward models, critics, and the value head on a policy's trunk.
+
+A `ScalarModel` is a backbone and a linear head. Its portable form is a Hugging Face sequence-classification folder
+with one label, which plain transformers scores identically: last real token, no bias. What that form cannot express
+(mean pooling, encoders, biased heads) is saved with a head file of our own and never poses as a portable folder.
+Training them is the reward stage's business, clipping and combining scores the judges'.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kleash.data.batches import TokenBatch
+from kleash.errors import ModelError
+from kleash.models import folders
+
+Pooling = Literal["last", "mean"]
+
+_HEAD_FILE = "head.safetensors"
+_HEAD_SETTINGS_FILE = "kleash_head.json"
+_BACKBONE_FOLDER = "backbone"
+_NORMALISER_FILE = "kleash_reward.json"
+_UNUSED_WEIGHTS = ("pooler.dense.weight", "pooler.dense.bias")  # encoders' own pooling, which ours replaces
+
+
+class ValueHead(nn.Module):
+    """Reads a value off each state of a policy's trunk; starts at zero, so that it does not mislead the first steps."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        return self.linear(hidden_ND.float())[:, 0]
+
+
+@dataclass(frozen=True)
+class RewardNormaliser:
+    """z = (score - mean) / sd, with constants measured once on the reference policy's samples and then frozen."""
+
+    mean: float = 0.0
+    sd: float = 1.0
+
+    def apply(self, score: Tensor) -> Tensor:
+        return (score - self.mean) / self.sd
+
+    def save(self, folder: str | Path) -> None:
+        """Write the constants beside a reward model."""
+        (Path(folder) / _NORMALISER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RewardNormaliser:
+        """Read a reward model's constants; a folder without them, such as anybody else's, is taken as it scores."""
+        path = Path(folder) / _NORMALISER_FILE
+        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
+
+
+class ScalarModel(nn.Module):
+    """A backbone and a linear head: one score per sequence, or one value per response token.
+
+    pooling: "last" reads the last real token's state, EOS included; "mean" averages all real tokens' states. Which
+    tokens are real comes from lengths alone: in models trained elsewhere the pad id may equal the EOS.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        head: nn.Linear,
+        tokenizer: Any,
+        *,
+        eos_ids: tuple[int, ...],
+        pooling: Pooling = "last",
+        is_autocast: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.tokenizer = tokenizer
+        self.pooling: Pooling = pooling
+        self.is_autocast = is_autocast
+        self.max_positions = folders.position_limit(backbone.config)
+        self.eos_ids = eos_ids
+        self.pad_id = folders.choose_pad_id(tokenizer, eos_ids, backbone.get_input_embeddings().weight.shape[0])
+        self.is_causal = _is_causal(backbone)
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether plain transformers can load and score the model identically."""
+        can_be_expressed = self.pooling == "last" and self.is_causal and self.head.bias is None
+        return can_be_expressed and hasattr(_empty_classifier(self.backbone.config), "score")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute the backbone in bfloat16 where that is safe, if the model was loaded so."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.is_autocast else nullcontext()
+
+    def score(self, batch: TokenBatch) -> Tensor:
+        """Return each sequence's raw score, (B,), float32. Gradients flow into backbone and head."""
+        hidden_BSD = self._hidden(batch)
+        if self.pooling == "last":
+            rows = torch.arange(len(hidden_BSD), device=hidden_BSD.device)
+            return self.head(hidden_BSD[rows, batch.last_position_B].float())[:, 0]
+        real_BS1 = batch.attention_mask_BS[..., None]
+        sum_BD = hidden_BSD.float().where(real_BS1, 0.0).sum(1)
+        return self.head(sum_BD / real_BS1.sum(1))[:, 0]
+
+    def values(self, batch: TokenBatch) -> Tensor:
+        """Return the value of the state before each response token, (B, T), float32, zero where masked.
+
+        Under mean pooling the state is the mean over the tokens so far. Gradients flow as in `score`.
+        Raises ModelError for encoders, which see the answer before it is given.
+        """
+        if not self.is_causal:
+            raise ModelError(
+                f"A {self.backbone.config.model_type} model reads a whole answer at once, so it has no value before "
+                "each token. Expected a causal backbone. Start the critic from a causal model."
+            )
+        hidden_BSD = self._hidden(batch)
+        if self.pooling == "mean":
+            num_tokens_S1 = torch.arange(1, hidden_BSD.shape[1] + 1, device=hidden_BSD.device)[:, None]
+            hidden_BSD = hidden_BSD.float().cumsum(1) / num_tokens_S1
+        row_N, position_N = batch.predicting_positions()
+        flat_N = row_N * hidden_BSD.shape[1] + position_N
+        value_N = self.head(hidden_BSD.flatten(0, 1).index_select(0, flat_N).float())[:, 0]
+        mask_BT = batch.response_mask_BT
+        return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, value_N)
+
+    def freeze_backbone(self, is_frozen: bool) -> None:
+        """Train the head alone for a while, so that a fresh head does not contort the backbone; or train both again."""
+        self.backbone.requires_grad_(not is_frozen)
+
+    def parameter_groups(self, head_learning_rate_scale: float) -> list[dict[str, Any]]:
+        """Return backbone and head as optimiser groups, each with the `learning_rate_scale` it wants."""
+        return [
+            {"params": list(self.backbone.parameters()), "learning_rate_scale": 1.0},
+            {"params": list(self.head.parameters()), "learning_rate_scale": head_learning_rate_scale},
+        ]
+
+    def save(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Write the model: in the portable form if it has one, else with our own head file. Not atomic."""
+        folder = Path(folder)
+        config = self.backbone.config
+        config.pad_token_id, config.eos_token_id = self.pad_id, self.eos_ids[0]
+        if self.is_portable:
+            config.num_labels = 1
+            classifier = _empty_classifier(config)
+            setattr(classifier, classifier.base_model_prefix, self.backbone)
+            classifier.score = self.head
+            folders.save_weights(classifier, folder)
+        else:
+            folders.save_weights(self.backbone, folder / _BACKBONE_FOLDER)
+            weights = {name: weight.detach().cpu().contiguous() for name, weight in self.head.state_dict().items()}
+            save_file(weights, folder / _HEAD_FILE)
+            (folder / _HEAD_SETTINGS_FILE).write_text(json.dumps({"pooling": self.pooling}, indent=2) + "\n")
+        (tokenizer or self.tokenizer).save_pretrained(str(folder if self.is_portable else folder / _BACKBONE_FOLDER))
+
+    def _hidden(self, batch: TokenBatch) -> Tensor:
+        width = batch.ids_BS.shape[1]
+        if width > self.max_positions:
+            raise ModelError(
+                f"A sequence of the batch has {width} tokens. Expected at most {self.max_positions}, the positions the "
+                "reward model or critic knows. Lower the limits on prompt and response tokens, or truncate the data."
+            )
+        mask = {} if self.is_causal else {"attention_mask": batch.attention_mask_BS.long()}
+        use_cache = {"use_cache": False} if self.is_causal else {}
+        with self.autocast():
+            return self.backbone(input_ids=batch.ids_BS, **mask, **use_cache).last_hidden_state
+
+
+def load_reward_model(
+    folder: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: folders.Precision = "float32",
+    trust_remote_code: bool = False,
+    eos_token: str | int | None = None,
+) -> ScalarModel:
+    """Load a reward model, ours or anybody's sequence-classification folder with one label, in eval mode.
+
+    Raises ModelError for folders of other kinds, several labels, or weights that are missing.
+    """
+    backbone_folder = Path(folder) / _BACKBONE_FOLDER
+    pooling: Pooling = "last"
+    if (Path(folder) / _HEAD_SETTINGS_FILE).is_file():
+        path = folders.find_model_folder(backbone_folder)
+        backbone = folders.load_weights(transformers.AutoModel, path, trust_remote_code=trust_remote_code)
+        head, pooling = _read_head(Path(folder))
+    else:
+        path = folders.find_model_folder(folder)
+        backbone, head = _read_classifier(path, trust_remote_code=trust_remote_code)
+    tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
+    eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
+    is_autocast = dtype == "bfloat16_autocast"
+    model = ScalarModel(backbone, head, tokenizer, eos_ids=eos_ids, pooling=pooling, is_autocast=is_autocast)
+    return model.to(folders.resolve_device(device)).eval()
+
+
+def reward_model_from(
+    folder: str | Path,
+    *,
+    seed: int,
+    pooling: Pooling = "last",
+    device: str | torch.device = "auto",
+    dtype: folders.Precision = "float32",
+    trust_remote_code: bool = False,
+    eos_token: str | int | None = None,
+) -> ScalarModel:
+    """Start a reward model from a language model or an encoder: its backbone, and a fresh head without bias.
+
+    The head's weights have standard deviation 1 / sqrt(d + 1), so that first scores spread by about one.
+    """
+    path = folders.find_model_folder(folder)
+    backbone = folders.load_weights(
+        transformers.AutoModel, path, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
+    )
+    head = nn.Linear(backbone.config.get_text_config().hidden_size, 1, bias=False)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
+    tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
+    eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
+    is_autocast = dtype == "bfloat16_autocast"
+    model = ScalarModel(backbone, head, tokenizer, eos_ids=eos_ids, pooling=pooling, is_autocast=is_autocast)
+    return model.to(folders.resolve_device(device)).eval()
+
+
+def critic_from_reward_model(
+    folder: str | Path,
+    *,
+    mean: float,
+    sd: float,
+    zero_head: bool,
+    device: str | torch.device = "auto",
+    dtype: folders.Precision = "float32",
+    trust_remote_code: bool = False,
+    eos_token: str | int | None = None,
+) -> ScalarModel:
+    """Start a critic from a reward model, on the scale of z-scored returns.
+
+        w <- w / sd,   b <- (b - mean) / sd
+
+    mean, sd: the reward's normaliser, folded into the head.  zero_head: start at zero everywhere instead.
+    """
+    model = load_reward_model(
+        folder, device=device, dtype=dtype, trust_remote_code=trust_remote_code, eos_token=eos_token
+    )
+    scored = model.head
+    model.head = nn.Linear(scored.in_features, 1, device=model.device)
+    scale = 0.0 if zero_head else 1 / sd
+    with torch.no_grad():
+        bias = torch.zeros_like(model.head.bias) if scored.bias is None else scored.bias
+        model.head.weight.copy_(scored.weight * scale)
+        model.head.bias.copy_((bias - mean) * scale)
+    return model
+
+
+def _read_classifier(folder: Path, *, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
+    """Return backbone and head of a sequence-classification folder."""
+    model = folders.load_weights(
+        transformers.AutoModelForSequenceClassification, folder, trust_remote_code=trust_remote_code
+    )
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise ModelError(
+            f"The reward model in {folder} is a {type(model).__name__}, whose head is not one linear layer over the "
+            "last token. Expected a decoder's sequence-classification model. Use one, or wrap this one in a scorer "
+            "plug-in."
+        )
+    if head.out_features != 1:
+        raise ModelError(
+            f"The reward model in {folder} has {head.out_features} labels. Expected 1, the reward. Train it with "
+            "num_labels=1, or wrap it as a scorer plug-in that says which label counts."
+        )
+    return model.base_model, head
+
+
+def _read_head(folder: Path) -> tuple[nn.Linear, Pooling]:
+    """Return the head of a folder of our own form, and its pooling."""
+    weights = load_file(folder / _HEAD_FILE)
+    head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
+    head.load_state_dict(weights)
+    return head, json.loads((folder / _HEAD_SETTINGS_FILE).read_text())["pooling"]
+
+
+def _empty_classifier(config: Any) -> Any:
+    """Return the Hugging Face classifier of an architecture, without weights, or None where there is none."""
+    classes = transformers.AutoModelForSequenceClassification
+    if type(config) not in classes._model_mapping:
+        return None
+    with torch.device("meta"):
+        return classes.from_config(config)
+
+
+@torch.no_grad()
+def _is_causal(backbone: Any) -> bool:
+    """Tell whether later tokens leave the states before them as they are."""
+    ids_BS = torch.arange(1, 9, device=backbone.device)[None]
+    longer_BSD = backbone(input_ids=ids_BS).last_hidden_state[:, :4]
+    return torch.allclose(longer_BSD, backbone(input_ids=ids_BS[:, :4]).last_hidden_state, rtol=1e-3, atol=1e-3)
