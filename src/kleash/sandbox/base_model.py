@@ -1,0 +1,175 @@
+"""The small base model of the sandbox: its tokenizer, and the training that makes it from nothing.
+
+The result is shipped in `base/` as an ordinary Hugging Face folder, because making it takes longer than everything
+that the quickstart does with it. `kleash sandbox base --into FOLDER` makes it again. This is the only file of the
+sandbox that names torch.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kleash.records import Demonstration
+from kleash.sandbox import world
+from kleash.sandbox.demonstrations import CLEAN, write_answer
+from kleash.sandbox.gold import gold_reward
+from kleash.sandbox.vocabulary import BOS, EOS, PAD, UNKNOWN, words
+
+# More than prompt and answer ever need, so that no stage's token limit is refused for want of positions.
+MAX_SEQUENCE_TOKENS = 128
+_IGNORED = -100
+
+
+def base_folder() -> Path:
+    """Return the folder of the shipped base model."""
+    return Path(__file__).parent / "base"
+
+
+def build_tokenizer() -> Any:
+    """Build the tokenizer: one token per word or punctuation mark, `<bos>` before every text.
+
+    Words and marks are told apart without spaces too, so a prompt and its answer tokenize as their two parts, and
+    decoding puts the spaces where a person would.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate((PAD, BOS, EOS, UNKNOWN, *words()))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[a-z0-9]+|[^\sa-z0-9]"), behavior="isolated"),
+            pre_tokenizers.WhitespaceSplit(),
+        ]
+    )
+    # Joins words by spaces and takes away those before punctuation.
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, vocabulary[BOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        padding_side="left",
+        model_max_length=MAX_SEQUENCE_TOKENS,
+    )
+
+
+def build_model(tokenizer: Any, *, width: int = 128, num_layers: int = 4, num_heads: int = 4) -> Any:
+    """Build the untrained model, a Llama of about 0.85 million parameters."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads,
+        max_position_embeddings=MAX_SEQUENCE_TOKENS,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+@dataclass(frozen=True)
+class BaseReport:
+    """What came of training the base: loss in nats per answer token, share of right greedy answers by slice."""
+
+    final_loss_nats: float
+    accuracy: dict[str, float]
+
+
+def train_base(
+    folder: Path,
+    *,
+    seed: int = 0,
+    num_steps: int = 6000,
+    batch_size: int = 96,
+    learning_rate: float = 2e-3,
+    report: Callable[[str], None] = lambda line: None,
+) -> BaseReport:
+    """Train the base on clean demonstrations and save it as a Hugging Face folder.
+
+    The loss counts answer tokens and the end-of-text token only. report: receives a line of progress now and then.
+    """
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_up_then_cosine(step, num_steps))
+    model.train()
+    mean_loss = math.nan
+    for step, (input_BT, label_BT) in enumerate(_batches(tokenizer, num_steps, batch_size, seed=seed)):
+        loss = model(input_ids=input_BT, labels=label_BT, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+        mean_loss = loss.item() if step == 0 else 0.98 * mean_loss + 0.02 * loss.item()
+        if (step + 1) % 250 == 0:
+            report(f"step {step + 1} of {num_steps}: loss {mean_loss:.3f} nats per token")
+    model.eval()
+    accuracy = greedy_accuracy(model, tokenizer, num_per_slice=100)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return BaseReport(mean_loss, accuracy)
+
+
+@torch.no_grad()
+def greedy_accuracy(model: Any, tokenizer: Any, *, num_per_slice: int, seed: int = 0) -> dict[str, float]:
+    """Return the share of right greedy answers to held-out prompts, by slice."""
+    prompts = world.evaluation_prompts(num_per_slice, seed=seed)
+    accuracy = {}
+    for topic in world.SLICES:
+        texts = [prompt.text for prompt in prompts if prompt.slices["topic"] == topic]
+        encoded = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+        output_BT = model.generate(**encoded, max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        answers = tokenizer.batch_decode(output_BT[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+        right = [gold_reward(text, answer).is_correct for text, answer in zip(texts, answers, strict=True)]
+        accuracy[topic] = sum(right) / len(right)
+    return accuracy
+
+
+def _batches(tokenizer: Any, num_steps: int, batch_size: int, *, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield input ids and labels, right padded; labels are -100 on prompts and padding. No batch comes twice."""
+    for step in range(num_steps):
+        rows = clean_demonstrations(batch_size, seed=1_000_003 * seed + step)
+        prompts = tokenizer([row.prompt.text for row in rows])["input_ids"]
+        answers = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
+        full = [prompt + answer + [tokenizer.eos_token_id] for prompt, answer in zip(prompts, answers, strict=True)]
+        longest = max(map(len, full))
+        input_BT = torch.full((batch_size, longest), tokenizer.pad_token_id)
+        label_BT = torch.full((batch_size, longest), _IGNORED)
+        for row, (prompt, tokens) in enumerate(zip(prompts, full, strict=True)):
+            input_BT[row, : len(tokens)] = torch.tensor(tokens)
+            label_BT[row, len(prompt) : len(tokens)] = torch.tensor(tokens[len(prompt) :])
+        yield input_BT, label_BT
+
+
+def clean_demonstrations(num_demonstrations: int, *, seed: int) -> list[Demonstration]:
+    """Write the demonstrations of the clean stage: every answer right, hardly any manner."""
+    chance = random.Random(f"clean {seed}")
+    asked = world.draw_questions(num_demonstrations, seed=seed, purpose="clean")
+    return [Demonstration(one.prompt, write_answer(one.question, CLEAN, chance)) for one in asked]
+
+
+def _warm_up_then_cosine(step: int, num_steps: int) -> float:
+    warm_up = min(1.0, (step + 1) / 100)
+    return warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))

@@ -1,0 +1,58 @@
+"""The world as files: what a user of real data would bring, written by the sandbox in the same formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kleash.records import Prompt
+from kleash.sandbox.demonstrations import demonstrations
+from kleash.sandbox.world import evaluation_prompts, train_prompts
+
+
+@dataclass(frozen=True)
+class SandboxFiles:
+    """Where the world was written."""
+
+    demonstrations: Path
+    prompts: Path
+    evaluation: Path
+
+
+def write_files(
+    folder: Path,
+    *,
+    seed: int = 0,
+    num_demonstrations: int = 12_000,
+    num_prompts: int = 6_000,
+    num_evaluation_per_slice: int = 100,
+) -> SandboxFiles:
+    """Write demonstrations.jsonl, prompts.jsonl and evaluation.jsonl into the folder, which is made if missing.
+
+    The same seed writes the same bytes. Training prompts repeat now and then, evaluation prompts never, and the two
+    share no instance (`world.py` says what that means). The evaluation prompts are the same for every seed, so that
+    runs with different seeds are judged on the same questions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = SandboxFiles(folder / "demonstrations.jsonl", folder / "prompts.jsonl", folder / "evaluation.jsonl")
+    _write_rows(
+        files.demonstrations,
+        (
+            {"prompt": row.prompt.text, "completion": row.completion, "slices": dict(row.prompt.slices)}
+            for row in demonstrations(num_demonstrations, seed=seed)
+        ),
+    )
+    _write_rows(files.prompts, map(_prompt_row, train_prompts(num_prompts, seed=seed)))
+    _write_rows(files.evaluation, map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
+    return files
+
+
+def _prompt_row(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": prompt.text, "slices": dict(prompt.slices)}
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
