@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from kleash.maths import advantages, kl, logprobs, masked, policy_losses
+from kleash.maths import (
+    advantages,
+    agreement,
+    best_of_n,
+    bradley_terry,
+    diagnostics,
+    kl,
+    logprobs,
+    masked,
+    policy_losses,
+    preference_losses,
+    rewards,
+)
+from kleash.maths.schedules import linear_decay
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "reference_vectors.json"
 CASES: dict[str, Any] = json.loads(FIXTURE.read_text())["cases"]
@@ -22,6 +37,10 @@ def close(actual: Any, expected: Any) -> None:
 
 def row(values: Any) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(0)
+
+
+def vector(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def case(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -122,3 +141,282 @@ def test_logprob_entropy_temperature(temperature):
     close(scored.entropy_N[0], expected["entropy_T1" if temperature == 1 else f"entropy_T{temperature}"])
     if temperature != 0.01:
         close(scored.logprob_N, expected["logprobs_T1" if temperature == 1 else f"logprobs_T{temperature}"])
+
+
+def test_token_logprob_shift_and_mask():
+    given, expected = case("token_logprob_shift_and_mask")
+    token = torch.tensor([given["tokens"]])
+    scored = logprobs.next_token_logprobs(row(given["logits"]), token, temperature=1.0)
+    close(scored[0], expected["logprobs_of_tokens_1_to_5"])
+    mask = row(given["response_mask_on_tokens"]).bool()[:, 1:]
+    close(scored[mask], expected["response_token_logprobs"])
+    close(masked.masked_sum(scored, mask, dim=1)[0], expected["sequence_logprob"])
+    close(masked.masked_mean(scored, mask), expected["mean_token_logprob"])
+
+
+def test_kl_estimators_categorical():
+    given, expected = case("kl_estimators_categorical")
+    q, p = row(given["q_policy"]), row(given["p_reference"])
+    close(kl.categorical_kl(q.log(), p.log())[0], expected["exact_KL_q_p"])
+    close(kl.categorical_kl(p.log(), q.log())[0], expected["exact_KL_p_q"])
+    for estimator in ("k1", "k2", "k3"):
+        estimate = kl.kl_per_token(q.log(), p.log(), estimator=estimator)
+        close(estimate[0], expected[estimator])
+        close((q * estimate).sum(), expected[f"E_q_{estimator}"])
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_kl_estimators_tokens(estimator):
+    given, expected = case("kl_estimators_tokens")
+    logprob, reference = row(given["logp"]), row(given["ref_logp"])
+    mask = torch.ones_like(logprob, dtype=torch.bool)
+    close(kl.kl_per_token(logprob, reference, estimator=estimator)[0], expected[estimator])
+    close(kl.kl_per_sequence(logprob, reference, mask, estimator=estimator)[0], expected[f"{estimator}_sum"])
+
+
+def test_kl_gradient_placement():
+    """The expected gradient over every action stands in for sampling."""
+    given, expected = case("kl_gradient_placement")
+    logits, reference = row(given["logits"]).requires_grad_(), row(given["ref_logits"]).log_softmax(-1)
+    logprob = logits.log_softmax(-1)
+    pi = logprob.detach().exp()
+    close(pi[0], expected["pi"])
+    mask = torch.ones_like(pi, dtype=torch.bool)
+    reward = kl.kl_per_token(logprob, reference).detach()
+    losses = {
+        "grad_k1_in_reward": -policy_losses.reinforce_loss(logprob, reward, mask, weight_BT=pi).total,
+        "grad_true_reverse_KL": kl.categorical_kl(logprob, reference).sum(),
+        "grad_true_forward_KL": kl.categorical_kl(reference, logprob).sum(),
+    }
+    for estimator in ("k1", "k2", "k3"):
+        loss = policy_losses.kl_loss(logprob, reference, mask, estimator=estimator, weight_BT=pi)
+        losses[f"grad_{estimator}_in_loss"] = loss.total
+    for name, loss in losses.items():
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        close(gradient[0], expected[name])
+
+
+def test_bradley_terry_loss():
+    given, expected = case("bradley_terry_loss")
+    chosen, rejected = vector(given["r_chosen"]).requires_grad_(), vector(given["r_rejected"]).requires_grad_()
+    loss = bradley_terry.pair_loss(chosen, rejected)
+    close(loss.total / loss.count, expected["loss"])
+    (loss.total / loss.count).backward()
+    close(chosen.grad, expected["grad_chosen"])
+    close(rejected.grad, expected["grad_rejected"])
+    each = [bradley_terry.pair_loss(c[None], r[None]).total for c, r in zip(chosen, rejected, strict=True)]
+    close(torch.stack(each).detach(), expected["per_pair"])
+    with_centring = bradley_terry.pair_loss(chosen, rejected, centring=given["center_coef"])
+    for variant, name in [
+        (bradley_terry.pair_loss(chosen, rejected, margin_N=vector(given["margin"])), "loss_with_margin"),
+        (bradley_terry.pair_loss(chosen, rejected, smoothing=given["label_smoothing"]), "loss_label_smoothed"),
+        (bradley_terry.pair_loss(chosen, rejected, label_N=vector(given["soft_label_p"])), "loss_soft_label"),
+    ]:
+        close((variant.total / variant.count).detach(), expected[name])
+    close(((with_centring.total - loss.total) / loss.count).detach(), expected["center_penalty"])
+    close(bradley_terry.pair_accuracy(chosen, rejected, tie_credit=0), expected["accuracy_strict"])
+    close(bradley_terry.pair_accuracy(chosen, rejected), expected["accuracy_ties_half"])
+
+
+def test_bt_numerical_stability():
+    given, expected = case("bt_numerical_stability")
+    chosen, rejected = vector(given["r_chosen"]).requires_grad_(), vector(given["r_rejected"])
+    loss = bradley_terry.pair_loss(chosen, rejected)
+    loss.total.backward()
+    assert loss.total.item() == sum(expected["per_pair"])
+    assert chosen.grad.tolist() == expected["grad_chosen_unreduced"]
+
+
+def test_reward_normalisation():
+    given, expected = case("reward_normalisation")
+    samples = vector(given["rewards_on_reference_outputs"])
+    moments = masked.masked_moments(samples, torch.ones_like(samples, dtype=torch.bool))
+    close(
+        [moments.mean, moments.sd(), moments.sd(ddof=1)], [expected[n] for n in ("mean", "std_biased", "std_unbiased")]
+    )
+    close([1 / moments.sd(), -moments.mean / moments.sd()], [expected["gain"], expected["bias"]])
+    new = rewards.normalise_reward(
+        vector([given["new_reward"]]), mean=moments.mean, sd=moments.sd(), clip=given["clip"]
+    )
+    close(new.reward_B, [expected["z_new"]])
+    centred = rewards.normalise_reward(vector([given["new_reward"]]), mean=moments.mean, sd=1.0)
+    close(centred.reward_B, [expected["bias_only_new"]])
+
+
+def test_dpo_family():
+    given, expected = case("dpo_family")
+    policy_chosen, policy_rejected = (
+        vector(given["pi_chosen"]).requires_grad_(),
+        vector(given["pi_rejected"]).requires_grad_(),
+    )
+    chosen, rejected = policy_chosen - vector(given["ref_chosen"]), policy_rejected - vector(given["ref_rejected"])
+    beta, smoothing, tau = given["beta"], given["label_smoothing"], given["ipo_tau"]
+    loss = preference_losses.dpo_loss(chosen, rejected, beta=beta)
+    (loss.total / loss.count).backward(retain_graph=True)
+    close(policy_chosen.grad, expected["dpo_grad_wrt_pi_chosen"])
+    close(policy_rejected.grad, expected["dpo_grad_wrt_pi_rejected"])
+    close(loss.chosen_reward_N, expected["reward_chosen"])
+    close(loss.rejected_reward_N, expected["reward_rejected"])
+    close(bradley_terry.pair_accuracy(loss.chosen_reward_N, loss.rejected_reward_N), expected["reward_accuracy"])
+    lengths = {"chosen_length_N": vector(given["len_chosen"]), "rejected_length_N": vector(given["len_rejected"])}
+    nothing = torch.zeros(4, dtype=torch.float64)
+    for variant, name in [
+        (loss, "dpo_loss"),
+        (preference_losses.dpo_loss(chosen, rejected, beta=beta, label_smoothing=smoothing), "cdpo_loss"),
+        (
+            preference_losses.dpo_loss(chosen, rejected, beta=beta, label_smoothing=smoothing, robust=True),
+            "robust_dpo_loss",
+        ),
+        (preference_losses.ipo_loss(chosen, rejected, tau=tau), "ipo_sum_loss"),
+        (preference_losses.ipo_loss(chosen, rejected, tau=tau, **lengths), "ipo_length_normalised_loss"),
+        (preference_losses.dpo_loss(nothing, nothing, beta=beta), "loss_at_init"),
+        (preference_losses.ipo_loss(nothing, nothing, tau=tau), "ipo_loss_at_init"),
+    ]:
+        close((variant.total / variant.count).detach(), expected[name])
+
+
+def test_kl_regularised_bandit_optimum():
+    given, expected = case("kl_regularised_bandit_optimum")
+    reference, reward = vector(given["pi_ref"]).log(), vector(given["reward"])
+    for beta in given["betas"]:
+        optimum, figures = kl.tilted_policy(reference, reward, beta=beta), expected[f"beta_{beta:g}"]
+        close(optimum.logprob_V.exp(), figures["pi_star"])
+        close(optimum.kl_nats, figures["KL"])
+        close(optimum.expected_reward, figures["E_reward"])
+        close(optimum.objective, figures["objective"])
+    ipo = expected[f"ipo_tau{given['ipo_tau']}_mu_ref"]
+    win_prob = torch.sigmoid(reward[:, None] - reward[None, :]) @ reference.exp()
+    close(win_prob, ipo["win_prob_vs_ref"])
+    optimum = kl.tilted_policy(reference, win_prob, beta=given["ipo_tau"])
+    close(optimum.logprob_V.exp(), ipo["pi_star"])
+    close(optimum.kl_nats, ipo["KL"])
+
+
+def test_best_of_n():
+    given, expected = case("best_of_n")
+    close([best_of_n.best_of_n_kl(n) for n in given["n"]], expected["kl_bon_nats"])
+    for n in given["estimator_n"]:
+        close(best_of_n.expected_best_of_n(given["pool_of_rewards"], n), expected["unbiased_expected_max"][str(n)])
+
+
+def test_gao_overoptimisation_curves():
+    given, expected = case("gao_overoptimisation_curves")
+    best = best_of_n.fit_overoptimisation(given["d"], expected["R_bon"], law="best_of_n")
+    rl = best_of_n.fit_overoptimisation(given["d"], expected["R_rl"], law="rl")
+    for fit, curve, peak in [(best, "R_bon", "bon_peak"), (rl, "R_rl", "rl_peak")]:
+        close([fit.alpha, fit.beta], expected["lstsq_recovers_alpha_beta"])
+        close([fit.gold(d) for d in given["d"]], expected[curve])
+        close(fit.peak_distance(), expected[f"{peak}_d"])
+        close(fit.gold(fit.peak_distance()), expected[f"{peak}_R"])
+        close(fit.r_squared, 1.0)
+    close(best.gold(expected["bon_zero_d"]), 0.0)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval", "ratio"])
+def test_krippendorff_alpha_published(level):
+    given, expected = case("krippendorff_alpha_published")
+    close(agreement.krippendorff_alpha(given["observers_x_units"], level=level), expected[level])
+
+
+def test_fleiss_cohen_kappa():
+    given, expected = case("fleiss_cohen_kappa")
+    subjects = [[c for c, n in enumerate(counts) for _ in range(int(n))] for counts in given["fleiss_counts"]]
+    ratings = np.array(subjects, dtype=float).T
+    close(agreement.percent_agreement(ratings), expected["fleiss_P_bar"])
+    close(agreement.fleiss_kappa(ratings), expected["fleiss_kappa"])
+    table = given["cohen_table"]
+    pairs = [(i, j) for i in range(2) for j in range(2) for _ in range(int(table[i][j]))]
+    ratings = np.array(pairs, dtype=float).T
+    close(agreement.percent_agreement(ratings), expected["cohen_po"])
+    close(agreement.cohen_kappa(ratings), expected["cohen_kappa"])
+
+
+def test_separability():
+    given, expected = case("separability")
+    chosen, rejected = vector(given["r_chosen"]), vector(given["r_rejected"])
+    measured = bradley_terry.separability(chosen, rejected)
+    close(measured.auc, expected["auc_unpaired"])
+    close(bradley_terry.pair_accuracy(chosen, rejected), expected["pair_accuracy"])
+    close([measured.margin_mean, measured.margin_sd], [expected["margin_mean"], expected["margin_std_ddof1"]])
+    close(measured.paired_effect, expected["paired_cohens_d"])
+    close(measured.crowd_effect, expected["d_prime_unpaired"])
+
+
+def test_length_and_gold_correlation():
+    given, expected = case("length_and_gold_correlation")
+    length, rm, gold = given["length"], given["rm"], given["gold"]
+    close(diagnostics.pearson_correlation(length, rm), expected["pearson_len_rm"])
+    close(diagnostics.spearman_correlation(length, rm), expected["spearman_len_rm"])
+    close(diagnostics.pearson_correlation(rm, gold), expected["pearson_rm_gold"])
+    close(diagnostics.partial_correlation(rm, gold, length), expected["partial_rm_gold_given_len"])
+    close(diagnostics.slope(length, rm), expected["ols_slope_rm_per_token"])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_repetition(n):
+    given, expected = case("repetition")
+    close(diagnostics.repeated_ngram_share(given["tokens"], n=n), expected[f"rep_{n}"])
+    close(1 - diagnostics.repeated_ngram_share(given["tokens"], n=n), expected[f"distinct_{n}"])
+
+
+def test_importance_weights():
+    given, expected = case("importance_weights")
+    weights = diagnostics.truncated_importance_weights(given["log_weights"], limit=math.inf)
+    close(weights, expected["weights"])
+    close(diagnostics.truncated_importance_weights(given["log_weights"], limit=given["trunc"]), expected["truncated"])
+    close(diagnostics.effective_sample_size(given["log_weights"]), expected["ess"])
+
+
+def test_ppo_dual_clip():
+    given, expected = case("ppo_dual_clip")
+    for dual_clip, name in [(None, "standard"), (given["c"], "dual_clipped")]:
+        losses = [
+            policy_losses.clipped_policy_loss(
+                row([ratio]).log(),
+                row([0.0]),
+                row([advantage]),
+                torch.tensor([[True]]),
+                clip_range=given["clip"],
+                dual_clip=dual_clip,
+            ).total
+            for ratio, advantage in zip(given["ratio"], given["advantages"], strict=True)
+        ]
+        close(torch.stack(losses), expected[name])
+
+
+def test_llama2_final_reward():
+    given, expected = case("llama2_final_reward")
+    gated = rewards.safety_gated_reward(
+        vector(given["safety_score"]),
+        vector(given["helpfulness_score"]),
+        torch.tensor(given["is_safety_prompt"]),
+        threshold=given["threshold"],
+    )
+    close(gated.combined_B, expected["combined"])
+    close(torch.logit(gated.combined_B), expected["logit"])
+    close(gated.whitened_B, expected["whitened"])
+
+
+def test_adam_eps_placement():
+    """The optimiser is torch's: this pins the side of the square root its eps stands on."""
+    given, expected = case("adam_eps_placement")
+    x = torch.tensor(given["x0"], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([x], lr=given["lr"], betas=tuple(given["betas"]), eps=given["eps"])
+    steps = []
+    for gradient in given["grads"]:
+        x.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimiser.step()
+        steps.append(x.item())
+    close(steps, expected["pytorch"])
+
+
+def test_lr_linear_anneal():
+    given, expected = case("lr_linear_anneal")
+    num_updates = given["num_updates"]
+    rates = [linear_decay(given["lr"], update=u + 1, num_updates=num_updates) for u in range(num_updates)]
+    # These are of the size of atol: compare their shares of the first.
+    close([rate / given["lr"] for rate in rates], [rate / given["lr"] for rate in expected["lr_per_update"]])
+
+
+def test_every_case_has_a_test():
+    assert {name for name in CASES if f"test_{name}" not in globals()} == set()

@@ -1,0 +1,197 @@
+"""Learning a reward from comparisons, P(first wins) = sigmoid(r_first - r_second), and judging what was learned.
+
+The pair and ranking losses train a reward model; accuracy, calibration and separability audit it on held-out pairs.
+What becomes of a reward afterwards (normalising, combining) is in `rewards.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from kleash.errors import SettingsError, ShapeError
+from kleash.maths.loss import Loss
+from kleash.maths.shapes import check_shapes
+
+
+def pair_loss(
+    chosen_N: Tensor,
+    rejected_N: Tensor,
+    *,
+    label_N: Tensor | None = None,
+    margin_N: Tensor | None = None,
+    smoothing: float = 0.0,
+    centring: float = 0.0,
+    weight_N: Tensor | None = None,
+) -> Loss:
+    """Score the winner of each pair above the loser: logistic loss on the difference of rewards.
+
+        d = chosen - rejected - margin
+        loss = -l logsigmoid(d) - (1 - l) logsigmoid(-d)  +  centring * (chosen + rejected)^2
+
+    label_N: l in [0, 1], the share of votes for "chosen", .5 = tie; 1 if not given. margin_N: by how much "chosen"
+    should win, negative where it should lose. smoothing: share of labels thought flipped; l becomes l (1 - s) + (1 -
+    l) s. centring: keeps rewards near zero, which differences alone leave free (.01 is usual). weight_N: weight of
+    each pair, 1 / pairs of its prompt to make a prompt one element; the count is then the sum of weights. Gradients
+    flow into both.
+    Source: Stiennon et al. 2020, arXiv:2009.01325, eq. 1; margin: Touvron et al. 2023, arXiv:2307.09288, eq. 2.
+    """
+    sizes = check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
+    difference_N = chosen_N - rejected_N
+    if margin_N is not None:
+        check_shapes("N", sizes, margin_N=margin_N)
+        difference_N = difference_N - margin_N
+    if label_N is None:
+        label_N = torch.ones_like(difference_N)
+    check_shapes("N", sizes, label_N=label_N)
+    label_N = label_N * (1 - smoothing) + (1 - label_N) * smoothing
+    # logsigmoid, never log(p + eps): the latter's gradient dies on the pairs that are most wrong.
+    loss_N = -label_N * logsigmoid(difference_N) - (1 - label_N) * logsigmoid(-difference_N)
+    if centring:
+        loss_N = loss_N + centring * (chosen_N + rejected_N).square()
+    if weight_N is None:
+        return Loss(loss_N.sum(), torch.tensor(sizes["N"], device=chosen_N.device))
+    check_shapes("N", sizes, weight_N=weight_N)
+    return Loss((loss_N * weight_N).sum(), weight_N.sum())
+
+
+def ranking_loss(
+    reward_K: Tensor, rank_K: Tensor | None = None, *, smoothing: float = 0.0, centring: float = 0.0
+) -> Loss:
+    """Learn one prompt's whole ranking as one batch element: the mean loss of all K (K - 1) / 2 pairs; the count is 1.
+
+    reward_K: best to worst, unless rank_K says otherwise (1 = best, equal = tied: their pairs get label .5).
+    Kept together because pairs shuffled apart over-fit within one epoch: each answer is then seen K - 1 times.
+    Raises ShapeError if K < 2.
+    Source: Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
+    """
+    num_answers = check_shapes("K", reward_K=reward_K)["K"]
+    if num_answers < 2:
+        raise ShapeError(f"reward_K has {num_answers} answer(s), expected at least 2 to rank. Leave this prompt out.")
+    first_N, second_N = torch.triu_indices(num_answers, num_answers, offset=1, device=reward_K.device)
+    label_N = torch.ones_like(reward_K[first_N])
+    if rank_K is not None:
+        check_shapes("K", {"K": num_answers}, rank_K=rank_K)
+        rank_gap_N = rank_K[second_N].to(label_N.dtype) - rank_K[first_N].to(label_N.dtype)
+        label_N = (rank_gap_N.sign() + 1) / 2
+    pairs = pair_loss(reward_K[first_N], reward_K[second_N], label_N=label_N, smoothing=smoothing, centring=centring)
+    return Loss(pairs.total / pairs.count, torch.ones_like(pairs.count))
+
+
+def pair_accuracy(chosen_N: Tensor, rejected_N: Tensor, *, tie_credit: float = 0.5) -> float:
+    """Return the share of pairs where "chosen" scores higher; equal scores earn tie_credit. NaN without pairs."""
+    check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
+    wins = (chosen_N > rejected_N).sum().item()
+    ties = (chosen_N == rejected_N).sum().item()
+    return (wins + tie_credit * ties) / len(chosen_N) if len(chosen_N) else float("nan")
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """confidence_N: in [.5, 1], how sure the model was of its verdict. correct_N: 1 right, 0 wrong, .5 undecided."""
+
+    confidence_N: Tensor
+    correct_N: Tensor
+
+
+def verdict_confidence(chosen_N: Tensor, rejected_N: Tensor) -> Confidence:
+    """Turn rewards of a chosen-first table into confidences that do not depend on which side stands first.
+
+    On P(chosen wins) itself calibration means nothing: in such a table the answer is always "yes".
+    """
+    check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
+    difference_N = chosen_N - rejected_N
+    return Confidence(torch.sigmoid(difference_N.abs()), (difference_N.sign() + 1) / 2)
+
+
+@dataclass(frozen=True)
+class CalibrationBins:
+    """One entry per bin of confidence: its size, mean confidence and share that was right (0 where it is empty)."""
+
+    count: tuple[int, ...]
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@torch.no_grad()
+def calibration_bins(confidence: Tensor, correct: Tensor, num_bins: int) -> CalibrationBins:
+    """Sort verdicts into num_bins bins of equal width over [0, 1], upper edges included: the reliability plot.
+
+    Raises SettingsError unless num_bins is positive.
+    """
+    check_shapes("N", confidence=confidence, correct=correct)
+    if num_bins < 1:
+        raise SettingsError(f"num_bins is {num_bins}, expected at least 1. Set 10, or fewer for few pairs.")
+    bin_N = (torch.ceil(confidence.double() * num_bins).long() - 1).clamp(0, num_bins - 1)
+    count = torch.bincount(bin_N, minlength=num_bins)
+    filled = count.clamp(min=1).double()
+    mean_confidence = torch.bincount(bin_N, confidence.double(), minlength=num_bins) / filled
+    accuracy = torch.bincount(bin_N, correct.double(), minlength=num_bins) / filled
+    return CalibrationBins(tuple(count.tolist()), tuple(mean_confidence.tolist()), tuple(accuracy.tolist()))
+
+
+def expected_calibration_error(confidence: Tensor, correct: Tensor, num_bins: int) -> float:
+    """Return the mean gap between confidence and accuracy over bins, weighted by their size; 0 is calibrated.
+
+        ECE = sum_bins n_bin / n * |mean confidence - accuracy|
+
+    Pass what `verdict_confidence` returns. NaN without verdicts.
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
+    bins = calibration_bins(confidence, correct, num_bins)
+    gaps = [abs(sure - right) for sure, right in zip(bins.confidence, bins.accuracy, strict=True)]
+    total = sum(bins.count)
+    return sum(n * gap for n, gap in zip(bins.count, gaps, strict=True)) / total if total else float("nan")
+
+
+@torch.no_grad()
+def brier_score(probability_N: Tensor, label_N: Tensor) -> float:
+    """Return the mean squared gap between predicted probability and outcome: 0 is perfect, .25 a coin's."""
+    check_shapes("N", probability_N=probability_N, label_N=label_N)
+    return float((probability_N.double() - label_N.double()).square().mean())
+
+
+@dataclass(frozen=True)
+class Separability:
+    """How far chosen and rejected answers lie apart, in pairs and as two crowds.
+
+    auc: P(any chosen scores above any rejected), ties half. margin_mean, margin_sd (n - 1): of r_chosen - r_rejected.
+    paired_effect: margin_mean / margin_sd. crowd_effect: difference of means over the pooled SD of rewards (d').
+    """
+
+    auc: float
+    margin_mean: float
+    margin_sd: float
+    paired_effect: float
+    crowd_effect: float
+
+
+@torch.no_grad()
+def separability(chosen_N: Tensor, rejected_N: Tensor) -> Separability:
+    """Measure how well rewards set chosen answers apart from rejected ones. Effects are NaN where nothing varies.
+
+    Raises ShapeError below two pairs: one has no spread.
+    """
+    if check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)["N"] < 2:
+        raise ShapeError(f"There are {len(chosen_N)} pair(s), expected at least 2 to measure spread. Pass more pairs.")
+    chosen_N, rejected_N = chosen_N.double(), rejected_N.double()
+    sorted_N = rejected_N.sort().values
+    below_N = torch.searchsorted(sorted_N, chosen_N, side="left")
+    not_above_N = torch.searchsorted(sorted_N, chosen_N, side="right")
+    auc = float((below_N + not_above_N).double().mean() / (2 * len(rejected_N)))
+    margin_N = chosen_N - rejected_N
+    pooled_sd = ((chosen_N.var() + rejected_N.var()) / 2).sqrt()
+    return Separability(
+        auc=auc,
+        margin_mean=float(margin_N.mean()),
+        margin_sd=float(margin_N.std()),
+        paired_effect=_ratio(float(margin_N.mean()), float(margin_N.std())),
+        crowd_effect=_ratio(float(chosen_N.mean() - rejected_N.mean()), float(pooled_sd)),
+    )
+
+
+def _ratio(value: float, scale: float) -> float:
+    return value / scale if scale > 0 else float("nan")
