@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "lineage": GROUND | {"artifacts"},
     "tracking": GROUND | {"plugins"},
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),
+    "models": GROUND | PLUMBING | {"data.batches"},
     **dict.fromkeys(WORKERS, GROUND | PLUMBING | MATERIALS),
     "loop": {"errors", "records", "maths", "protocols", "settings", "data.batches", "algorithms"},
     "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},

@@ -62,7 +62,7 @@ class Artifact:
     settings_given: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     unhashed: tuple[str, ...] = ()
-    text_format: Mapping[str, str] | None = None
+    text_format: Mapping[str, str | None] | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     code_commit: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def writing(
     settings: Mapping[str, Any],
     settings_given: Mapping[str, Any] | None = None,
     seed: int | None = None,
-    text_format: Mapping[str, str] | None = None,
+    text_format: Mapping[str, str | None] | None = None,
 ) -> Iterator[Draft]:
     """Make the artifact `folder`: complete and whole after a clean exit, left to be resumed after any other.
 
@@ -161,7 +161,7 @@ def find(
     return artifact
 
 
-def external(path: Path, kind: str, *, text_format: Mapping[str, str] | None = None) -> Artifact:
+def external(path: Path, kind: str, *, text_format: Mapping[str, str | None] | None = None) -> Artifact:
     """Describe a file or folder that no stage made (a model folder, a data file) so that it can be a parent.
 
     Its id is a hash over its contents. A folder that is an artifact is returned as that artifact, with its own kind.
@@ -210,7 +210,7 @@ def read(folder: Path) -> Artifact:
 
 
 def require(
-    source: Path | Artifact, kind: str | Collection[str], *, text_format: Mapping[str, str] | None = None
+    source: Path | Artifact, kind: str | Collection[str], *, text_format: Mapping[str, str | None] | None = None
 ) -> Artifact:
     """Return the artifact, sure to be complete, of the right kind and to speak the same text format.
 

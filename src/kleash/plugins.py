@@ -27,6 +27,9 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
         "wandb": "kleash.tracking:WandbTracker",
         "mlflow": "kleash.tracking:MlflowTracker",
     },
+    "world": {"sandbox": "kleash.sandbox.plugin:make_world"},
+    "world_base": {"sandbox": "kleash.sandbox.base_model:base_folder"},
+    "comparer": {"simulated": "kleash.sandbox.plugin:SimulatedComparer"},
 }
 
 

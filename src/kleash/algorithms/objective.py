@@ -101,9 +101,9 @@ class Objective:
                 * kl_loss(logprob_BT, reference_BT, mask_BT, estimator=estimator, weight_BT=weight_BT).total
             )
         self._tally_policy(logprob_BT.detach(), old_BT, mask_BT)
-        self.tally.add("policy_loss", float(total), float(loss.count))
+        self.tally.add("policy_loss", total.item(), float(loss.count))
         if outputs.entropy_BT is not None:
-            self.tally.add("entropy_nats", float(outputs.entropy_BT[own][mask_BT].sum()), float(mask_BT.sum()))
+            self.tally.add("entropy_nats", float(outputs.entropy_BT.detach()[own][mask_BT].sum()), float(mask_BT.sum()))
         return total / self.policy_count
 
     def _tally_policy(self, logprob_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> None:
@@ -125,5 +125,5 @@ class Objective:
             self._cut(self.experience.mask_BT, micro, value_BT),
             clip_range=self.settings.value_clip_range,
         )
-        self.tally.add("value_loss", float(loss.total), float(loss.count))
+        self.tally.add("value_loss", loss.total.item(), float(loss.count))
         return self.settings.value_coefficient * loss.total / self.token_count

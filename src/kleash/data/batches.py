@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -220,10 +220,11 @@ def select_rows(rollouts: Rollouts, rows: Sequence[int]) -> Rollouts:
     )
 
 
-def epoch_order(num_rows: int, *, seed: int, epoch: int) -> list[int]:
+@functools.lru_cache(maxsize=8)
+def epoch_order(num_rows: int, *, seed: int, epoch: int) -> tuple[int, ...]:
     """Shuffle row numbers; a function of (seed, epoch) alone, so that a resumed run sees the same order."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "epoch", epoch))
-    return torch.randperm(num_rows, generator=generator).tolist()
+    return tuple(torch.randperm(num_rows, generator=generator).tolist())
 
 
 def derived_seed(seed: int, *path: int | str) -> int:
@@ -236,13 +237,11 @@ def derived_seed(seed: int, *path: int | str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def cycle_batches(num_rows: int, *, batch_size: int, start: int, num_steps: int, seed: int) -> Iterable[list[int]]:
-    """Yield the rows of steps start .. num_steps - 1 from endless shuffled epochs; any step can be reached directly."""
+def batch_rows(num_rows: int, *, batch_size: int, step: int, seed: int) -> list[int]:
+    """Return the rows of one step out of endless shuffled epochs; any step can be reached directly."""
     if num_rows == 0:
         raise DataError(
             "There are no rows to draw batches from. Expected at least one. Run `kleash data check` on the file."
         )
-    order_of = functools.lru_cache(maxsize=2)(lambda epoch: epoch_order(num_rows, seed=seed, epoch=epoch))
-    for step in range(start, num_steps):
-        places = range(step * batch_size, (step + 1) * batch_size)
-        yield [order_of(place // num_rows)[place % num_rows] for place in places]
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [epoch_order(num_rows, seed=seed, epoch=place // num_rows)[place % num_rows] for place in places]

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import Parameter
 
-from kleash.data.batches import cycle_batches, pack_by_tokens
+from kleash.data.batches import batch_rows, pack_by_tokens
 from kleash.maths.tally import Tally
 from kleash.progress import progress
 from kleash.settings import Settings
@@ -94,11 +94,11 @@ def fit(
     ranks = ranks or Ranks()
     num_steps = settings.num_steps(num_rows)
     start = _resume(optimisers, work, tracker)
-    batches = cycle_batches(num_rows, batch_size=settings.batch_size, start=start, num_steps=num_steps, seed=seed)
     with progress(num_steps, description, already_done=start) as advance:
-        for step, batch in enumerate(batches, start=start):
+        for step in range(start, num_steps):
             before_step(step)
-            rows = batch[ranks.rank :: ranks.num_ranks]
+            rows = batch_rows(num_rows, batch_size=settings.batch_size, step=step, seed=seed)
+            rows = rows[ranks.rank :: ranks.num_ranks]
             metrics = _take_step(objective, rows, optimisers, settings, settings.rate_share(step, num_steps), ranks)
             if ranks.is_first:
                 tracker.log(step, metrics)

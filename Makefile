@@ -1,0 +1,39 @@
+# Every target works from a bare clone with Python 3.11 and make; each makes the virtual environment it needs.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: quickstart test check bench clean
+
+quickstart: $(VENV)/installed  ## the whole loop on the sandbox: prints the result table and the report's path
+	$(BIN)/kleash run recipes/quickstart.toml --set seed=$(SEED) --name quickstart-$(SEED)
+
+test: $(VENV)/installed-dev  ## every test, with what tests need installed first
+	scripts/install_chromium
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+
+check: $(VENV)/installed-dev  ## the fast tier: lint, types, unit tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+bench: $(VENV)/installed-dev  ## speed and memory, side by side with a peer where one is installed
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,72 @@
+"""The first watch over a training run: KL out of bounds, figures that are not numbers, external quality at a stand.
+
+It implements `protocols.Watch`; the loop knows nothing else of it. Its memory (best so far) is plain JSON and part of
+every checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from kleash.data.batches import Rollouts
+from kleash.protocols import Verdict
+
+WATCHED = ("kl_nats_per_sequence", "score_mean", "policy_loss")
+
+
+class BoundsWatch:
+    """Ends a run that has gone wrong, or that no longer gets better by a score the policy is not trained on.
+
+    max_kl_nats: KL per sequence above which the run stops; None = no bound.  min_kl_nats: mean KL cannot truly be
+    negative, so a mean below this is a fault in the log-probabilities.  patience: evaluations without a better
+    external score before the run stops; None = never.
+    """
+
+    def __init__(
+        self, *, max_kl_nats: float | None = None, min_kl_nats: float = -0.5, patience: int | None = None
+    ) -> None:
+        self.max_kl_nats = max_kl_nats
+        self.min_kl_nats = min_kl_nats
+        self.patience = patience
+        self.best_value: float | None = None
+        self.best_step: int | None = None
+        self.num_without_better = 0
+
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict:
+        """Judge one step's figures."""
+        for name in WATCHED:
+            if name in metrics and not math.isfinite(metrics[name]):
+                return Verdict("roll_back", (f"{name} is {metrics[name]} at step {step}",))
+        kl_nats = metrics["kl_nats_per_sequence"]
+        if kl_nats < self.min_kl_nats:
+            reason = f"mean KL is {kl_nats:.3f} nats at step {step}; it cannot be negative: log-probabilities disagree"
+            return Verdict("stop", (reason,))
+        if self.max_kl_nats is not None and kl_nats > self.max_kl_nats:
+            reason = f"KL is {kl_nats:.2f} nats per sequence at step {step}, above the bound of {self.max_kl_nats:.2f}"
+            return Verdict("roll_back" if self.best_step is not None else "stop", (reason,))
+        if self.patience is not None and self.num_without_better >= self.patience:
+            reason = f"no better external score in {self.patience} evaluations; the best was at step {self.best_step}"
+            return Verdict("roll_back", (reason,))
+        return Verdict()
+
+    def note_external(self, step: int, value: float) -> bool:
+        """Take in an external score (higher is better) of the weights after `step` updates; say if it is the best."""
+        if self.best_value is None or value > self.best_value:
+            self.best_value, self.best_step, self.num_without_better = value, step, 0
+            return True
+        self.num_without_better += 1
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "num_without_better": self.num_without_better,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.best_value = state["best_value"]
+        self.best_step = state["best_step"]
+        self.num_without_better = state["num_without_better"]

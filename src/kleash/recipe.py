@@ -1,0 +1,106 @@
+"""The recipe: one TOML file with a table per stage, read strictly, and everything a run is made of.
+
+`stages/round.py` runs it. A setting is documented where it is declared, beside the code it steers; `kleash recipe
+explain` prints them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from kleash.algorithms.policy_settings import PolicySettings
+from kleash.errors import SettingsError
+from kleash.settings import Loaded, Settings, load_toml
+from kleash.stages.candidates import CandidatesSettings
+from kleash.stages.comparing import CollectSettings
+from kleash.stages.direct import DirectSettings
+from kleash.stages.evaluate import EvaluateSettings
+from kleash.stages.pretrain import PretrainSettings
+from kleash.stages.reward import RewardSettings
+from kleash.stages.scoring import ScorerSettings
+from kleash.stages.sft import SftSettings
+from kleash.stages.workplace import ModelSettings
+
+Stage = Literal["world", "pretrain", "sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation"]
+
+
+class DataSettings(Settings):
+    """Where a run's data comes from: files in any format `kleash data check` understands. Relative to where you run."""
+
+    documents: Path | None = Field(None, description="plain text for the pretrain stage: a file or a folder")
+    demonstrations: Path | None = Field(None, description="prompts with good answers, for the sft stage")
+    prompts: Path | None = Field(None, description="what candidates and policy answer")
+    evaluation_prompts: Path | None = Field(None, description="prompts kept apart, for the evaluation stage")
+    preferences: Path | None = Field(None, description="a preference file; without one, candidates are compared")
+
+
+class WorldSettings(Settings):
+    """How much of a built-in world to write. The sandbox is the only one that comes with KLeash."""
+
+    kind: str = Field("sandbox", description="a world plug-in's name")
+    num_demonstrations: int = Field(3000, ge=10)
+    num_prompts: int = Field(3000, ge=10)
+    num_evaluation_per_slice: int = Field(200, ge=1)
+
+
+class Recipe(Settings):
+    """One run, from data to an evaluated policy."""
+
+    name: str = Field("run", description="the run's folder under runs/")
+    about: str = Field("", description="one line for people")
+    seed: int = Field(0, ge=0, description="of everything random")
+    base: str | None = Field(None, description="model folder that training starts from; none = the world's own")
+    stages: tuple[Stage, ...] = Field(
+        ("world", "sft", "candidates", "preferences", "reward", "policy", "evaluation"),
+        description="what to do, in order",
+    )
+    trackers: tuple[str, ...] = Field(
+        (), description="tracker plug-ins beside metrics.jsonl: tensorboard, wandb, mlflow"
+    )
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    world: WorldSettings = WorldSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    sft: SftSettings = SftSettings()
+    candidates: CandidatesSettings = CandidatesSettings()
+    preferences: CollectSettings = CollectSettings()
+    reward: RewardSettings = RewardSettings()
+    scorer: ScorerSettings = ScorerSettings()
+    policy: PolicySettings = PolicySettings()
+    direct: DirectSettings = DirectSettings()
+    evaluation: EvaluateSettings = EvaluateSettings()
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
+    """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line."""
+    loaded = load_toml(path, Recipe, overrides)
+    check_order(loaded.settings)
+    return loaded
+
+
+def check_order(recipe: Recipe) -> None:
+    """Refuse a recipe whose stages lack what they need, before anything is computed."""
+    needs = {
+        "sft": ("data.demonstrations", recipe.data.demonstrations, "world"),
+        "candidates": ("data.prompts", recipe.data.prompts, "world"),
+        "policy": ("data.prompts", recipe.data.prompts, "world"),
+        "evaluation": ("data.evaluation_prompts", recipe.data.evaluation_prompts, "world"),
+        "preferences": ("data.preferences", recipe.data.preferences, "candidates"),
+        "pretrain": ("data.documents", recipe.data.documents, None),
+    }
+    for position, stage in enumerate(recipe.stages):
+        if stage not in needs:
+            continue
+        setting, value, provider = needs[stage]
+        if value is None and provider not in recipe.stages[:position]:
+            before = f", or put the {provider} stage before it" if provider else ""
+            raise SettingsError(f"Stage {stage} needs {setting}, which is not set. Set it{before}.")
+    for stage in ("reward", "direct"):
+        if stage in recipe.stages and "preferences" not in recipe.stages[: recipe.stages.index(stage)]:
+            raise SettingsError(
+                f"Stage {stage} needs preferences, and no preferences stage comes before it. Add it to `stages`."
+            )

@@ -1,0 +1,58 @@
+"""The sandbox behind the plug-in door: the world stage, its base model and its simulated labellers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import derived_seed
+from kleash.formats import write_jsonl
+from kleash.records import Comparison, Judgement
+from kleash.sandbox.files import write_files
+from kleash.sandbox.labellers import SimulatedLabellers
+from kleash.sandbox.world import train_prompts
+
+if TYPE_CHECKING:
+    from kleash.recipe import WorldSettings
+    from kleash.stages.collect import CollectSettings
+    from kleash.stages.workplace import Workplace
+
+NUM_WATCHED_PROMPTS = 250
+
+
+def make_world(place: Workplace, settings: WorldSettings, into: Path) -> Artifact:
+    """Write the sandbox's data files as an artifact: what a user of real data would bring."""
+    if done := place.finished(into, kind="world", parents={}, settings=settings):
+        return done
+    with place.making(into, kind="world", parents={}, settings=settings) as draft:
+        write_files(
+            draft.path,
+            seed=place.seed,
+            num_demonstrations=settings.num_demonstrations,
+            num_prompts=settings.num_prompts,
+            num_evaluation_per_slice=settings.num_evaluation_per_slice,
+        )
+        watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(place.seed, "watched prompts"))
+        write_jsonl(draft.path / "watched_prompts.jsonl", watched)
+        draft.summary |= {
+            "demonstrations": settings.num_demonstrations,
+            "prompts": settings.num_prompts,
+            "evaluation_per_slice": settings.num_evaluation_per_slice,
+        }
+    return read(into)
+
+
+class SimulatedComparer:
+    """Simulated labellers as a `Comparer`."""
+
+    def __init__(self, settings: CollectSettings, *, seed: int) -> None:
+        self.labellers = SimulatedLabellers(
+            settings.panel, bias=settings.bias, num_raters=settings.raters_per_comparison, seed=seed
+        )
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]:
+        """Yield each rater's judgement of each comparison."""
+        for comparison in comparisons:
+            yield from self.labellers.judge(comparison)

@@ -1,0 +1,229 @@
+"""Offline training (DPO, IPO, KTO) on the same preferences artifact the reward model learns from.
+
+The reference is the policy that training starts from, frozen. Its log-probabilities are computed with each batch, so
+nothing is kept between steps and a resumed run repeats itself exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
+from kleash.artifacts import Artifact, read, require
+from kleash.data.batches import TokenSequence, group_by_length, token_batch
+from kleash.data.preferences import labelled_from_preferences
+from kleash.errors import SettingsError
+from kleash.formats import read_preferences
+from kleash.maths.preference_losses import kto_baseline, kto_loss
+from kleash.maths.tally import Tally
+from kleash.models.causal_lm import LanguageModel
+from kleash.records import LabelledCompletion, Preference
+from kleash.settings import Settings
+from kleash.stages.encoding import encode
+from kleash.stages.workplace import Workplace, given
+from kleash.tracking import open_trackers
+from kleash.training.fit import FitSettings, Objective, fit, fit_optimiser
+
+
+class DirectSettings(Settings):
+    """One offline preference-training run."""
+
+    algorithm: str = Field("dpo", description="dpo, ipo or kto")
+    max_tokens: int = Field(512, ge=2, description="longer rows (prompt and answer) are left out, and counted")
+    loss: DirectLossSettings = DirectLossSettings()
+    fit: FitSettings = FitSettings(epochs=1.0, learning_rate=5e-6)
+
+
+@dataclass(frozen=True)
+class PolicyAndReference:
+    """The policy being trained and the frozen one it is measured against (None: the policy's `reference` adapter)."""
+
+    policy: LanguageModel
+    reference: LanguageModel | None
+
+    def log_ratio(self, sequences: Sequence[TokenSequence]) -> Tensor:
+        """Return log pi(y|x) - log pi_ref(y|x) summed over each response's tokens, (N,); gradient to the policy."""
+        logprob_N = self.sequence_logprob(self.policy, sequences)
+        with torch.no_grad():
+            model = self.reference or self.policy
+            with nullcontext() if self.reference is not None else self.policy.using_reference():
+                reference_logprob_N = self.sequence_logprob(model, sequences)
+        return logprob_N - reference_logprob_N
+
+    def sequence_logprob(self, model: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+        """Return each response's log-probability, (N,), in order; forwards run over groups of similar length."""
+        parts, order = [], []
+        for places in group_by_length([sequence.num_tokens for sequence in sequences]):
+            batch = token_batch([sequences[p] for p in places], pad_id=model.pad_id, device=model.device)
+            parts.append(model.response_outputs(batch).logprob_BT.sum(dim=1))
+            order += places
+        return torch.cat(parts)[torch.argsort(torch.tensor(order)).to(parts[0].device)]
+
+
+class PairObjective:
+    """Rows are decided pairs; they cost the algorithm's loss, averaged over the batch's pairs."""
+
+    def __init__(
+        self, models: PolicyAndReference, rows: Sequence[DecidedPair], settings: DirectSettings, *, algorithm: str
+    ) -> None:
+        self.models, self.rows, self.settings = models, rows, settings
+        pair_loss = DIRECT_ALGORITHMS[algorithm].pair_loss
+        assert pair_loss is not None
+        self.pair_loss = pair_loss
+
+    def num_tokens(self, row: int) -> int:
+        return self.rows[row].chosen.num_tokens + self.rows[row].rejected.num_tokens
+
+    def begin_batch(self, rows: Sequence[int]) -> dict[str, float]:
+        return {"pairs": float(len(rows))}
+
+    def loss(self, rows: Sequence[int], sums: dict[str, float], tally: Tally) -> Tensor:
+        pairs = [self.rows[row] for row in rows]
+        logratio_N = self.models.log_ratio([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)])
+        chosen_N, rejected_N = logratio_N.chunk(2)
+        inputs = PairInputs(
+            chosen_N,
+            rejected_N,
+            logratio_N.new_tensor([len(pair.chosen.response_ids) for pair in pairs]),
+            logratio_N.new_tensor([len(pair.rejected.response_ids) for pair in pairs]),
+            logratio_N.new_tensor([pair.label for pair in pairs]),
+        )
+        loss = self.pair_loss(inputs, self.settings.loss)
+        count = float(len(pairs))
+        tally.add("loss", loss.total.item(), count)
+        tally.add("accuracy", float((chosen_N > rejected_N).sum()), count)
+        tally.add("logratio_chosen_nats", chosen_N.sum().item(), count)
+        tally.add("logratio_rejected_nats", rejected_N.sum().item(), count)
+        return loss.total / sums["pairs"]
+
+
+class LabelledObjective:
+    """Rows are single answers with a thumb up or down; they cost KTO's loss against the batch's baseline."""
+
+    def __init__(
+        self,
+        models: PolicyAndReference,
+        sequences: Sequence[TokenSequence],
+        is_desirable: Sequence[bool],
+        settings: DirectSettings,
+    ) -> None:
+        self.models, self.sequences, self.is_desirable, self.settings = models, sequences, is_desirable, settings
+
+    def num_tokens(self, row: int) -> int:
+        return self.sequences[row].num_tokens
+
+    @torch.no_grad()
+    def begin_batch(self, rows: Sequence[int]) -> dict[str, float]:
+        """Estimate KTO's z0 from mismatched pairs: each prompt with the next row's answer."""
+        shifted = [*rows[1:], *rows[:1]]
+        mismatched = [
+            TokenSequence(self.sequences[row].prompt_ids, self.sequences[other].response_ids)
+            for row, other in zip(rows, shifted, strict=True)
+            if self.sequences[row].prompt_ids != self.sequences[other].prompt_ids
+        ]
+        total = float(self.models.log_ratio(mismatched).sum()) if mismatched else 0.0
+        return {"rows": float(len(rows)), "mismatched_nats": total, "mismatched": float(len(mismatched))}
+
+    def loss(self, rows: Sequence[int], sums: dict[str, float], tally: Tally) -> Tensor:
+        logratio_N = self.models.log_ratio([self.sequences[row] for row in rows])
+        is_desirable_N = torch.tensor([self.is_desirable[row] for row in rows], device=logratio_N.device)
+        baseline = kto_baseline(sums["mismatched_nats"], sums["mismatched"])
+        loss = kto_loss(
+            logratio_N,
+            is_desirable_N,
+            beta=self.settings.loss.beta,
+            baseline=baseline,
+            weight_desirable=self.settings.loss.weight_desirable,
+            weight_undesirable=self.settings.loss.weight_undesirable,
+        )
+        tally.add("loss", loss.total.item(), float(len(rows)))
+        tally.add("baseline_nats", float(baseline) * len(rows), float(len(rows)))
+        for name, chosen_N in (("desirable", is_desirable_N), ("undesirable", ~is_desirable_N)):
+            tally.add(f"logratio_{name}_nats", logratio_N[chosen_N].sum().item(), chosen_N.sum().item())
+        return loss.total / sums["rows"]
+
+
+@dataclass(frozen=True)
+class DecidedPair:
+    """A pair that is not a tie. label: share of votes for `chosen`, above .5."""
+
+    chosen: TokenSequence
+    rejected: TokenSequence
+    label: float
+
+
+def direct(
+    place: Workplace, settings: DirectSettings, *, reference: Path | Artifact, preferences: Artifact, into: Path
+) -> Artifact:
+    """Train a policy from `reference` on preferences, offline; the artifact is an ordinary Hugging Face folder."""
+    parents = {"reference": given(reference, "model"), "preferences": require(preferences, "preferences")}
+    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+        return done
+    if settings.algorithm not in DIRECT_ALGORITHMS:
+        raise SettingsError(
+            f"Unknown algorithm {settings.algorithm!r}. Expected one of {', '.join(DIRECT_ALGORITHMS)}. "
+            "Change direct.algorithm; PPO, RLOO, GRPO and REINFORCE are run by the `policy` stage."
+        )
+    loaded = read_preferences(preferences.path / "preferences.jsonl")
+    usable = [row for row in loaded.records if row.pairs and not row.left_out]
+    model = place.load_policy(parents["reference"], trainable=True)
+    frozen = None
+    if model.has_adapters:
+        model.freeze_reference()
+    else:
+        frozen = place.load_policy(parents["reference"])
+        frozen.model.requires_grad_(False)
+    models = PolicyAndReference(model, frozen)
+    objective, num_rows, num_too_long = build_objective(models, usable, settings)
+    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
+        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        fit(
+            objective,
+            num_rows,
+            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, place.ranks)},
+            settings.fit,
+            work=draft.work,
+            tracker=tracker,
+            seed=place.seed,
+            description=settings.algorithm.upper(),
+            shown={"loss": "loss", "accuracy": "accuracy"},
+            ranks=place.ranks,
+        )
+        tracker.close()
+        if place.ranks.is_first:
+            model.save(draft.path)
+        draft.summary |= {
+            "stage": "direct",
+            "algorithm": settings.algorithm,
+            "steps": settings.fit.num_steps(num_rows),
+            "rows_trained": num_rows,
+            "rows_too_long": num_too_long,
+        }
+    return read(into)
+
+
+def build_objective(
+    models: PolicyAndReference, preferences: Sequence[Preference], settings: DirectSettings
+) -> tuple[Objective, int, int]:
+    """Return the algorithm's objective over the preferences, its number of rows, and how many did not fit."""
+    if DIRECT_ALGORITHMS[settings.algorithm].pair_loss is None:
+        labelled: list[LabelledCompletion] = labelled_from_preferences(preferences)
+        encoded = encode(labelled, lambda row: [row.completion], models.policy, max_tokens=settings.max_tokens)
+        sequences = [of_row[0] for of_row in encoded.sequences]
+        is_desirable = [row.is_desirable for row in encoded.records]
+        return LabelledObjective(models, sequences, is_desirable, settings), len(encoded), encoded.num_too_long
+    rows = encode(preferences, lambda row: row.completions, models.policy, max_tokens=settings.max_tokens)
+    pairs = []
+    for record, of_row in zip(rows.records, rows.sequences, strict=True):
+        for pair in record.pairs:
+            if pair.label != 0.5:
+                chosen, rejected = (pair.first, pair.second) if pair.label > 0.5 else (pair.second, pair.first)
+                pairs.append(DecidedPair(of_row[chosen], of_row[rejected], max(pair.label, 1 - pair.label)))
+    return PairObjective(models, pairs, settings, algorithm=settings.algorithm), len(pairs), rows.num_too_long

@@ -1,0 +1,158 @@
+"""Evaluate a policy against its reference on fresh prompts: what got better, where, and what it cost in KL.
+
+The judge should be something the policy was not trained on: people's or a judge's verdicts, a Python function, or in
+the sandbox the gold reward. With none of these the proxy itself judges, and the artifact says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import Rollouts, derived_seed, pack_by_tokens, token_batch
+from kleash.durable import write_text
+from kleash.errors import SettingsError
+from kleash.evaluation.side_by_side import Answered, as_json, compare, sample_rows
+from kleash.formats import read_completions, read_prompts
+from kleash.judges.function import FunctionScorer
+from kleash.maths.intervals import mean_interval, win_rate
+from kleash.models.causal_lm import LanguageModel
+from kleash.progress import progress
+from kleash.protocols import Scorer
+from kleash.records import Completion, Prompt
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.workplace import Workplace, given
+
+
+class EvaluateSettings(Settings):
+    """How a policy is measured."""
+
+    judge: str = Field("proxy", description="who decides: gold (sandbox), proxy, or module:attribute of a function")
+    num_prompts: int | None = Field(None, ge=1, description="use the first so many prompts; none = all")
+    max_new_tokens: int = Field(64, ge=1)
+    max_prompt_tokens: int = Field(512, ge=1)
+    temperature: float = Field(1.0, gt=0, description="of both policies")
+    max_batch_tokens: int = Field(4096, ge=1)
+
+
+def evaluate(
+    place: Workplace,
+    settings: EvaluateSettings,
+    *,
+    policy: Path | Artifact,
+    reference: Path | Artifact,
+    prompts: Path,
+    into: Path,
+    proxy: Scorer | None = None,
+    proxy_parents: dict[str, Artifact] | None = None,
+) -> Artifact:
+    """Answer the prompts with both policies, judge them side by side, and write every sample down."""
+    parents = {"policy": given(policy, "model"), "reference": given(reference, "model")}
+    parents |= {"prompts": given(prompts, "prompts"), **(proxy_parents or {})}
+    if done := place.finished(into, kind="evaluation", parents=parents, settings=settings):
+        return done
+    judge = build_judge(settings, proxy)
+    before_model = place.load_policy(parents["reference"])
+    room = min(settings.max_prompt_tokens, before_model.max_positions - settings.max_new_tokens)
+    asked = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
+    after_model = place.load_policy(parents["policy"])
+    with place.making(into, kind="evaluation", parents=parents, settings=settings) as draft:
+        with progress(2, "Evaluation") as advance:
+            before = answer(place, settings, before_model, before_model, asked, proxy, judge)
+            advance(1)
+            after = answer(place, settings, after_model, before_model, asked, proxy, judge)
+            advance(1)
+        figures = compare(asked, before, after)
+        rows = sample_rows(asked, before, after)
+        write_text(draft.path / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        checkpoints = judge_checkpoints(parents["policy"], judge)
+        if checkpoints:
+            lines = "".join(json.dumps(row) + "\n" for row in checkpoints)
+            write_text(draft.path / "checkpoints.jsonl", lines)
+        draft.summary |= {"judge": settings.judge, **figures}
+    return read(into)
+
+
+def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:
+    """Return who decides. Raises SettingsError when the proxy is asked for and there is none."""
+    if settings.judge == "gold":
+        from kleash.evaluation.gold import GoldScorer
+
+        return GoldScorer()
+    if settings.judge != "proxy":
+        return FunctionScorer(settings.judge)
+    if proxy is None:
+        raise SettingsError(
+            'evaluate.judge is "proxy" and there is no scorer. Expected a reward model or a function. '
+            "Set evaluate.judge to module:attribute of a Python function, or name a reward model."
+        )
+    return proxy
+
+
+def answer(
+    place: Workplace,
+    settings: EvaluateSettings,
+    model: LanguageModel,
+    reference: LanguageModel,
+    asked: Sequence[Prompt],
+    proxy: Scorer | None,
+    judge: Scorer,
+) -> Answered:
+    """Have one policy answer every prompt once, and measure each answer."""
+    generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+    seed = derived_seed(place.seed, "evaluation")
+    rollouts = generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0)
+    answers = rollouts.completions()
+    return Answered(
+        texts=rollouts.texts,
+        num_tokens=[len(sequence.response_ids) for sequence in rollouts.sequences],
+        proxy=None if proxy is None else proxy.score(answers),
+        judge=judge.score(answers),
+        kl_nats=kl_to_reference(rollouts, model, reference, settings),
+    )
+
+
+@torch.no_grad()
+def kl_to_reference(
+    rollouts: Rollouts, model: LanguageModel, reference: LanguageModel, settings: EvaluateSettings
+) -> list[float]:
+    """Return the k1 estimate of each answer, log pi - log pi_ref, nats per sequence; 0 for the reference itself."""
+    if model is reference:
+        return [0.0] * len(rollouts)
+    kl_B = torch.zeros(len(rollouts))
+    num_tokens = [sequence.num_tokens for sequence in rollouts.sequences]
+    for rows in pack_by_tokens(num_tokens, max_tokens=settings.max_batch_tokens):
+        batch = token_batch([rollouts.sequences[row] for row in rows], pad_id=reference.pad_id, device=reference.device)
+        logprob_BT = rollouts.logprob_BT[rows][:, : int(batch.response_length_B.max())]
+        reference_BT = reference.response_outputs(batch, temperature=settings.temperature).logprob_BT.cpu()
+        kl_B[rows] = (logprob_BT - reference_BT).where(batch.response_mask_BT.cpu(), 0.0).sum(dim=1)
+    return kl_B.tolist()
+
+
+def judge_checkpoints(policy: Artifact, judge: Scorer) -> list[dict[str, Any]]:
+    """Judge the answers that were kept while the policy trained: quality and win rate against step 0, by step."""
+    files = sorted((policy.path / "answers").glob("step-*.jsonl"))
+    rows: list[dict[str, Any]] = []
+    first: Sequence[float] | None = None
+    for file in files:
+        answers: list[Completion] = list(read_completions(file).records)
+        totals = judge.score(answers).total
+        first = first or totals
+        wins = sum(b > a for a, b in zip(first, totals, strict=True))
+        ties = sum(b == a for a, b in zip(first, totals, strict=True))
+        rows.append(
+            {
+                "step": int(file.stem.removeprefix("step-")),
+                "judge_mean": as_json(mean_interval(list(totals))),
+                "win_rate": as_json(win_rate(wins, ties, len(totals) - wins - ties)),
+            }
+        )
+    return rows

@@ -1,0 +1,225 @@
+"""Online training (PPO, RLOO, GRPO, REINFORCE): put models, data and checkpoints around `loop.py`.
+
+The reference is the policy that training starts from, frozen. Every few updates the policy answers a fixed set of
+prompts; where an external scorer is given (one that trains nothing here) it decides which weights are the best. The
+answers themselves are kept, so that evaluation can judge each checkpoint afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch.nn import Parameter
+
+from kleash.algorithms.online import ONLINE_ALGORITHMS, OnlineAlgorithm
+from kleash.algorithms.policy_settings import LeashSettings, PolicySettings
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import TokenSequence, batch_rows, derived_seed
+from kleash.errors import SettingsError
+from kleash.formats import read_demonstrations, read_prompts
+from kleash.loop import Crew, run_loop
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, ScheduledLeash
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
+from kleash.progress import progress
+from kleash.protocols import Scorer
+from kleash.records import Prompt
+from kleash.stages.encoding import dropped_figures, encode, prompts_that_fit
+from kleash.stages.run_books import RunBooks
+from kleash.stages.scoring import JudgedBy
+from kleash.stages.workplace import Workplace, given
+from kleash.training.local import LocalEngine
+from kleash.training.optimiser import Optimiser
+
+
+def policy(
+    place: Workplace,
+    settings: PolicySettings,
+    *,
+    reference: Path | Artifact,
+    judged_by: JudgedBy,
+    prompts: Path,
+    into: Path,
+    evaluation_prompts: Path | None = None,
+    external: Scorer | None = None,
+    texts_to_keep: Path | None = None,
+) -> Artifact:
+    """Train a policy from `reference` by reinforcement; the artifact is an ordinary Hugging Face folder.
+
+    evaluation_prompts: what the policy answers every `evaluate_every` updates.  external: a scorer that chooses the
+    best checkpoint; never gold, and never what trains the policy.  texts_to_keep: demonstrations for the
+    pretraining-mix term.
+    """
+    parents = {"reference": given(reference, "model"), **judged_by.parents, "prompts": given(prompts, "prompts")}
+    if evaluation_prompts is not None:
+        parents["evaluation_prompts"] = given(evaluation_prompts, "prompts")
+    if texts_to_keep is not None:
+        parents["texts_to_keep"] = given(texts_to_keep, "demonstrations")
+    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+        return done
+    algorithm = algorithm_named(settings)
+    if judged_by.scorer is None:
+        raise SettingsError("Nothing scores the policy. Expected a reward model or a function. Set [scorer].")
+    loaded = read_prompts(prompts, strict=place.is_strict)
+    model = place.load_policy(parents["reference"], trainable=True)
+    room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
+    asked = prompts_that_fit(loaded.records, model, max_tokens=room)
+    watched = []
+    if evaluation_prompts is not None:
+        watched = prompts_that_fit(read_prompts(evaluation_prompts).records, model, max_tokens=room)
+    engine = build_engine(place, settings, algorithm, model, parents)
+    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
+        books = RunBooks(place, settings, draft, model, engine, watched, external, judged_by.scorer)
+        state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
+        crew = Crew(books.generator, judged_by.scorer, engine, books.watch, books, algorithm)
+        with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
+            if state.step == 0:
+                books.evaluate(0)
+            if state.outcome == "running":
+                state = run_loop(
+                    state,
+                    crew,
+                    settings,
+                    prompts=lambda step: _prompts_of(asked, settings, place, step),
+                    seed=place.seed,
+                    texts_to_keep=_texts(settings, model, texts_to_keep, place),
+                    after_step=books.after_step,
+                )
+        books.tracker.close()
+        books.take_best(state)
+        if place.ranks.is_first:
+            model.save(draft.path)
+        draft.summary |= {
+            "stage": "policy",
+            "algorithm": algorithm.name,
+            "steps": state.step,
+            "outcome": state.outcome,
+            "beta_final": state.leash.beta,
+            "best_step": books.watch.best_step,
+            "prompts": len(asked),
+            "dropped": dropped_figures(loaded),
+        }
+    return read(into)
+
+
+def algorithm_named(settings: PolicySettings) -> OnlineAlgorithm:
+    """Return the algorithm's row. Raises SettingsError for an unknown name or too few samples per prompt."""
+    algorithm = ONLINE_ALGORITHMS.get(settings.algorithm)
+    if algorithm is None:
+        raise SettingsError(
+            f"Unknown algorithm {settings.algorithm!r}. Expected one of {', '.join(ONLINE_ALGORITHMS)}. "
+            "Change policy.algorithm; DPO, IPO and KTO are run by the `direct` stage."
+        )
+    if settings.samples_per_prompt < algorithm.min_samples_per_prompt:
+        raise SettingsError(
+            f"policy.samples_per_prompt is {settings.samples_per_prompt}. {algorithm.name} compares the answers to one "
+            f"prompt with each other and needs at least {algorithm.min_samples_per_prompt}. Raise it."
+        )
+    return algorithm
+
+
+def leash_from(settings: LeashSettings, *, num_updates: int) -> Leash:
+    """Return the leash that the settings describe, before its first observation."""
+    if settings.kind == "fixed":
+        return FixedLeash(settings.beta)
+    if settings.kind == "scheduled":
+        return ScheduledLeash(settings.beta, settings.final_beta, num_updates)
+    return AdaptiveLeash(
+        settings.beta,
+        settings.target_nats,
+        settings.gain,
+        floor=settings.floor,
+        hold_updates=settings.hold_updates,
+    )
+
+
+def build_engine(
+    place: Workplace,
+    settings: PolicySettings,
+    algorithm: OnlineAlgorithm,
+    model: LanguageModel,
+    parents: Mapping[str, Artifact],
+) -> LocalEngine:
+    """Put policy, frozen reference, critic and their optimisers together."""
+    reference = None
+    if model.has_adapters:
+        model.freeze_reference()
+    else:
+        reference = place.load_policy(parents["reference"])
+        reference.model.requires_grad_(False)
+    critic = build_critic(place, settings, model, parents) if algorithm.uses_critic else None
+    optimiser = settings.optimiser
+
+    def adam(named_parameters: list[tuple[str, Parameter]], learning_rate: float) -> Optimiser:
+        return Optimiser(
+            named_parameters,
+            learning_rate=learning_rate,
+            betas=(optimiser.beta1, optimiser.beta2),
+            eps=optimiser.eps,
+            weight_decay=optimiser.weight_decay,
+            max_grad_norm=optimiser.max_grad_norm,
+            ranks=place.ranks,
+        )
+
+    optimisers = {"policy": adam(list(model.trainable_parameters()), optimiser.learning_rate)}
+    if critic is not None:
+        rate = optimiser.critic_learning_rate or optimiser.learning_rate
+        optimisers["critic"] = adam(list(critic.named_parameters()), rate)
+    return LocalEngine(
+        model,
+        reference,
+        critic,
+        optimisers=optimisers,
+        temperature=settings.temperature,
+        max_batch_tokens=settings.max_batch_tokens,
+        ranks=place.ranks,
+    )
+
+
+def build_critic(
+    place: Workplace, settings: PolicySettings, model: LanguageModel, parents: Mapping[str, Artifact]
+) -> ScalarModel | ValueHead:
+    """Start the critic: from the reward model by default, from the reference where there is none."""
+    if settings.critic == "shared":
+        return ValueHead(model.model.config.hidden_size).to(model.device)
+    reward_model = parents.get("reward")
+    if reward_model is None:
+        critic = place.fresh_scalar_model(parents["reference"], seed=place.seed)
+        critic.head.weight.data.zero_()
+        return critic
+    return critic_from_reward_model(
+        reward_model.path,
+        mean=reward_model.summary["mean"],
+        sd=reward_model.summary["sd"],
+        zero_head=settings.critic_head == "zero",
+        device=place.model.device,
+        dtype=place.model.dtype,
+        trust_remote_code=place.model.trust_remote_code,
+    )
+
+
+def _texts(
+    settings: PolicySettings, model: LanguageModel, file: Path | None, place: Workplace
+) -> Callable[[int], Sequence[TokenSequence]]:
+    """Return the pretraining-mix rows of each step: this rank's share, none without a file or a coefficient."""
+    if file is None or not settings.pretraining_coefficient:
+        return lambda step: ()
+    loaded = read_demonstrations(file, strict=place.is_strict)
+    limit = settings.max_prompt_tokens + settings.max_new_tokens
+    rows = encode(loaded.records, lambda row: [row.completion], model, max_tokens=limit)
+
+    def texts(step: int) -> Sequence[TokenSequence]:
+        num_rows, seed = settings.pretraining_rows_per_step, derived_seed(place.seed, "texts")
+        chosen = batch_rows(len(rows), batch_size=num_rows, step=step, seed=seed)
+        return [rows.sequences[row][0] for row in chosen[place.ranks.rank :: place.ranks.num_ranks]]
+
+    return texts
+
+
+def _prompts_of(asked: Sequence[Prompt], settings: PolicySettings, place: Workplace, step: int) -> list[Prompt]:
+    """Return this rank's prompts of a step: a contiguous share of the batch all ranks agree on."""
+    num_prompts, seed = settings.prompts_per_step, derived_seed(place.seed, "prompts")
+    rows = batch_rows(len(asked), batch_size=num_prompts, step=step, seed=seed)
+    share = num_prompts // place.ranks.num_ranks
+    return [asked[row] for row in rows[place.ranks.rank * share : (place.ranks.rank + 1) * share]]

@@ -1,0 +1,133 @@
+"""Make a small model from plain text: learn a tokenizer, start a Llama from scratch, train it on the documents.
+
+For recipes that must not depend on anybody's checkpoint. The training itself is the SFT stage's, on documents without
+prompts.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import TokenSequence, derived_seed
+from kleash.errors import DataError
+from kleash.models.causal_lm import LanguageModel, load_language_model
+from kleash.settings import Settings
+from kleash.stages.likelihood import CompletionLikelihood
+from kleash.stages.workplace import Workplace, given
+from kleash.tracking import open_trackers
+from kleash.training.fit import FitSettings, fit, fit_optimiser
+
+
+class PretrainSettings(Settings):
+    """A small model from scratch."""
+
+    vocabulary_size: int = Field(4096, ge=300, description="tokens of the byte-level BPE tokenizer")
+    hidden_size: int = Field(192, ge=16)
+    num_layers: int = Field(4, ge=1)
+    num_heads: int = Field(6, ge=1)
+    context_tokens: int = Field(512, ge=16, description="longest sequence the model will ever read")
+    window_tokens: int = Field(256, ge=16, description="length of the pieces the documents are cut into")
+    fit: FitSettings = FitSettings(epochs=2.0, batch_size=32, learning_rate=1e-3, warmup_share=0.05)
+
+
+def pretrain(place: Workplace, settings: PretrainSettings, *, documents: Path, into: Path) -> Artifact:
+    """Train on a text file or a folder of them; the artifact is an ordinary Hugging Face folder."""
+    parents = {"documents": given(documents, "documents")}
+    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+        return done
+    texts = read_documents(documents)
+    with place.making(into, kind="policy", parents=parents, settings=settings) as draft:
+        start = draft.work / "start"
+        if not (start / "config.json").exists():
+            write_untrained_model(texts, settings, start, seed=derived_seed(place.seed, "pretrain"))
+        model = load_language_model(start, device=place.model.device, dtype=place.model.dtype)
+        windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
+        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        fit(
+            CompletionLikelihood(model, windows),
+            len(windows),
+            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, place.ranks)},
+            settings.fit,
+            work=draft.work,
+            tracker=tracker,
+            seed=place.seed,
+            description="Pretraining",
+            shown={"loss": "loss_nats_per_token"},
+            ranks=place.ranks,
+        )
+        tracker.close()
+        model.save(draft.path)
+        draft.summary |= {
+            "stage": "pretrain",
+            "documents": len(texts),
+            "tokens": sum(len(window.response_ids) for window in windows),
+            "parameters": sum(weight.numel() for weight in model.model.parameters()),
+        }
+    return read(into)
+
+
+def read_documents(path: Path) -> list[str]:
+    """Read a text file, or every .txt file of a folder in order of name."""
+    files = sorted(Path(path).glob("*.txt")) if Path(path).is_dir() else [Path(path)]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
+    if not any(text.strip() for text in texts):
+        raise DataError(f"{path} holds no text. Expected a .txt file, or a folder of them. Check data.documents.")
+    return [re.sub(r"[ \t]*\n[ \t]*", "\n", text).strip() for text in texts]
+
+
+def write_untrained_model(texts: list[str], settings: PretrainSettings, folder: Path, *, seed: int) -> None:
+    """Learn a byte-level BPE tokenizer and write it with a Llama of random weights."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<pad>", "<bos>", "<eos>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocabulary_size,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    wrapped: Any = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=settings.hidden_size,
+        intermediate_size=4 * settings.hidden_size,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_heads,
+        max_position_embeddings=settings.context_tokens,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    wrapped.save_pretrained(folder)
+    model.save_pretrained(folder)
+
+
+def cut_into_windows(texts: list[str], model: LanguageModel, *, num_tokens: int) -> list[TokenSequence]:
+    """Cut documents into windows of num_tokens, each behind a BOS; the last of a document ends with EOS."""
+    bos_id = model.tokenizer.bos_token_id
+    windows = []
+    for text in texts:
+        ids = [*model.tokenizer(text, add_special_tokens=False)["input_ids"], model.eos_ids[0]]
+        for start in range(0, len(ids), num_tokens - 1):
+            windows.append(TokenSequence((bos_id,), tuple(ids[start : start + num_tokens - 1])))
+    return windows

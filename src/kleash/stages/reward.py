@@ -1,0 +1,261 @@
+"""Train a reward model on preferences (Bradley-Terry), measure it on held-out prompts, and freeze its scale.
+
+One epoch by default: reward models overfit after one. The z-score's mean and standard deviation are measured once, on
+samples of the reference policy, and stored in the artifact, so that beta, the missing-EOS penalty and the value clip
+mean the same in every run and after a refresh.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kleash.artifacts import Artifact, Draft, read, require
+from kleash.data.batches import TokenSequence, derived_seed, group_by_length, pack_by_tokens, token_batch
+from kleash.data.preferences import split_by_prompt
+from kleash.durable import write_text
+from kleash.errors import DataError, RunError
+from kleash.formats import read_preferences
+from kleash.maths.bradley_terry import pair_loss
+from kleash.maths.intervals import wilson_interval
+from kleash.maths.tally import Tally
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.heads import RewardNormaliser, ScalarModel
+from kleash.records import Preference
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import Encoded, encode, prompts_that_fit
+from kleash.stages.workplace import Workplace, given
+from kleash.tracking import open_trackers
+from kleash.training.fit import FitSettings, fit, fit_optimiser
+
+
+class RewardSettings(Settings):
+    """Reward-model training."""
+
+    pooling: Literal["last", "mean"] = Field(
+        "last", description="last = portable Hugging Face form; mean = our own head"
+    )
+    max_tokens: int = Field(512, ge=2, description="longer rows (prompt and answer) are left out, and counted")
+    holdout_share: float = Field(0.1, gt=0, lt=1, description="share of the prompts kept apart to measure accuracy")
+    smoothing: float = Field(0.0, ge=0, lt=0.5, description="label smoothing")
+    centring: float = Field(0.01, ge=0, description="weight of mean((r_chosen + r_rejected)^2)")
+    margin_from_strength: bool = Field(
+        False, description="stated strength becomes a margin: much 1, better 2/3, slightly 1/3"
+    )
+    head_warmup_steps: int = Field(0, ge=0, description="first steps train the head alone")
+    head_rate_factor: float = Field(1.0, gt=0, description="the head's learning rate over the backbone's")
+    normaliser_samples: int = Field(512, ge=2, description="answers of the reference policy that set the scale")
+    normaliser_max_new_tokens: int = Field(64, ge=1)
+    fit: FitSettings = FitSettings(epochs=1.0, learning_rate=1e-5)
+
+
+MARGIN_OF_STRENGTH = {"much": 1.0, "better": 2 / 3, "slightly": 1 / 3}
+
+
+class PreferenceLikelihood:
+    """Rows cost the Bradley-Terry loss of their pairs; a row with many pairs counts as one."""
+
+    def __init__(self, model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings, pad_id: int) -> None:
+        self.model = model
+        self.rows = rows
+        self.settings = settings
+        self.pad_id = pad_id
+
+    def num_tokens(self, row: int) -> int:
+        return sum(sequence.num_tokens for sequence in self.rows.sequences[row])
+
+    def begin_batch(self, rows: Sequence[int]) -> dict[str, float]:
+        return {"rows": float(len(rows))}
+
+    def loss(self, rows: Sequence[int], sums: dict[str, float], tally: Tally) -> Tensor:
+        sequences = [sequence for row in rows for sequence in self.rows.sequences[row]]
+        score_of = score_sequences(self.model, sequences, pad_id=self.pad_id)
+        first, second, label, margin, weight = [], [], [], [], []
+        offset = 0
+        for row in rows:
+            preference = self.rows.records[row]
+            for pair in preference.pairs:
+                first.append(offset + pair.first)
+                second.append(offset + pair.second)
+                label.append(pair.label)
+                margin.append(MARGIN_OF_STRENGTH.get(pair.strength or "", 0.0) * (1 if pair.label >= 0.5 else -1))
+                weight.append(1 / len(preference.pairs))
+            offset += len(preference.completions)
+        label_N = torch.tensor(label, device=score_of.device)
+        loss = pair_loss(
+            score_of[first],
+            score_of[second],
+            label_N=label_N,
+            margin_N=torch.tensor(margin, device=score_of.device) if self.settings.margin_from_strength else None,
+            smoothing=self.settings.smoothing,
+            centring=self.settings.centring,
+            weight_N=torch.tensor(weight, device=score_of.device),
+        )
+        margin_N = (score_of[first] - score_of[second]).detach()
+        decided_N = label_N != 0.5
+        correct_N = ((margin_N > 0) == (label_N > 0.5)) & decided_N
+        tally.add("loss_nats", loss.total.item(), float(len(rows)))
+        tally.add("accuracy", float(correct_N.sum()), float(decided_N.sum()))
+        tally.add("margin", float((margin_N * (label_N - 0.5).sign()).sum()), float(decided_N.sum()))
+        return loss.total / sums["rows"]
+
+
+def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int) -> Tensor:
+    """Return one raw score per sequence, (N,), in order; forwards run over groups of similar length."""
+    parts, order = [], []
+    for places in group_by_length([sequence.num_tokens for sequence in sequences]):
+        parts.append(model.score(token_batch([sequences[p] for p in places], pad_id=pad_id, device=model.device)))
+        order += places
+    inverse = torch.argsort(torch.tensor(order))
+    return torch.cat(parts)[inverse.to(parts[0].device)]
+
+
+def reward(
+    place: Workplace, settings: RewardSettings, *, base: Path | Artifact, preferences: Artifact, into: Path
+) -> Artifact:
+    """Train a reward model from `base` (the SFT policy, also the reference that sets the score's scale)."""
+    parents = {"reference": given(base, "model"), "preferences": require(preferences, "preferences")}
+    if done := place.finished(into, kind="reward", parents=parents, settings=settings):
+        return done
+    loaded = read_preferences(preferences.path / "preferences.jsonl")
+    usable = [row for row in loaded.records if row.pairs and not row.left_out]
+    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=place.seed)
+    if not training or not heldout:
+        raise DataError(
+            f"{len(usable)} usable comparisons split into {len(training)} for training and {len(heldout)} held out. "
+            "Expected some of each. Collect more comparisons, or change reward.holdout_share."
+        )
+    reference = place.load_policy(parents["reference"])
+    rows, apart = (
+        encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
+        for part in (training, heldout)
+    )
+    model = place.fresh_scalar_model(
+        parents["reference"], seed=derived_seed(place.seed, "head"), pooling=settings.pooling
+    )
+    pad_id = reference.pad_id
+    with place.making(into, kind="reward", parents=parents, settings=settings, language_model=reference) as draft:
+        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
+        body = [(name, weight) for name, weight in model.named_parameters() if not name.startswith("head.")]
+        fit(
+            PreferenceLikelihood(model, rows, settings, pad_id),
+            len(rows),
+            {
+                "backbone": fit_optimiser(body, settings.fit, place.ranks),
+                "head": fit_optimiser(head, settings.fit, place.ranks, rate_factor=settings.head_rate_factor),
+            },
+            settings.fit,
+            work=draft.work,
+            tracker=tracker,
+            seed=place.seed,
+            description="Reward model",
+            shown={"loss": "loss_nats", "accuracy": "accuracy"},
+            ranks=place.ranks,
+            before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
+        )
+        tracker.close()
+        model.freeze_backbone(False)
+        normaliser = measure_scale(place, settings, model, reference, parents["reference"], usable)
+        model.save(draft.path, reference.tokenizer)
+        normaliser.save(draft.path)
+        draft.summary |= {
+            "rows_trained": len(rows),
+            "rows_too_long": rows.num_too_long + apart.num_too_long,
+            "mean": normaliser.mean,
+            "sd": normaliser.sd,
+            **measure_heldout(model, apart, draft, pad_id=pad_id, max_tokens=settings.fit.max_batch_tokens),
+        }
+    return read(into)
+
+
+@torch.no_grad()
+def measure_scale(
+    place: Workplace,
+    settings: RewardSettings,
+    model: ScalarModel,
+    reference: LanguageModel,
+    source: Artifact,
+    rows: Sequence[Preference],
+) -> RewardNormaliser:
+    """Measure mean and sd of the raw score over fresh answers of the reference policy to the preferences' prompts."""
+    prompts = list({row.prompt.id: row.prompt for row in rows}.values())
+    generator = LocalGenerator(
+        reference, max_new_tokens=settings.normaliser_max_new_tokens, temperature=1.0, policy_id=source.id
+    )
+    budget = reference.max_positions - settings.normaliser_max_new_tokens
+    fitting = prompts_that_fit(prompts, reference, max_tokens=min(settings.max_tokens, budget))
+    asked = fitting[: settings.normaliser_samples]
+    per_prompt = max(1, settings.normaliser_samples // len(asked))
+    rollouts = generator.generate(
+        asked, samples_per_prompt=per_prompt, seed=derived_seed(place.seed, "scale"), policy_version=0
+    )
+    scores = score_in_batches(
+        model, rollouts.sequences, pad_id=reference.pad_id, max_tokens=settings.fit.max_batch_tokens
+    )
+    sd = float(scores.std())
+    if not sd > 0:
+        raise RunError(
+            f"The reward model gives all {len(scores)} answers of the reference policy the same score "
+            f"{float(scores[0]):.4g}. Expected them to differ. Train it longer, or check the preferences."
+        )
+    return RewardNormaliser(mean=float(scores.mean()), sd=sd)
+
+
+@torch.no_grad()
+def score_in_batches(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int, max_tokens: int) -> Tensor:
+    """Return one raw score per sequence, (N,), on the CPU, a bounded number of tokens at a time."""
+    score_N = torch.zeros(len(sequences))
+    for rows in pack_by_tokens([sequence.num_tokens for sequence in sequences], max_tokens=max_tokens):
+        batch = token_batch([sequences[row] for row in rows], pad_id=pad_id, device=model.device)
+        score_N[rows] = model.score(batch).float().cpu()
+    return score_N
+
+
+def measure_heldout(
+    model: ScalarModel, rows: Encoded[Preference], draft: Draft, *, pad_id: int, max_tokens: int
+) -> dict[str, Any]:
+    """Measure accuracy on held-out pairs, over all and per slice, beside the longer-answer-wins baseline."""
+    sequences = [sequence for of_row in rows.sequences for sequence in of_row]
+    score_of = iter(score_in_batches(model, sequences, pad_id=pad_id, max_tokens=max_tokens).tolist())
+    verdicts = []
+    for record, of_row in zip(rows.records, rows.sequences, strict=True):
+        scores = [next(score_of) for _ in of_row]
+        lengths = [len(sequence.response_ids) for sequence in of_row]
+        for pair in record.pairs:
+            margin = scores[pair.first] - scores[pair.second]
+            longer = (lengths[pair.first] > lengths[pair.second]) - (lengths[pair.first] < lengths[pair.second])
+            verdicts.append(
+                {
+                    "margin": margin if pair.label >= 0.5 else -margin,
+                    "label": pair.label,
+                    "correct": (margin > 0) == (pair.label > 0.5),
+                    "longer_wins": 0.5 if longer == 0 else float((longer > 0) == (pair.label > 0.5)),
+                    "slices": dict(record.prompt.slices),
+                }
+            )
+    write_text(draft.path / "heldout.jsonl", "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+    decided = [verdict for verdict in verdicts if verdict["label"] != 0.5]
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for verdict in decided:
+        for dimension, value in verdict["slices"].items():
+            groups[f"{dimension}={value}"].append(verdict)
+    return {
+        "heldout_accuracy": _accuracy(decided),
+        "heldout_ties": len(verdicts) - len(decided),
+        "slices": {name: _accuracy(part) for name, part in sorted(groups.items())},
+        "length_baseline_accuracy": sum(v["longer_wins"] for v in decided) / max(1, len(decided)),
+    }
+
+
+def _accuracy(verdicts: Sequence[dict[str, Any]]) -> dict[str, float]:
+    interval = wilson_interval(sum(verdict["correct"] for verdict in verdicts), len(verdicts))
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": len(verdicts)}

@@ -1,0 +1,210 @@
+"""One whole round, from data to an evaluated policy: every stage of a recipe, in order.
+
+Each stage finds its finished artifact or makes it, so running the same recipe again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kleash.artifacts import Artifact
+from kleash.durable import write_text
+from kleash.errors import SettingsError
+from kleash.plugins import resolve
+from kleash.stages.candidates import candidates
+from kleash.stages.collect import collect, import_preferences
+from kleash.stages.direct import direct
+from kleash.stages.evaluate import evaluate
+from kleash.stages.policy import policy
+from kleash.stages.pretrain import pretrain
+from kleash.stages.reward import reward
+from kleash.stages.scoring import JudgedBy, build_comparer, build_scorer
+from kleash.stages.sft import sft
+from kleash.stages.workplace import Workplace
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+
+
+@dataclass
+class Round:
+    """A round under way: its folder, its recipe, and what has been made so far, by stage."""
+
+    recipe: Recipe
+    folder: Path
+    place: Workplace
+    made: dict[str, Artifact] = field(default_factory=dict)
+
+    def run(self, announce: Callable[[str, Artifact], None] = lambda stage, artifact: None) -> dict[str, Artifact]:
+        """Make every stage's artifact in the recipe's order."""
+        for stage in self.recipe.stages:
+            self.made[stage] = getattr(self, stage)(self.folder / stage)
+            announce(stage, self.made[stage])
+        return self.made
+
+    def world(self, into: Path) -> Artifact:
+        return resolve("world", self.recipe.world.kind)(self.place, self.recipe.world, into)
+
+    def pretrain(self, into: Path) -> Artifact:
+        return pretrain(self.place, self.recipe.pretrain, documents=self._file("documents"), into=into)
+
+    def sft(self, into: Path) -> Artifact:
+        demonstrations = self._file("demonstrations")
+        return sft(self.place, self.recipe.sft, base=self.base(), demonstrations=demonstrations, into=into)
+
+    def candidates(self, into: Path) -> Artifact:
+        prompts, settings = self._file("prompts"), self.recipe.candidates
+        return candidates(self.place, settings, policies=[self.start()], prompts=prompts, into=into)
+
+    def preferences(self, into: Path) -> Artifact:
+        settings = self.recipe.preferences
+        if self.recipe.data.preferences is not None:
+            return import_preferences(self.place, settings, file=self.recipe.data.preferences, into=into)
+        comparer = build_comparer(settings, seed=self.recipe.seed)
+        return collect(self.place, settings, candidates=self.made["candidates"], comparer=comparer, into=into)
+
+    def reward(self, into: Path) -> Artifact:
+        return reward(
+            self.place, self.recipe.reward, base=self.start(), preferences=self.made["preferences"], into=into
+        )
+
+    def policy(self, into: Path) -> Artifact:
+        return policy(
+            self.place,
+            self.recipe.policy,
+            reference=self.start(),
+            judged_by=self.judged_by(),
+            prompts=self._file("prompts"),
+            evaluation_prompts=self._watched_prompts(),
+            texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
+            into=into,
+        )
+
+    def direct(self, into: Path) -> Artifact:
+        return direct(
+            self.place, self.recipe.direct, reference=self.start(), preferences=self.made["preferences"], into=into
+        )
+
+    def evaluation(self, into: Path) -> Artifact:
+        judged_by = self.judged_by() if self._has_scorer() else JudgedBy(None, {})
+        return evaluate(
+            self.place,
+            self.recipe.evaluation,
+            policy=self.trained(),
+            reference=self.start(),
+            prompts=self._file("evaluation_prompts"),
+            proxy=judged_by.scorer,
+            proxy_parents=dict(judged_by.parents),
+            into=into,
+        )
+
+    def base(self) -> Path | Artifact:
+        """What training starts from: a pretrained model of this round, the recipe's folder, or the world's own."""
+        if "pretrain" in self.made:
+            return self.made["pretrain"]
+        if self.recipe.base is not None:
+            return Path(self.recipe.base)
+        if "world" in self.made:
+            return Path(resolve("world_base", self.recipe.world.kind)())
+        raise SettingsError("The recipe names no model to start from. Set `base` to a Hugging Face model folder.")
+
+    def start(self) -> Path | Artifact:
+        """The reference of preference training: the SFT policy where there is one, else what it would start from."""
+        return self.made["sft"] if "sft" in self.made else self.base()
+
+    def trained(self) -> Path | Artifact:
+        """What is to be evaluated: the last policy that was trained."""
+        for stage in ("policy", "direct", "sft"):
+            if stage in self.made:
+                return self.made[stage]
+        return self.base()
+
+    def judged_by(self) -> JudgedBy:
+        reward_models = [self.made["reward"]] if "reward" in self.made else []
+        clip = self.recipe.policy.score_clip
+        return build_scorer(self.place, self.recipe.scorer, reward_models=reward_models, z_clip=clip)
+
+    def _has_scorer(self) -> bool:
+        return "reward" in self.made or self.recipe.scorer.kind not in ("reward_model", "ensemble")
+
+    def _file(self, name: str) -> Path:
+        """Return a data file: the recipe's own, or the world's."""
+        own: Path | None = getattr(self.recipe.data, name)
+        if own is not None:
+            return own
+        return self.made["world"].path / f"{name}.jsonl"
+
+    def _watched_prompts(self) -> Path | None:
+        """The prompts answered while training: the world writes some apart from both training and evaluation."""
+        return self.made["world"].path / "watched_prompts.jsonl" if "world" in self.made else None
+
+
+def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
+    """Gather a finished round's figures: what `kleash summary --json` prints."""
+    summary: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed}
+    summary["seconds"] = {stage: artifact.summary.get("seconds") for stage, artifact in made.items()}
+    summary["seconds"]["total"] = round(sum(filter(None, summary["seconds"].values())), 3)
+    if "preferences" in made:
+        figures = made["preferences"].summary
+        summary["preferences"] = {"pairs": figures["pairs"], "agreement": figures.get("agreement")}
+    if "reward" in made:
+        figures = made["reward"].summary
+        accuracy = figures["heldout_accuracy"]
+        summary["reward_model"] = {
+            "heldout_accuracy": accuracy["value"],
+            "low": accuracy["low"],
+            "high": accuracy["high"],
+            "n": accuracy["n"],
+            "length_baseline_accuracy": figures["length_baseline_accuracy"],
+        }
+    if "policy" in made:
+        summary["beta_final"] = made["policy"].summary["beta_final"]
+        leash = recipe.policy.leash
+        summary["kl_target_nats"] = leash.target_nats if leash.kind == "adaptive" else None
+        summary["outcome"] = made["policy"].summary["outcome"]
+    if "evaluation" in made:
+        summary |= _evaluation_summary(made["evaluation"].summary)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    summary["peak_rss_mb"] = round(peak_kib / (1024 if sys.platform != "darwin" else 1024**2), 1)
+    return summary
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> Path:
+    """Write runs/NAME/summary.json."""
+    write_text(run / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return run / "summary.json"
+
+
+def _evaluation_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    kind = "gold" if figures["judge"] == "gold" else "judge"
+    slices = {}
+    for name, part in figures["slices"].items():
+        slices[name.partition("=")[2] if name.startswith("topic=") else name] = {
+            f"{kind}_sft": part["judge_before"]["value"],
+            f"{kind}_policy": part["judge_after"]["value"],
+            "kl_nats_per_sequence": part["kl_nats_per_sequence"]["value"],
+            "length_sft": part["length_before"],
+            "length_policy": part["length_after"],
+            "win_rate": part["win_rate"]["value"],
+            "n": part["n"],
+            **{
+                f"{name}_{new}": part[f"{name}_{old}"]
+                for name in ("correct", "refusal")
+                for old, new in (("before", "sft"), ("after", "policy"), ("difference", "difference"))
+                if f"{name}_{old}" in part
+            },
+        }
+    return {
+        "judge": figures["judge"],
+        "sft": {f"{kind}_mean": figures["judge_before"]["value"], "interval": figures["judge_before"]},
+        "policy": {f"{kind}_mean": figures["judge_after"]["value"], "interval": figures["judge_after"]},
+        "win_rate": figures["win_rate"],
+        "kl_nats_per_sequence": figures["kl_nats_per_sequence"]["value"],
+        "slices": slices,
+    }

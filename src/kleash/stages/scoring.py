@@ -1,0 +1,80 @@
+"""Build the scorer that a recipe asks for: a reward model, an ensemble of them, rules, or a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from kleash.artifacts import Artifact, require
+from kleash.errors import SettingsError
+from kleash.judges.comparer import ScoreComparer
+from kleash.judges.ensemble import EnsembleScorer
+from kleash.judges.function import FunctionScorer
+from kleash.judges.reward_model import load_scorer
+from kleash.plugins import resolve
+from kleash.protocols import Comparer, Scorer
+from kleash.settings import Settings
+from kleash.stages.comparing import CollectSettings
+from kleash.stages.workplace import Workplace
+
+
+class ScorerSettings(Settings):
+    """What scores answers while the policy trains."""
+
+    kind: str = Field("reward_model", description="reward_model, ensemble, function, or a scorer plug-in's name")
+    function: str | None = Field(None, description="module:attribute or file.py:attribute, for kind = function")
+    combine: Literal["mean", "worst_case", "uncertainty"] = Field("mean", description="an ensemble's one score")
+    uncertainty_penalty: float = Field(1.0, ge=0, description="ensemble: score = mean - this x variance")
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """What scores a policy (None: nothing does), and the artifacts it stands on (reward models), by role."""
+
+    scorer: Scorer | None
+    parents: Mapping[str, Artifact]
+
+
+def build_scorer(
+    place: Workplace, settings: ScorerSettings, *, reward_models: Sequence[Artifact] = (), z_clip: float = 5.0
+) -> JudgedBy:
+    """Return the scorer that the settings describe. Raises SettingsError when what it needs is not there."""
+    if settings.kind in ("reward_model", "ensemble"):
+        if not reward_models:
+            raise SettingsError(
+                f"scorer.kind is {settings.kind!r} and there is no reward model. Run the `reward` stage first, name "
+                "reward artifacts, or set scorer.kind to function."
+            )
+        members = [
+            load_scorer(require(artifact, "reward").path, device=place.model.device, z_clip=z_clip)
+            for artifact in reward_models
+        ]
+        parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(reward_models)}
+        if settings.kind == "reward_model":
+            return JudgedBy(members[0], {"reward": reward_models[0]})
+        ensemble = EnsembleScorer(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
+        return JudgedBy(ensemble, parents)
+    if settings.kind == "function":
+        if not settings.function:
+            raise SettingsError(
+                'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
+                "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
+            )
+        return JudgedBy(FunctionScorer(settings.function), {})
+    return JudgedBy(resolve("scorer", settings.kind)(), {})
+
+
+def build_comparer(settings: CollectSettings, *, seed: int) -> Comparer:
+    """Return who compares: a comparer plug-in, or a Python function that scores ("module:attribute")."""
+    if ":" not in settings.comparer:
+        return resolve("comparer", settings.comparer)(settings, seed=seed)
+    return ScoreComparer(
+        FunctionScorer(settings.comparer),
+        name=settings.comparer,
+        temperature=settings.score_temperature,
+        num_raters=settings.raters_per_comparison,
+        seed=seed,
+    )

@@ -1,0 +1,120 @@
+"""What every stage is given: the model settings, the seed, this process's place among the ranks.
+
+Also the one way in which a stage makes its artifact. Read any stage next; they are all shaped alike: find the finished
+artifact, else check the inputs, do the work in a draft that can be resumed, and leave the artifact behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kleash import artifacts
+from kleash.artifacts import Artifact, Draft
+from kleash.durable import partial_path
+from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
+from kleash.models.chat import text_format
+from kleash.models.heads import Pooling, ScalarModel, reward_model_from
+from kleash.settings import Settings
+from kleash.training.ranks import Ranks
+
+
+class ModelSettings(Settings):
+    """How models are loaded, the same in every stage."""
+
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+    dtype: Literal["float32", "bfloat16_autocast"] = Field("float32", description="precision of products")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model folder")
+    eos_token: str | int | None = Field(None, description="what ends an answer; none = the tokenizer's own")
+    lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank; 0 = all weights")
+    lora_alpha: float = Field(16.0, gt=0)
+    lora_targets: str = Field("all-linear", description="modules that get adapters, as peft names them")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Settings and circumstances shared by the stages of one run. trackers: plug-ins beside the JSON lines."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    seed: int = 0
+    is_strict: bool = False
+    trackers: tuple[str, ...] = ()
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def load_policy(self, folder: Path | Artifact, *, trainable: bool = False) -> LanguageModel:
+        """Load a language model; with adapters when it is to be trained and the settings ask for LoRA."""
+        lora = None
+        if trainable and self.model.lora_rank:
+            lora = LoraSettings(
+                rank=self.model.lora_rank, alpha=self.model.lora_alpha, target_modules=self.model.lora_targets
+            )
+        return load_language_model(
+            folder.path if isinstance(folder, Artifact) else folder,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            lora=lora,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
+        """Start a reward model or critic from a language model's weights, with a fresh head."""
+        return reward_model_from(
+            folder.path,
+            seed=seed,
+            pooling=pooling,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    @contextmanager
+    def making(
+        self,
+        into: Path,
+        *,
+        kind: str,
+        parents: Mapping[str, Artifact],
+        settings: Settings,
+        language_model: LanguageModel | None = None,
+    ) -> Iterator[Draft]:
+        """Make the artifact on the first rank; other ranks get a draft they may read and never finish."""
+        if not self.ranks.is_first:
+            yield Draft(partial_path(into), is_resumed=False)
+            return
+        began = time.perf_counter()
+        with artifacts.writing(
+            into,
+            kind=kind,
+            parents=parents,
+            settings=self.resolved(settings),
+            seed=self.seed,
+            text_format=text_format(language_model.tokenizer) if language_model else None,
+        ) as draft:
+            yield draft
+            draft.summary["seconds"] = round(time.perf_counter() - began, 3)
+
+    def finished(
+        self, into: Path, *, kind: str, parents: Mapping[str, Artifact], settings: Settings
+    ) -> Artifact | None:
+        """Return the artifact if it is there already; refuses one made with other settings or from other parents."""
+        return artifacts.find(into, kind=kind, parents=parents, settings=self.resolved(settings))
+
+    def resolved(self, settings: Settings) -> dict[str, Any]:
+        """A stage's settings with what it shares with the others, as recorded in its artifact."""
+        return {**settings.model_dump(mode="json"), "model": self.model.model_dump(mode="json"), "seed": self.seed}
+
+
+def given(source: Path | Artifact, kind: str) -> Artifact:
+    """Return an input as an artifact: one of ours as it is, a foreign folder or file by its digest."""
+    if isinstance(source, Artifact):
+        return source
+    found = artifacts.find(source) if Path(source).is_dir() else None
+    return found or artifacts.external(Path(source), kind)
