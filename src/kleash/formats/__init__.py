@@ -1,0 +1,49 @@
+"""Every accepted file format to records and back. No torch: labelling, the command line and training all read by this.
+
+    reading.py        files to records: `read_preferences` and its like; bad rows, repeats, what was not understood
+    shapes.py         the table of formats: one entry per layout of columns
+    one_answer.py, several_answers.py   what the formats' rows say, as `Reading`s (readings.py)
+    rows.py           JSONL, JSON, CSV, Parquet, text, folders and hub sets to rows
+    documents.py      plain text to documents
+    conversations.py  transcripts and trees to prompts and answers
+    fields.py         single columns, checked
+    canonical.py      records to our own JSON lines and back
+
+Read `reading.py` next.
+"""
+
+from kleash.formats.canonical import Record, to_json, write_jsonl
+from kleash.formats.reading import (
+    BadRow,
+    Loaded,
+    format_names,
+    kind_of_file,
+    read_comparisons,
+    read_completions,
+    read_demonstrations,
+    read_judgements,
+    read_labelled,
+    read_preferences,
+    read_prompts,
+)
+from kleash.formats.readings import pairs_from_ranks
+from kleash.formats.shapes import Kind
+
+__all__ = [
+    "BadRow",
+    "Kind",
+    "Loaded",
+    "Record",
+    "format_names",
+    "kind_of_file",
+    "pairs_from_ranks",
+    "read_comparisons",
+    "read_completions",
+    "read_demonstrations",
+    "read_judgements",
+    "read_labelled",
+    "read_preferences",
+    "read_prompts",
+    "to_json",
+    "write_jsonl",
+]

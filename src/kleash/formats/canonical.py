@@ -1,0 +1,266 @@
+"""Records to this project's own JSON lines and back: what is written is read as it was, and written again the same.
+
+A field that holds its default is left out where that loses nothing. Key order is fixed, text is UTF-8 as it stands, so
+that exporting, importing and exporting again gives identical bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from kleash.durable import TEMPORARY, clear_write_errors, sync_path
+from kleash.errors import DataError
+from kleash.formats import fields
+from kleash.formats.fields import Content
+from kleash.formats.rows import RowProblem
+from kleash.records import (
+    Comparison,
+    Completion,
+    Demonstration,
+    Judgement,
+    LabelledCompletion,
+    Outcome,
+    Pair,
+    Preference,
+    Prompt,
+    RaterKind,
+)
+
+Record = Prompt | Demonstration | Completion | Comparison | Judgement | Preference | LabelledCompletion
+FinishReasons = ("stop", "length", "unknown")
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return a record as a JSON object; `json.dumps` of it is one line of a file."""
+    return _WRITERS[type(record)](record)
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines; the file appears under its name only when it is whole.
+
+    Raises DataError, leaving any earlier file alone, for a record that no UTF-8 JSON can hold; RunError when the disk
+    refuses.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + TEMPORARY)
+    with clear_write_errors("records", path):
+        with open(temporary, "wb") as file:
+            for number, record in enumerate(records, start=1):
+                file.write(_line(record, path, number))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_path(path.parent)
+
+
+def _line(record: Record, path: Path, number: int) -> bytes:
+    try:
+        return json.dumps(to_json(record), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+    except ValueError as error:
+        raise DataError(
+            f"Record {number} for {path}, a {type(record).__name__}, cannot be written: {error}. Expected text without "
+            "halves of surrogate pairs and numbers that are finite. Repair it where it is made."
+        ) from error
+
+
+def _filled(**columns: Any) -> dict[str, Any]:
+    """Leave out what is empty: None, "", (), {}."""
+    return {name: value for name, value in columns.items() if value is not None and value not in ("", [], {})}
+
+
+def _prompt_columns(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": prompt.content_json()}
+
+
+def _slice_columns(prompt: Prompt) -> dict[str, Any]:
+    return _filled(slices=dict(sorted(prompt.slices.items())))
+
+
+def _pair_json(pair: Pair) -> dict[str, Any]:
+    return {"first": pair.first, "second": pair.second, "label": float(pair.label), **_filled(strength=pair.strength)}
+
+
+def _write_prompt(prompt: Prompt) -> dict[str, Any]:
+    return {**_prompt_columns(prompt), **_slice_columns(prompt)}
+
+
+def _write_demonstration(row: Demonstration) -> dict[str, Any]:
+    return {**_prompt_columns(row.prompt), "completion": row.completion, **_slice_columns(row.prompt)}
+
+
+def _write_labelled(row: LabelledCompletion) -> dict[str, Any]:
+    return {
+        **_prompt_columns(row.prompt),
+        "completion": row.completion,
+        "label": row.is_desirable,
+        **_slice_columns(row.prompt),
+    }
+
+
+def _write_completion(row: Completion) -> dict[str, Any]:
+    return {
+        **_prompt_columns(row.prompt),
+        "completion": row.text,
+        **_filled(token_ids=list(row.token_ids), logprobs=[float(value) for value in row.logprobs]),
+        "finish_reason": row.finish_reason,
+        "policy_id": row.policy_id,
+        "policy_version": row.policy_version,
+        "temperature": float(row.temperature),
+        "seed": row.seed,
+        **_slice_columns(row.prompt),
+    }
+
+
+def _write_comparison(row: Comparison) -> dict[str, Any]:
+    return {
+        **_prompt_columns(row.prompt),
+        "completions": list(row.completions),
+        **_filled(sources=list(row.sources)),
+        **_slice_columns(row.prompt),
+    }
+
+
+def _write_preference(row: Preference) -> dict[str, Any]:
+    aspects = {name: [_pair_json(pair) for pair in pairs] for name, pairs in sorted(row.aspects.items())}
+    return {
+        **_prompt_columns(row.prompt),
+        "completions": list(row.completions),
+        "pairs": [_pair_json(pair) for pair in row.pairs],
+        "num_judgements": row.num_judgements,
+        **_filled(left_out=row.left_out, aspects=aspects, sources=list(row.sources)),
+        **_slice_columns(row.prompt),
+    }
+
+
+def _write_judgement(row: Judgement) -> dict[str, Any]:
+    return {
+        "comparison_id": row.comparison_id,
+        "rater": row.rater,
+        "rater_kind": row.rater_kind,
+        "permutation": list(row.permutation),
+        "outcome": row.outcome,
+        **_filled(
+            ranks=list(row.ranks),
+            strength=row.strength,
+            aspects={name: list(ranks) for name, ranks in sorted(row.aspects.items())},
+            rubric_version=row.rubric_version,
+            seconds=None if row.seconds is None else float(row.seconds),
+            rationale=row.rationale,
+        ),
+    }
+
+
+_WRITERS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    Prompt: _write_prompt,
+    Demonstration: _write_demonstration,
+    LabelledCompletion: _write_labelled,
+    Completion: _write_completion,
+    Comparison: _write_comparison,
+    Preference: _write_preference,
+    Judgement: _write_judgement,
+}
+
+
+def completion_from_json(row: Content, prompt: Prompt) -> Completion:
+    """Rebuild a sampled answer; raises RowProblem."""
+    return Completion(
+        prompt=prompt,
+        text=fields.text(row, "completion"),
+        token_ids=fields.whole_numbers(row, "token_ids") if row.get("token_ids") else (),
+        logprobs=fields.numbers(row, "logprobs") if row.get("logprobs") else (),
+        finish_reason=fields.one_of(row, "finish_reason", FinishReasons),  # type: ignore[arg-type]
+        policy_id=fields.text({"policy_id": "", **row}, "policy_id"),
+        policy_version=fields.whole_number({"policy_version": 0, **row}, "policy_version"),
+        temperature=fields.number({"temperature": 1.0, **row}, "temperature"),
+        seed=fields.whole_number({"seed": 0, **row}, "seed"),
+    )
+
+
+def comparison_from_json(row: Content, prompt: Prompt) -> Comparison:
+    """Rebuild a comparison; raises RowProblem."""
+    completions = fields.texts(row, "completions")
+    if len(completions) < 2:
+        raise RowProblem(f"has {len(completions)} completion(s) to compare", "give two or more, or remove the row")
+    return Comparison(prompt, completions, _sources(row, len(completions)))
+
+
+def preference_from_json(row: Content, prompt: Prompt) -> Preference:
+    """Rebuild a training row; raises RowProblem."""
+    comparison = comparison_from_json(row, prompt)
+    num_completions = len(comparison.completions)
+    aspects = row.get("aspects") or {}
+    if not isinstance(aspects, Mapping):
+        raise RowProblem(f"'aspects' is {fields.shown(aspects)}, not an object", 'write {"style": [pairs]}')
+    return Preference(
+        prompt=prompt,
+        completions=comparison.completions,
+        pairs=_pairs(fields.column(row, "pairs"), num_completions),
+        num_judgements=fields.whole_number({"num_judgements": 1, **row}, "num_judgements"),
+        left_out=fields.text({"left_out": "", **row}, "left_out"),
+        aspects={str(name): _pairs(pairs, num_completions) for name, pairs in aspects.items() if pairs is not None},
+        sources=comparison.sources,
+    )
+
+
+def judgement_from_json(row: Content) -> Judgement:
+    """Rebuild a judgement; raises RowProblem."""
+    outcome = fields.one_of(row, "outcome", get_args(Outcome))
+    permutation = fields.whole_numbers(row, "permutation")
+    if sorted(permutation) != list(range(len(permutation))):
+        raise RowProblem(f"'permutation' is {list(permutation)}", "name each place from 0 on exactly once")
+    aspects = row.get("aspects") or {}
+    if not isinstance(aspects, Mapping):
+        raise RowProblem(f"'aspects' is {fields.shown(aspects)}, not an object", 'write {"style": [1, 2]}')
+    return Judgement(
+        comparison_id=fields.text(row, "comparison_id"),
+        rater=fields.text(row, "rater"),
+        rater_kind=fields.one_of(row, "rater_kind", get_args(RaterKind)),  # type: ignore[arg-type]
+        permutation=permutation,
+        outcome=outcome,  # type: ignore[arg-type]
+        ranks=ranks(row, "ranks", len(permutation)) if row.get("ranks") or outcome == "ranked" else (),
+        strength=fields.strength(row),
+        aspects={str(name): ranks(aspects, name, len(permutation)) for name in aspects if aspects[name] is not None},
+        rubric_version=fields.text({"rubric_version": "", **row}, "rubric_version"),
+        seconds=None if row.get("seconds") is None else fields.number(row, "seconds"),
+        rationale=fields.text({"rationale": "", **row}, "rationale"),
+    )
+
+
+def ranks(row: Content, name: str, num_completions: int) -> tuple[int, ...]:
+    """Return one rank per completion, 1 = best, equal = tied."""
+    found = fields.whole_numbers(row, name)
+    if len(found) != num_completions:
+        raise RowProblem(f"{name!r} has {len(found)} ranks for {num_completions} completions", "give each one a rank")
+    return found
+
+
+def _sources(row: Content, num_completions: int) -> tuple[str, ...]:
+    found = fields.texts(row, "sources") if row.get("sources") else ()
+    if found and len(found) != num_completions:
+        raise RowProblem(f"has {len(found)} sources for {num_completions} completions", "name one source each, or none")
+    return found
+
+
+def _pairs(value: object, num_completions: int) -> tuple[Pair, ...]:
+    if not isinstance(value, list | tuple):
+        raise RowProblem(f"'pairs' is {fields.shown(value)}, not a list", "write a list of pairs")
+    return tuple(_pair(item, num_completions) for item in value)
+
+
+def _pair(item: object, num_completions: int) -> Pair:
+    if not isinstance(item, Mapping):
+        raise RowProblem(f"a pair is {fields.shown(item)}", 'write {"first": 0, "second": 1, "label": 1.0}')
+    first, second = fields.whole_number(item, "first"), fields.whole_number(item, "second")
+    label = fields.number(item, "label")
+    if not (0 <= first < num_completions and 0 <= second < num_completions and first != second):
+        raise RowProblem(
+            f"a pair is of completions {first} and {second}, and there are {num_completions}",
+            "count completions from 0",
+        )
+    if not 0 <= label <= 1:
+        raise RowProblem(f"a pair's label is {label}", "give the share of votes for the first, from 0 to 1")
+    return Pair(first, second, label, fields.strength(item))

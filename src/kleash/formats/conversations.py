@@ -1,0 +1,127 @@
+"""Where a conversation's prompt ends and its answer begins: HH transcripts, message lists, OpenAssistant trees.
+
+Everything here returns `records.Message` turns; `shapes.py` makes records of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kleash.formats import fields
+from kleash.formats.rows import RowProblem
+from kleash.records import Message, Prompt
+
+HUMAN = "\n\nHuman:"
+ASSISTANT = "\n\nAssistant:"
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+
+
+def is_transcript(value: object) -> bool:
+    """Whether a text reads like Anthropic's HH files: turns that open with Human: and Assistant:."""
+    return isinstance(value, str) and value.lstrip().startswith("Human:") and ASSISTANT in value
+
+
+def transcript_turns(transcript: str, name: str) -> tuple[Message, ...]:
+    """Split a transcript into its turns, white space around each left off; turns of one speaker in a row become one."""
+    parts = _TURN.split(transcript)
+    if parts[0].strip() or len(parts) < 3:
+        raise RowProblem(
+            f"{name!r} does not open with 'Human:'", "write turns as \\n\\nHuman: ... \\n\\nAssistant: ..."
+        )
+    roles = ("user" if speaker == "Human" else "assistant" for speaker in parts[1::2])
+    return fields.merged(
+        Message(role, content.strip())  # type: ignore[arg-type]
+        for role, content in zip(roles, parts[2::2], strict=True)
+    )
+
+
+def as_transcript(prompt: Prompt) -> Prompt:
+    """Write a conversation as one text that ends where the answer begins; plain text stays as it is."""
+    if isinstance(prompt.content, str):
+        return prompt
+    speakers = {"user": HUMAN, "assistant": ASSISTANT, "system": "\n\nSystem:", "tool": "\n\nTool:"}
+    turns = "".join(f"{speakers[message.role]} {message.content}" for message in prompt.content)
+    return Prompt(turns + ASSISTANT, prompt.slices)
+
+
+def prompt_and_answer(turns: Sequence[Message], name: str) -> tuple[tuple[Message, ...], str]:
+    """Part a conversation before its last turn, which must be the assistant's."""
+    if turns[-1].role != "assistant":
+        raise RowProblem(f"{name!r} ends with a turn of the {turns[-1].role}", "end it with the assistant's answer")
+    if len(turns) == 1:
+        raise RowProblem(f"{name!r} has an answer and no prompt", "put the user's turn first")
+    return tuple(turns[:-1]), turns[-1].content
+
+
+def shared_prompt_and_answers(
+    chosen: Sequence[Message], rejected: Sequence[Message]
+) -> tuple[tuple[Message, ...], str, str]:
+    """Part two conversations that agree up to their last turn, each an answer of the assistant's."""
+    prompt, better = prompt_and_answer(chosen, "chosen")
+    other_prompt, worse = prompt_and_answer(rejected, "rejected")
+    if prompt != other_prompt:
+        place = next(
+            (i for i, (one, other) in enumerate(zip(prompt, other_prompt, strict=False)) if one != other),
+            min(len(prompt), len(other_prompt)),
+        )
+        raise RowProblem(
+            f"'chosen' and 'rejected' part at turn {place + 1}, before the last answer "
+            f"(they have {len(chosen)} and {len(rejected)} turns)",
+            "cut both after the first answer that differs, or remove the row",
+        )
+    return prompt, better, worse
+
+
+def shared_text_and_rests(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """Part two texts after the beginning they share, at its last line break, else at its last space."""
+    length = next(
+        (i for i, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other),
+        min(len(chosen), len(rejected)),
+    )
+    shared = chosen[:length]
+    cut = shared.rfind("\n") + 1 or max(shared.rfind(" "), 0)
+    if not shared[:cut].strip():
+        raise RowProblem(
+            "'chosen' and 'rejected' share no beginning that could be the prompt", "give the prompt a column of its own"
+        )
+    return chosen[:cut], chosen[cut:], rejected[cut:]
+
+
+@dataclass(frozen=True)
+class Branching:
+    """A point of a conversation tree with the replies it got. rank: 1 = best, None = not ranked."""
+
+    prompt: tuple[Message, ...]
+    replies: tuple[str, ...]
+    rank: tuple[int | None, ...]
+    authors: tuple[str, ...]
+
+
+def branchings(tree: Mapping[str, Any]) -> Iterator[Branching]:
+    """Walk an OpenAssistant tree, depth first, and yield each user's turn with the assistants' replies to it."""
+    waiting: list[tuple[Mapping[str, Any], tuple[Message, ...]]] = [(tree, ())]
+    while waiting:
+        node, path = waiting.pop()
+        role = fields.one_of(node, "role", ("prompter", "assistant"))
+        turn = Message(fields.ROLE_OF[role], fields.text(node, "text"))
+        replies = node.get("replies") or []
+        if not isinstance(replies, list) or not all(isinstance(reply, Mapping) for reply in replies):
+            raise RowProblem(f"'replies' is {fields.shown(replies)}", "write a list of messages")
+        replies = [reply for reply in replies if not reply.get("deleted")]
+        here = (*path, turn)
+        answers = [reply for reply in replies if reply.get("role") == "assistant"]
+        if role == "prompter" and answers:
+            yield Branching(
+                prompt=fields.merged(here),
+                replies=tuple(fields.text(reply, "text") for reply in answers),
+                rank=tuple(_rank(reply) for reply in answers),
+                authors=tuple(str(reply.get("model_name") or "person") for reply in answers),
+            )
+        waiting += [(reply, here) for reply in reversed(replies)]
+
+
+def _rank(reply: Mapping[str, Any]) -> int | None:
+    return None if reply.get("rank") is None else fields.whole_number(reply, "rank") + 1

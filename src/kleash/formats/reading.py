@@ -1,0 +1,326 @@
+"""Files to records: find out what a file's columns mean, keep the rows that can be used, account for those that cannot.
+
+The shape is found once per file from its first rows, among those that can give what was asked for, and holds for all
+of its rows. Exact repeats are dropped and counted, but for sampled completions and judgements: two equal samples are
+two samples, and two equal votes are two votes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from kleash.errors import DataError
+from kleash.formats.canonical import to_json
+from kleash.formats.rows import Row, RowProblem, rows_of
+from kleash.formats.shapes import SHAPES, Kind, Reading, Shape
+from kleash.records import (
+    Comparison,
+    Completion,
+    Demonstration,
+    Judgement,
+    LabelledCompletion,
+    Preference,
+    Prompt,
+)
+
+RecordT = TypeVar("RecordT")
+
+_NUM_ROWS_LOOKED_AT = 100
+_NUM_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that could not be used: where it stands, what is wrong with it, what would make it usable."""
+
+    file: str
+    line: int
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason} ({self.fix})"
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[RecordT]):
+    """What a file held: the records, and an account of every row that did not become one.
+
+    num_rows: rows found, bad ones included; a tree is one row and many records. num_duplicates: exact repeats dropped.
+    columns_unused: what the format does not speak of; name such columns as slice_columns to keep them as slices.
+    """
+
+    records: list[RecordT]
+    bad_rows: list[BadRow]
+    format: str
+    num_rows: int
+    num_duplicates: int = 0
+    columns_unused: tuple[str, ...] = ()
+
+
+def read_prompts(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[Prompt]:
+    """Read prompts from any file whose rows have one, answers or not; a text file holds one per line.
+
+    Here and below: path may be a file, a folder (an artifact, or shards) or `hub:owner/name[:split]`. strict: raise
+    DataError at bad rows rather than leave them out. format: a name of `format_names()`, where finding out fails.
+    slice_columns: columns to keep as slices, beside those under "slices". Raises DataError when nothing can be used.
+    """
+    return _read(path, "prompts", strict, format, slice_columns)
+
+
+def read_demonstrations(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[Demonstration]:
+    """Read answers worth imitating; of preferences, the chosen one. Plain text gives documents with empty prompts."""
+    return _read(path, "demonstrations", strict, format, slice_columns)
+
+
+def read_preferences(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[Preference]:
+    """Read which answers were preferred: pairs, votes, rankings with ties."""
+    return _read(path, "preferences", strict, format, slice_columns)
+
+
+def read_labelled(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[LabelledCompletion]:
+    """Read single answers with a thumb up or down."""
+    return _read(path, "labelled", strict, format, slice_columns)
+
+
+def read_completions(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[Completion]:
+    """Read every answer of every row, repeats included: candidates to score or to compare."""
+    return _read(path, "completions", strict, format, slice_columns)
+
+
+def read_comparisons(
+    path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
+) -> Loaded[Comparison]:
+    """Read prompts with two or more answers, to be judged; what was judged already is left aside."""
+    return _read(path, "comparisons", strict, format, slice_columns)
+
+
+def read_judgements(path: str | Path, *, strict: bool = False, format: str | None = None) -> Loaded[Judgement]:
+    """Read what each rater said, of our own judgements or of PandaLM's three annotators."""
+    return _read(path, "judgements", strict, format, ())
+
+
+def format_names() -> tuple[str, ...]:
+    """Return the names that `format=` accepts."""
+    return tuple(shape.name for shape in SHAPES)
+
+
+def kind_of_file(path: str | Path, *, format: str | None = None) -> Kind:
+    """Return what a file is mainly kept for: demonstrations, preferences, prompts ... Raises DataError."""
+    own_file = _own_file_of_folder(Path(path))
+    _, shape = _rows_and_shape(rows_of(path, own_file=own_file), path, None, format)
+    return shape.gives[0]
+
+
+_KINDS: Mapping[Kind, Callable[[Reading], Iterable[Any]]] = {
+    "prompts": lambda reading: [] if reading.prompt is None else [reading.prompt],
+    "demonstrations": lambda reading: [] if reading.demonstration is None else [reading.demonstration],
+    "preferences": lambda reading: [] if reading.preference is None else [_comparing_texts(reading.preference)],
+    "labelled": lambda reading: [] if reading.labelled is None else [reading.labelled],
+    "completions": lambda reading: reading.completions,
+    "comparisons": lambda reading: [] if reading.comparison is None else [reading.comparison],
+    "judgements": lambda reading: reading.judgements,
+}
+_OWN_FILES: Mapping[Kind, str] = {kind: f"{kind}.jsonl" for kind in get_args(Kind)} | {
+    "completions": "candidates.jsonl"
+}
+_KEEPS_REPEATS: frozenset[Kind] = frozenset({"completions", "judgements"})
+
+
+def _own_file_of_folder(folder: Path) -> str:
+    """Return the first of our own files that a folder holds, in the order of `Kind`."""
+    names = ["preferences.jsonl", *_OWN_FILES.values()]
+    return next((name for name in names if (folder / name).exists()), "preferences.jsonl")
+
+
+def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_columns: Sequence[str]) -> Loaded[Any]:
+    own_file = _OWN_FILES[kind]
+    if not (Path(path) / own_file).exists() and kind in ("prompts", "completions", "comparisons"):
+        own_file = _own_file_of_folder(Path(path))  # these are part of other kinds' rows too
+    found = rows_of(path, own_file=own_file, text_as_lines=kind == "prompts")
+    rows, shape = _rows_and_shape(found, path, kind, format)
+    gathered = _gather(rows, shape, kind, slice_columns)
+    _check_slice_columns(path, slice_columns, gathered.columns)
+    bad_rows = gathered.bad_rows
+    if bad_rows and (strict or not gathered.records):
+        shown = "; ".join(str(row) for row in bad_rows[:_NUM_SHOWN])
+        and_more = f"; and {len(bad_rows) - _NUM_SHOWN} more" if len(bad_rows) > _NUM_SHOWN else ""
+        raise DataError(
+            f"{len(bad_rows)} of the {gathered.num_rows} rows of {path} cannot be used as {_NAME_OF[kind]}: {shown}"
+            f"{and_more}. Expected rows of the format {shape.name}. Repair or remove them"
+            + (", or read without strict to leave them out." if gathered.records else ".")
+        )
+    if not gathered.records:
+        raise DataError(
+            f"None of the {gathered.num_rows} rows of {path} holds {_NAME_OF[kind]}. Expected at least one. Check "
+            "that this is the file you mean."
+        )
+    known = {*shape.columns, *shape.optional, *slice_columns, "slices"}
+    unused = tuple(name for name in gathered.columns if name not in known)
+    num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
+    return Loaded(gathered.records, bad_rows, shape.name, num_rows, num_duplicates, unused)
+
+
+class _Gathered:
+    """Records, bad rows and counts while a file is read."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.bad_rows: list[BadRow] = []
+        self.columns: dict[str, None] = {}
+        self.num_rows = 0
+        self.num_duplicates = 0
+
+
+def _gather(rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequence[str]) -> _Gathered:
+    gathered = _Gathered()
+    seen: set[bytes] = set()
+    for row in rows:
+        gathered.num_rows += 1
+        try:
+            records = _records_of(row, shape, kind, slice_columns)
+        except RowProblem as problem:
+            gathered.bad_rows.append(BadRow(row.file, row.line, problem.reason, problem.fix))
+            continue
+        finally:
+            if isinstance(row.content, Mapping):
+                gathered.columns |= dict.fromkeys(row.content)
+        for record in records:
+            digest = _digest(record) if kind not in _KEEPS_REPEATS else b""
+            if digest in seen:
+                gathered.num_duplicates += 1
+                continue
+            if digest:
+                seen.add(digest)
+            gathered.records.append(record)
+    return gathered
+
+
+def _records_of(row: Row, shape: Shape, kind: Kind, slice_columns: Sequence[str]) -> list[Any]:
+    if isinstance(row.content, RowProblem):
+        raise row.content
+    missing = [name for name in shape.columns if name not in row.content]
+    if missing:
+        found = ", ".join(map(str, row.content)) or "none"
+        names = ", ".join(missing)
+        raise RowProblem(f"has no {names} (columns: {found})", f"fill {names} or remove the row")
+    records = [record for reading in shape.read(row.content, slice_columns) for record in _KINDS[kind](reading)]
+    if not records and not shape.is_tree:
+        raise RowProblem(f"holds no {_NAME_OF[kind]}: {_WHY_NOTHING[kind]}", "complete or remove the row")
+    if kind == "prompts" and any(not record.text.strip() for record in records):
+        raise RowProblem("its prompt is empty", "write the prompt or remove the row")
+    return records
+
+
+_NAME_OF: Mapping[Kind, str] = {kind: kind for kind in get_args(Kind)} | {"labelled": "labelled answers"}
+_WHY_NOTHING: Mapping[Kind, str] = {
+    "prompts": "there is no prompt",
+    "demonstrations": "it has no best answer, or an empty one",
+    "preferences": "nothing was compared",
+    "labelled": "there is no label",
+    "completions": "there is no answer",
+    "comparisons": "there are no answers to compare",
+    "judgements": "nobody judged it",
+}
+
+
+def _comparing_texts(preference: Preference) -> Preference:
+    """Refuse a pair of one text with itself; what is left out of training anyway may stay for the record."""
+    for pair in preference.pairs if not preference.left_out else ():
+        if preference.completions[pair.first] == preference.completions[pair.second]:
+            raise RowProblem(
+                f"answers {pair.first + 1} and {pair.second + 1} are the same text: there is nothing to prefer",
+                "remove the row",
+            )
+    return preference
+
+
+def _digest(record: Any) -> bytes:
+    content = {name: value for name, value in to_json(record).items() if name != "slices"}
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).digest()[:16]
+
+
+def _rows_and_shape(
+    rows: Iterator[Row], path: str | Path, kind: Kind | None, format: str | None
+) -> tuple[Iterator[Row], Shape]:
+    """Return the rows, none lost, and the shape that the first of them have."""
+    first = list(itertools.islice(rows, _NUM_ROWS_LOOKED_AT))
+    contents = [row.content for row in first if isinstance(row.content, Mapping)]
+    rows = itertools.chain(first, rows)
+    if format is not None:
+        return rows, _named_shape(format, kind)
+    if not contents:
+        shown = "; ".join(str(BadRow(r.file, r.line, r.content.reason, r.content.fix)) for r in _problems(first)[:3])
+        raise DataError(f"{path} has no readable row: {shown}. Expected at least one. Repair the file or its export.")
+    asked = [shape for shape in SHAPES if kind is None or kind in shape.gives]
+    shape = _best_shape(asked, contents)
+    if shape is None:
+        raise DataError(_not_understood(path, kind, contents))
+    return rows, shape
+
+
+def _problems(rows: Iterable[Row]) -> list[Any]:
+    return [row for row in rows if isinstance(row.content, RowProblem)]
+
+
+def _best_shape(shapes: Sequence[Shape], contents: Sequence[Mapping[str, Any]]) -> Shape | None:
+    """Return the first shape that fits at least half of the rows, else the one that fits most, if any fits one."""
+    num_fitting = {shape.name: sum(shape.fits(content) for content in contents) for shape in shapes}
+    for shape in shapes:
+        if 2 * num_fitting[shape.name] >= len(contents):
+            return shape
+    best = max(shapes, key=lambda shape: num_fitting[shape.name])
+    return best if num_fitting[best.name] else None
+
+
+def _named_shape(format: str, kind: Kind | None) -> Shape:
+    by_name = {shape.name: shape for shape in SHAPES}
+    if format not in by_name:
+        raise DataError(f"There is no format {format!r}. Expected one of {', '.join(by_name)}. Use one of these names.")
+    if kind is not None and kind not in by_name[format].gives:
+        gives = ", ".join(by_name[format].gives)
+        raise DataError(
+            f"The format {format} holds no {_NAME_OF[kind]}. Expected one that does: it gives {gives}. Choose another."
+        )
+    return by_name[format]
+
+
+def _not_understood(path: str | Path, kind: Kind | None, contents: Sequence[Mapping[str, Any]]) -> str:
+    columns = Counter(str(name) for content in contents for name in content)
+    found = ", ".join(columns) or "none"
+    other = _best_shape(SHAPES, contents) if kind else None
+    known = [f"{s.name} ({', '.join(s.columns)})" for s in SHAPES if kind is None or kind in s.gives]
+    if kind is not None and other is not None:
+        holds = f"{path} has the format {other.name} (columns: {found}), which holds no {_NAME_OF[kind]}"
+    else:
+        holds = f"{path} is not understood: its columns are {found}"
+    return (
+        f"{holds}. Expected one of: {'; '.join(known)}. Rename the columns to one of these layouts, or name the file "
+        "you mean."
+    )
+
+
+def _check_slice_columns(path: str | Path, slice_columns: Sequence[str], columns: Mapping[str, None]) -> None:
+    missing = [name for name in slice_columns if name not in columns]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)} to slice by. Expected some of: {', '.join(columns)}. Correct "
+            "the slice columns."
+        )
