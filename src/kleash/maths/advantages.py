@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kleash.errors import ShapeError
 from kleash.maths.kl import kl_per_token
-from kleash.maths.masked import Moments, last_counted, select
+from kleash.maths.masked import last_counted, select
 from kleash.maths.shapes import check_shapes
 
 
@@ -71,7 +71,7 @@ def gae(
     Source: Schulman et al. 2016, arXiv:1506.02438.
     """
     sizes = check_shapes("B T", reward_BT=reward_BT, value_BT=value_BT, mask_BT=mask_BT)
-    next_advantage_B = torch.zeros_like(value_BT[:, 0]) if sizes["T"] else value_BT.new_zeros(sizes["B"])
+    next_advantage_B = value_BT.new_zeros(sizes["B"])
     next_value_B = torch.zeros_like(next_advantage_B)
     if bootstrap_value_B is not None:
         check_shapes("B", sizes, bootstrap_value_B=bootstrap_value_B)
@@ -123,25 +123,14 @@ def group_relative_advantage(
     return centred_PG / (reward_PG.std(dim=1, keepdim=True, correction=ddof) + eps)
 
 
-@torch.no_grad()
-def baseline_advantage(reward_B: Tensor, *, baseline: float) -> Tensor:
-    """Compare each reward with a baseline that does not know it, such as `running_baseline` of the updates before."""
-    check_shapes("B", reward_B=reward_B)
-    return reward_B - baseline
-
-
-def running_baseline(baseline: float | None, reward_moments: Moments, *, decay: float = 0.9) -> float:
+def running_baseline(baseline: float | None, mean_reward: float, *, decay: float) -> float:
     """Return the moving average of rewards after one more batch: the whole state of REINFORCE's baseline.
 
-        b <- decay * b + (1 - decay) * mean of the batch;   the first batch (baseline None) gives its own mean
+        b <- decay * b + (1 - decay) * mean_reward;   the first batch (baseline None) sets it
 
-    reward_moments: merged over all ranks. A batch without rewards changes nothing.
+    mean_reward: over all ranks. decay in [0, 1).
     """
-    if baseline is None:
-        return reward_moments.mean
-    if reward_moments.count == 0:
-        return baseline
-    return decay * baseline + (1.0 - decay) * reward_moments.mean
+    return mean_reward if baseline is None else decay * baseline + (1.0 - decay) * mean_reward
 
 
 def spread_over_tokens(advantage_B: Tensor, mask_BT: Tensor) -> Tensor:
