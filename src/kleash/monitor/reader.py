@@ -1,0 +1,169 @@
+"""Read a run folder into plain records: recipe, summary and, per round, each stage's manifest and row files.
+
+Nothing is interpreted here (that is `findings.py`), and nothing is written. A run is read as it stands: stages may be
+missing or unfinished, a last line may be torn by a kill or still being written, a manifest may be damaged; what cannot
+be read is left out and named in `Run.problems`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kleash.artifacts import MANIFEST, Artifact, read
+from kleash.durable import PARTIAL
+from kleash.errors import ArtifactError, RunError
+
+Row = Mapping[str, Any]
+
+STAGES = ("sft", "candidates", "preferences", "reward", "audit", "policy", "direct", "evaluation")
+"""Stages in the order in which a round runs them; others follow in the order of their names."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one round. artifact: what its manifest says, None while unfinished; rows: {file stem: its rows}."""
+
+    name: str
+    folder: Path
+    artifact: Artifact | None
+    rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.artifact is not None
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        return self.artifact.summary if self.artifact else {}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.artifact.settings if self.artifact else {}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass of the recipe, with its stages in the order in which they run."""
+
+    number: int
+    stages: Mapping[str, Stage]
+
+    def rows(self, stage: str, file: str) -> tuple[Row, ...]:
+        """Return a stage's rows of `file`.jsonl; none if the stage or the file is missing."""
+        return self.stages[stage].rows.get(file, ()) if stage in self.stages else ()
+
+    def summary(self, stage: str) -> Mapping[str, Any]:
+        return self.stages[stage].summary if stage in self.stages else {}
+
+    def settings(self, stage: str) -> Mapping[str, Any]:
+        return self.stages[stage].settings if stage in self.stages else {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on the disk. recipe_text is the file as the user wrote it; problems: what could not be read."""
+
+    name: str
+    folder: Path
+    recipe_text: str
+    recipe: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+    problems: tuple[str, ...] = ()
+
+
+def read_run(folder: Path) -> Run:
+    """Read the run in `folder`, finished or not.
+
+    Raises RunError if there is no run: no such folder, or neither a recipe nor any stage in it.
+    """
+    folder = Path(folder)
+    problems: list[str] = []
+    rounds = tuple(
+        Round(number=int(path.name.removeprefix("round-")), stages=_read_stages(path, problems))
+        for path in sorted(folder.glob("round-*"))
+        if path.is_dir() and path.name.removeprefix("round-").isdecimal()
+    )
+    recipe_text = _text(folder / "recipe.toml")
+    if not recipe_text and not any(found.stages for found in rounds):
+        reason = "it holds neither recipe.toml nor a stage" if folder.exists() else "no such folder"
+        raise RunError(
+            f"No run at {folder}: {reason}. A folder that `kleash run` made is needed. "
+            "Correct the path, or run a recipe first."
+        )
+    return Run(
+        name=folder.absolute().name,
+        folder=folder,
+        recipe_text=recipe_text,
+        recipe=_recipe(recipe_text, problems),
+        summary=_json_object(folder / "summary.json", problems),
+        rounds=rounds,
+        problems=tuple(problems),
+    )
+
+
+def read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
+    """Return the JSON objects of a JSON-lines file; a torn last line is still being written and no problem."""
+    rows = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            if number < len(lines):
+                problems.append(f"{path.parent.name}/{path.name}, line {number}, is not JSON and was left out")
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return tuple(rows)
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _read_stages(folder: Path, problems: list[str]) -> dict[str, Stage]:
+    names = {path.name.removesuffix(PARTIAL) for path in folder.iterdir() if path.is_dir()}
+    # What `discard` was killed in the middle of is named NAME.old.partial: debris, not a stage.
+    names = {name for name in names if "." not in name}
+    order = [name for name in STAGES if name in names] + sorted(names - set(STAGES))
+    return {name: _read_stage(folder, name, problems) for name in order}
+
+
+def _read_stage(folder: Path, name: str, problems: list[str]) -> Stage:
+    complete, partial = folder / name, folder / (name + PARTIAL)
+    path = complete if complete.is_dir() else partial
+    artifact = None
+    if (path / MANIFEST).exists():
+        try:
+            artifact = read(path)
+        except ArtifactError as error:
+            problems.append(str(error))
+    rows = {file.stem: read_rows(file, problems) for file in sorted(path.glob("*.jsonl"))}
+    return Stage(name=name, folder=path, artifact=artifact, rows=rows)
+
+
+def _recipe(text: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"recipe.toml is not TOML: {error}")
+        return {}
+
+
+def _json_object(path: Path, problems: list[str]) -> dict[str, Any]:
+    text = _text(path)
+    if not text:
+        return {}
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        problems.append(f"{path.name} is not JSON: {error}")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

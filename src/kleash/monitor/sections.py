@@ -1,0 +1,224 @@
+"""Write the report's sections around the figures as HTML: head, verdict, tiles, checks, charts, samples.
+
+The tables are in `slice_table.py` and `provenance.py`. Looks are in report.css, behaviour in report.js; every text that
+came from a run passes through `escape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from kleash.monitor.findings import Findings, slice_names
+from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, mark, num_cases, options, rate_note, track
+from kleash.monitor.provenance import stage_seconds
+from kleash.monitor.reader import STAGES, Round, Run
+from kleash.monitor.verdict import KL_BAND, Check, Verdict, mean_tokens
+from kleash.monitor.wording import MISSING, count, duration, number, number_range, percent
+
+OPTIONAL_STAGES = {"audit", "direct"}
+
+ABOUT_ONLINE = (
+    "The reward must not be believed alone: it is worth what the external quality beneath it says. Reward is the "
+    "reward model's score less the SFT answers' mean, over their SD. KL is the k1 estimate: the mean over sampled "
+    "answers of the sum over tokens of log p(policy) − log p(SFT). Each point is the batch of one update."
+)
+ABOUT_DIRECT = "Trained directly on the preference pairs: no reward model stands in between, and the leash is implicit."
+
+
+def stages_line(run: Run, found: Round | None) -> str:
+    """Return the round's stages in order with how long each took; those still to come are faint."""
+    stages = found.stages if found else {}
+    names = [name for name in STAGES if name in stages or name not in OPTIONAL_STAGES]
+    if "direct" in stages and "policy" not in stages:
+        names.remove("policy")
+    items = []
+    for name in [*names, *(name for name in stages if name not in STAGES)]:
+        stage = stages.get(name)
+        state = "missing" if stage is None else "done" if stage.is_complete else "unfinished"
+        seconds = stage_seconds(run, stage) if stage and stage.is_complete else None
+        note = duration(seconds) if seconds is not None else "" if state == "done" else state
+        items.append(f'<li class="{state}"><b>{escape(name)}</b> <span>{note}</span></li>')
+    return f'<ol class="stages" aria-label="Stages of this round">{"".join(items)}</ol>'
+
+
+def verdict_section(verdict: Verdict) -> str:
+    """Return the headline with the sentences that bear it out."""
+    claim, colon, rest = verdict.headline.partition(":")
+    evidence = " ".join(escape(sentence) for sentence in verdict.evidence)
+    return f'<section class="verdict {verdict.mood}"><h2><em>{escape(claim + colon)}</em>{escape(rest)}</h2>' + (
+        f"<p>{evidence}</p></section>" if evidence else "</section>"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- tiles
+def tiles(findings: Findings) -> str:
+    """Return the five figures that a reader wants first."""
+    makers = (_win_tile, _quality_tile, _kl_tile, _reward_tile, _pairs_tile)
+    made = "".join(make(findings) for make in makers)
+    return f'<section class="tiles" aria-label="Main figures">{made}</section>'
+
+
+def _win_tile(findings: Findings) -> str:
+    rate = findings.win_rate
+    if rate is None:
+        return _tile("Win rate against SFT", MISSING, "not evaluated yet")
+    controlled = findings.length_controlled_win_rate
+    note = rate_note(rate) + (f"; {percent(controlled.value)} at equal length" if controlled else "")
+    return _tile("Win rate against SFT", percent(rate.value), note, interval_bar(rate, even=0.5))
+
+
+def _quality_tile(findings: Findings) -> str:
+    """Return gold, or where no true reward is known the cheapest sign of trouble, the length."""
+    before, after = findings.gold_before, findings.gold_after
+    if before is None or after is None:
+        lengths = mean_tokens(findings, "before"), mean_tokens(findings, "after")
+        if None in lengths:
+            return _tile("Gold", MISSING, "not measured")
+        bar = dumbbell(*lengths, end=1.25 * max(length or 0.0 for length in lengths))
+        return _tile("Answer length", arrow(*lengths, 1), "mean tokens, SFT to policy", bar)
+    span = number_range(after.low, after.high)
+    note = f"points, SFT to policy{f'; now {span}' if span else ''}{num_cases(after)}"
+    start, end = min(0.0, before.value, after.value), 1.25 * max(before.value, after.value, 0.8)
+    return _tile(
+        "Gold", arrow(before.value, after.value, 2), note, dumbbell(before.value, after.value, start=start, end=end)
+    )
+
+
+def _kl_tile(findings: Findings) -> str:
+    kl, target = findings.kl_nats, findings.kl_target_nats
+    if kl is None:
+        return _tile("KL to the SFT model", MISSING, "not measured")
+    if target is None:
+        return _tile("KL to the SFT model", number(kl), "nats per answer; no target")
+    end = max(2 * target, 1.1 * kl)
+    band = box("band", (1 - KL_BAND) * target, (1 + KL_BAND) * target, start=0.0, end=end)
+    bar = track(band, mark("tick", kl, start=0.0, end=end))
+    return _tile(
+        "KL to the SFT model", number(kl), f"nats per answer; target {number(target)} ± {percent(KL_BAND)}", bar
+    )
+
+
+def _reward_tile(findings: Findings) -> str:
+    model = findings.reward_model
+    if model is None:
+        return _tile("Reward model", MISSING, "not trained yet")
+    baseline = f"; length alone {percent(model.length_baseline.value)}" if model.length_baseline else ""
+    note = f"of unseen pairs, {rate_note(model.accuracy)}{baseline}"
+    return _tile("Reward model", percent(model.accuracy.value), note, interval_bar(model.accuracy, even=0.5))
+
+
+def _pairs_tile(findings: Findings) -> str:
+    if findings.agreement is None:
+        note = "no prompt has two judgements" if findings.num_pairs else "none yet"
+        return _tile("Preference pairs", count(findings.num_pairs), note)
+    bar = interval_bar(findings.agreement, even=0.5)
+    note = f"of raters' votes{num_cases(findings.agreement)}; {count(findings.num_pairs)} pairs"
+    return _tile("Raters agree", percent(findings.agreement.value), note, bar)
+
+
+def _tile(title: str, figure: str, note: str, bar: str = "") -> str:
+    return f'<div class="tile"><h3>{title}</h3><p class="figure">{figure}</p>{bar}<p class="note">{note}</p></div>'
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+def checks_section(found: Sequence[Check], problems: Sequence[str]) -> str:
+    """Return a box with every warning and unreadable file, and folded below it what else was looked at."""
+    warnings = [check for check in found if check.status == "warning"]
+    quiet = [check for check in found if check.status != "warning"]
+    items = [_warning(check.name, check.text, check.remedy) for check in warnings]
+    items += [_warning("Unreadable", problem, "") for problem in problems]
+    title = "One thing to look at" if len(items) == 1 else f"{len(items)} things to look at"
+    boxed = f'<div class="warnings" role="note"><h3>{title}</h3><ul>{"".join(items)}</ul></div>' if items else ""
+    rows = "".join(
+        f'<li class="{check.status.replace(" ", "-")}"><b>{escape(check.name)}</b> {escape(check.text)}</li>'
+        for check in quiet
+    )
+    num_fine = sum(check.status == "fine" for check in quiet)
+    summary = f"{num_fine} {'other ' if items else ''}check{'' if num_fine == 1 else 's'} found nothing wrong"
+    if num_fine < len(quiet):
+        summary += f", {len(quiet) - num_fine} could not be made"
+    folded = f'<details class="checks"><summary>{summary}</summary><ul>{rows}</ul></details>' if rows else ""
+    return f'<section class="checkup">{boxed}{folded}</section>' if boxed or folded else ""
+
+
+def _warning(name: str, text: str, remedy: str) -> str:
+    tail = f' <span class="remedy">{escape(remedy)}</span>' if remedy else ""
+    return f"<li><b>{escape(name)}.</b> {escape(text)}{tail}</li>"
+
+
+# ------------------------------------------------------------------------------------------------------------ charts
+def training_section(findings: Findings, small: Sequence[tuple[str, str]], *, has_main_figure: bool) -> str:
+    """Return the places for the training figure and the smaller ones, given as (title, unit)."""
+    if not small and not has_main_figure:
+        return ""
+    label = "Reward, external quality, KL and beta by update, on one axis"
+    main = chart_place("training", label) if has_main_figure else ""
+    names = slice_names(findings.updates)
+    menu = (
+        '<p class="controls"><label>Compare with one slice <select id="slice-line" autocomplete="off">'
+        f'<option value="">none</option>{options(names)}</select></label></p>'
+    )
+    figures = "".join(
+        f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
+        f"{chart_place(f'small-{place}', f'{title} by update')}</figure>"
+        for place, (title, unit) in enumerate(small)
+    )
+    about = ABOUT_ONLINE if findings.method == "policy" else ABOUT_DIRECT
+    return (
+        f'<section id="training"><h2>Training</h2><p class="about">{about}</p>{menu if names and main else ""}{main}'
+        f'<div class="small-charts">{figures}</div></section>'
+    )
+
+
+def reward_model_section(findings: Findings, drawn: Collection[str]) -> str:
+    """Return the places for the reward model's figures, those of them that were drawn."""
+    model = findings.reward_model
+    if model is None or not {"margins", "reward-slices"} & set(drawn):
+        return ""
+    wanted = (
+        ("margins", f"<b>Margins</b> of {count(len(model.margins))} unseen pairs", "Histogram of margins"),
+        ("reward-slices", "<b>Accuracy by slice</b> worst at the top", "Accuracy by slice with intervals"),
+    )
+    parts = "".join(
+        f"<figure><figcaption>{caption}</figcaption>{chart_place(name, label)}</figure>"
+        for name, caption, label in wanted
+        if name in drawn
+    )
+    return (
+        '<section id="reward-model"><h2>The reward model on pairs it has not seen</h2><p class="about">Accuracy is the '
+        f"share of pairs whose preferred answer scores higher: {percent(model.accuracy.value)}, 95 % interval "
+        f"{rate_note(model.accuracy)}. A pair left of zero is ordered wrongly.</p>"
+        f'<div class="pair-charts">{parts}</div></section>'
+    )
+
+
+def chart_place(name: str, label: str) -> str:
+    """Return the place where report.js draws a figure."""
+    return f'<div class="chart" data-figure="{name}" role="img" aria-label="{escape(label)}"></div>'
+
+
+# ----------------------------------------------------------------------------------------------------------- samples
+def samples_section(findings: Findings) -> str:
+    """Return the samples browser's controls; report.js fills its list from the embedded data."""
+    if not findings.samples:
+        return ""
+    names = sorted({name for sample in findings.samples for name in sample.slices})
+    has_gold = any(sample.gap is not None for sample in findings.samples)
+    measure = "gold" if has_gold else "reward"
+    orders = {"": "as recorded", "gain": f"biggest gain in {measure}", "loss": f"biggest loss in {measure}"}
+    if has_gold:
+        orders["gap"] = "reward rank above gold rank"
+    sorting = "".join(f'<option value="{value}">{label}</option>' for value, label in orders.items())
+    return (
+        '<section id="samples"><h2>Before and after</h2><p class="about">The same prompts answered by the SFT model '
+        "and by the trained policy. Text is shown exactly as the model wrote it. Where reward ranks far above "
+        f"{measure if has_gold else 'what you think of it'}, suspect the reward model.</p>"
+        '<form class="controls" autocomplete="off">'
+        f'<label>Slice <select id="sample-slice"><option value="">all</option>{options(names)}</select></label>'
+        '<label>Outcome <select id="sample-outcome"><option value="">all</option>'
+        f"{options(['win', 'tie', 'loss'])}</select></label>"
+        f'<label>Sort by <select id="sample-order">{sorting}</select></label>'
+        '<label>Contains <input id="sample-text" type="search" size="14"></label></form>'
+        f'<p id="sample-count" class="about" role="status"></p><div id="sample-list" data-measure="{measure}"></div>'
+        '<button type="button" id="sample-more">Show more</button></section>'
+    )
