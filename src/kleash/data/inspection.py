@@ -229,9 +229,10 @@ def _num_tokens(folder: str | Path) -> Callable[[str], int]:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=Path(folder).exists())
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(" .:")
         raise DataError(
-            f"No tokenizer could be loaded from {folder}: {error}. Expected a model folder with a tokenizer. Name one, "
-            "or leave the tokenizer out to measure in characters and words."
+            f"No tokenizer could be loaded from {folder}: {reason}. Expected a model folder with a tokenizer. Name "
+            "one, or leave the tokenizer out to measure in characters and words."
         ) from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 

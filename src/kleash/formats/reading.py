@@ -124,8 +124,7 @@ def format_names() -> tuple[str, ...]:
 
 def kind_of_file(path: str | Path, *, format: str | None = None) -> Kind:
     """Return what a file is mainly kept for: demonstrations, preferences, prompts ... Raises DataError."""
-    own_file = _own_file_of_folder(Path(path))
-    _, shape = _rows_and_shape(rows_of(path, own_file=own_file), path, None, format)
+    _, shape = _rows_and_shape(rows_of(path, own_files=list(_OWN_FILES.values())), path, None, format)
     return shape.gives[0]
 
 
@@ -138,23 +137,23 @@ _KINDS: Mapping[Kind, Callable[[Reading], Iterable[Any]]] = {
     "comparisons": lambda reading: [] if reading.comparison is None else [reading.comparison],
     "judgements": lambda reading: reading.judgements,
 }
-_OWN_FILES: Mapping[Kind, str] = {kind: f"{kind}.jsonl" for kind in get_args(Kind)} | {
-    "completions": "candidates.jsonl"
+# In the order in which an artifact folder that holds several is understood.
+_OWN_FILES: Mapping[Kind, str] = {
+    "preferences": "preferences.jsonl",
+    "demonstrations": "demonstrations.jsonl",
+    "labelled": "labelled.jsonl",
+    "comparisons": "comparisons.jsonl",
+    "completions": "candidates.jsonl",
+    "judgements": "judgements.jsonl",
+    "prompts": "prompts.jsonl",
 }
+_PART_OF_OTHERS: frozenset[Kind] = frozenset({"prompts", "completions", "comparisons"})
 _KEEPS_REPEATS: frozenset[Kind] = frozenset({"completions", "judgements"})
 
 
-def _own_file_of_folder(folder: Path) -> str:
-    """Return the first of our own files that a folder holds, in the order of `Kind`."""
-    names = ["preferences.jsonl", *_OWN_FILES.values()]
-    return next((name for name in names if (folder / name).exists()), "preferences.jsonl")
-
-
 def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_columns: Sequence[str]) -> Loaded[Any]:
-    own_file = _OWN_FILES[kind]
-    if not (Path(path) / own_file).exists() and kind in ("prompts", "completions", "comparisons"):
-        own_file = _own_file_of_folder(Path(path))  # these are part of other kinds' rows too
-    found = rows_of(path, own_file=own_file, text_as_lines=kind == "prompts")
+    others = _OWN_FILES.values() if kind in _PART_OF_OTHERS else ()
+    found = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
     rows, shape = _rows_and_shape(found, path, kind, format)
     gathered = _gather(rows, shape, kind, slice_columns)
     _check_slice_columns(path, slice_columns, gathered.columns)

@@ -11,7 +11,7 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ class Row:
     content: Mapping[str, Any] | RowProblem
 
 
-def rows_of(source: str | Path, *, own_file: str, text_as_lines: bool = False) -> Iterator[Row]:
+def rows_of(source: str | Path, *, own_files: Sequence[str], text_as_lines: bool = False) -> Iterator[Row]:
     """Yield the rows of a file, of each data file of a folder, or of a hub set `hub:owner/name[:split]`.
 
-    own_file: the file that an artifact folder keeps such records in; it is taken when it is there.
+    own_files: what an artifact folder keeps such records in; the first one that is there is taken.
     text_as_lines: read plain text line by line (prompts) rather than as documents.
     Raises DataError when there is nothing to read: missing, empty, binary, a folder without data.
     """
@@ -65,37 +65,32 @@ def rows_of(source: str | Path, *, own_file: str, text_as_lines: bool = False) -
         yield from _hub_rows(str(source))
         return
     path = Path(source)
-    for file in _files_of_folder(path, own_file) if path.is_dir() else [path]:
-        yield from _rows_of_file(file, text_as_lines)
-
-
-def _files_of_folder(folder: Path, own_file: str) -> list[Path]:
-    """Return an artifact's own file, else all data files if they are of one suffix (shards, a shelf of books)."""
-    if (folder / own_file).exists():
-        return [folder / own_file]
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    data = [path for path in found if path.name != "artifact.json"]
-    if len({path.suffix.lower() for path in data}) == 1 and not (folder / "artifact.json").exists():
-        return data
-    names = ", ".join(path.name for path in data) or "no data file"
-    raise DataError(
-        f"Folder {folder} holds {names}. Expected {own_file}, or data files of one kind ({' '.join(SUFFIXES)}). "
-        "Name the file you mean."
-    )
-
-
-def _rows_of_file(path: Path, text_as_lines: bool) -> Iterator[Row]:
-    suffix = path.suffix.lower()
-    reader = _reader_for(path, suffix, text_as_lines)
     try:
-        yield from reader(path)
+        for file in _files_of_folder(path, own_files) if path.is_dir() else [path]:
+            yield from _reader_for(file, text_as_lines)(file)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Expected a readable file. Check its permissions."
         ) from error
 
 
-def _reader_for(path: Path, suffix: str, text_as_lines: bool) -> Callable[[Path], Iterator[Row]]:
+def _files_of_folder(folder: Path, own_files: Sequence[str]) -> list[Path]:
+    """Return an artifact's own file, else all data files if they are of one suffix (shards, a shelf of books)."""
+    for name in own_files:
+        if (folder / name).exists():
+            return [folder / name]
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    data = [path for path in found if path.name != "artifact.json"]
+    if len({path.suffix.lower() for path in data}) == 1 and not (folder / "artifact.json").exists():
+        return data
+    names = ", ".join(path.name for path in data) or "no data file"
+    raise DataError(
+        f"Folder {folder} holds {names}. Expected {own_files[0]}, or data files of one kind ({' '.join(SUFFIXES)}). "
+        "Name the file you mean."
+    )
+
+
+def _reader_for(path: Path, text_as_lines: bool) -> Callable[[Path], Iterator[Row]]:
     if not path.exists():
         raise DataError(
             f"There is no file {path}. Expected a data file ({' '.join(SUFFIXES)}), a folder or hub:owner/name. "
@@ -108,6 +103,7 @@ def _reader_for(path: Path, suffix: str, text_as_lines: bool) -> Callable[[Path]
     if start.startswith(b"PAR1"):
         return _parquet_rows
     _refuse_binary(path, start)
+    suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return _csv_rows
     if suffix == ".txt":
