@@ -9,6 +9,6 @@ A mask says what counts: True = counts, everywhere. Whatever stands in a masked 
 result nor a gradient. A loss returns a sum (`total`) and a `count`, never a mean, so that micro-batches and ranks add
 up exactly. Double precision in gives double precision out.
 
-This file imports nothing, and `agreement`, `intervals`, `best_of_n`, `diagnostics` and `schedules` do without torch:
-the labelling and monitoring services use them. Start with `masked`, then `kl`, `advantages` and `policy_losses`.
+This file imports nothing. `agreement` and `intervals`, which the services use, do without torch, and so do `best_of_n`,
+`diagnostics` and `schedules`. Start with `masked`, then `kl`, `advantages` and `policy_losses`.
 """

@@ -32,11 +32,12 @@ def pair_loss(
         d = chosen - rejected - margin
         loss = -l logsigmoid(d) - (1 - l) logsigmoid(-d)  +  centring * (chosen + rejected)^2
 
-    label_N: l in [0, 1], the share of votes for "chosen", .5 = tie; 1 if not given. margin_N: by how much "chosen"
-    should win, negative where it should lose. smoothing: share of labels thought flipped; l becomes l (1 - s) + (1 -
-    l) s. centring: keeps rewards near zero, which differences alone leave free (.01 is usual). weight_N: weight of
-    each pair, 1 / pairs of its prompt to make a prompt one element; the count is then the sum of weights. Gradients
-    flow into both.
+    label_N: l in [0, 1], the share of votes for "chosen", .5 = tie; 1 if not given.
+    margin_N: by how much "chosen" should win, negative where it should lose.
+    smoothing: share of labels thought flipped; l becomes l (1 - s) + (1 - l) s.
+    centring: keeps rewards near zero, which differences alone leave free; .01 is usual.
+    weight_N: weight of each pair, such as 1 / pairs of its prompt; the count is then the sum of weights.
+    Gradients flow into both rewards.
     Source: Stiennon et al. 2020, arXiv:2009.01325, eq. 1; margin: Touvron et al. 2023, arXiv:2307.09288, eq. 2.
     """
     sizes = check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
