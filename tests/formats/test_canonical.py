@@ -183,7 +183,7 @@ GOOD_JUDGEMENT = {
         ("preferences", GOOD_PREFERENCE, {"aspects": [1]}, "'aspects' is [1], not an object"),
         ("preferences", GOOD_PREFERENCE, {"completions": ["a", "a"]}, "answers 1 and 2 are the same text"),
         ("completions", GOOD_COMPLETION, {"finish_reason": "bored"}, "'finish_reason' is 'bored', not one of stop"),
-        ("completions", GOOD_COMPLETION, {"temperature": "hot"}, "'temperature' is 'hot', not a number"),
+        ("completions", GOOD_COMPLETION, {"temperature": "hot"}, "'temperature' is 'hot', not a finite number"),
         ("completions", GOOD_COMPLETION, {"logprobs": "x"}, "'logprobs' is 'x', not a list of numbers"),
         ("judgements", GOOD_JUDGEMENT, {"permutation": [1, 2]}, "'permutation' is [1, 2]"),
         ("judgements", GOOD_JUDGEMENT, {"ranks": None}, "has nothing in column 'ranks'"),

@@ -264,10 +264,10 @@ def test_documents_are_demonstrations_without_a_prompt(jsonl):
     ("row", "reason", "fix"),
     [
         ({"prompt": "p", "completion": "  "}, "'completion' is empty", "write the answer"),
-        ({"prompt": "p", "completion": 3}, "'completion' is 3, not a list of messages", "[{"),
+        ({"prompt": "p", "completion": 3}, "'completion' is 3, neither text nor messages", "quotes"),
         ({"prompt": "p", "completion": True}, "'completion' is the JSON boolean true", "quotes"),
         ({"prompt": "p", "other": "x"}, "has no completion (columns: prompt, other)", "fill completion"),
-        ({"prompt": [], "completion": "x"}, "'prompt' is [], not a list of messages", "role"),
+        ({"prompt": [], "completion": "x"}, "'prompt' is [], not messages", "role"),
         ({"prompt": [{"role": "judge", "content": "x"}], "completion": "x"}, "prompt[0] has the role 'judge'", "user"),
         ({"prompt": ["x"], "completion": "x"}, "prompt[0] is 'x', not a message", "role"),
         ({"prompt": [user(None)], "completion": "x"}, "prompt[0] has the content None, not text", "a text"),

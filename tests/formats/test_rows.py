@@ -83,7 +83,7 @@ def test_json_list_rows_have_the_line_they_begin_on(file):
     loaded = formats.read_prompts(file("x.json", content))
     assert texts(loaded) == ["a", "b"]
     assert places(loaded) == [
-        (3, "'prompt' is 3, not a list of messages"),
+        (3, "'prompt' is 3, neither text nor messages"),
         (5, "is a JSON string, not an object"),
     ]
 
@@ -94,6 +94,12 @@ def test_a_json_list_that_breaks_off_keeps_what_came_before(file):
     assert loaded.bad_rows[0].line == 2
     assert "the JSON list breaks off here" in loaded.bad_rows[0].reason
     assert "rows after it are lost" in loaded.bad_rows[0].fix
+
+
+def test_what_follows_a_json_list_is_not_lost_in_silence(file):
+    loaded = formats.read_prompts(file("x.jsonl", '[{"prompt": "a"}]\n\n{"prompt": "b"}\n'))
+    assert texts(loaded) == ["a"]
+    assert places(loaded) == [(3, "follows the end of the JSON list")]
 
 
 def test_bad_byte_in_a_json_list_spoils_its_row_only(file):
@@ -180,8 +186,15 @@ def test_empty_files(file, content):
         formats.read_prompts(file("x.jsonl", content))
 
 
+def test_files_without_any_readable_row(file):
+    with pytest.raises(DataError, match=r"has no readable row: .*:1: is not JSON .*Repair the file or its export"):
+        formats.read_prompts(file("x.jsonl", "hello\n"))
+    with pytest.raises(DataError, match=r"is empty"):
+        formats.read_prompts(file("x.json", "[]"))
+
+
 def test_csv_of_a_header_alone(file):
-    with pytest.raises(DataError, match=r"has no readable row"):
+    with pytest.raises(DataError, match=r"is empty. Expected at least one row"):
         formats.read_prompts(file("x.csv", "prompt,id\n"))
 
 

@@ -5,6 +5,7 @@ Every function takes a row and a column name and raises `RowProblem` with a reas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -85,8 +86,8 @@ def whole_number(row: Content, name: str) -> int:
 
 def number(row: Content, name: str) -> float:
     value = column(row, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise RowProblem(f"{name!r} is {shown(value)}, not a number", "write a number without quotes")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RowProblem(f"{name!r} is {shown(value)}, not a finite number", "write a number without quotes")
     return float(value)
 
 
@@ -140,7 +141,7 @@ def messages(value: object, name: str) -> tuple[Message, ...]:
     Turns of one role in a row become one: chat templates want roles to alternate.
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise RowProblem(f"{name!r} is {shown(value)}, not a list of messages", 'write [{"role": ..., "content": ...}]')
+        raise RowProblem(f"{name!r} is {shown(value)}, not messages", 'write [{"role": ..., "content": ...}]')
     return merged(_message(turn, f"{name}[{place}]") for place, turn in enumerate(value))
 
 
@@ -181,6 +182,10 @@ def prompt(row: Content, name: str, slice_columns: Sequence[str]) -> Prompt:
     """Return a prompt from text, which is used as it stands, or from a list of messages."""
     value = column(row, name)
     found = slices(row, slice_columns)
-    if isinstance(value, str):
-        return Prompt(value, found)
-    return Prompt(messages(value, name), found)
+    return Prompt(value if isinstance(value, str) else messages_not_text(value, name), found)
+
+
+def messages_not_text(value: object, name: str) -> tuple[Message, ...]:
+    if not isinstance(value, list | tuple):
+        raise RowProblem(f"{name!r} is {shown(value)}, neither text nor messages", "write the text in quotes")
+    return messages(value, name)

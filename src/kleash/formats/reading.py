@@ -265,6 +265,8 @@ def _rows_and_shape(
     rows = itertools.chain(first, rows)
     if format is not None:
         return rows, _named_shape(format, kind)
+    if not first:
+        raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
     if not contents:
         shown = "; ".join(str(BadRow(r.file, r.line, r.content.reason, r.content.fix)) for r in _problems(first)[:3])
         raise DataError(f"{path} has no readable row: {shown}. Expected at least one. Repair the file or its export.")

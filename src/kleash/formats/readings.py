@@ -96,7 +96,7 @@ def completion_text(row: Content, name: str) -> str:
     """Return an answer given as text, or as a list of one assistant message."""
     if isinstance(fields.column(row, name), str | bool):
         return fields.text(row, name)
-    turns = fields.messages(row[name], name)
+    turns = fields.messages_not_text(row[name], name)
     if len(turns) != 1 or turns[0].role != "assistant":
         roles = ", ".join(turn.role for turn in turns)
         raise RowProblem(f"{name!r} holds the turns {roles}, not one answer", "keep the assistant's turn only")

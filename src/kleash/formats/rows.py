@@ -11,7 +11,7 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,21 +146,27 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
 
 def _json_content(raw: bytes) -> Mapping[str, Any] | RowProblem:
     try:
-        text = raw.decode("utf-8")
-        return _checked(json.loads(text, strict=False))
+        content = json.loads(raw.decode("utf-8"), strict=False)
     except UnicodeDecodeError as error:
-        return _not_utf8(error)
+        byte = error.object[error.start]
+        return RowProblem(f"is not UTF-8: byte 0x{byte:02x} at position {error.start}", "save the file as UTF-8")
     except (ValueError, RecursionError) as error:
         where = f" at character {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return RowProblem(f"is not JSON{where}: {what}", "write one whole JSON object per line")
+        return RowProblem(f"is not JSON{where}: {_said(error)}", "write one whole JSON object per line")
+    return _checked(content, may_hold_surrogates=b"\\u" in raw)
 
 
-def _checked(content: object) -> Mapping[str, Any] | RowProblem:
+def _said(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _checked(content: object, *, may_hold_surrogates: bool = True) -> Mapping[str, Any] | RowProblem:
+    """Return a row of named columns that UTF-8 can hold; nulls are left off."""
     if not isinstance(content, dict):
         return RowProblem(f"is a JSON {_json_type(content)}, not an object", "write an object with named columns")
     try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
+        if may_hold_surrogates:
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         return RowProblem(f"holds {half}, half of a surrogate pair", "repair the text where it was cut")
@@ -169,12 +175,6 @@ def _checked(content: object) -> Mapping[str, Any] | RowProblem:
 
 def _json_type(content: object) -> str:
     return {str: "string", list: "list", bool: "boolean", type(None): "null"}.get(type(content), "number")
-
-
-def _not_utf8(error: UnicodeDecodeError) -> RowProblem:
-    return RowProblem(
-        f"is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}", "save the file as UTF-8"
-    )
 
 
 def _whole_text(path: Path) -> str:
@@ -192,11 +192,18 @@ def _from_bytes(content: object) -> Mapping[str, Any] | RowProblem:
 
 
 def _json_list_rows(path: Path) -> Iterator[Row]:
-    yield from _items_of_list(path, _whole_text(path), start=0)
+    text = _whole_text(path)
+    end = yield from _items_of_list(path, text, start=0)
+    if text[end:].strip():
+        line = 1 + text.count("\n", 0, len(text) - len(text[end:].lstrip()))
+        yield Row(str(path), line, RowProblem("follows the end of the JSON list", "put everything into the list"))
 
 
-def _items_of_list(path: Path, text: str, *, start: int) -> Iterator[Row]:
-    """Yield the items of the JSON list that opens at or after `start`, each with the line it begins on."""
+def _items_of_list(path: Path, text: str, *, start: int) -> Generator[Row, None, int]:
+    """Yield the items of the JSON list that opens at or after `start`, each with the line it begins on.
+
+    Returns the position after the list.
+    """
     decoder = json.JSONDecoder(strict=False)
     position = text.index("[", start) + 1
     line, counted = 1 + text.count("\n", 0, position), position
@@ -205,15 +212,14 @@ def _items_of_list(path: Path, text: str, *, start: int) -> Iterator[Row]:
             position += 1
         line, counted = line + text.count("\n", counted, position), position
         if position < len(text) and text[position] == "]":
-            return
+            return position + 1
         try:
             content, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             # What follows a broken item cannot be told apart from it.
-            problem = RowProblem(f"the JSON list breaks off here: {what}", "repair the file; rows after it are lost")
-            yield Row(str(path), line, problem)
-            return
+            reason = f"the JSON list breaks off here: {_said(error)}"
+            yield Row(str(path), line, RowProblem(reason, "repair the file; rows after it are lost"))
+            return len(text)
         yield Row(str(path), line, _from_bytes(content))
 
 
