@@ -1,0 +1,175 @@
+"""The local generator: prompts in, sampled answers out, from a language model in this process.
+
+Sampling is from the full softmax at the given temperature, so that the log-probabilities returned are exactly those of
+the distribution sampled from. Random numbers belong to the sequence: answer g to a prompt uses numbers derived from
+(seed, prompt, g) alone, so batch size and order do not matter (rounding apart). Nothing is ever tokenized again.
+Read `decoding.py` next for how a batch is decoded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from kleash.data.batches import Rollouts, TokenSequence, derived_seed
+from kleash.errors import DataError, ModelError, SettingsError
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.chat import decode_response, encode_prompt
+from kleash.records import Prompt
+from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
+
+_BROKEN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+
+
+class LocalGenerator:
+    """A `Generator` over a language model of this process.
+
+    max_new_tokens: per answer, the EOS included; less where prompt and answer would pass the model's positions.
+    temperature: 0 takes the likeliest token each time, for evaluation; log-probabilities are then at temperature 1.
+    max_rows: answers sampled at once.
+    shares_weights: somebody trains this very model, so `load_weights` has nothing to copy.
+    on_done: called with the number of answers each time some have ended.
+    Raises SettingsError for a limit below 1 or a temperature below 0.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        max_rows: int = 256,
+        policy_id: str = "",
+        shares_weights: bool = True,
+        on_done: Callable[[int], None] = lambda num_done: None,
+    ) -> None:
+        if max_new_tokens < 1 or max_rows < 1 or not 0 <= temperature < math.inf:
+            raise SettingsError(
+                f"Answers cannot be sampled with max_new_tokens = {max_new_tokens}, max_rows = {max_rows}, "
+                f"temperature = {temperature}. Expected limits of at least 1 and a temperature of at least 0. "
+                "Correct the settings."
+            )
+        self.language_model = language_model
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.max_rows = max_rows
+        self.policy_id = policy_id
+        self.shares_weights = shares_weights
+        self.on_done = on_done
+        self.version = 0
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, samples_per_prompt: int, seed: int, policy_version: int
+    ) -> Rollouts:
+        """Sample answers; row p * samples_per_prompt + g of the result is answer g to prompt p.
+
+        A prompt given twice gets different answers each time. Raises DataError for a prompt that leaves no room for
+        an answer, before anything is sampled, and RunError when the model's probabilities are not numbers.
+        """
+        asks = self._asks(prompts, samples_per_prompt, seed)
+        # Like lengths together leave little padding; the longest first, so that what does not fit fails at once.
+        order = sorted(range(len(asks)), key=lambda row: -len(asks[row].prompt_ids))
+        answers: dict[int, Answer] = {}
+        for start in range(0, len(order), self.max_rows):
+            rows = order[start : start + self.max_rows]
+            group = [asks[row] for row in rows]
+            sampled = sample_answers(self.language_model, group, temperature=self.temperature, on_done=self.on_done)
+            answers.update(zip(rows, sampled, strict=True))
+        tokenizer = self.language_model.tokenizer
+        in_order = [answers[row] for row in range(len(asks))]
+        logprob_BT, mask_BT = _padded_logprobs(in_order)
+        return Rollouts(
+            prompts=tuple(prompt for prompt in prompts for _ in range(samples_per_prompt)),
+            sequences=tuple(
+                TokenSequence(ask.prompt_ids, answer.token_ids) for ask, answer in zip(asks, in_order, strict=True)
+            ),
+            texts=tuple(decode_response(tokenizer, answer.token_ids) for answer in in_order),
+            logprob_BT=logprob_BT,
+            mask_BT=mask_BT,
+            is_finished_B=torch.tensor([answer.is_finished for answer in in_order], dtype=torch.bool),
+            samples_per_prompt=samples_per_prompt,
+            policy_id=self.policy_id,
+            policy_version=policy_version,
+            temperature=self.temperature,
+            seeds=tuple(ask.seed for ask in asks),
+        )
+
+    def stream(self, prompt: Prompt, *, seed: int) -> Iterator[str]:
+        """Sample one answer and yield its text piece by piece; together the text that `generate` would return.
+
+        A piece ends where a character does, so that one spread over several tokens appears whole.
+        """
+        [ask] = self._asks([prompt], 1, seed)
+        token_ids: list[int] = []
+        shown = ""
+        for token in stream_tokens(self.language_model, ask, temperature=self.temperature):
+            token_ids.append(token)
+            text = decode_response(self.language_model.tokenizer, token_ids)
+            if len(text) > len(shown) and not text.endswith(_BROKEN_CHARACTER):
+                yield text[len(shown) :]
+                shown = text
+        text = decode_response(self.language_model.tokenizer, token_ids)
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+
+    def load_weights(self, named_weights: Iterable[tuple[str, Tensor]], *, version: int) -> None:
+        """Sample from these weights from now on; only the version is noted when the model is shared with its trainer.
+
+        Raises ModelError for a weight the model lacks, one of another shape, or one that is missing.
+        """
+        if not self.shares_weights:
+            _copy_weights(self.language_model, named_weights)
+        self.version = version
+
+    def _asks(self, prompts: Sequence[Prompt], samples_per_prompt: int, seed: int) -> list[Ask]:
+        num_seen: Counter[str] = Counter()
+        asks: list[Ask] = []
+        for prompt in prompts:
+            ids = encode_prompt(self.language_model.tokenizer, prompt)
+            room = self.language_model.max_positions - len(ids)
+            if room < 1 or not ids:
+                raise DataError(
+                    f"Prompt {prompt.text[:60]!r} has {len(ids)} tokens. Expected between 1 and "
+                    f"{self.language_model.max_positions - 1}, so that an answer fits. Shorten it or leave it out."
+                )
+            prompt_id = prompt.id
+            path = (prompt_id, num_seen[prompt_id])
+            num_seen[prompt_id] += 1
+            asks += [
+                Ask(ids, min(self.max_new_tokens, room), derived_seed(seed, "sample", *path, sample))
+                for sample in range(samples_per_prompt)
+            ]
+        return asks
+
+
+def _padded_logprobs(answers: Sequence[Answer]) -> tuple[Tensor, Tensor]:
+    """Return logprob_BT and mask_BT, as wide as the longest answer."""
+    width = max((len(answer.token_ids) for answer in answers), default=0)
+    logprob_BT = torch.zeros(len(answers), width)
+    length_B1 = torch.tensor([len(answer.token_ids) for answer in answers], dtype=torch.long)[:, None]
+    mask_BT = torch.arange(width) < length_B1
+    logprob_BT[mask_BT] = torch.tensor([logprob for answer in answers for logprob in answer.logprobs])
+    return logprob_BT, mask_BT
+
+
+@torch.no_grad()
+def _copy_weights(language_model: LanguageModel, named_weights: Iterable[tuple[str, Tensor]]) -> None:
+    own = language_model.model.state_dict()
+    for name, weight in named_weights:
+        target = own.pop(name, None)
+        if target is None or target.shape != weight.shape:
+            shape = "no such weight" if target is None else f"the shape {tuple(target.shape)}"
+            raise ModelError(
+                f"The generator's model has {shape} where the trained one has {name} {tuple(weight.shape)}. Expected "
+                "the same architecture on both sides. Load the generator from the folder the policy started from."
+            )
+        target.copy_(weight)
+    if own:
+        raise ModelError(
+            f"The trained model gave no value for {len(own)} of the generator's weights, {next(iter(own))} among them. "
+            "Expected the same architecture on both sides. Load the generator from the folder the policy started from."
+        )
