@@ -227,6 +227,7 @@ def require(
     for part, digest in (text_format or {}).items():
         own = (artifact.text_format or {}).get(part, digest)
         if own != digest:
+            own, digest = own or "none", digest or "none"
             raise ArtifactError(
                 f"The {artifact.kind} at {artifact.path} was made with {part.replace('_', ' ')} {own[:8]}, this stage "
                 f"uses {digest[:8]}. Both must be the same. Make the {artifact.kind} again from this stage's model, or "

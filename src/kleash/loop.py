@@ -22,7 +22,7 @@ from kleash.algorithms.online import Credit, OnlineAlgorithm, sequence_reward
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order
 from kleash.errors import RunError
-from kleash.maths.advantages import missing_eos_score
+from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash, kl_per_token
 from kleash.maths.masked import Moments, masked_moments, whiten_with
 from kleash.maths.tally import Tally
@@ -124,18 +124,17 @@ def running_mean_reward(
     """Move the running mean of the KL-penalised reward towards this batch's; the first batch sets it."""
     reward_B = sequence_reward(experience, state.leash.beta)
     total = engine.sum_across_ranks({"sum": float(reward_B.sum()), "count": float(len(reward_B))})
-    decay = settings.credit.baseline_decay if state.step > 0 else 0.0
-    return decay * state.baseline + (1 - decay) * total["sum"] / total["count"]
+    before = state.baseline if state.step > 0 else None
+    return running_baseline(before, total["sum"] / total["count"], decay=settings.credit.baseline_decay)
 
 
 def whiten_credit(credit: Credit, mask_BT: Tensor, engine: TrainingEngine) -> Credit:
     """Whiten advantages over all tokens of all ranks."""
     own = masked_moments(credit.advantage_BT, mask_BT)
-    sums = engine.sum_across_ranks(
-        {"count": own.count, "sum": own.count * own.mean, "square": own.squared_deviation + own.count * own.mean**2}
-    )
-    mean = sums["sum"] / sums["count"]
-    merged = Moments(sums["count"], mean, sums["square"] - sums["count"] * mean**2)
+    total = engine.sum_across_ranks({"count": own.count, "sum": own.count * own.mean})
+    mean = total["sum"] / total["count"]
+    around_mean = own.squared_deviation + own.count * (own.mean - mean) ** 2
+    merged = Moments(total["count"], mean, engine.sum_across_ranks({"square": around_mean})["square"])
     return replace(credit, advantage_BT=whiten_with(credit.advantage_BT, mask_BT, merged))
 
 

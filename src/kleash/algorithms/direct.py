@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from kleash.maths.loss import Loss
-from kleash.maths.preference_losses import dpo_loss, ipo_loss
+from kleash.maths.preference_losses import PreferenceLoss, dpo_loss, ipo_loss
 from kleash.settings import Settings
 
 
@@ -47,11 +46,11 @@ class DirectAlgorithm:
     """One row: the loss on pairs, or None when it learns from single labelled answers (KTO)."""
 
     name: str
-    pair_loss: Callable[[PairInputs, DirectLossSettings], Loss] | None
+    pair_loss: Callable[[PairInputs, DirectLossSettings], PreferenceLoss] | None
     source: str
 
 
-def _dpo(inputs: PairInputs, settings: DirectLossSettings) -> Loss:
+def _dpo(inputs: PairInputs, settings: DirectLossSettings) -> PreferenceLoss:
     return dpo_loss(
         inputs.chosen_logratio_N,
         inputs.rejected_logratio_N,
@@ -62,11 +61,16 @@ def _dpo(inputs: PairInputs, settings: DirectLossSettings) -> Loss:
     )
 
 
-def _ipo(inputs: PairInputs, settings: DirectLossSettings) -> Loss:
-    chosen_N, rejected_N = inputs.chosen_logratio_N, inputs.rejected_logratio_N
-    if settings.ipo_average == "mean":
-        chosen_N, rejected_N = chosen_N / inputs.chosen_length_N, rejected_N / inputs.rejected_length_N
-    return ipo_loss(chosen_N, rejected_N, tau=settings.tau)
+def _ipo(inputs: PairInputs, settings: DirectLossSettings) -> PreferenceLoss:
+    is_mean = settings.ipo_average == "mean"
+    return ipo_loss(
+        inputs.chosen_logratio_N,
+        inputs.rejected_logratio_N,
+        tau=settings.tau,
+        label_N=inputs.label_N,
+        chosen_length_N=inputs.chosen_length_N if is_mean else None,
+        rejected_length_N=inputs.rejected_length_N if is_mean else None,
+    )
 
 
 DIRECT_ALGORITHMS: dict[str, DirectAlgorithm] = {

@@ -101,7 +101,7 @@ class Objective:
                 * kl_loss(logprob_BT, reference_BT, mask_BT, estimator=estimator, weight_BT=weight_BT).total
             )
         self._tally_policy(logprob_BT.detach(), old_BT, mask_BT)
-        self.tally.add("policy_loss", total.item(), float(loss.count))
+        self.tally.add("policy_loss", total.item(), float(reduction_count(mask_BT, reduction=self.algorithm.reduction)))
         if outputs.entropy_BT is not None:
             self.tally.add("entropy_nats", float(outputs.entropy_BT.detach()[own][mask_BT].sum()), float(mask_BT.sum()))
         return total / self.policy_count

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kleash.data.batches import TokenSequence
+from kleash.data.prompts import as_transcript
 from kleash.errors import DataError
 from kleash.formats import Loaded
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import encode_prompt, encode_sequence
 from kleash.records import Demonstration, LabelledCompletion, Preference, Prompt
 
-RecordT = TypeVar("RecordT", Demonstration, Preference, LabelledCompletion, Prompt)
+RecordT = TypeVar("RecordT", Demonstration, Preference, LabelledCompletion)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Encoded(Generic[RecordT]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+
+def readable_by(model: LanguageModel, prompt: Prompt) -> Prompt:
+    """Turn a conversation into a plain transcript for a model without a chat template; else change nothing."""
+    return prompt if model.tokenizer.chat_template else as_transcript(prompt)
 
 
 def encode(
@@ -44,7 +50,7 @@ def encode(
     kept: list[RecordT] = []
     sequences: list[list[TokenSequence]] = []
     for record in records:
-        prompt = record if isinstance(record, Prompt) else record.prompt
+        prompt = readable_by(model, record.prompt)
         row = [encode_sequence(model.tokenizer, prompt, text, eos_id=model.eos_ids[0]) for text in texts_of(record)]
         if max((sequence.num_tokens for sequence in row), default=0) <= limit:
             kept.append(record)
@@ -59,7 +65,8 @@ def encode(
 
 def prompts_that_fit(prompts: Sequence[Prompt], model: LanguageModel, *, max_tokens: int) -> list[Prompt]:
     """Keep the prompts of at most max_tokens tokens. Raises DataError when none is left."""
-    kept = [prompt for prompt in prompts if len(encode_prompt(model.tokenizer, prompt)) <= max_tokens]
+    readable = [readable_by(model, prompt) for prompt in prompts]
+    kept = [prompt for prompt in readable if len(encode_prompt(model.tokenizer, prompt)) <= max_tokens]
     if not kept:
         raise DataError(
             f"None of the {len(prompts)} prompts fits into {max_tokens} tokens. Expected at least one. Raise "

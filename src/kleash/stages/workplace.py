@@ -114,7 +114,4 @@ class Workplace:
 
 def given(source: Path | Artifact, kind: str) -> Artifact:
     """Return an input as an artifact: one of ours as it is, a foreign folder or file by its digest."""
-    if isinstance(source, Artifact):
-        return source
-    found = artifacts.find(source) if Path(source).is_dir() else None
-    return found or artifacts.external(Path(source), kind)
+    return source if isinstance(source, Artifact) else artifacts.external(Path(source), kind)
