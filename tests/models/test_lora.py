@@ -98,7 +98,7 @@ def test_saved_adapter_goes_on_training(adapted, tmp_path):
     disturb(adapted)
     adapted.save_adapter(tmp_path / "adapter")
     again = load_language_model(tmp_path / "adapter", device="cpu")
-    torch.testing.assert_close(logprobs(again), logprobs(adapted), rtol=0, atol=0)
+    torch.testing.assert_close(logprobs(again), logprobs(adapted))
     assert [n for n, _ in again.trainable_parameters()] == [n for n, _ in adapted.trainable_parameters()]
 
 

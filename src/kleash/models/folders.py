@@ -26,10 +26,11 @@ NO_POSITION_LIMIT = 1 << 30
 """Stands for "as long as memory allows" where an architecture has no table of positions."""
 
 _HUB_PREFIX = "hub:"
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.py"]
+_TOKENIZER_FILES = ["tokenizer.*", "vocab.*", "spiece.model", "*.tiktoken", "tokenization_*.py"]
 
 
-def find_model_folder(folder: str | Path, *, weights: str = "*.safetensors") -> Path:
+def find_model_folder(folder: str | Path) -> Path:
     """Return the local folder of a model, fetched first when it is named `hub:owner/name`.
 
     Raises ModelError when there is no such folder, when it is not a Hugging Face one, or when it has no safetensors.
@@ -48,7 +49,7 @@ def find_model_folder(folder: str | Path, *, weights: str = "*.safetensors") -> 
             f"{path} has no config.json. Expected a Hugging Face model folder. Point at the folder that holds "
             "config.json and model.safetensors, or save the model there with `save_pretrained`."
         )
-    if not any(path.glob(weights)):
+    if not any(path.glob("*.safetensors")):
         pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
         found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
         raise ModelError(
@@ -59,15 +60,21 @@ def find_model_folder(folder: str | Path, *, weights: str = "*.safetensors") -> 
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """Return the folder's tokenizer. Raises ModelError when there is none that can be read."""
+    """Return the folder's tokenizer. Raises ModelError when there is none, or none that can be read."""
+    if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+        # transformers would go on with an empty tokenizer of the model's family.
+        raise ModelError(
+            f"{folder} has no tokenizer files. Expected tokenizer.json or another form that transformers knows. Copy "
+            "the tokenizer files of the base model there."
+        )
     try:
         return transformers.AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # transformers raises OSError, ValueError, KeyError ... according to what is missing
         raise ModelError(
-            f"The tokenizer in {folder} cannot be read: {error}. Expected tokenizer.json or another tokenizer that "
-            "transformers knows. Copy the tokenizer files of the base model there."
+            f"The tokenizer in {folder} cannot be read: {error}. Expected tokenizer.json or another form that "
+            "transformers knows. Copy the tokenizer files of the base model there anew."
         ) from error
 
 
