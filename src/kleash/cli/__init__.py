@@ -1,0 +1,103 @@
+"""The command line. Commands are thin and import what they need only when they run, so that `--help` starts at once.
+
+    running.py    run: a whole recipe, resumed or branched
+    stages.py     one command per stage, on folders and files
+    talking.py    chat, sample, compare
+    looking.py    summary, report, lineage, verify, plugins
+    recipes.py    recipe new, check, explain         data.py, sandbox.py   data check; sandbox show, base, write
+    options.py    options that commands share        places.py             what a name on the command line stands for
+    tables.py     results as tables                  screen.py             where output goes
+
+Every error that a user can mend ends here, as one paragraph on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from kleash import __version__
+from kleash.cli import data, looking, recipes, running, sandbox, stages, talking
+from kleash.cli.options import examples
+from kleash.cli.screen import show_error
+from kleash.errors import KleashError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+EXTRAS = {"datasets": "hub", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+"""Optional packages, and the extra that installs each."""
+
+app = typer.Typer(
+    name="kleash",
+    pretty_exceptions_enable=False,
+    epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
+)
+for part in (running, talking, looking, stages):
+    app.add_typer(part.app)
+app.add_typer(recipes.app, name="recipe")
+app.add_typer(data.app, name="data")
+app.add_typer(sandbox.app, name="sandbox")
+
+
+@app.callback(invoke_without_command=True)
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    """Train a language model on what people prefer, on a KL leash, and see honestly whether it worked."""
+    if version:
+        typer.echo(f"kleash {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 something is altered, 2 a user's error, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given in [[group.name] for group in app.registered_groups]:
+        given.append("--help")
+    try:
+        code = app(given, prog_name="kleash", standalone_mode=False)
+    except TyperException as error:
+        usage = getattr(error, "ctx", None)
+        where = usage.command_path if usage else "kleash"
+        message = error.format_message().rstrip(".")
+        stop = "" if message.endswith("?") else "."
+        _fail(f"{message}{stop} `{where} --help` shows an example.")
+    except KleashError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(_missing_package(error))
+    except (typer.Abort, EOFError):
+        _fail("Nothing was answered, so nothing was done. Answer the question, or give --yes.")
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has had enough. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's own, named so that torch need not be imported
+            raise
+        _fail(
+            f"The device is out of memory: {error} Expected a batch to fit. Lower max_batch_tokens of this stage, or "
+            "train LoRA adapters (model.lora_rank), then run the same command again to go on from there."
+        )
+    if code == EXIT_INTERRUPTED:
+        show_error("Interrupted. What was saved is whole: run the same command again to go on from there.")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    show_error(message)
+    sys.exit(EXIT_USER_ERROR)
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    package = (error.name or str(error)).partition(".")[0]
+    if package == "kleash":
+        raise error
+    wanted = f"kleash[{EXTRAS[package]}]" if package in EXTRAS else package
+    return f"This needs the package {package}, which is not installed. Install it with `pip install '{wanted}'`."

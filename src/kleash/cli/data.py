@@ -1,0 +1,61 @@
+"""`kleash data check`: what a data file was understood as, before compute is spent on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kleash.cli.options import examples
+from kleash.cli.screen import results
+
+app = typer.Typer(help="Look at data files.", epilog=examples("kleash data check pairs.jsonl"))
+
+
+@app.callback()
+def _group() -> None:
+    """Look at data files."""  # with a callback, `check` stays a name to type though it is the only command
+
+
+@app.command(
+    epilog=examples(
+        "kleash data check pairs.jsonl --tokenizer models/base",
+        "kleash data check evaluation.jsonl --against prompts.jsonl --strict",
+    )
+)
+def check(
+    file: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Model folder, to measure lengths in tokens.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="A second file whose prompts should not occur here.")
+    ] = None,
+    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any row is bad.")] = False,
+) -> None:
+    """Say what a file was understood as, which rows are bad and why, and what is odd about it."""
+    from typing import get_args
+
+    from kleash.data.inspection import inspect_file, render
+    from kleash.errors import SettingsError
+    from kleash.formats import Kind
+
+    if kind is not None and kind not in get_args(Kind):
+        raise SettingsError(f"There is no kind {kind!r}. Expected one of {', '.join(get_args(Kind))}. Use one of them.")
+    report = inspect_file(
+        file,
+        kind=kind,  # type: ignore[arg-type]
+        tokenizer=tokenizer,
+        against=against,
+        format=format,
+        slice_columns=slices or (),
+        strict=strict,
+    )
+    results().print(render(report))

@@ -1,0 +1,59 @@
+"""Options that several commands share, each said once, and the workplace they describe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.workplace import Workplace
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one setting of the recipe; may be given often."),
+]
+RunsFolder = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the runs.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse a data file with bad rows instead of leaving them out.")]
+RecipeFile = Annotated[
+    str | None, typer.Option("--recipe", help="Recipe whose settings to use; without one, the defaults.")
+]
+Into = Annotated[Path, typer.Option("--into", help="Folder of the artifact to make.")]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Sampling temperature; 0 = likeliest token.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling; the same seed gives the same answers.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model folder.")
+]
+
+RUNS = Path("runs")
+
+
+def examples(*commands: str) -> str:
+    """Return the last lines of a command's help: whole commands to copy."""
+    return "\n\n".join(["Example:" if len(commands) == 1 else "Examples:", *commands])
+
+
+def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recipe:
+    """Return a recipe's settings for one stage alone; unlike `run`, the other stages need not make sense."""
+    from kleash.cli.places import find_recipe
+    from kleash.recipe import Recipe
+    from kleash.settings import load_toml
+
+    # Without a recipe there are only defaults and overrides: an empty file says just that.
+    path = find_recipe(recipe) if recipe else Path(os.devnull)
+    return load_toml(path, Recipe, overrides or []).settings
+
+
+def workplace_of(recipe: Recipe, *, strict: bool) -> Workplace:
+    """Return what every stage is given; joins the other ranks when torchrun started several."""
+    from kleash.stages.workplace import Workplace
+    from kleash.training.ranks import join_ranks
+
+    return Workplace(
+        model=recipe.model, seed=recipe.seed, is_strict=strict, trackers=recipe.trackers, ranks=join_ranks()
+    )

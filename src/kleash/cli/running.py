@@ -1,0 +1,218 @@
+"""`kleash run`: a recipe from its first unfinished stage to the report; the same command again goes on or shows it.
+
+What a stage does is in `stages/`, their order in `stages/round.py`. Here: which run folder, who may write it, whether
+the recipe is still the one it was begun with, and what a branch takes over from its origin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kleash.artifacts import MANIFEST, Artifact
+from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
+from kleash.cli.places import RECIPE_FILE, find_recipe, is_run
+from kleash.cli.screen import remarks, results
+from kleash.errors import RunError, SettingsError
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.round import Round
+    from kleash.stages.workplace import Workplace
+
+app = typer.Typer()
+
+ROUND = "round-000"
+SUMMARY_FILE = "summary.json"
+# These change neither what is computed nor its result, so a run under way may change them.
+_FREE_SETTINGS = {"name", "about", "trackers"}
+
+
+@app.command(
+    epilog=examples(
+        "kleash run quickstart --set policy.leash.target_nats=3",
+        "kleash run mine.toml --branch longer --set policy.steps=200",
+    )
+)
+def run(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one such as quickstart.")],
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run, instead of the recipe's.")] = None,
+    branch: Annotated[
+        str | None, typer.Option("--branch", help="Start a sibling run that shares the stages nothing changed for.")
+    ] = None,
+    runs_dir: RunsFolder = RUNS,
+    strict: Strict = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running a model folder's code.")] = False,
+) -> None:
+    """Run a recipe: data to an evaluated policy and its report. Run it again to go on where it stopped."""
+    from kleash.cli.options import workplace_of
+    from kleash.durable import lock_run
+    from kleash.recipe import load_recipe
+
+    changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
+    settings = load_recipe(find_recipe(recipe), changes).settings
+    origin = runs_dir / settings.name
+    if branch:
+        settings = settings.model_copy(update={"name": branch})
+        _check_origin(origin, branch)
+    folder = run_folder(runs_dir, settings.name)
+    _ask_about_remote_code(settings, yes=yes)
+    with lock_run(folder):
+        place = workplace_of(settings, strict=strict)
+        if place.ranks.is_first:
+            settle_recipe(folder, settings)
+            if branch:
+                take_over(origin, folder, settings, place)
+        place.ranks.barrier()
+        run_round(folder, settings, place)
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Return runs/NAME. Raises SettingsError for a name that is no plain folder name."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise SettingsError(
+            f"A run cannot be named {name!r}. Expected a plain folder name, such as quickstart-2. Choose another, and "
+            "say where runs are kept by --runs-dir."
+        )
+    return runs / name
+
+
+def settle_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write the resolved recipe into a new run; refuse one that differs from what an existing run was begun with."""
+    from kleash.durable import clear_write_errors, write_text
+    from kleash.recipe import Recipe
+    from kleash.settings import difference, dump_toml, load_toml
+
+    path = folder / RECIPE_FILE
+    if path.exists():
+        begun = load_toml(path, Recipe).settings
+        changes = difference(*(kept.model_dump(mode="json", exclude=_FREE_SETTINGS) for kept in (begun, recipe)))
+        if changes:
+            raise SettingsError(
+                f"Run {folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its "
+                "settings. Set them back, or add --branch NAME to start a sibling run that takes over every stage "
+                "these changes leave as it is."
+            )
+    with clear_write_errors("recipe", path):
+        write_text(path, dump_toml(recipe))
+
+
+def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
+    """Run every stage, say what each left behind, and show the result."""
+    from kleash.cli.tables import in_a_line, result_tables
+    from kleash.monitor.report import REPORT_FILE, write_report
+    from kleash.stages.round import Round, summarise, write_summary
+
+    done_before = {stage for stage in recipe.stages if (folder / ROUND / stage / MANIFEST).is_file()}
+    screen = remarks()
+    screen.print(f"{folder}: {' → '.join(recipe.stages)}", style="bold")
+
+    def announce(stage: str, artifact: Artifact) -> None:
+        screen.print(f"✓ {in_a_line(stage, artifact, done_before=stage in done_before)}")
+
+    made = Round(recipe, folder / ROUND, place).run(announce)
+    if not place.ranks.is_first:
+        return
+    is_finished = len(done_before) == len(recipe.stages) and (folder / SUMMARY_FILE).is_file()
+    summary = read_summary(folder) if is_finished else summarise(made, recipe)
+    if not is_finished:
+        write_summary(folder, summary)
+    report = folder / REPORT_FILE
+    if not is_finished or not report.is_file():
+        report = write_report(folder)
+    for table in result_tables(summary):
+        results().print(table)
+    results().print(f"Report: {report}", soft_wrap=True)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return a finished run's figures. Raises RunError if the file is damaged."""
+    path = folder / SUMMARY_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"Cannot read {path}: {error}. Expected the JSON that `kleash run` writes. Remove it and run the recipe "
+            "again; finished stages are not repeated."
+        ) from error
+    return content
+
+
+# ----------------------------------------------------------------------------------------------------------- branch
+def take_over(origin: Path, folder: Path, recipe: Recipe, place: Workplace) -> None:
+    """Copy the origin's finished stages, in order, up to the first that the recipe would make otherwise."""
+    from kleash.stages.round import Round
+
+    branch = Round(recipe, folder / ROUND, place)
+    for stage in recipe.stages:
+        source, target = origin / ROUND / stage, branch.folder / stage
+        if not target.exists() and (not (source / MANIFEST).is_file() or _is_begun(target)):
+            return
+        is_copy = not target.exists()
+        if is_copy:
+            _copy_artifact(source, target)
+        if not _fits(branch, stage, target):
+            if is_copy:
+                shutil.rmtree(target)
+            return
+        if is_copy:
+            remarks().print(f"Taken over from {origin.name}: {stage}")
+
+
+def _fits(branch: Round, stage: str, target: Path) -> bool:
+    """Say whether the stage accepts the finished artifact; it compares settings and parents before it does anything."""
+    try:
+        branch.made[stage] = getattr(branch, stage)(target)
+    except SettingsError:
+        return False
+    return True
+
+
+def _copy_artifact(source: Path, target: Path) -> None:
+    from kleash.durable import clear_write_errors, partial_path, publish
+
+    # Not the stage's own partial name: a copy that was killed half-way must not pass for a stage under way.
+    partial = partial_path(target.with_name(f"{target.name}.copy"))
+    with clear_write_errors("branch", target):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial, copy_function=_link_or_copy)
+        publish(partial, target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Share the bytes where the file system can: artifacts are never written to again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _is_begun(target: Path) -> bool:
+    from kleash.durable import partial_path
+
+    return partial_path(target).exists()
+
+
+def _check_origin(origin: Path, branch: str) -> None:
+    if origin.name == branch:
+        raise SettingsError(
+            f"--branch {branch} names the run itself. Expected a name for a sibling of {origin}. Choose another."
+        )
+    if not is_run(origin):
+        raise RunError(
+            f"There is no run {origin} to branch from. Expected an existing run. Leave out --branch to start it, or "
+            "name the run to branch from by --name."
+        )
+
+
+def _ask_about_remote_code(recipe: Recipe, *, yes: bool) -> None:
+    """Ask before running a stranger's code, where there is somebody to ask; elsewhere the recipe's word counts."""
+    if recipe.model.trust_remote_code and not yes and sys.stdin.isatty():
+        typer.confirm(f"Run the Python code that comes with the model {recipe.base}?", abort=True, err=True)

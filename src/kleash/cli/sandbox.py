@@ -1,0 +1,73 @@
+"""`kleash sandbox`: the built-in world, shown, written as files, and its base model made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kleash.cli.options import Into, Seed, examples
+from kleash.cli.screen import remarks, results
+from kleash.errors import ArtifactError
+
+app = typer.Typer(
+    help="The built-in world, whose true reward is known.",
+    epilog=examples("kleash sandbox show"),
+)
+
+
+@app.command(epilog=examples("kleash sandbox show --seed 3"))
+def show(seed: Seed = 0) -> None:
+    """Show a prompt of every slice with a good, a bad and a flattering answer, and what each is truly worth."""
+    from kleash.sandbox.show import print_examples
+
+    print_examples(seed=seed)
+
+
+@app.command(epilog=examples("kleash sandbox write --into data/sandbox --demonstrations 3000"))
+def write(
+    into: Annotated[Path, typer.Option("--into", help="Folder for the files; made if missing.")],
+    demonstrations: Annotated[int, typer.Option(min=1, help="Prompts with good answers.")] = 12_000,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts to train on.")] = 6_000,
+    evaluation_per_slice: Annotated[int, typer.Option(min=1, help="Prompts kept apart, per slice.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Write the world as data files, such as you would bring of your own."""
+    from kleash.durable import clear_write_errors
+    from kleash.sandbox.files import write_files
+
+    with clear_write_errors("sandbox files", into):
+        write_files(
+            into,
+            seed=seed,
+            num_demonstrations=demonstrations,
+            num_prompts=prompts,
+            num_evaluation_per_slice=evaluation_per_slice,
+        )
+    for path in sorted(into.glob("*.jsonl")):
+        typer.echo(path)
+
+
+@app.command(epilog=examples("kleash sandbox base --into models/sandbox-base"))
+def base(
+    into: Into,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps; the shipped model had the default.")] = 6000,
+    seed: Seed = 0,
+) -> None:
+    """Train the world's small base model from nothing, as the shipped one was; takes a while on a CPU."""
+    from kleash.cli.tables import rows_table
+    from kleash.durable import clear_write_errors, partial_path, publish
+    from kleash.monitor.wording import percent
+    from kleash.sandbox.base_model import train_base
+
+    if into.exists():
+        raise ArtifactError(f"{into} exists already. Expected a folder to be made. Choose another, or remove it.")
+    screen = remarks()
+    with clear_write_errors("base model", into):
+        into.parent.mkdir(parents=True, exist_ok=True)
+        found = train_base(partial_path(into), seed=seed, num_steps=steps, report=screen.print)
+        publish(partial_path(into), into)
+    rows = [(topic, percent(share)) for topic, share in found.accuracy.items()]
+    results().print(rows_table(("slice", "right greedy answers"), rows))
+    typer.echo(into)

@@ -1,0 +1,324 @@
+"""One command per stage, on folders and files: what `kleash run` does in a row, here one by one.
+
+Settings come from the recipe's table of that stage (defaults without a recipe) and `--set`; inputs are named by their
+folders and files. Each command resumes what it began, and shows the artifact where it is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kleash.artifacts import MANIFEST, Artifact
+from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.options import settings_for_stage as _settings
+from kleash.cli.places import find_policy
+from kleash.cli.screen import results
+from kleash.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.workplace import Workplace
+
+app = typer.Typer()
+
+PANEL = "Stages, one by one"
+
+Prompts = Annotated[Path, typer.Option("--prompts", help="File of prompts.")]
+Reference = Annotated[str, typer.Option("--reference", help="Policy to start from and to be held to; usually SFT's.")]
+RewardModels = Annotated[
+    list[Path] | None, typer.Option("--reward", help="Reward artifact; several make an ensemble (scorer.kind).")
+]
+PreferencesFolder = Annotated[Path, typer.Option("--preferences", help="Preferences artifact.")]
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("kleash pretrain --documents books/ --into models/small --set pretrain.hidden_size=128"),
+)
+def pretrain(
+    documents: Annotated[Path, typer.Option("--documents", help="Text file, or a folder of .txt files.")],
+    into: Into,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+) -> None:
+    """Make a small model from plain text: learn a tokenizer and train from random weights."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.pretrain import pretrain as stage
+
+        return stage(place, settings.pretrain, documents=documents, into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("kleash sft --base models/base --demonstrations good.jsonl --into sft --set sft.fit.epochs=2"),
+)
+def sft(
+    base: Annotated[str, typer.Option("--base", help="Model folder to start from.")],
+    demonstrations: Annotated[Path, typer.Option("--demonstrations", help="File of prompts with good answers.")],
+    into: Into,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Fine-tune a model on demonstrations."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.sft import sft as stage
+
+        start = find_policy(base, runs_dir)
+        return stage(place, settings.sft, base=start, demonstrations=demonstrations, into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("kleash candidates --policy sft --prompts prompts.jsonl --into candidates"),
+)
+def candidates(
+    policy: Annotated[list[str], typer.Option("--policy", help="Policy that answers; several take turns.")],
+    prompts: Prompts,
+    into: Into,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Sample several answers to each prompt, to be compared."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.candidates import candidates as stage
+
+        policies = [find_policy(name, runs_dir) for name in policy]
+        return stage(place, settings.candidates, policies=policies, prompts=prompts, into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "kleash preferences --from pairs.jsonl --into preferences",
+        "kleash preferences --candidates candidates --into preferences --set preferences.comparer=my_judge:score",
+    ),
+)
+def preferences(
+    into: Into,
+    candidates: Annotated[Path | None, typer.Option("--candidates", help="Candidates artifact to compare.")] = None,
+    file: Annotated[Path | None, typer.Option("--from", help="Preference file to import instead.")] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+) -> None:
+    """Have candidates compared, or import a preference file; either is frozen into an artifact."""
+    if (candidates is None) == (file is None):
+        raise SettingsError(
+            "Preferences come from one place. Expected either --candidates FOLDER or --from FILE. Give one of them."
+        )
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.collect import collect, import_preferences
+        from kleash.stages.scoring import build_comparer
+
+        if file is not None:
+            return import_preferences(place, settings.preferences, file=file, into=into)
+        assert candidates is not None, "checked above"
+        comparer = build_comparer(settings.preferences, seed=settings.seed)
+        return collect(place, settings.preferences, candidates=read(candidates), comparer=comparer, into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("kleash reward --base sft --preferences preferences --into reward"),
+)
+def reward(
+    base: Annotated[str, typer.Option("--base", help="Policy to start from; its answers also set the score's scale.")],
+    preferences: PreferencesFolder,
+    into: Into,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Train a reward model on preferences and measure it on prompts it has not seen."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.reward import reward as stage
+
+        start = find_policy(base, runs_dir)
+        return stage(place, settings.reward, base=start, preferences=read(preferences), into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "kleash policy --reference sft --reward reward --prompts prompts.jsonl --into policy",
+        "kleash policy --reference sft --prompts prompts.jsonl --into policy --set scorer.kind=function"
+        " --set scorer.function=my_judge:score",
+    ),
+)
+def policy(
+    reference: Reference,
+    prompts: Prompts,
+    into: Into,
+    reward: RewardModels = None,
+    evaluation_prompts: Annotated[
+        Path | None, typer.Option("--evaluation-prompts", help="Prompts to answer now and then while training.")
+    ] = None,
+    demonstrations: Annotated[
+        Path | None, typer.Option("--demonstrations", help="For the pretraining mix (policy.pretraining_coefficient).")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Train a policy by reinforcement on a KL leash: PPO, RLOO, GRPO or REINFORCE."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.policy import policy as stage
+        from kleash.stages.scoring import build_scorer
+
+        models = [read(folder) for folder in reward or []]
+        judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=settings.policy.score_clip)
+        return stage(
+            place,
+            settings.policy,
+            reference=find_policy(reference, runs_dir),
+            judged_by=judged_by,
+            prompts=prompts,
+            evaluation_prompts=evaluation_prompts,
+            texts_to_keep=demonstrations,
+            into=into,
+        )
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("kleash direct --reference sft --preferences preferences --into dpo --set direct.algorithm=ipo"),
+)
+def direct(
+    reference: Reference,
+    preferences: PreferencesFolder,
+    into: Into,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Train a policy on preferences directly, without a reward model: DPO, IPO or KTO."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.direct import direct as stage
+
+        start = find_policy(reference, runs_dir)
+        return stage(place, settings.direct, reference=start, preferences=read(preferences), into=into)
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "kleash evaluate --policy policy --reference sft --prompts evaluation.jsonl --into evaluation"
+        " --set evaluation.judge=my_judge:score"
+    ),
+)
+def evaluate(
+    policy: Annotated[str, typer.Option("--policy", help="Policy to measure.")],
+    reference: Annotated[str, typer.Option("--reference", help="Policy to measure it against; usually SFT's.")],
+    prompts: Prompts,
+    into: Into,
+    reward: RewardModels = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Measure a policy against its reference on fresh prompts: win rate, gains, KL, slice by slice."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.evaluate import evaluate as stage
+        from kleash.stages.scoring import JudgedBy, build_scorer
+
+        models = [read(folder) for folder in reward or []]
+        judged_by = JudgedBy(None, {})
+        if models or settings.scorer.kind not in ("reward_model", "ensemble"):
+            clip = settings.policy.score_clip
+            judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=clip)
+        return stage(
+            place,
+            settings.evaluation,
+            policy=find_policy(policy, runs_dir),
+            reference=find_policy(reference, runs_dir),
+            prompts=prompts,
+            proxy=judged_by.scorer,
+            proxy_parents=dict(judged_by.parents),
+            into=into,
+        )
+
+    _run_stage(make, into, recipe, overrides, strict=strict)
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _run_stage(
+    make: Callable[[Recipe, Workplace], Artifact],
+    into: Path,
+    recipe: str | None,
+    overrides: list[str] | None,
+    *,
+    strict: bool,
+) -> None:
+    """Make one artifact and show it."""
+    from kleash.cli.options import workplace_of
+    from kleash.cli.tables import figures_table
+
+    settings = _settings(recipe, overrides)
+    place = workplace_of(settings, strict=strict)
+    with locked(into):
+        made = make(settings, place)
+    screen = results()
+    screen.print(f"{made.kind} {made.id} in {into}", style="bold", markup=False, soft_wrap=True)
+    screen.print(figures_table(made))
+
+
+@contextmanager
+def locked(into: Path) -> Iterator[None]:
+    """Keep two processes off one artifact. The lock lies among its checkpoints and goes with them."""
+    from kleash.durable import lock_run, partial_path
+
+    if (into / MANIFEST).is_file():
+        yield
+        return
+    work = partial_path(into) / "work"
+    try:
+        with lock_run(work):
+            yield
+    finally:
+        # A stage that was refused before it began leaves nothing behind; one under way is not empty and stays.
+        if not (work / "begun.json").exists():
+            (work / ".lock").unlink(missing_ok=True)
+            for folder in (work, work.parent):
+                with suppress(OSError):
+                    folder.rmdir()

@@ -1,0 +1,174 @@
+"""Results as tables: a stage in a line, a run in a page. Pure layout; the figures come from manifests and summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from kleash.artifacts import Artifact
+from kleash.monitor.wording import duration, number, number_range, percent, percent_range
+
+Figures = Mapping[str, Any]
+
+
+# -------------------------------------------------------------------------------------------------- a stage in a line
+def in_a_line(stage: str, artifact: Artifact, *, done_before: bool = False) -> str:
+    """Return a finished stage's name, its most telling figures and the time it took."""
+    figures = artifact.summary
+    told = ", ".join(filter(None, _telling(artifact.kind, figures)))
+    time = "done before" if done_before else duration(figures.get("seconds"))
+    return f"{stage}: {told} ({time})" if told else f"{stage} ({time})"
+
+
+def _telling(kind: str, figures: Figures) -> list[str]:
+    match kind:
+        case "world":
+            return [f"{figures['demonstrations']:,} demonstrations", f"{figures['prompts']:,} prompts"]
+        case "candidates":
+            cut = percent(figures.get("truncation_share"))
+            return [f"{figures['answers']:,} answers to {figures['prompts']:,} prompts", f"{cut} cut off"]
+        case "preferences":
+            agreement = figures.get("agreement")
+            pairs = f"{figures['pairs']:,} pairs"
+            return [pairs, f"raters agree on {percent(agreement)}" if agreement is not None else ""]
+        case "reward":
+            return [
+                f"right on {rate(figures['heldout_accuracy'])} held-out pairs",
+                f"length alone {percent(figures['length_baseline_accuracy'])}",
+            ]
+        case "evaluation":
+            return [f"win rate {rate(figures['win_rate'])} prompts", f"judged by {figures['judge']}"]
+    return _telling_of_policy(figures)
+
+
+def _telling_of_policy(figures: Figures) -> list[str]:
+    told = [f"{figures['algorithm'].upper()}"] if "algorithm" in figures else []
+    told += [f"{figures['steps']:,} steps"] if "steps" in figures else []
+    told += [f"{figures['rows_trained']:,} rows"] if "rows_trained" in figures else []
+    if "beta_final" in figures:
+        told += [f"beta {number(figures['beta_final'], 3)}", str(figures["outcome"])]
+    if "heldout_loss_nats_per_token" in figures:
+        told.append(f"held-out loss {number(figures['heldout_loss_nats_per_token'], 3)} nats per token")
+    return told
+
+
+def figures_table(artifact: Artifact) -> Table:
+    """Return an artifact's own figures, one per row, nested ones left to its manifest."""
+    table = Table(box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in artifact.summary.items():
+        if isinstance(value, int | float | str):
+            shown = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+            table.add_row(name.replace("_", " "), Text(shown))
+        elif isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys():
+            table.add_row(name.replace("_", " "), mean(value))
+    return table
+
+
+# -------------------------------------------------------------------------------------------------- a run in a page
+def result_tables(summary: Figures) -> list[Table]:
+    """Return what a run came to: the whole, slice by slice with the worst first, and the time it took."""
+    tables = [_whole(summary)]
+    if summary.get("slices"):
+        tables.append(_slices(summary))
+    if summary.get("seconds"):
+        tables.append(_times(summary))
+    return tables
+
+
+def rate(interval: Figures) -> str:
+    """Return a share with its interval and count, such as 68 % (66 to 70 %) of 2,000."""
+    spread = percent_range(interval.get("low"), interval.get("high"))
+    return f"{percent(interval['value'])} ({spread}) of {interval['n']:,}"
+
+
+def mean(interval: Figures) -> str:
+    """Return a mean with its 95 % interval and count."""
+    spread = number_range(interval.get("low"), interval.get("high"), 3)
+    return f"{number(interval['value'], 3)} ({spread}; n = {interval['n']:,})"
+
+
+def _whole(summary: Figures) -> Table:
+    table = Table(title=f"{summary['name']} (95 % intervals)", box=None, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    kind = _kind(summary)
+    if "win_rate" in summary:
+        table.add_row("win rate against SFT", Text(f"{rate(summary['win_rate'])} prompts", style="bold"))
+        judge = "" if kind == "gold" else f", judged by {summary['judge']}"
+        table.add_row(f"{kind}, SFT", mean(summary["sft"]["interval"]) + judge)
+        table.add_row(f"{kind}, policy", Text(mean(summary["policy"]["interval"]) + judge, style="bold"))
+        if summary["judge"] == "proxy":
+            table.add_row("", Text("the judge is what trained the policy: believe another one", style="yellow"))
+        target = summary.get("kl_target_nats")
+        wanted = f"; target {number(target)}" if target is not None else ""
+        table.add_row("KL to SFT", f"{number(summary['kl_nats_per_sequence'])} nats per answer{wanted}")
+    if "beta_final" in summary:
+        table.add_row("beta at the end", number(summary["beta_final"], 4))
+        table.add_row("training", str(summary["outcome"]))
+    if "reward_model" in summary:
+        model = summary["reward_model"]
+        accuracy = {**model, "value": model["heldout_accuracy"]}
+        baseline = percent(model["length_baseline_accuracy"])
+        table.add_row("reward model right on", f"{rate(accuracy)} held-out pairs (length alone: {baseline})")
+    if "preferences" in summary:
+        figures = summary["preferences"]
+        agreement = f", raters agree on {percent(figures['agreement'])}" if figures["agreement"] is not None else ""
+        table.add_row("preferences", f"{figures['pairs']:,} pairs{agreement}")
+    return table
+
+
+def _slices(summary: Figures) -> Table:
+    kind = _kind(summary)
+    rows = sorted(summary["slices"].items(), key=lambda item: item[1]["win_rate"])
+    has_truth = all("correct_sft" in figures for _, figures in rows)
+    table = Table(title="By slice, worst win rate first", title_justify="left", box=None)
+    table.add_column("slice")
+    headings = ["n", "win rate", f"{kind} SFT", "policy", "gain", "KL nats", "tokens SFT", "policy"]
+    for heading in [*headings, *(["right SFT", "policy"] if has_truth else [])]:
+        table.add_column(heading, justify="right")
+    for name, figures in rows:
+        before, after = figures[f"{kind}_sft"], figures[f"{kind}_policy"]
+        cells = [
+            f"{figures['n']:,}",
+            percent(figures["win_rate"]),
+            number(before),
+            number(after),
+            number(after - before, signed=True),
+            number(figures["kl_nats_per_sequence"]),
+            number(figures["length_sft"], 1),
+            number(figures["length_policy"], 1),
+        ]
+        if has_truth:
+            cells += [percent(figures["correct_sft"]), percent(figures["correct_policy"])]
+        table.add_row(Text(name), *cells, style="red" if figures["win_rate"] < 0.5 else None)
+    return table
+
+
+def _times(summary: Figures) -> Table:
+    table = Table(title="Time and memory", title_justify="left", box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for stage, seconds in summary["seconds"].items():
+        table.add_row(stage, duration(seconds))
+    if summary.get("peak_rss_mb"):
+        table.add_row("peak memory", f"{number(summary['peak_rss_mb'], 0)} MiB")
+    return table
+
+
+def _kind(summary: Figures) -> str:
+    return "gold" if summary.get("judge") == "gold" else "judge"
+
+
+def rows_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return plain rows of text under headings; texts are shown as they stand, never as markup."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

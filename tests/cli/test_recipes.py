@@ -1,0 +1,117 @@
+"""recipe new, check, explain."""
+
+from pathlib import Path
+
+import pytest
+
+from kleash.cli.places import shipped_recipes
+from kleash.cli.recipes import settings_of
+from kleash.recipe import Recipe, load_recipe
+
+
+def test_new_writes_a_recipe_that_loads(kleash, tmp_path):
+    file = tmp_path / "deep" / "mine.toml"
+    shown = kleash("recipe", "new", file)
+    assert shown.code == 0
+    recipe = load_recipe(file).settings
+    assert recipe.name == "mine"
+    assert recipe.data.preferences == Path("data/preferences.jsonl")
+
+
+def test_new_from_another_copies_it_with_its_comments(kleash, tmp_path):
+    file = tmp_path / "mine.toml"
+    assert kleash("recipe", "new", file, "--from", "quickstart").code == 0
+    assert file.read_text() == shipped_recipes()["quickstart"].read_text()
+
+
+def test_new_never_writes_over_a_file(kleash, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("precious")
+    shown = kleash("recipe", "new", file)
+    assert shown.code == 2
+    assert f"{file} exists already. Expected a file to be made. Choose another name" in shown.err
+    assert file.read_text() == "precious"
+
+
+def test_check_says_what_would_run(kleash, workplace):
+    shown = kleash("recipe", "check", "tiny.toml")
+    assert shown.code == 0, shown.err
+    assert "✓ tiny.toml would run: world → sft → candidates" in shown.out
+    assert ["base", "base"] in [line.split() for line in shown.out.splitlines()]
+
+
+def test_check_counts_the_rows_of_the_recipe_s_files(kleash, workplace):
+    Path("good.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c"}\n')
+    Path("own.toml").write_text('base = "base"\nstages = ["sft"]\n[data]\ndemonstrations = "good.jsonl"\n')
+    assert "1 rows, format prompt-completion, 1 bad rows left out" in kleash("recipe", "check", "own.toml").out
+    shown = kleash("recipe", "check", "own.toml", "--strict")
+    assert shown.code == 2
+    assert "data.demonstrations: 1 of the 2 rows of good.jsonl cannot be used" in shown.err
+
+
+def test_check_names_everything_that_is_missing_at_once(kleash, workplace):
+    kleash("recipe", "new", "mine.toml")
+    shown = kleash("recipe", "check", "mine.toml")
+    assert shown.code == 2
+    assert shown.err.startswith("mine.toml cannot run yet. base: There is no model folder models/base.")
+    for name in ("demonstrations", "prompts", "evaluation_prompts", "preferences"):
+        assert f"\ndata.{name}: " in shown.err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policy.algorithm=pqo", "policy.algorithm: Unknown algorithm 'pqo'"),
+        ("preferences.comparer=simulatd", "preferences.comparer: Unknown comparer 'simulatd'. Did you mean simulated?"),
+        ("scorer.kind=function", "scorer.kind: scorer.function is not set"),
+        ('trackers=["wanbd"]', "trackers.wanbd: Unknown tracker 'wanbd'. Did you mean wandb?"),
+        ("scorer.kind=polite", "scorer.kind: Unknown scorer 'polite'"),
+    ],
+)
+def test_check_finds_components_that_are_not_there(kleash, workplace, override, message):
+    shown = kleash("recipe", "check", "tiny.toml", "--set", override)
+    assert shown.code == 2
+    assert message in shown.err
+
+
+def test_check_wants_a_reward_model_where_one_scores(kleash, workplace):
+    shown = kleash("recipe", "check", "tiny.toml", "--set", 'stages=["world", "sft", "policy"]')
+    assert shown.code == 2
+    assert "scorer.kind is 'reward_model' and no reward stage comes before policy. Add the stage" in shown.err
+
+
+def test_check_wants_a_direct_algorithm_that_exists(kleash, workplace):
+    stages = 'stages=["world", "sft", "candidates", "preferences", "direct"]'
+    shown = kleash("recipe", "check", "tiny.toml", "--set", stages, "--set", "direct.algorithm=dpq")
+    assert "direct.algorithm: there is no algorithm 'dpq'. Expected one of dpo, ipo, kto. Change it." in shown.err
+
+
+def test_explain_shows_type_limits_default_and_description(kleash):
+    shown = kleash("recipe", "explain", "policy.leash.target_nats")
+    [row] = [line for line in shown.out.splitlines() if line.strip().startswith("policy.")]
+    assert " ".join(row.split()) == (
+        "policy.leash.target_nats number, above 0 2.0 wanted KL to the reference, nats per sequence (adaptive)"
+    )
+
+
+def test_explain_lists_every_setting_of_the_recipe(kleash):
+    names = [line.split()[0] for line in kleash("recipe", "explain").out.splitlines() if line[1:2].strip()]
+    assert names[1:] == [entry.name for entry in settings_of(Recipe)]
+    assert {"seed", "sft.fit.learning_rate", "policy.leash.kind", "scorer.function"} <= set(names)
+
+
+def test_explain_names_the_nearest_setting(kleash):
+    shown = kleash("recipe", "explain", "policy.leesh")
+    assert shown.code == 2
+    assert shown.err.startswith("There is no setting policy.leesh. Did you mean policy.leash?")
+
+
+def test_types_are_told_in_a_reader_s_words():
+    told = {entry.name: (entry.type, entry.default) for entry in settings_of(Recipe)}
+    assert told["base"] == ("text or none", "none")
+    assert told["policy.leash.kind"] == ("adaptive | fixed | scheduled", '"adaptive"')
+    assert told["candidates.temperatures"] == ("list of numbers", "[1.0]")
+    assert told["stages"][0].startswith("list of world | pretrain | sft")
+    assert told["policy.check_ratio"] == ("true or false", "true")
+    assert told["reward.smoothing"] == ("number, at least 0, below 0.5", "0.0")
+    assert told["data.prompts"] == ("path or none", "none")

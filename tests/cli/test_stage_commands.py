@@ -1,0 +1,92 @@
+"""One command per stage: the whole chain by hand, on files the sandbox writes, and what each refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from kleash.artifacts import read
+from kleash.cli.stages import locked
+from kleash.durable import lock_run
+from kleash.errors import RunError
+
+SHORT = ["--recipe", "tiny.toml"]
+
+
+@pytest.mark.slow
+def test_the_stages_can_be_run_one_by_one(kleash, workplace):
+    def made(*arguments):
+        shown = kleash(*arguments)
+        assert shown.code == 0, shown.err
+        into = Path(arguments[arguments.index("--into") + 1])
+        assert not into.with_name(f"{into.name}.partial").exists()
+        return shown
+
+    kleash("sandbox", "write", "--into", "data", "--demonstrations", 60, "--prompts", 60, "--evaluation-per-slice", 2)
+    made("sft", "--base", "base", "--demonstrations", "data/demonstrations.jsonl", "--into", "sft", *SHORT)
+    made("candidates", "--policy", "sft", "--prompts", "data/prompts.jsonl", "--into", "candidates", *SHORT)
+    made("preferences", "--candidates", "candidates", "--into", "preferences", *SHORT)
+    made("reward", "--base", "sft", "--preferences", "preferences", "--into", "reward", *SHORT)
+    made(
+        "policy",
+        "--reference",
+        "sft",
+        "--reward",
+        "reward",
+        "--prompts",
+        "data/prompts.jsonl",
+        "--into",
+        "policy",
+        *SHORT,
+    )
+    made("direct", "--reference", "sft", "--preferences", "preferences", "--into", "dpo", *SHORT)
+    shown = made(
+        "evaluate", "--policy", "policy", "--reference", "sft", "--reward", "reward",
+        "--prompts", "data/evaluation.jsonl", "--into", "evaluation", *SHORT,
+    )  # fmt: skip
+    assert shown.out.startswith(f"evaluation {read(Path('evaluation')).id} in evaluation\n")
+    assert "win rate" in shown.out
+    assert set(read(Path("policy")).parents) == {"reference", "reward", "prompts"}
+    again = kleash("sft", "--base", "base", "--demonstrations", "data/demonstrations.jsonl", "--into", "sft", *SHORT)
+    assert again.code == 0, "a finished artifact is shown"
+    changed = kleash(
+        "sft", "--base", "base", "--demonstrations", "data/demonstrations.jsonl", "--into", "sft", *SHORT,
+        "--set", "sft.fit.epochs=2",
+    )  # fmt: skip
+    assert changed.code == 2
+    assert "sft was begun with other settings: settings.fit.epochs: 1.0 -> 2.0" in changed.err
+
+
+def test_preferences_are_imported_from_a_file(kleash, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    shown = kleash("preferences", "--from", "pairs.jsonl", "--into", "preferences")
+    assert shown.code == 0, shown.err
+    assert read(Path("preferences")).summary["pairs"] == 1
+    assert "pairs" in shown.out
+
+
+@pytest.mark.parametrize("places", [[], ["--from", "a", "--candidates", "b"]])
+def test_preferences_come_from_one_place(kleash, places):
+    shown = kleash("preferences", "--into", "x", *places)
+    assert shown.code == 2
+    assert shown.err.startswith("Preferences come from one place. Expected either --candidates FOLDER or --from FILE.")
+
+
+def test_a_refused_stage_leaves_nothing_behind(kleash, workplace):
+    shown = kleash("sft", "--base", "base", "--demonstrations", "missing.jsonl", "--into", "sft")
+    assert shown.code == 2
+    assert "missing.jsonl" in shown.err
+    assert not list(workplace.glob("sft*"))
+
+
+def test_two_processes_cannot_make_one_artifact(tmp_path):
+    into = tmp_path / "sft"
+    with lock_run(tmp_path / "sft.partial" / "work"), pytest.raises(RunError, match="is in use by"), locked(into):
+        pytest.fail("it was let in")
+
+
+def test_a_stage_under_way_keeps_its_folder(tmp_path):
+    into, work = tmp_path / "sft", tmp_path / "sft.partial" / "work"
+    with locked(into):
+        (work / "begun.json").write_text("{}")
+    assert (work / "begun.json").exists()
