@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,7 +75,7 @@ def evaluation_prompts(num_per_slice: int, *, seed: int = 0) -> list[Prompt]:
     prompts: list[Prompt] = []
     for topic in SLICES:
         chosen: dict[str, Prompt] = {}
-        for _ in range(200 * num_per_slice):
+        for _ in range(40 * num_per_slice):
             if len(chosen) == num_per_slice:
                 break
             asked = _draw(chance, topic)
@@ -89,12 +90,14 @@ def evaluation_prompts(num_per_slice: int, *, seed: int = 0) -> list[Prompt]:
     return prompts
 
 
-def draw_questions(num_questions: int, *, seed: int, purpose: str = "training") -> list[Asked]:
-    """Draw questions that are not held out, slice after slice in turn, in shuffled order."""
+def draw_questions(
+    num_questions: int, *, seed: int, purpose: str = "training", topics: Sequence[str] = SLICES
+) -> list[Asked]:
+    """Draw questions that are not held out, topic after topic in turn, in shuffled order."""
     chance = random.Random(f"{purpose} {seed}")
     drawn: list[Asked] = []
     while len(drawn) < num_questions:
-        asked = _draw(chance, SLICES[len(drawn) % len(SLICES)])
+        asked = _draw(chance, topics[len(drawn) % len(topics)])
         if not asked.is_held_out:
             drawn.append(asked)
     chance.shuffle(drawn)
