@@ -117,7 +117,7 @@ def _take_step(
 ) -> dict[str, float]:
     sums = ranks.sum_across_ranks(objective.begin_batch(rows))
     tally, metrics = Tally(), dict[str, float]()
-    for micro in _micro_batches(objective, rows, settings.max_batch_tokens):
+    for micro in micro_batches(objective, rows, settings.max_batch_tokens):
         objective.loss(micro, sums, tally).backward()
     for name, optimiser in optimisers.items():
         figures = optimiser.step(learning_rate_share=rate_share)
@@ -125,7 +125,7 @@ def _take_step(
     return metrics | tally.merged(ranks.sum_across_ranks).means()
 
 
-def _micro_batches(objective: Objective, rows: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+def micro_batches(objective: Objective, rows: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     for places in pack_by_tokens([objective.num_tokens(row) for row in rows], max_tokens=max_tokens):
         yield [rows[place] for place in places]
 
