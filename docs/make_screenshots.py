@@ -44,7 +44,7 @@ def take_screenshots(page_path, folder, *, full_page=False):
             )
             page = context.new_page()
             page.goto(page_path.absolute().as_uri())
-            page.wait_for_function("document.querySelectorAll('[data-figure] .main-svg').length > 0")
+            page.wait_for_selector("[data-figure]:not(:has(.main-svg))", state="detached")
             page.screenshot(path=folder / name, full_page=full_page)
             context.close()
 

@@ -12,26 +12,27 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from kleash.monitor import plots
+from kleash.monitor.checks import KL_BAND
 from kleash.monitor.findings import (
     KL_METRIC,
-    Estimate,
     Findings,
     RewardModelFindings,
-    column,
-    finite,
     slice_names,
     steps_of,
 )
+from kleash.monitor.measures import Estimate, column, finite
 from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.monitor.reader import Row
-from kleash.monitor.verdict import KL_BAND, external_label
+from kleash.monitor.verdict import judge_label
 from kleash.monitor.wording import number, percent
 
 PANEL_PIXELS = 132
 GAP_PIXELS = 44
+HEADING_SHARE = 0.85
 LEFT_PIXELS = 44
 MARGIN_BINS = 36
 LONGEST_LABEL = 34
+OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
 
 SMALL_METRICS: Mapping[str, tuple[str, str, bool]] = {
     "entropy_nats": ("Entropy", "nats per token", False),
@@ -77,7 +78,7 @@ def training_figure(findings: Findings) -> Part | None:
     traces: list[Part] = []
     for place, panel in enumerate(panels):
         name = f"y{'' if place == 0 else place + 1}"
-        top = 1 - (place * (PANEL_PIXELS + GAP_PIXELS) + GAP_PIXELS * 0.6) / height
+        top = 1 - (place * (PANEL_PIXELS + GAP_PIXELS) + GAP_PIXELS * HEADING_SHARE) / height
         domain = {"domain": [max(top - PANEL_PIXELS / height, 0), top], "anchor": "x"}
         layout[f"yaxis{name[1:]}"] = plots.axis() | domain | panel.axis
         layout["annotations"].append(plots.heading(panel.title, panel.unit, y=top, shift=-LEFT_PIXELS))
@@ -86,11 +87,9 @@ def training_figure(findings: Findings) -> Part | None:
             layout["annotations"].append(plots.end_label(value, text, yref=name, color=color))
         layout["shapes"] += [shape | {"yref": name} for shape in panel.shapes]
         traces += [trace | {"xaxis": "x", "yaxis": name} for trace in panel.traces]
-    layout["shapes"] += [
-        plots.upright(step, color=BAD, dash="dot")
-        for row in findings.events
-        if row.get("action") != "continue" and (step := finite(row.get("step"))) is not None
-    ]
+    if findings.kept_step is not None:
+        layout["shapes"].append(plots.upright(findings.kept_step, color=BAD, dash="dot"))
+        layout["annotations"].append(plots.flag(findings.kept_step, "weights kept", color=BAD))
     return plots.checked(traces, layout)
 
 
@@ -99,7 +98,7 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
     wanted = dict(SMALL_METRICS)
     if findings.method == "direct":
         names = {name for row in findings.updates for name, value in row.items() if finite(value) is not None}
-        plain = sorted(name for name in names - {"step"} if not name.endswith("_seconds") and "/" not in name)
+        plain = sorted(name for name in names - {"step"} if not name.endswith(OF_THE_OPTIMISER) and "/" not in name)
         wanted = {name: (name.replace("_", " "), "", False) for name in plain[:5]}
     found = []
     for name, (title, unit, is_share) in wanted.items():
@@ -121,7 +120,7 @@ def margin_figure(model: RewardModelFindings) -> Part | None:
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     texts = [f"{number(low)} to {number(high)}" for low, high in pairwise(edges)]
     layout = plots.layout(height=_pair_height(model), left=44, bottom=44, top=10) | {"barmode": "stack"}
-    layout["xaxis"] = plots.axis(title="reward of the preferred answer less the other's, raw units", has_grid=False)
+    layout["xaxis"] = plots.axis(title="margin, raw reward units", has_grid=False)
     layout["yaxis"] = plots.axis(title="pairs")
     layout["shapes"] = [plots.upright(0)]
     width = 0.94 * (edges[1] - edges[0])
@@ -139,7 +138,7 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
     order = sorted(model.slices.items(), key=lambda item: item[1].value, reverse=True)
     values = [found for _, found in order]
     layout = plots.layout(height=_pair_height(model), left=10, bottom=44, top=10)
-    layout["xaxis"] = plots.axis(title="unseen pairs ordered rightly, 95 % interval", is_percent=True)
+    layout["xaxis"] = plots.axis(is_percent=True)
     # Positions, not names, on the axis: two slices cut to the same label must stay two rows.
     places = list(range(len(order)))
     names = [html.escape(_shortened(name)) for name, _ in order]
@@ -173,7 +172,7 @@ def _reward(findings: Findings) -> Panel | None:
         return None
     return Panel(
         title="Reward (the proxy)",
-        unit="z-score: SD of the SFT model's answers, mean of the batch",
+        unit="z-score: in SD of the SFT model's answers",
         traces=[plots.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean")],
         end=(values[-1], number(values[-1]), ACCENT),
     )
@@ -183,21 +182,21 @@ def _external(findings: Findings) -> Panel | None:
     curve = findings.external
     if curve is None:
         return None
-    is_rate, points = curve.name == "win_rate", [point for _, point in curve.points]
-    scale = 100 if is_rate else 1
-    texts = [_rate_text(point) if is_rate else _value_text(point) for point in points]
-    trace = plots.dots([step for step, _ in curve.points], [scale * point.value for point in points], texts, color=INK)
-    trace |= {"mode": "lines+markers", "line": {"color": INK, "width": 1.2, "dash": "dot"}}
-    trace |= {"error_y": plots.intervals(points, scale=scale), "name": html.escape(external_label(curve.name))}
-    units = {"gold_mean": "points, mean with 95 % interval", "win_rate": "won against SFT, 95 % interval"}
-    last = points[-1].value
+    points, label = [point for _, point in curve.points], html.escape(judge_label(curve.name))
+    trace = plots.dots(
+        [step for step, _ in curve.points],
+        [point.value for point in points],
+        [_value_text(point) for point in points],
+        color=INK,
+    )
+    trace |= {"mode": "lines+markers", "line": {"color": INK, "width": 1.2, "dash": "dot"}, "name": label}
+    has_intervals = any(point.low is not None for point in points)
+    size = f", n = {points[-1].n}" if points[-1].n is not None else ""
     return Panel(
-        title=f"External quality: {html.escape(external_label(curve.name))}",
-        unit=units.get(curve.name, "as recorded"),
-        traces=[trace],
-        end=(scale * last, percent(last) if is_rate else number(last), INK),
-        shapes=[plots.level(50)] if is_rate else [],
-        axis={"ticksuffix": plots.axis(is_percent=is_rate)["ticksuffix"]},
+        title=f"External quality: {label}",
+        unit=f"mean points{', 95 % interval' if has_intervals else ''}{size}",
+        traces=[trace | {"error_y": plots.intervals(points)}],
+        end=(points[-1].value, number(points[-1].value), INK),
     )
 
 
@@ -205,7 +204,7 @@ def _kl(findings: Findings) -> Panel | None:
     steps, values = column(findings.updates, KL_METRIC)
     if not values:
         return None
-    target, unit = findings.kl_target_nats, "nats per answer, k1 estimate"
+    target, unit = findings.kl_target_nats, "nats per answer (k1)"
     traces = [plots.line(steps, values, "KL"), *_slice_lines(findings.updates, KL_METRIC)]
     shapes: list[Part] = []
     if target is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from kleash.monitor.findings import Estimate
+from kleash.monitor.measures import Estimate
 from kleash.monitor.wording import count, number, percent_range
 
 

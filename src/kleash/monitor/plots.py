@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kleash.monitor.findings import Estimate
+from kleash.monitor.measures import Estimate
 from kleash.monitor.wording import GAP
 
 Part = dict[str, Any]
@@ -41,6 +41,7 @@ def dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color:
         "y": list(y),
         "text": list(texts),
         "marker": {"color": color, "size": 7},
+        "cliponaxis": False,
         "hovertemplate": "%{text}<extra></extra>",
     }
 
@@ -95,9 +96,24 @@ def upright(x: float, *, color: str = INK, dash: str = "solid") -> Part:
 
 def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
     """Return a panel's title and unit, set above its top left corner."""
-    place = {"xref": "paper", "yref": "paper", "x": 0, "y": y, "xanchor": "left", "yanchor": "bottom", "xshift": shift}
+    place = {
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": y,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "xshift": shift,
+        "yshift": 3,
+    }
     text = f'<b>{title}</b>  <span style="font-size:12px">{unit}</span>'
     return place | {"text": text, "showarrow": False, "align": "left", "font": {"size": 13, "color": INK}}
+
+
+def flag(x: float, text: str, *, color: str) -> Part:
+    """Return a word at the top of a vertical line through the figure."""
+    place = {"x": x, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top", "xshift": 2}
+    return place | {"text": text, "showarrow": False, "font": {"size": 11, "color": color}}
 
 
 def end_label(y: float, text: str, *, yref: str, color: str) -> Part:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kleash.monitor.findings import Estimate, findings_of, finite
+from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.markup import arrow, escape, rate_note
+from kleash.monitor.measures import Estimate, finite
 from kleash.monitor.reader import Round, Run, Stage
 from kleash.monitor.wording import MISSING, duration, number, percent
 
@@ -20,16 +21,16 @@ def rounds_section(run: Run) -> str:
         own = findings_of(run, found)
         accuracy = own.reward_model.accuracy if own.reward_model else None
         rows.append(
-            f'<tr><th scope="row">{found.number}</th><td>{_rate_cell(own.win_rate)}</td>'
-            f"<td>{_gold_cell(own.gold_before, own.gold_after)}</td>"
-            f"<td>{number(own.kl_nats)}</td><td>{_rate_cell(accuracy)}</td></tr>"
+            f'<tr><th scope="row">{found.number}</th><td>{_rate_cell(own.overall.win_rate)}</td>'
+            f"<td>{_judge_cell(own.overall)}</td>"
+            f"<td>{number(own.kl_nats.value if own.kl_nats else None)}</td><td>{_rate_cell(accuracy)}</td></tr>"
         )
     head = "".join(
         f'<th scope="col">{title}<span>{unit}</span></th>'
         for title, unit in (
             ("Round", ""),
             ("Win rate", "against its SFT model"),
-            ("Gold", "mean points"),
+            ("Judge's score", "mean points, SFT → policy"),
             ("KL", "nats per answer"),
             ("Reward model", "on unseen pairs"),
         )
@@ -40,7 +41,8 @@ def rounds_section(run: Run) -> str:
     )
 
 
-def _gold_cell(before: Estimate | None, after: Estimate | None) -> str:
+def _judge_cell(overall: Contrast) -> str:
+    before, after = overall.judge_before, overall.judge_after
     return arrow(before.value, after.value, 2) if before and after else MISSING
 
 

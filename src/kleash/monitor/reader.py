@@ -20,7 +20,7 @@ from kleash.errors import ArtifactError, RunError
 
 Row = Mapping[str, Any]
 
-STAGES = ("sft", "candidates", "preferences", "reward", "audit", "policy", "direct", "evaluation")
+STAGES = ("world", "pretrain", "sft", "candidates", "preferences", "reward", "audit", "policy", "direct", "evaluation")
 """Stages in the order in which a round runs them; others follow in the order of their names."""
 
 

@@ -27,6 +27,11 @@ function draw() {
     }
     figure.layout.dragmode = false;
     figure.layout.font.family = fontFamily;
+    figure.layout.hoverlabel.font.family = fontFamily;
+    // On a narrow page a panel's unit goes below its title.
+    if (place.clientWidth < 600) {
+      for (const note of figure.layout.annotations ?? []) note.text = note.text.replace("</b>  <span", "</b><br><span");
+    }
     Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
   }
 }
@@ -78,7 +83,8 @@ function answerBox(title, answer) {
   if (answer.correct !== null) head.append(element("span", answer.correct ? "right" : "wrong", answer.correct ? "correct" : "not correct"));
   const figures = [];
   if (answer.score !== null) figures.push(`reward ${shortNumber(answer.score)} SD`);
-  if (answer.gold !== null) figures.push(`gold ${shortNumber(answer.gold)}`);
+  const { measure } = byId("sample-list").dataset;
+  if (answer.judge !== null && measure !== "reward") figures.push(`${measure} ${shortNumber(answer.judge)}`);
   if (answer.tokens !== null) figures.push(`${answer.tokens} tokens`);
   const note = element("p", "answer-figures", figures.join(" \u00b7 "));
   const parts = Object.entries(answer.parts).filter(([, value]) => value !== null);

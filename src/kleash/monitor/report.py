@@ -19,10 +19,13 @@ from typing import Any
 from kleash import __version__
 from kleash.durable import clear_write_errors, write_text
 from kleash.monitor import charts, markup, provenance, sections, slice_table
-from kleash.monitor.findings import Findings, Sample, findings_of, finite, newest_round
+from kleash.monitor.checks import checks
+from kleash.monitor.findings import Findings, findings_of, newest_round
+from kleash.monitor.measures import finite
 from kleash.monitor.plots import Part
 from kleash.monitor.reader import Run, read_run
-from kleash.monitor.verdict import checks, verdict_of
+from kleash.monitor.samples import Sample
+from kleash.monitor.verdict import verdict_of
 
 REPORT_FILE = "report.html"
 
@@ -60,7 +63,7 @@ def render(run: Run) -> str:
         tiles=sections.tiles(findings),
         checks=sections.checks_section(checks(findings), run.problems),
         training=sections.training_section(findings, small, has_main_figure="training" in drawn),
-        slices=slice_table.slices_section(findings.slices),
+        slices=slice_table.slices_section(findings.slices, findings.judge),
         reward_model=sections.reward_model_section(findings, drawn),
         samples=sections.samples_section(findings),
         rounds=provenance.rounds_section(run),
@@ -112,14 +115,15 @@ def sample_json(sample: Sample) -> dict[str, Any]:
 
 # ----------------------------------------------------------------------------------------------------------- inside
 def _side(answer: Mapping[str, Any]) -> dict[str, Any]:
-    is_correct = answer.get("is_correct")
-    parts = answer.get("gold_parts")
+    parts = answer.get("judge_parts")
+    parts = {str(name): finite(part) for name, part in parts.items()} if isinstance(parts, Mapping) else {}
+    is_correct = parts.pop("is_correct", None)
     return {
         "text": str(answer.get("text") or ""),
         "score": finite(answer.get("score")),
-        "gold": finite(answer.get("gold")),
-        "parts": {str(name): finite(part) for name, part in parts.items()} if isinstance(parts, Mapping) else {},
-        "correct": is_correct if isinstance(is_correct, bool) else None,
+        "judge": finite(answer.get("judge")),
+        "parts": {name: part for name, part in parts.items() if part},
+        "correct": None if is_correct is None else is_correct > 0.5,
         "tokens": finite(answer.get("length_tokens")),
     }
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from kleash.monitor.checks import KL_BAND, Check
 from kleash.monitor.findings import Findings, slice_names
 from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, mark, num_cases, options, rate_note, track
 from kleash.monitor.provenance import stage_seconds
-from kleash.monitor.reader import STAGES, Round, Run
-from kleash.monitor.verdict import KL_BAND, Check, Verdict, mean_tokens
+from kleash.monitor.reader import Round, Run
+from kleash.monitor.verdict import Verdict, length_accuracy
 from kleash.monitor.wording import MISSING, count, duration, number, number_range, percent
-
-OPTIONAL_STAGES = {"audit", "direct"}
 
 ABOUT_ONLINE = (
     "The reward must not be believed alone: it is worth what the external quality beneath it says. Reward is the "
@@ -26,13 +25,12 @@ ABOUT_DIRECT = "Trained directly on the preference pairs: no reward model stands
 
 
 def stages_line(run: Run, found: Round | None) -> str:
-    """Return the round's stages in order with how long each took; those still to come are faint."""
+    """Return the recipe's stages in order with how long each took; those still to come are faint."""
     stages = found.stages if found else {}
-    names = [name for name in STAGES if name in stages or name not in OPTIONAL_STAGES]
-    if "direct" in stages and "policy" not in stages:
-        names.remove("policy")
+    asked = run.recipe.get("stages")
+    names = [str(name) for name in asked] if isinstance(asked, list) else list(stages)
     items = []
-    for name in [*names, *(name for name in stages if name not in STAGES)]:
+    for name in [*names, *(name for name in stages if name not in names)]:
         stage = stages.get(name)
         state = "missing" if stage is None else "done" if stage.is_complete else "unfinished"
         seconds = stage_seconds(run, stage) if stage and stage.is_complete else None
@@ -53,67 +51,66 @@ def verdict_section(verdict: Verdict) -> str:
 # ------------------------------------------------------------------------------------------------------------- tiles
 def tiles(findings: Findings) -> str:
     """Return the five figures that a reader wants first."""
-    makers = (_win_tile, _quality_tile, _kl_tile, _reward_tile, _pairs_tile)
+    makers = (_win_tile, _judge_tile, _kl_tile, _reward_tile, _pairs_tile)
     made = "".join(make(findings) for make in makers)
     return f'<section class="tiles" aria-label="Main figures">{made}</section>'
 
 
 def _win_tile(findings: Findings) -> str:
-    rate = findings.win_rate
+    rate = findings.overall.win_rate
     if rate is None:
         return _tile("Win rate against SFT", MISSING, "not evaluated yet")
-    controlled = findings.length_controlled_win_rate
-    note = rate_note(rate) + (f"; {percent(controlled.value)} at equal length" if controlled else "")
-    return _tile("Win rate against SFT", percent(rate.value), note, interval_bar(rate, even=0.5))
+    return _tile("Win rate against SFT", percent(rate.value), rate_note(rate), interval_bar(rate, even=0.5))
 
 
-def _quality_tile(findings: Findings) -> str:
-    """Return gold, or where no true reward is known the cheapest sign of trouble, the length."""
-    before, after = findings.gold_before, findings.gold_after
+def _judge_tile(findings: Findings) -> str:
+    before, after = findings.overall.judge_before, findings.overall.judge_after
     if before is None or after is None:
-        lengths = mean_tokens(findings, "before"), mean_tokens(findings, "after")
-        if None in lengths:
-            return _tile("Gold", MISSING, "not measured")
-        bar = dumbbell(*lengths, end=1.25 * max(length or 0.0 for length in lengths))
-        return _tile("Answer length", arrow(*lengths, 1), "mean tokens, SFT to policy", bar)
+        return _tile("Quality", MISSING, "not evaluated yet")
+    title = {"gold": "Gold", "proxy": "Reward (the proxy)"}.get(findings.judge, f"Judge: {findings.judge}")
+    unit = "SD" if findings.judge == "proxy" else "mean points"
     span = number_range(after.low, after.high)
-    note = f"points, SFT to policy{f'; now {span}' if span else ''}{num_cases(after)}"
-    start, end = min(0.0, before.value, after.value), 1.25 * max(before.value, after.value, 0.8)
-    return _tile(
-        "Gold", arrow(before.value, after.value, 2), note, dumbbell(before.value, after.value, start=start, end=end)
-    )
+    note = f"{unit}, SFT → policy{f'; now {span}' if span else ''}{num_cases(after)}"
+    reach = 1.25 * max(abs(before.value), abs(after.value), 0.01)
+    start = 0.0 if min(before.value, after.value) >= 0 else -reach
+    bar = dumbbell(before.value, after.value, start=start, end=reach)
+    return _tile(escape(title), arrow(before.value, after.value, 2), note, bar)
 
 
 def _kl_tile(findings: Findings) -> str:
     kl, target = findings.kl_nats, findings.kl_target_nats
     if kl is None:
         return _tile("KL to the SFT model", MISSING, "not measured")
+    span = number_range(kl.low, kl.high)
+    note = f"nats per answer (k1){f', {span}' if span else ''}{num_cases(kl)}"
     if target is None:
-        return _tile("KL to the SFT model", number(kl), "nats per answer; no target")
-    end = max(2 * target, 1.1 * kl)
+        return _tile("KL to the SFT model", number(kl.value), note)
+    end = max(2 * target, 1.1 * kl.value)
     band = box("band", (1 - KL_BAND) * target, (1 + KL_BAND) * target, start=0.0, end=end)
-    bar = track(band, mark("tick", kl, start=0.0, end=end))
-    return _tile(
-        "KL to the SFT model", number(kl), f"nats per answer; target {number(target)} ± {percent(KL_BAND)}", bar
-    )
+    bar = track(band, mark("tick", kl.value, start=0.0, end=end))
+    note += f"; target {number(target)} ± {percent(KL_BAND)}"
+    return _tile("KL to the SFT model", number(kl.value), note, bar)
 
 
 def _reward_tile(findings: Findings) -> str:
     model = findings.reward_model
     if model is None:
-        return _tile("Reward model", MISSING, "not trained yet")
-    baseline = f"; length alone {percent(model.length_baseline.value)}" if model.length_baseline else ""
-    note = f"of unseen pairs, {rate_note(model.accuracy)}{baseline}"
+        return _tile("Reward model", MISSING, "none in this run yet")
+    note = f"of unseen pairs, {rate_note(model.accuracy)}"
+    if model.longer_wins is not None:
+        note += f"; length alone {percent(length_accuracy(model.longer_wins)[0])}"
     return _tile("Reward model", percent(model.accuracy.value), note, interval_bar(model.accuracy, even=0.5))
 
 
 def _pairs_tile(findings: Findings) -> str:
+    pairs = f"{count(findings.num_pairs)} pairs"
+    if findings.num_judgements is not None:
+        pairs += f", {count(findings.num_judgements)} judgements"
     if findings.agreement is None:
-        note = "no prompt has two judgements" if findings.num_pairs else "none yet"
+        note = "no pair has two judgements" if findings.num_pairs else "none yet"
         return _tile("Preference pairs", count(findings.num_pairs), note)
     bar = interval_bar(findings.agreement, even=0.5)
-    note = f"of raters' votes{num_cases(findings.agreement)}; {count(findings.num_pairs)} pairs"
-    return _tile("Raters agree", percent(findings.agreement.value), note, bar)
+    return _tile("Raters agree", percent(findings.agreement.value), f"of two votes on one pair; {pairs}", bar)
 
 
 def _tile(title: str, figure: str, note: str, bar: str = "") -> str:
@@ -176,8 +173,16 @@ def reward_model_section(findings: Findings, drawn: Collection[str]) -> str:
     if model is None or not {"margins", "reward-slices"} & set(drawn):
         return ""
     wanted = (
-        ("margins", f"<b>Margins</b> of {count(len(model.margins))} unseen pairs", "Histogram of margins"),
-        ("reward-slices", "<b>Accuracy by slice</b> worst at the top", "Accuracy by slice with intervals"),
+        (
+            "margins",
+            f"<b>Margins</b> preferred answer's reward less the other's, {count(len(model.margins))} unseen pairs",
+            "Histogram of margins",
+        ),
+        (
+            "reward-slices",
+            "<b>Accuracy by slice</b> pairs ordered rightly, 95 % interval; worst at the top",
+            "Accuracy by slice with intervals",
+        ),
     )
     parts = "".join(
         f"<figure><figcaption>{caption}</figcaption>{chart_place(name, label)}</figure>"
@@ -203,22 +208,23 @@ def samples_section(findings: Findings) -> str:
     if not findings.samples:
         return ""
     names = sorted({name for sample in findings.samples for name in sample.slices})
-    has_gold = any(sample.gap is not None for sample in findings.samples)
-    measure = "gold" if has_gold else "reward"
+    measure = {"gold": "gold", "proxy": "reward"}.get(findings.judge, "judge's score")
     orders = {"": "as recorded", "gain": f"biggest gain in {measure}", "loss": f"biggest loss in {measure}"}
-    if has_gold:
-        orders["gap"] = "reward rank above gold rank"
+    suspects = ""
+    if any(sample.gap is not None for sample in findings.samples):
+        orders["gap"] = f"reward ranked above {measure}"
+        suspects = f" Where the reward ranks an answer far above what {measure} does, suspect the reward model."
     sorting = "".join(f'<option value="{value}">{label}</option>' for value, label in orders.items())
     return (
         '<section id="samples"><h2>Before and after</h2><p class="about">The same prompts answered by the SFT model '
-        "and by the trained policy. Text is shown exactly as the model wrote it. Where reward ranks far above "
-        f"{measure if has_gold else 'what you think of it'}, suspect the reward model.</p>"
+        f"and by the trained policy. Text is shown exactly as the model wrote it.{suspects}</p>"
         '<form class="controls" autocomplete="off">'
         f'<label>Slice <select id="sample-slice"><option value="">all</option>{options(names)}</select></label>'
         '<label>Outcome <select id="sample-outcome"><option value="">all</option>'
         f"{options(['win', 'tie', 'loss'])}</select></label>"
         f'<label>Sort by <select id="sample-order">{sorting}</select></label>'
         '<label>Contains <input id="sample-text" type="search" size="14"></label></form>'
-        f'<p id="sample-count" class="about" role="status"></p><div id="sample-list" data-measure="{measure}"></div>'
+        f'<p id="sample-count" class="about" role="status"></p>'
+        f'<div id="sample-list" data-measure="{escape(measure)}"></div>'
         '<button type="button" id="sample-more">Show more</button></section>'
     )

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kleash.monitor.findings import Estimate, SliceFinding
+from kleash.monitor.checks import fell
+from kleash.monitor.findings import Contrast
 from kleash.monitor.markup import arrow, bounds, box, dumbbell, escape, interval_bar, track
-from kleash.monitor.verdict import fell
+from kleash.monitor.measures import Estimate
 from kleash.monitor.wording import MISSING, count, number, number_range, percent, percent_range, points
 
 Key = float | str | None
@@ -23,15 +24,15 @@ class Column:
 
     title: str
     unit: str
-    key: Callable[[SliceFinding], Key]
-    cell: Callable[[SliceFinding], str]
+    key: Callable[[Contrast], Key]
+    cell: Callable[[Contrast], str]
 
 
-def slices_section(slices: Sequence[SliceFinding]) -> str:
+def slices_section(slices: Sequence[Contrast], judge: str) -> str:
     """Return the table in the order given, without the columns that nothing was measured for."""
     if not slices:
         return ""
-    columns = [column for column in _columns(slices) if any(column.key(found) is not None for found in slices)]
+    columns = [column for column in _columns(slices, judge) if any(column.key(found) is not None for found in slices)]
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button" data-column="{place}">{column.title}'
         f"<span>{column.unit}</span></button></th>"
@@ -47,92 +48,99 @@ def slices_section(slices: Sequence[SliceFinding]) -> str:
     )
 
 
-def _cell(column: Column, found: SliceFinding) -> str:
+def _cell(column: Column, found: Contrast) -> str:
     key = column.key(found)
     name, scope = ("th", ' scope="row"') if column.title == "Slice" else ("td", "")
     return f'<{name}{scope} data-key="{"" if key is None else escape(key)}">{column.cell(found)}</{name}>'
 
 
-def _columns(slices: Sequence[SliceFinding]) -> list[Column]:
+def _columns(slices: Sequence[Contrast], judge: str) -> list[Column]:
+    title = {"gold": "Gold", "proxy": "Reward"}.get(judge, "Judge")
     return [
-        Column("Slice", "", lambda found: found.name, _name_cell),
-        Column("n", "prompts", lambda found: found.n, lambda found: count(found.n)),
+        Column("Slice", "prompts", lambda found: found.name, _name_cell),
         Column("Correct", "SFT → policy", lambda found: found.correct_after, _correct_cell),
-        Column("Change", "95 % interval", lambda found: _value(found.correct_difference), _change_cells(slices)),
+        Column("Change", "95 % interval", lambda found: _value(found.change), _change_cells(slices)),
         Column("Win rate", "95 % interval", lambda found: _value(found.win_rate), _win_cell),
-        Column("Gold", "mean points", _gold_change, _gold_cells(slices)),
-        Column("Length", "mean tokens", lambda found: found.tokens_after, _length_cells(slices)),
-        Column("KL", "nats per answer", lambda found: found.kl_nats_per_sequence, _kl_cells(slices)),
+        Column(title, "mean, SFT → policy", lambda found: _value(found.judge_difference), _judge_cells(slices)),
+        Column("Refused", "SFT → policy", lambda found: found.refusal_after, _refusal_cell),
+        Column("Length", "mean tokens", lambda found: found.length_after, _length_cells(slices)),
+        Column("KL", "nats per answer", lambda found: _value(found.kl_nats), _kl_cells(slices)),
     ]
 
 
-def _name_cell(found: SliceFinding) -> str:
+def _name_cell(found: Contrast) -> str:
     dimension, equals, value = found.name.partition("=")
-    name = f"<small>{escape(dimension)}</small> {escape(value)}" if equals else escape(found.name)
-    return name + (" <mark>fell</mark>" if fell(found) else "")
+    name = f"<small>{escape(dimension)}</small> {escape(value.replace('_', ' '))}" if equals else escape(found.name)
+    size = "" if found.n is None else f"<small class='size'>n\u00a0=\u00a0{count(found.n)}</small>"
+    return f"{name}{' <mark>fell</mark>' if fell(found) else ''}{size}"
 
 
-def _correct_cell(found: SliceFinding) -> str:
-    before, after = found.correct_before, found.correct_after
+def _correct_cell(found: Contrast) -> str:
+    return _shares_cell(found.correct_before, found.correct_after)
+
+
+def _refusal_cell(found: Contrast) -> str:
+    return _shares_cell(found.refusal_before, found.refusal_after)
+
+
+def _shares_cell(before: float | None, after: float | None) -> str:
     return f"{percent(before)} <i>→</i> {percent(after)}{dumbbell(before, after)}"
 
 
-def _change_cells(slices: Sequence[SliceFinding]) -> Callable[[SliceFinding], str]:
-    changes = [found.correct_difference for found in slices if found.correct_difference]
+def _change_cells(slices: Sequence[Contrast]) -> Callable[[Contrast], str]:
+    changes = [found.change for found in slices if found.change]
     reach = max([0.1, *(abs(bound) for change in changes for bound in bounds(change))])
 
-    def cell(found: SliceFinding) -> str:
-        change = found.correct_difference
+    def cell(found: Contrast) -> str:
+        change = found.change
         if change is None:
             return MISSING
-        low, high = (None if bound is None else 100 * bound for bound in (change.low, change.high))
         bar = interval_bar(change, even=0.0, start=-reach, end=reach)
+        if found.correct_difference is None:
+            return f"{number(change.value, signed=True)}{bar}<small>{number_range(change.low, change.high)}</small>"
+        low, high = (None if bound is None else 100 * bound for bound in (change.low, change.high))
         return f"{points(change.value)}{bar}<small>{number_range(low, high, 0)}</small>"
 
     return cell
 
 
-def _win_cell(found: SliceFinding) -> str:
+def _win_cell(found: Contrast) -> str:
     rate = found.win_rate
     if rate is None:
         return MISSING
     return f"{percent(rate.value)}{interval_bar(rate, even=0.5)}<small>{percent_range(rate.low, rate.high)}</small>"
 
 
-def _gold_cells(slices: Sequence[SliceFinding]) -> Callable[[SliceFinding], str]:
-    known = [gold for found in slices for gold in (found.gold_before, found.gold_after) if gold is not None]
+def _judge_cells(slices: Sequence[Contrast]) -> Callable[[Contrast], str]:
+    known = [score.value for found in slices for score in (found.judge_before, found.judge_after) if score]
     start, end = min([0.0, *known]), max([0.0, *known])
 
-    def cell(found: SliceFinding) -> str:
-        before, after = found.gold_before, found.gold_after
+    def cell(found: Contrast) -> str:
+        before, after = _value(found.judge_before), _value(found.judge_after)
         return arrow(before, after, 2) + dumbbell(before, after, start=start, end=end)
 
     return cell
 
 
-def _length_cells(slices: Sequence[SliceFinding]) -> Callable[[SliceFinding], str]:
-    end = max([1.0, *(length for found in slices for length in (found.tokens_before, found.tokens_after) if length)])
+def _length_cells(slices: Sequence[Contrast]) -> Callable[[Contrast], str]:
+    end = max([1.0, *(length for found in slices for length in (found.length_before, found.length_after) if length)])
 
-    def cell(found: SliceFinding) -> str:
-        before, after = found.tokens_before, found.tokens_after
+    def cell(found: Contrast) -> str:
+        before, after = found.length_before, found.length_after
         return arrow(before, after, 1) + dumbbell(before, after, end=end)
 
     return cell
 
 
-def _kl_cells(slices: Sequence[SliceFinding]) -> Callable[[SliceFinding], str]:
-    end = max([1e-9, *(found.kl_nats_per_sequence or 0.0 for found in slices)])
+def _kl_cells(slices: Sequence[Contrast]) -> Callable[[Contrast], str]:
+    end = max([1e-9, *(found.kl_nats.value for found in slices if found.kl_nats)])
 
-    def cell(found: SliceFinding) -> str:
-        kl = found.kl_nats_per_sequence
+    def cell(found: Contrast) -> str:
+        kl = _value(found.kl_nats)
         bar = "" if kl is None else track(box("amount", 0.0, kl, start=0.0, end=end))
         return number(kl) + bar
 
     return cell
-
-
-def _gold_change(found: SliceFinding) -> float | None:
-    return None if found.gold_before is None or found.gold_after is None else found.gold_after - found.gold_before
 
 
 def _value(found: Estimate | None) -> float | None:

@@ -1,0 +1,193 @@
+"""The page as a whole: complete, whatever is missing, escaped, and inert in a real browser."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from fake_run import ALL_STAGES, make_fake_run
+
+from kleash.errors import RunError
+from kleash.monitor.findings import Contrast
+from kleash.monitor.markup import box, escape, interval_bar
+from kleash.monitor.measures import Estimate
+from kleash.monitor.report import content_policy, script_json, write_report
+from kleash.monitor.slice_table import slices_section
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">]]>-->&amp;"
+
+
+class Page(HTMLParser):
+    """Collects a page's elements, and the text of each script by its id."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.scripts, self._script = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = dict(attrs).get("id", "")
+            self.scripts.append([self._script, ""])
+
+    def handle_data(self, data):
+        if self._script is not None:
+            self.scripts[-1][1] += data
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._script = None
+
+    def ids(self):
+        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
+
+    def data(self):
+        return next(json.loads(text) for name, text in self.scripts if name == "data")
+
+
+def page_of(folder):
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_page_is_one_file_with_every_section(tmp_path):
+    folder = make_fake_run(tmp_path)
+    assert write_report(folder) == folder / "report.html"
+    page = page_of(folder)
+    assert {"training", "slices", "reward-model", "samples", "lineage", "settings"} <= page.ids()
+    assert len(page.data()["samples"]) == 500
+    assert {"training", "small-0", "margins", "reward-slices"} <= set(page.data()["figures"])
+
+
+def test_nothing_is_loaded_from_anywhere(tmp_path):
+    page = page_of(make_fake_run(tmp_path))
+    loading = [attributes for _, attributes in page.elements if {"src", "srcset", "data"} & set(attributes)]
+    assert loading == []
+    assert not [attributes for tag, attributes in page.elements if tag in ("link", "iframe", "object", "embed", "base")]
+
+
+@pytest.mark.parametrize("left_out", [(), *((stage,) for stage in ALL_STAGES), ("policy", "evaluation"), ALL_STAGES])
+def test_a_run_with_missing_stages_has_a_page(tmp_path, left_out):
+    stages = tuple(stage for stage in ALL_STAGES if stage not in left_out)
+    page = page_of(make_fake_run(tmp_path, stages=stages))
+    assert ("slices" in page.ids()) == ("evaluation" in stages)
+    assert ("training" in page.ids()) == ("policy" in stages)
+    assert ("reward-model" in page.ids()) == ("reward" in stages)
+
+
+def test_a_run_with_only_reward_and_direct_has_a_page(tmp_path):
+    page = page_of(make_fake_run(tmp_path, stages=("reward", "direct")))
+    assert "small-0" in page.data()["figures"]
+    assert "training" not in page.data()["figures"]
+
+
+def test_a_run_without_gold_has_a_page(tmp_path):
+    folder = make_fake_run(tmp_path, story="real")
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "Judge: my_judge:helpfulness" in text
+    assert ">Correct<" not in text
+
+
+def test_several_rounds_are_listed(tmp_path):
+    folder = make_fake_run(tmp_path)
+    other = make_fake_run(tmp_path, name="other", seed=8)
+    (other / "round-000").rename(folder / "round-001")
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "<h2>Rounds</h2>" in text
+    assert "round 1, the newest of 2" in text
+
+
+def test_the_old_page_survives_a_failed_write(tmp_path, file_size_limit):
+    folder = make_fake_run(tmp_path, stages=("sft",))
+    path = write_report(folder)
+    before = path.read_bytes()
+    with file_size_limit(1000), pytest.raises(RunError, match="Cannot write the report"):
+        write_report(folder)
+    assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------------------------------------------------- escaping
+@pytest.mark.parametrize("text", [HOSTILE, "<!--<script>", "\u2028\u2029", "a\\u003cb", "half \ud800 pair", "naïve ☃"])
+def test_script_json_gives_back_the_text_and_ends_no_script(text):
+    made = script_json({"text": text})
+    assert not set("<>&") & set(made)
+    assert made.isascii()
+    assert json.loads(made) == {"text": text}
+
+
+def test_script_json_turns_what_json_does_not_know_into_null():
+    assert script_json({"x": [float("nan"), float("inf"), 1.5, (True, None)]}) == '{"x":[null,null,1.5,[true,null]]}'
+
+
+def test_escape_leaves_nothing_that_html_reads():
+    assert escape("<a href='x' id=\"y\">&") == "&lt;a href=&#x27;x&#x27; id=&quot;y&quot;&gt;&amp;"
+
+
+def test_the_policy_names_the_hash_of_each_script():
+    # The hash of "alert('Hello, world.');" is an example of the CSP specification.
+    assert "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='" in content_policy("alert('Hello, world.');")
+
+
+def test_hostile_text_adds_no_element_anywhere(tmp_path):
+    clean, hostile = (
+        page_of(make_fake_run(tmp_path, name=name, hostile_text=text))
+        for name, text in (("clean", "words"), ("hostile", HOSTILE))
+    )
+    # Only sorting by name can differ: the elements must be the same ones.
+    assert sorted(tag for tag, _ in hostile.elements) == sorted(tag for tag, _ in clean.elements)
+    assert hostile.data()["samples"][0]["prompt"] == HOSTILE
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path):
+    folder = make_fake_run(tmp_path, hostile_text="half \\ud800 pair")
+    path = folder / "round-000" / "evaluation" / "samples.jsonl"
+    path.write_text(path.read_text().replace("half \\\\ud800 pair", "half \\ud800 pair"))
+    assert page_of(folder).data()["samples"][0]["after"]["text"] == "half \ud800 pair"
+
+
+# ------------------------------------------------------------------------------------------------------------ pieces
+def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured():
+    slices = [
+        Contrast(
+            "topic=a_b", n=10, correct_before=0.5, correct_after=0.25, correct_difference=Estimate(-0.25, -0.4, -0.1)
+        ),
+        Contrast("topic=c", correct_before=0.5, correct_after=0.75, correct_difference=Estimate(0.25)),
+    ]
+    text = slices_section(slices, "gold")
+    assert re.findall(r"<button[^>]*>(\w+)", text) == ["Slice", "Correct", "Change"]
+    assert re.findall(r'<td data-key="([^"]*)">', text) == ["0.25", "-0.25", "0.75", "0.25"]
+    assert text.count("<mark>fell</mark>") == 1
+    assert "a b" in text
+    assert slices_section([], "gold") == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (Estimate(0.6, 0.55, 0.65), "range good"),
+        (Estimate(0.4, 0.35, 0.45), "range bad"),
+        (Estimate(0.6, 0.45, 0.75), "range"),
+    ],
+)
+def test_an_interval_is_coloured_only_if_it_excludes_even(found, kind):
+    assert f'class="{kind}"' in interval_bar(found, even=0.5)
+
+
+def test_bars_stay_on_their_track():
+    assert box("x", -5.0, 5.0, start=0.0, end=1.0) == '<span class="x" style="left:0.00%;width:100.00%"></span>'
+    assert box("x", 0.25, 0.5, start=0.0, end=2.0) == '<span class="x" style="left:12.50%;width:12.50%"></span>'
+    assert "left:0.00%" in box("x", 0.0, 0.0, start=0.0, end=0.0)
+
+
+def test_writing_a_report_needs_no_torch(tmp_path):
+    folder = make_fake_run(tmp_path)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom kleash.monitor.report import write_report\n"
+        "assert 'plotly' not in sys.modules, 'plotly is to be imported when a page is written'\n"
+        f"write_report(Path({str(folder)!r}))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,75 @@
+"""The sentences at the top of the page: claim, cost, and how it is known."""
+
+from dataclasses import replace
+
+import pytest
+from fake_run import make_fake_run
+
+from kleash.monitor.findings import Contrast, findings_of
+from kleash.monitor.measures import Estimate
+from kleash.monitor.reader import read_run
+from kleash.monitor.verdict import length_accuracy, mood_of, verdict_of
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    return findings_of(read_run(make_fake_run(tmp_path_factory.mktemp("runs"))))
+
+
+def test_a_clear_win_is_called_better_with_its_cost(healthy):
+    verdict = verdict_of(healthy)
+    assert verdict.mood == "better"
+    assert verdict.headline == (
+        "Better: the policy wins 71\u202f% of 500 comparisons against its SFT model, "
+        "at a cost of 1.50 nats of KL per answer."
+    )
+    assert verdict.evidence[0].startswith("The 95 % interval is 67 to 75\u202f% and excludes an even 50 %.")
+    assert "which training never read; its mean rose from 0.31 to 0.76 points" in verdict.evidence[1]
+    assert "always preferring the shorter answer would give 61" in verdict.evidence[2]
+
+
+@pytest.mark.parametrize(
+    ("rate", "mood"),
+    [
+        (Estimate(0.6, 0.51, 0.69), "better"),
+        (Estimate(0.6, 0.50, 0.70), "unclear"),
+        (Estimate(0.4, 0.31, 0.49), "worse"),
+        (Estimate(0.9), "unclear"),
+    ],
+)
+def test_only_an_interval_away_from_an_even_half_decides(rate, mood):
+    assert mood_of(rate) == mood
+
+
+@pytest.mark.parametrize(("story", "claim"), [("hacked", "Worse: the policy"), ("real", "Not told apart: the policy")])
+def test_losses_and_draws_are_called_so(tmp_path, story, claim):
+    verdict = verdict_of(findings_of(read_run(make_fake_run(tmp_path, story=story))))
+    assert verdict.headline.startswith(claim)
+
+
+def test_a_win_by_the_verdict_of_the_reward_model_itself_is_no_win(tmp_path):
+    verdict = verdict_of(findings_of(read_run(make_fake_run(tmp_path, story="proxy"))))
+    assert verdict.mood == "unclear"
+    assert verdict.headline.startswith("Unproven: by the verdict of its own reward model the policy wins 90")
+    assert "how well it was obeyed, not that the answers are better" in verdict.evidence[1]
+
+
+def test_a_win_rate_without_an_interval_proves_nothing(healthy):
+    overall = replace(healthy.overall, win_rate=Estimate(0.8))
+    verdict = verdict_of(replace(healthy, overall=overall))
+    assert verdict.mood == "unclear"
+    assert "chance is not ruled out" in verdict.evidence[0]
+
+
+def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
+    training = replace(healthy, overall=Contrast(), judge="")
+    assert verdict_of(training).headline == "Not evaluated yet: 60 updates of training are recorded so far."
+    reward = findings_of(read_run(make_fake_run(tmp_path, stages=("reward",))))
+    assert verdict_of(reward).headline.startswith("No policy yet: the reward model orders 7")
+    nothing = findings_of(read_run(make_fake_run(tmp_path, name="young", stages=())))
+    assert verdict_of(nothing).headline.startswith("Nothing is measured yet")
+
+
+def test_length_alone_is_judged_in_its_better_direction():
+    assert length_accuracy(0.6) == (0.6, "longer")
+    assert length_accuracy(0.3) == (0.7, "shorter")
