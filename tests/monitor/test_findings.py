@@ -9,7 +9,7 @@ from fake_run import make_fake_run, write_rows
 from kleash.monitor.findings import Contrast, findings_of, worst_first
 from kleash.monitor.measures import Estimate, column, estimate, finite, last
 from kleash.monitor.reader import read_run
-from kleash.monitor.samples import read_samples
+from kleash.monitor.samples import mixed, read_samples
 
 
 @pytest.mark.parametrize("value", [None, True, "1", math.nan, math.inf, [1]])
@@ -121,6 +121,11 @@ def test_gap_is_the_rank_by_reward_less_the_rank_by_the_judge():
     samples = read_samples([row(9.0, 0.0), row(5.0, 0.0), row(1.0, 2.0)], "gold")
     assert [sample.gap for sample in samples] == pytest.approx([5 / 6 - 2 / 6, 3 / 6 - 2 / 6, 1 / 6 - 5 / 6])
     assert [sample.gain for sample in samples] == [-1.0, -1.0, 1.0]
+
+
+def test_the_first_samples_show_some_of_each_slice():
+    rows = [{"prompt": name, "slices": {"topic": name[0]}} for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
+    assert [sample.prompt for sample in mixed(read_samples(rows, "gold"))] == ["a1", "b1", "c1", "a2", "c2", "a3"]
 
 
 def test_samples_without_scores_are_shown_all_the_same():

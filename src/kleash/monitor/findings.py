@@ -12,7 +12,7 @@ from typing import Any
 
 from kleash.monitor.measures import Estimate, column, estimate, finite, last, whole
 from kleash.monitor.reader import Round, Row, Run
-from kleash.monitor.samples import Sample, read_samples
+from kleash.monitor.samples import Sample, mixed, read_samples
 
 KL_METRIC = "kl_nats_per_sequence"
 
@@ -135,7 +135,7 @@ def findings_of(run: Run, found: Round | None = None) -> Findings:
             for name, figures in (slices if isinstance(slices, Mapping) else {}).items()
             if isinstance(figures, Mapping)
         ),
-        samples=read_samples(found.rows("evaluation", "samples"), judge),
+        samples=mixed(read_samples(found.rows("evaluation", "samples"), judge)),
         kl_target_nats=_kl_target(run, found),
         reward_model=_reward_model(found),
         num_pairs=whole(preferences.get("pairs")),

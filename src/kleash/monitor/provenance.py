@@ -73,15 +73,16 @@ def _lineage_row(run: Run, stage: Stage, names: Mapping[str, str]) -> str:
     if artifact is None:
         return ""
     parents = ", ".join(
-        f'<a href="#artifact-{escape(identity)}">{escape(role)}</a> <code>{escape(identity[:8])}</code>'
+        f'<a href="#artifact-{escape(identity)}">{escape(role)}</a>\u00a0<code>{escape(identity[:8])}</code>'
         if identity in names
-        else f"{escape(role)} <code>{escape(identity[:8])}</code>"
+        else f"{escape(role)}\u00a0<code>{escape(identity[:8])}</code>"
         for role, identity in artifact.parents.items()
     )
+    kind = "" if artifact.kind == stage.name else f" <small>{escape(artifact.kind)}</small>"
     seed = MISSING if artifact.seed is None else escape(artifact.seed)
     return (
-        f'<tr id="artifact-{escape(artifact.id)}"><th scope="row">{escape(stage.name)} <small>{escape(artifact.kind)}'
-        f"</small></th><td><code>{escape(artifact.id[:8])}</code></td><td>{parents or MISSING}</td><td>{seed}</td>"
+        f'<tr id="artifact-{escape(artifact.id)}"><th scope="row">{escape(stage.name)}{kind}</th>'
+        f"<td><code>{escape(artifact.id[:8])}</code></td><td>{parents or MISSING}</td><td>{seed}</td>"
         f"<td>{duration(stage_seconds(run, stage))}</td><td>{escape(artifact.created[:16].replace('T', ' '))}</td></tr>"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from kleash.monitor.measures import finite
@@ -36,6 +37,18 @@ def read_samples(rows: Sequence[Row], judge: str) -> tuple[Sample, ...]:
         _sample(row, reward_rank, None if judge == "proxy" else judge_rank)
         for row, reward_rank, judge_rank in zip(rows, reward_ranks, judge_ranks, strict=True)
     )
+
+
+def mixed(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Order samples so that the slices take turns, each in its own order: the first few then show some of each.
+
+    Samples that share all their slices are one group; groups take turns in the order in which they first appear.
+    """
+    groups: dict[tuple[str, ...], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.slices, []).append(sample)
+    turns = zip_longest(*groups.values())
+    return tuple(sample for turn in turns for sample in turn if sample is not None)
 
 
 def _sample(row: Row, reward_rank: float | None, judge_rank: float | None) -> Sample:

@@ -209,7 +209,7 @@ def samples_section(findings: Findings) -> str:
         return ""
     names = sorted({name for sample in findings.samples for name in sample.slices})
     measure = {"gold": "gold", "proxy": "reward"}.get(findings.judge, "judge's score")
-    orders = {"": "as recorded", "gain": f"biggest gain in {measure}", "loss": f"biggest loss in {measure}"}
+    orders = {"": "slices in turn", "gain": f"biggest gain in {measure}", "loss": f"biggest loss in {measure}"}
     suspects = ""
     if any(sample.gap is not None for sample in findings.samples):
         orders["gap"] = f"reward ranked above {measure}"
