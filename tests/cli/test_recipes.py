@@ -63,8 +63,12 @@ def test_check_names_everything_that_is_missing_at_once(kleash, workplace):
     [
         ("policy.algorithm=pqo", "policy.algorithm: Unknown algorithm 'pqo'"),
         ("preferences.comparer=simulatd", "preferences.comparer: Unknown comparer 'simulatd'. Did you mean simulated?"),
-        ("scorer.kind=function", "scorer.kind: scorer.function is not set"),
+        ("scorer.kind=function", """scorer.kind: scorer.kind is "function" and scorer.function is not set."""),
         ('trackers=["wanbd"]', "trackers.wanbd: Unknown tracker 'wanbd'. Did you mean wandb?"),
+        (
+            "evaluation.judge=no_such_module:score",
+            "evaluation.judge: Cannot load scorer 'no_such_module:score'",
+        ),
         ("scorer.kind=polite", "scorer.kind: Unknown scorer 'polite'"),
     ],
 )
@@ -77,7 +81,7 @@ def test_check_finds_components_that_are_not_there(kleash, workplace, override, 
 def test_check_wants_a_reward_model_where_one_scores(kleash, workplace):
     shown = kleash("recipe", "check", "tiny.toml", "--set", 'stages=["world", "sft", "policy"]')
     assert shown.code == 2
-    assert "scorer.kind is 'reward_model' and no reward stage comes before policy. Add the stage" in shown.err
+    assert "scorer.kind: scorer.kind is 'reward_model' and there is no reward model." in shown.err
 
 
 def test_check_wants_a_direct_algorithm_that_exists(kleash, workplace):

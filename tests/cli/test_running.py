@@ -96,6 +96,13 @@ def test_a_misspelt_setting_names_the_nearest(kleash, workplace):
     assert not Path("runs").exists()
 
 
+def test_a_fault_of_the_last_stage_is_found_before_the_first(kleash, workplace):
+    shown = kleash("run", "tiny.toml", "--set", "evaluation.judge=no_such_module:score")
+    assert shown.code == 2
+    assert shown.err.startswith("tiny.toml cannot run yet. evaluation.judge: Cannot load scorer 'no_such_module")
+    assert not Path("runs/tiny/round-000").exists()
+
+
 def test_a_run_that_another_process_writes_is_left_alone(kleash, workplace):
     with lock_run(Path("runs/tiny")):
         shown = kleash("run", "tiny.toml")

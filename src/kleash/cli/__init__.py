@@ -2,17 +2,23 @@
 
     running.py    run: a whole recipe, resumed or branched
     stages.py     one command per stage, on folders and files
-    talking.py    chat, sample, compare
+    talking.py    chat, sample, compare; conversation.py: the keyboard loop of `chat`
     looking.py    summary, report, lineage, verify, plugins
-    recipes.py    recipe new, check, explain         data.py, sandbox.py   data check; sandbox show, base, write
-    options.py    options that commands share        places.py             what a name on the command line stands for
-    tables.py     results as tables                  screen.py             where output goes
+    recipes.py    recipe new, check, explain; checking.py: what stands in a recipe's way, for `check` and `run`
+    data.py       data check
+    sandbox.py    sandbox show, base, write
+
+    options.py    options that commands share
+    places.py     what a name on the command line stands for
+    tables.py     results as tables
+    screen.py     where output goes
 
 Every error that a user can mend ends here, as one paragraph on standard error and exit code 2.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +63,9 @@ def _about(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 something is altered, 2 a user's error, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?" and goes on
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given in [[group.name] for group in app.registered_groups]:
         given.append("--help")

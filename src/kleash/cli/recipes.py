@@ -12,12 +12,10 @@ import typer
 
 from kleash.cli.options import Overrides, Strict, examples
 from kleash.cli.screen import results
-from kleash.errors import KleashError, SettingsError
+from kleash.errors import SettingsError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from kleash.recipe import Recipe
 
 app = typer.Typer(
     help="Write, check and explain recipes.",
@@ -101,15 +99,14 @@ def check(
     strict: Strict = False,
 ) -> None:
     """Check every setting and data file of a recipe, and say what would run. Nothing is computed."""
+    from kleash.cli.checking import look_ahead
     from kleash.cli.places import find_recipe
     from kleash.cli.tables import rows_table
     from kleash.recipe import load_recipe
 
     path = find_recipe(recipe)
     settings = load_recipe(path, overrides or []).settings
-    faults, rows = _look_at(settings, strict=strict)
-    if faults:
-        raise SettingsError(f"{path} cannot run yet. " + "\n".join(faults))
+    rows = look_ahead(settings, strict=strict, source=str(path))
     results().print(rows_table(("what", "is"), rows))
     results().print(f"✓ {path} would run: {' → '.join(settings.stages)}", markup=False, soft_wrap=True)
 
@@ -164,101 +161,6 @@ def settings_of(model_class: type[BaseModel], prefix: str = "") -> Iterator[Sett
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _look_at(recipe: Recipe, *, strict: bool) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return what stands in a recipe's way, and what each thing it names turned out to be."""
-    faults: list[str] = []
-    rows: list[tuple[str, str]] = []
-    for what, look in _things_named(recipe, strict=strict):
-        try:
-            rows.append((what, look()))
-        except KleashError as error:
-            faults.append(f"{what}: {error}")
-    return faults, rows
-
-
-def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Any]]:
-    from kleash import formats
-    from kleash.models.folders import find_model_folder
-    from kleash.plugins import resolve
-    from kleash.stages.pretrain import read_documents
-
-    if "pretrain" not in recipe.stages and recipe.base is not None:
-        base = recipe.base
-        # A hub model is not fetched for a check; whether it is there shows when the run starts.
-        yield "base", lambda: base if base.startswith("hub:") else str(find_model_folder(base))
-    elif "world" in recipe.stages:
-        yield "base", lambda: str(find_model_folder(resolve("world_base", recipe.world.kind)()))
-    readers = {
-        "demonstrations": formats.read_demonstrations,
-        "prompts": formats.read_prompts,
-        "evaluation_prompts": formats.read_prompts,
-        "preferences": formats.read_preferences,
-    }
-    for name, reader in readers.items():
-        if (path := getattr(recipe.data, name)) is not None:
-            yield f"data.{name}", lambda path=path, reader=reader: _counted(reader(path, strict=strict))
-    if recipe.data.documents is not None:
-        documents = recipe.data.documents
-        yield "data.documents", lambda: f"{len(read_documents(documents)):,} documents"
-    yield from _components_named(recipe)
-
-
-def _components_named(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    from kleash.algorithms.direct import DIRECT_ALGORITHMS
-    from kleash.plugins import resolve
-    from kleash.stages.policy import algorithm_named
-    from kleash.stages.scoring import build_comparer
-
-    if "world" in recipe.stages:
-        yield "world.kind", lambda: _found(resolve("world", recipe.world.kind), recipe.world.kind)
-    if "preferences" in recipe.stages and recipe.data.preferences is None:
-        named = recipe.preferences.comparer
-        yield "preferences.comparer", lambda: _found(build_comparer(recipe.preferences, seed=recipe.seed), named)
-    if "policy" in recipe.stages:
-        yield "policy.algorithm", lambda: algorithm_named(recipe.policy).name
-        yield "scorer.kind", lambda: _scorer_named(recipe)
-    if "direct" in recipe.stages:
-        known = ", ".join(DIRECT_ALGORITHMS)
-        yield "direct.algorithm", lambda: _one_of(recipe.direct.algorithm, known.split(", "))
-    for tracker in recipe.trackers:
-        yield f"trackers.{tracker}", lambda tracker=tracker: _found(resolve("tracker", tracker), tracker)
-
-
-def _scorer_named(recipe: Recipe) -> str:
-    from kleash.judges.function import FunctionScorer
-    from kleash.plugins import resolve
-
-    kind = recipe.scorer.kind
-    if kind in ("reward_model", "ensemble"):
-        if "reward" not in recipe.stages:
-            raise SettingsError(
-                f"scorer.kind is {kind!r} and no reward stage comes before policy. Add the stage, or set scorer.kind "
-                "to function."
-            )
-        return kind
-    if kind == "function" and recipe.scorer.function:
-        FunctionScorer(recipe.scorer.function)
-        return recipe.scorer.function
-    if kind == "function":
-        raise SettingsError("scorer.function is not set. Expected module:attribute of a Python function. Set it.")
-    return _found(resolve("scorer", kind), kind)
-
-
-def _one_of(name: str, known: list[str]) -> str:
-    if name not in known:
-        raise SettingsError(f"there is no algorithm {name!r}. Expected one of {', '.join(known)}. Change it.")
-    return name
-
-
-def _found(component: Any, name: str) -> str:
-    return name
-
-
-def _counted(loaded: Any) -> str:
-    bad = f", {len(loaded.bad_rows):,} bad rows left out" if loaded.bad_rows else ""
-    return f"{len(loaded.records):,} rows, format {loaded.format}{bad}"
-
-
 def _type_name(annotation: Any) -> str:
     """Return a type in a reader's words: number, text, one of these, a list."""
     arguments = get_args(annotation)

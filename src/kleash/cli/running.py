@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ import typer
 from kleash.artifacts import MANIFEST, Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
 from kleash.cli.places import RECIPE_FILE, find_recipe, is_run
-from kleash.cli.screen import remarks, results
+from kleash.cli.screen import is_first_rank, remarks, results
 from kleash.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
@@ -52,22 +53,26 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running a model folder's code.")] = False,
 ) -> None:
     """Run a recipe: data to an evaluated policy and its report. Run it again to go on where it stopped."""
+    from kleash.cli.checking import look_ahead
     from kleash.cli.options import workplace_of
     from kleash.durable import lock_run
     from kleash.recipe import load_recipe
 
+    file = find_recipe(recipe)
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
-    settings = load_recipe(find_recipe(recipe), changes).settings
+    settings = load_recipe(file, changes).settings
     origin = runs_dir / settings.name
     if branch:
         settings = settings.model_copy(update={"name": branch})
         _check_origin(origin, branch)
     folder = run_folder(runs_dir, settings.name)
     _ask_about_remote_code(settings, yes=yes)
-    with lock_run(folder):
+    with lock_run(folder) if is_first_rank() else nullcontext():
         place = workplace_of(settings, strict=strict)
         if place.ranks.is_first:
             settle_recipe(folder, settings)
+            if len(_stages_done(folder, settings)) < len(settings.stages):
+                look_ahead(settings, strict=strict, source=str(file))
             if branch:
                 take_over(origin, folder, settings, place)
         place.ranks.barrier()
@@ -110,7 +115,7 @@ def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
     from kleash.monitor.report import REPORT_FILE, write_report
     from kleash.stages.round import Round, summarise, write_summary
 
-    done_before = {stage for stage in recipe.stages if (folder / ROUND / stage / MANIFEST).is_file()}
+    done_before = _stages_done(folder, recipe)
     screen = remarks()
     screen.print(f"{folder}: {' → '.join(recipe.stages)}", style="bold")
 
@@ -130,6 +135,10 @@ def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
     for table in result_tables(summary):
         results().print(table)
     results().print(f"Report: {report}", soft_wrap=True)
+
+
+def _stages_done(folder: Path, recipe: Recipe) -> set[str]:
+    return {stage for stage in recipe.stages if (folder / ROUND / stage / MANIFEST).is_file()}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kleash.artifacts import MANIFEST, Artifact
 from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.options import settings_for_stage as _settings
 from kleash.cli.places import find_policy
-from kleash.cli.screen import results
+from kleash.cli.screen import is_first_rank, results
 from kleash.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -305,10 +305,10 @@ def _run_stage(
 
 @contextmanager
 def locked(into: Path) -> Iterator[None]:
-    """Keep two processes off one artifact. The lock lies among its checkpoints and goes with them."""
+    """Keep two commands off one artifact. The lock lies among its checkpoints and goes with them."""
     from kleash.durable import lock_run, partial_path
 
-    if (into / MANIFEST).is_file():
+    if (into / MANIFEST).is_file() or not is_first_rank():
         yield
         return
     work = partial_path(into) / "work"

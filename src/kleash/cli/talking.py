@@ -217,9 +217,8 @@ def _answers(
             model,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            max_rows=64,
             policy_id=name,
-            on_done=lambda num_done: advance(num_done),
+            on_done=advance,
         )
         rollouts = generator.generate(prompts, samples_per_prompt=samples, seed=seed, policy_version=0)
     return rollouts.completions()
