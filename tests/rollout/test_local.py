@@ -47,9 +47,9 @@ def test_rows_are_in_the_callers_order_and_carry_where_they_came_from(wordy):
     assert len(set(rollouts.seeds)) == len(rollouts)
 
 
-@pytest.mark.parametrize("max_rows", [1, 7])
-def test_answers_do_not_depend_on_the_batch_size(wordy, max_rows):
-    whole, split = generate(wordy), generate(wordy, max_rows=max_rows)
+@pytest.mark.parametrize("max_batch_tokens", [1, 7 * 32])
+def test_answers_do_not_depend_on_the_batch_size(wordy, max_batch_tokens):
+    whole, split = generate(wordy), generate(wordy, max_batch_tokens=max_batch_tokens)
     assert split.sequences == whole.sequences
     assert split.seeds == whole.seeds
     torch.testing.assert_close(split.logprob_BT, whole.logprob_BT)
@@ -119,7 +119,7 @@ def test_nothing_asked_is_nothing_answered(wordy):
     assert rollouts.logprob_BT.shape == rollouts.mask_BT.shape == (0, 0)
 
 
-@pytest.mark.parametrize("setting", [{"max_new_tokens": 0}, {"max_rows": 0}, {"temperature": -0.1}])
+@pytest.mark.parametrize("setting", [{"max_new_tokens": 0}, {"max_batch_tokens": 0}, {"temperature": -0.1}])
 def test_settings_that_sample_nothing_are_refused(wordy, setting):
     with pytest.raises(SettingsError, match=r"cannot be sampled with .* Expected limits of at least 1 .* Correct"):
         LocalGenerator(wordy, **{"max_new_tokens": 5, **setting})
@@ -161,3 +161,15 @@ def test_completions_hold_what_was_sampled(wordy):
         assert completion.token_ids == rollouts.sequences[row].response_ids
         assert completion.prompt.slices == PROMPTS[row].slices
         assert replace(completion, logprobs=()).text == rollouts.texts[row]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_what_is_sampled_is_as_surprising_as_the_distribution_says(wordy, temperature):
+    """logprob + entropy has mean zero at each token, whatever came before: checks sampling and log-probs at once."""
+    rollouts = generate(wordy, samples=60, temperature=temperature)
+    batch = token_batch(rollouts.sequences, pad_id=wordy.pad_id)
+    with torch.no_grad():
+        entropy_BT = wordy.response_outputs(batch, temperature=temperature).entropy_BT
+    excess_B = (rollouts.logprob_BT + entropy_BT).sum(dim=1)
+    standard_error = excess_B.std() / len(excess_B) ** 0.5
+    assert abs(excess_B.mean()) < 3 * standard_error

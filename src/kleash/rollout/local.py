@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from kleash.data.batches import Rollouts, TokenSequence, derived_seed
+from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import decode_response, encode_prompt
@@ -30,7 +30,7 @@ class LocalGenerator:
 
     max_new_tokens: per answer, the EOS included; less where prompt and answer would pass the model's positions.
     temperature: 0 takes the likeliest token each time, for evaluation; log-probabilities are then at temperature 1.
-    max_rows: answers sampled at once.
+    max_batch_tokens: bounds the memory of the cache: answers sampled at once x the longest prompt and answer together.
     shares_weights: somebody trains this very model, so `load_weights` has nothing to copy.
     on_done: called with the number of answers each time some have ended.
     Raises SettingsError for a limit below 1 or a temperature below 0.
@@ -42,21 +42,21 @@ class LocalGenerator:
         *,
         max_new_tokens: int,
         temperature: float = 1.0,
-        max_rows: int = 256,
+        max_batch_tokens: int = 65_536,
         policy_id: str = "",
         shares_weights: bool = True,
         on_done: Callable[[int], None] = lambda num_done: None,
     ) -> None:
-        if max_new_tokens < 1 or max_rows < 1 or not 0 <= temperature < math.inf:
+        if max_new_tokens < 1 or max_batch_tokens < 1 or not 0 <= temperature < math.inf:
             raise SettingsError(
-                f"Answers cannot be sampled with max_new_tokens = {max_new_tokens}, max_rows = {max_rows}, "
-                f"temperature = {temperature}. Expected limits of at least 1 and a temperature of at least 0. "
-                "Correct the settings."
+                f"Answers cannot be sampled with max_new_tokens = {max_new_tokens}, max_batch_tokens = "
+                f"{max_batch_tokens}, temperature = {temperature}. Expected limits of at least 1 and a temperature of "
+                "at least 0. Correct the settings."
             )
         self.language_model = language_model
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
-        self.max_rows = max_rows
+        self.max_batch_tokens = max_batch_tokens
         self.policy_id = policy_id
         self.shares_weights = shares_weights
         self.on_done = on_done
@@ -71,11 +71,9 @@ class LocalGenerator:
         an answer, before anything is sampled, and RunError when the model's probabilities are not numbers.
         """
         asks = self._asks(prompts, samples_per_prompt, seed)
-        # Like lengths together leave little padding; the longest first, so that what does not fit fails at once.
-        order = sorted(range(len(asks)), key=lambda row: -len(asks[row].prompt_ids))
         answers: dict[int, Answer] = {}
-        for start in range(0, len(order), self.max_rows):
-            rows = order[start : start + self.max_rows]
+        num_tokens = [len(ask.prompt_ids) + ask.max_new_tokens for ask in asks]
+        for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens):
             group = [asks[row] for row in rows]
             sampled = sample_answers(self.language_model, group, temperature=self.temperature, on_done=self.on_done)
             answers.update(zip(rows, sampled, strict=True))
