@@ -77,6 +77,10 @@ class Objective:
         assert present is not None
         return present.sum() * 0.0
 
+    def _own(self, output_BT: Tensor, own: list[int]) -> Tensor:
+        """The experience's rows of an output, no wider than the experience: a long text may have made it wider."""
+        return output_BT[own][:, : self.experience.mask_BT.shape[1]]
+
     def _cut(self, whole_BT: Tensor, micro_rows: Sequence[int], like_BT: Tensor) -> Tensor:
         """Rows of a whole-batch tensor, as wide as the micro-batch and on its device."""
         rows = [self.rows[row] for row in micro_rows]
@@ -84,7 +88,7 @@ class Objective:
 
     def _policy_loss(self, outputs: Outputs, own: list[int], micro_rows: Sequence[int]) -> Tensor:
         assert outputs.logprob_BT is not None
-        logprob_BT = outputs.logprob_BT[own]
+        logprob_BT = self._own(outputs.logprob_BT, own)
         micro = [micro_rows[place] for place in own]
         mask_BT = self._cut(self.experience.mask_BT, micro, logprob_BT)
         old_BT = self._cut(self.experience.logprob_BT, micro, logprob_BT)
@@ -103,7 +107,9 @@ class Objective:
         self._tally_policy(logprob_BT.detach(), old_BT, mask_BT)
         self.tally.add("policy_loss", total.item(), float(reduction_count(mask_BT, reduction=self.algorithm.reduction)))
         if outputs.entropy_BT is not None:
-            self.tally.add("entropy_nats", float(outputs.entropy_BT.detach()[own][mask_BT].sum()), float(mask_BT.sum()))
+            self.tally.add(
+                "entropy_nats", float(self._own(outputs.entropy_BT.detach(), own)[mask_BT].sum()), float(mask_BT.sum())
+            )
         return total / self.policy_count
 
     def _tally_policy(self, logprob_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> None:
@@ -117,7 +123,7 @@ class Objective:
     def _value_loss(self, value_BT: Tensor, own: list[int], micro_rows: Sequence[int]) -> Tensor:
         assert self.experience.value_BT is not None
         assert self.credit.return_BT is not None
-        value_BT, micro = value_BT[own], [micro_rows[place] for place in own]
+        value_BT, micro = self._own(value_BT, own), [micro_rows[place] for place in own]
         loss = clipped_value_loss(
             value_BT,
             self._cut(self.experience.value_BT, micro, value_BT),
