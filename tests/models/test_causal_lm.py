@@ -119,6 +119,20 @@ def test_dropout_is_off_and_stays_off_in_training_mode(tmp_path):
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def test_autocast_keeps_float32_weights_and_stays_close(llama_folder, llama):
+    model = load_language_model(llama_folder, device="cpu", dtype="bfloat16_autocast")
+    assert model.is_autocast
+    assert all(weight.dtype == torch.float32 for _, weight in model.named_weights())
+    batch = token_batch(SEQUENCES, pad_id=model.pad_id)
+    rounded = model.response_outputs(batch)
+    exact_BT = llama.response_outputs(batch).logprob_BT
+    assert rounded.logprob_BT.dtype == torch.float32
+    assert not torch.equal(rounded.logprob_BT, exact_BT)
+    torch.testing.assert_close(rounded.logprob_BT, exact_BT, rtol=0.05, atol=0.05)  # bfloat16 keeps 8 bits
+    rounded.logprob_BT.sum().backward()
+    assert all(weight.grad.dtype == torch.float32 for _, weight in model.trainable_parameters())
+
+
 class TestErrors:
     def test_no_folder(self, tmp_path):
         with pytest.raises(ModelError, match=r"There is no model folder .*nowhere"):
