@@ -27,13 +27,14 @@ def make_world(place: Workplace, settings: WorldSettings, into: Path) -> Artifac
     if done := place.finished(into, kind="world", parents={}, settings=settings):
         return done
     with place.making(into, kind="world", parents={}, settings=settings) as draft:
-        write_files(
+        files = write_files(
             draft.path,
             seed=place.seed,
             num_demonstrations=settings.num_demonstrations,
             num_prompts=settings.num_prompts,
             num_evaluation_per_slice=settings.num_evaluation_per_slice,
         )
+        files.evaluation.rename(draft.path / "evaluation_prompts.jsonl")
         watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(place.seed, "watched prompts"))
         write_jsonl(draft.path / "watched_prompts.jsonl", watched)
         draft.summary |= {
