@@ -74,6 +74,13 @@ def test_each_row_has_a_limit_of_its_own(wordy):
     assert len(answers[0].token_ids) == 1
 
 
+def test_rows_at_their_limit_leave(wordy, shapes):
+    asks = [Ask(prompt, limit, seed) for seed, (prompt, limit) in enumerate(zip(PROMPTS, [1, 1, 1, 1, 9], strict=True))]
+    answers = sample_answers(wordy, asks, temperature=1.0)
+    assert len(answers[4].token_ids) > 1
+    assert shapes[1] == (1, 1)
+
+
 def test_a_stream_is_the_same_answer_token_by_token(wordy):
     for ask, answer in zip(ASKS, sample_answers(wordy, ASKS, temperature=1.0), strict=True):
         assert tuple(stream_tokens(wordy, ask, temperature=1.0)) == answer.token_ids

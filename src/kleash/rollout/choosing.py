@@ -31,10 +31,8 @@ def choose(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float) -> tuple
     else:
         logprob_BV = torch.log_softmax(logits_BV if temperature == 1 else logits_BV / temperature, dim=-1)
         cumulative_BV = logprob_BV.exp().cumsum(dim=-1, dtype=torch.float64)
-        total_B1 = cumulative_BV[:, -1:]
-        # Rounding can lift uniform x total to the total itself, which nothing exceeds.
-        below_total_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))
-        target_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_total_B1)
+        # uniform <= 1 - 2^-53, so that uniform x total stays below the total even when rounded.
+        target_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
         token_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True)
         token_B1 = token_B1.clamp_(max=logits_BV.shape[1] - 1)  # only where logits are NaN, which the caller refuses
     return token_B1[:, 0], logprob_BV.gather(1, token_B1)[:, 0]
