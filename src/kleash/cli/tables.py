@@ -35,10 +35,7 @@ def _telling(kind: str, figures: Figures) -> list[str]:
             pairs = f"{figures['pairs']:,} pairs"
             return [pairs, f"raters agree on {percent(agreement)}" if agreement is not None else ""]
         case "reward":
-            return [
-                f"right on {rate(figures['heldout_accuracy'])} held-out pairs",
-                f"length alone {percent(figures['length_baseline_accuracy'])}",
-            ]
+            return _telling_of_heldout(figures)
         case "evaluation":
             return [f"win rate {rate(figures['win_rate'])} prompts", f"judged by {figures['judge']}"]
     return _telling_of_policy(figures)
@@ -52,7 +49,14 @@ def _telling_of_policy(figures: Figures) -> list[str]:
         told += [f"beta {number(figures['beta_final'], 3)}", str(figures["outcome"])]
     if "heldout_loss_nats_per_token" in figures:
         told.append(f"held-out loss {number(figures['heldout_loss_nats_per_token'], 3)} nats per token")
-    return told
+    return told + _telling_of_heldout(figures)
+
+
+def _telling_of_heldout(figures: Figures) -> list[str]:
+    if "heldout_accuracy" not in figures:
+        return []
+    length_alone = percent(figures["length_baseline_accuracy"])
+    return [f"right on {rate(figures['heldout_accuracy'])} held-out pairs", f"length alone {length_alone}"]
 
 
 def figures_table(artifact: Artifact) -> Table:
@@ -110,11 +114,11 @@ def _whole(summary: Figures) -> Table:
     if "beta_final" in summary:
         table.add_row("beta at the end", number(summary["beta_final"], 4))
         table.add_row("training", str(summary["outcome"]))
-    if "reward_model" in summary:
-        model = summary["reward_model"]
-        accuracy = {**model, "value": model["heldout_accuracy"]}
-        baseline = percent(model["length_baseline_accuracy"])
-        table.add_row("reward model right on", f"{rate(accuracy)} held-out pairs (length alone: {baseline})")
+    for name, who in (("reward_model", "reward model"), ("direct", "implicit reward")):
+        if name in summary:
+            accuracy = {**summary[name], "value": summary[name]["heldout_accuracy"]}
+            baseline = percent(summary[name]["length_baseline_accuracy"])
+            table.add_row(f"{who} right on", f"{rate(accuracy)} held-out pairs (length alone: {baseline})")
     if "preferences" in summary:
         figures = summary["preferences"]
         agreement = f", raters agree on {percent(figures['agreement'])}" if figures["agreement"] is not None else ""

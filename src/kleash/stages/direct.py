@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
 from kleash.artifacts import Artifact, read, require
-from kleash.data.batches import TokenSequence, group_by_length, token_batch
-from kleash.data.preferences import labelled_from_preferences
+from kleash.data.batches import TokenSequence, group_by_length, pack_by_tokens, token_batch
+from kleash.data.preferences import labelled_from_preferences, split_by_prompt
 from kleash.errors import SettingsError
 from kleash.formats import read_preferences
 from kleash.maths.preference_losses import kto_baseline, kto_loss
@@ -26,7 +26,8 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.records import LabelledCompletion, Preference
 from kleash.settings import Settings
-from kleash.stages.encoding import encode
+from kleash.stages.encoding import Encoded, encode
+from kleash.stages.heldout import measure_heldout
 from kleash.stages.workplace import Workplace, given
 from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, Objective, fit, fit_optimiser
@@ -37,6 +38,9 @@ class DirectSettings(Settings):
 
     algorithm: str = Field("dpo", description="dpo, ipo or kto")
     max_tokens: int = Field(512, ge=2, description="longer rows (prompt and answer) are left out, and counted")
+    holdout_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the prompts kept apart to measure accuracy; 0 = train on all"
+    )
     loss: DirectLossSettings = DirectLossSettings()
     fit: FitSettings = FitSettings(epochs=1.0, learning_rate=5e-6)
 
@@ -181,7 +185,9 @@ def direct(
         frozen = place.load_policy(parents["reference"])
         frozen.model.requires_grad_(False)
     models = PolicyAndReference(model, frozen)
-    objective, num_rows, num_too_long = build_objective(models, usable, settings)
+    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=place.seed)
+    objective, num_rows, num_too_long = build_objective(models, training, settings)
+    apart = encode(heldout, lambda row: row.completions, model, max_tokens=settings.max_tokens) if heldout else None
     with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
         tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
         fit(
@@ -206,7 +212,21 @@ def direct(
             "rows_trained": num_rows,
             "rows_too_long": num_too_long,
         }
+        if apart is not None:
+            draft.summary["rows_too_long"] += apart.num_too_long
+            draft.summary |= measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
     return read(into)
+
+
+@torch.no_grad()
+def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], settings: DirectSettings) -> list[float]:
+    """Return log pi - log pi_ref of every completion, row by row: the implied reward over beta, nats."""
+    sequences = [sequence for of_row in rows.sequences for sequence in of_row]
+    ratio_N = torch.zeros(len(sequences))
+    num_tokens = [sequence.num_tokens for sequence in sequences]
+    for places in pack_by_tokens(num_tokens, max_tokens=settings.fit.max_batch_tokens):
+        ratio_N[places] = models.log_ratio([sequences[place] for place in places]).cpu()
+    return ratio_N.tolist()
 
 
 def build_objective(

@@ -7,24 +7,20 @@ mean the same in every run and after a refresh.
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from kleash.artifacts import Artifact, Draft, read, require
+from kleash.artifacts import Artifact, read, require
 from kleash.data.batches import TokenSequence, derived_seed, group_by_length, pack_by_tokens, token_batch
 from kleash.data.preferences import split_by_prompt
-from kleash.durable import write_text
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss
-from kleash.maths.intervals import wilson_interval
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.heads import RewardNormaliser, ScalarModel
@@ -32,6 +28,7 @@ from kleash.records import Preference
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
+from kleash.stages.heldout import measure_heldout
 from kleash.stages.workplace import Workplace, given
 from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
@@ -54,6 +51,7 @@ class RewardSettings(Settings):
     head_rate_factor: float = Field(1.0, gt=0, description="the head's learning rate over the backbone's")
     normaliser_samples: int = Field(512, ge=2, description="answers of the reference policy that set the scale")
     normaliser_max_new_tokens: int = Field(64, ge=1)
+    normaliser_temperature: float = Field(1.0, gt=0, description="of those answers: the one the policy will sample at")
     fit: FitSettings = FitSettings(epochs=1.0, learning_rate=1e-5)
 
 
@@ -172,7 +170,7 @@ def reward(
             "rows_too_long": rows.num_too_long + apart.num_too_long,
             "mean": normaliser.mean,
             "sd": normaliser.sd,
-            **measure_heldout(model, apart, draft, pad_id=pad_id, max_tokens=settings.fit.max_batch_tokens),
+            **measure_heldout(apart, heldout_scores(model, apart, settings, pad_id=pad_id), draft),
         }
     return read(into)
 
@@ -189,7 +187,10 @@ def measure_scale(
     """Measure mean and sd of the raw score over fresh answers of the reference policy to the preferences' prompts."""
     prompts = list({row.prompt.id: row.prompt for row in rows}.values())
     generator = LocalGenerator(
-        reference, max_new_tokens=settings.normaliser_max_new_tokens, temperature=1.0, policy_id=source.id
+        reference,
+        max_new_tokens=settings.normaliser_max_new_tokens,
+        temperature=settings.normaliser_temperature,
+        policy_id=source.id,
     )
     budget = reference.max_positions - settings.normaliser_max_new_tokens
     fitting = prompts_that_fit(prompts, reference, max_tokens=min(settings.max_tokens, budget))
@@ -210,6 +211,14 @@ def measure_scale(
     return RewardNormaliser(mean=float(scores.mean()), sd=sd)
 
 
+def heldout_scores(
+    model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings, *, pad_id: int
+) -> list[float]:
+    """Return the raw score of every completion, row by row."""
+    sequences = [sequence for of_row in rows.sequences for sequence in of_row]
+    return score_in_batches(model, sequences, pad_id=pad_id, max_tokens=settings.fit.max_batch_tokens).tolist()
+
+
 @torch.no_grad()
 def score_in_batches(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int, max_tokens: int) -> Tensor:
     """Return one raw score per sequence, (N,), on the CPU, a bounded number of tokens at a time."""
@@ -218,44 +227,3 @@ def score_in_batches(model: ScalarModel, sequences: Sequence[TokenSequence], *, 
         batch = token_batch([sequences[row] for row in rows], pad_id=pad_id, device=model.device)
         score_N[rows] = model.score(batch).float().cpu()
     return score_N
-
-
-def measure_heldout(
-    model: ScalarModel, rows: Encoded[Preference], draft: Draft, *, pad_id: int, max_tokens: int
-) -> dict[str, Any]:
-    """Measure accuracy on held-out pairs, over all and per slice, beside the longer-answer-wins baseline."""
-    sequences = [sequence for of_row in rows.sequences for sequence in of_row]
-    score_of = iter(score_in_batches(model, sequences, pad_id=pad_id, max_tokens=max_tokens).tolist())
-    verdicts = []
-    for record, of_row in zip(rows.records, rows.sequences, strict=True):
-        scores = [next(score_of) for _ in of_row]
-        lengths = [len(sequence.response_ids) for sequence in of_row]
-        for pair in record.pairs:
-            margin = scores[pair.first] - scores[pair.second]
-            longer = (lengths[pair.first] > lengths[pair.second]) - (lengths[pair.first] < lengths[pair.second])
-            verdicts.append(
-                {
-                    "margin": margin if pair.label >= 0.5 else -margin,
-                    "label": pair.label,
-                    "correct": (margin > 0) == (pair.label > 0.5),
-                    "longer_wins": 0.5 if longer == 0 else float((longer > 0) == (pair.label > 0.5)),
-                    "slices": dict(record.prompt.slices),
-                }
-            )
-    write_text(draft.path / "heldout.jsonl", "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
-    decided = [verdict for verdict in verdicts if verdict["label"] != 0.5]
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for verdict in decided:
-        for dimension, value in verdict["slices"].items():
-            groups[f"{dimension}={value}"].append(verdict)
-    return {
-        "heldout_accuracy": _accuracy(decided),
-        "heldout_ties": len(verdicts) - len(decided),
-        "slices": {name: _accuracy(part) for name, part in sorted(groups.items())},
-        "length_baseline_accuracy": sum(v["longer_wins"] for v in decided) / max(1, len(decided)),
-    }
-
-
-def _accuracy(verdicts: Sequence[dict[str, Any]]) -> dict[str, float]:
-    interval = wilson_interval(sum(verdict["correct"] for verdict in verdicts), len(verdicts))
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": len(verdicts)}

@@ -154,15 +154,9 @@ def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
         figures = made["preferences"].summary
         summary["preferences"] = {"pairs": figures["pairs"], "agreement": figures.get("agreement")}
     if "reward" in made:
-        figures = made["reward"].summary
-        accuracy = figures["heldout_accuracy"]
-        summary["reward_model"] = {
-            "heldout_accuracy": accuracy["value"],
-            "low": accuracy["low"],
-            "high": accuracy["high"],
-            "n": accuracy["n"],
-            "length_baseline_accuracy": figures["length_baseline_accuracy"],
-        }
+        summary["reward_model"] = _heldout_summary(made["reward"].summary)
+    if "direct" in made and "heldout_accuracy" in made["direct"].summary:
+        summary["direct"] = _heldout_summary(made["direct"].summary)
     if "policy" in made:
         summary["beta_final"] = made["policy"].summary["beta_final"]
         leash = recipe.policy.leash
@@ -179,6 +173,17 @@ def write_summary(run: Path, summary: dict[str, Any]) -> Path:
     """Write runs/NAME/summary.json."""
     write_text(run / "summary.json", json.dumps(summary, indent=2) + "\n")
     return run / "summary.json"
+
+
+def _heldout_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = figures["heldout_accuracy"]
+    return {
+        "heldout_accuracy": accuracy["value"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
+        "n": accuracy["n"],
+        "length_baseline_accuracy": figures["length_baseline_accuracy"],
+    }
 
 
 def _evaluation_summary(figures: Mapping[str, Any]) -> dict[str, Any]:

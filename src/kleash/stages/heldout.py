@@ -1,0 +1,68 @@
+"""How well scores order pairs that nothing was trained on: accuracy and its interval, beside what length alone reaches.
+
+Shared by the stages that learn from preferences: a reward model scores with its head, a policy trained by DPO with its
+log-ratio to the reference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from kleash.artifacts import Draft
+from kleash.durable import write_text
+from kleash.maths.intervals import wilson_interval
+from kleash.records import Preference
+from kleash.stages.encoding import Encoded
+
+
+def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: Draft) -> dict[str, Any]:
+    """Write one verdict per held-out pair to heldout.jsonl; return the figures, over all pairs and per slice.
+
+    scores: one per completion, in the order of the rows' sequences, in any unit.
+    """
+    score_of, verdicts = iter(scores), list[dict[str, Any]]()
+    for record, of_row in zip(rows.records, rows.sequences, strict=True):
+        row_scores = [next(score_of) for _ in of_row]
+        lengths = [len(sequence.response_ids) for sequence in of_row]
+        for pair in record.pairs:
+            margin = row_scores[pair.first] - row_scores[pair.second]
+            if pair.label < 0.5:
+                margin = -margin
+            longer = (lengths[pair.first] > lengths[pair.second]) - (lengths[pair.first] < lengths[pair.second])
+            verdicts.append(
+                {
+                    "margin": margin,
+                    "label": pair.label,
+                    "correct": margin > 0,
+                    "longer_wins": 0.5 if longer == 0 else float((longer > 0) == (pair.label > 0.5)),
+                    "slices": dict(record.prompt.slices),
+                }
+            )
+    write_text(draft.path / "heldout.jsonl", "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+    decided = [verdict for verdict in verdicts if verdict["label"] != 0.5]
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for verdict in decided:
+        for dimension, value in verdict["slices"].items():
+            groups[f"{dimension}={value}"].append(verdict)
+    return {
+        "heldout_accuracy": _accuracy(decided),
+        "heldout_ties": len(verdicts) - len(decided),
+        "slices": {
+            name: _accuracy(part) | {"length_baseline_accuracy": _longer_wins(part)}
+            for name, part in sorted(groups.items())
+        },
+        "length_baseline_accuracy": _longer_wins(decided),
+    }
+
+
+def _accuracy(verdicts: Sequence[dict[str, Any]]) -> dict[str, float]:
+    interval = wilson_interval(sum(verdict["correct"] for verdict in verdicts), len(verdicts))
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": len(verdicts)}
+
+
+def _longer_wins(verdicts: Sequence[dict[str, Any]]) -> float:
+    """Return the accuracy of always taking the longer answer; 1 - this is that of the shorter."""
+    return sum(verdict["longer_wins"] for verdict in verdicts) / max(1, len(verdicts))
