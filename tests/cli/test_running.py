@@ -125,6 +125,8 @@ def test_a_stranger_s_code_is_asked_about_where_somebody_can_answer(kleash, work
     assert shown.code == 2
     assert "Nothing was answered, so nothing was done." in shown.err
     assert not Path("runs").exists()
+    agreed = ["--yes", "--set", "model.trust_remote_code=true", "--set", "policy.algorithm=pqo"]
+    assert "policy.algorithm: Unknown algorithm" in kleash("run", "tiny.toml", *agreed).err, "it is not asked"
 
 
 def declined(question, *, abort, err):
