@@ -1,0 +1,291 @@
+"""The loop on fakes: what it asks of whom, what it reports, how it ends, and that it goes on exactly."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kleash.algorithms.online import ONLINE_ALGORITHMS
+from kleash.algorithms.policy_settings import CreditSettings, LossSettings, OptimiserSettings, PolicySettings
+from kleash.data.batches import TokenSequence
+from kleash.errors import RunError
+from kleash.loop import Crew, LoopState, derived_metrics, run_loop
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, ScheduledLeash
+from kleash.protocols import Verdict
+from kleash.records import Prompt
+from kleash.testing import FakeEngine, FakeGenerator, FakeScorer, ListTracker, ScriptedWatch, TabularPolicy
+
+PROMPTS = [Prompt("sum", {"topic": "sums"}), Prompt("fact", {"topic": "facts", "hard": "yes"})] * 4
+
+
+def count_of_1(answer):
+    return answer.text.split().count("1")
+
+
+def crew_of(name="reinforce", *, watch=None, scorer=None, max_new_tokens=3, **engine):
+    """Fakes around a policy of four tokens, of which 3 ends an answer; the score counts the 1s."""
+    policy = TabularPolicy((0.4, 0.3, 0.2, 0.1))
+    algorithm = ONLINE_ALGORITHMS[name]
+    return Crew(
+        FakeGenerator(policy, max_new_tokens=max_new_tokens, eos_ids={3}),
+        scorer
+        or FakeScorer(lambda answer: answer.text.split().count("1"), length=lambda answer: len(answer.token_ids)),
+        FakeEngine(policy, uses_critic=algorithm.uses_critic, **engine),
+        watch or ScriptedWatch(),
+        ListTracker(),
+        algorithm,
+    )
+
+
+def settings_of(**given):
+    plain = {
+        "algorithm": "reinforce",
+        "steps": 3,
+        "epochs": 1,
+        "credit": CreditSettings(missing_eos_penalty=None),
+        "optimiser": OptimiserSettings(learning_rate=0.1),
+    }
+    return PolicySettings(**plain | given)
+
+
+def run(crew, settings, *, leash=None, state=None, **more):
+    return run_loop(
+        state or LoopState(0, leash or FixedLeash(0.1)), crew, settings, prompts=lambda step: PROMPTS, seed=5, **more
+    )
+
+
+@pytest.mark.parametrize("name", ONLINE_ALGORITHMS)
+def test_every_algorithm_learns_to_earn_more(name):
+    crew = crew_of(name)
+    samples = 4 if ONLINE_ALGORITHMS[name].min_samples_per_prompt > 1 else 1
+    state = run(crew, settings_of(steps=40, samples_per_prompt=samples, epochs=2 if name == "ppo" else 1))
+    assert state.outcome == "finished"
+    assert state.step == 40
+    scores = [row["score_mean"] for row in crew.tracker.rows]
+    assert sum(scores[-5:]) > sum(scores[:5]) + 1
+
+
+def test_steps_are_logged_with_figures_over_all_answers_and_by_slice():
+    crew = crew_of("ppo")
+    run(crew, settings_of(steps=1, algorithm="ppo"))
+    [row] = crew.tracker.rows
+    assert row["step"] == 0
+    per_answer = {"score_mean", "kl_nats_per_sequence", "kl_nats_per_token", "response_tokens_mean", "truncation_share"}
+    per_answer |= {"reward/length"}
+    assert per_answer <= row.keys()
+    for prefix in ("slice/topic=sums/", "slice/topic=facts/", "slice/hard=yes/"):
+        assert {prefix + name for name in per_answer} <= row.keys()
+    learning = {"policy_loss", "value_loss", "approx_kl_nats_per_token", "clip_fraction", "ratio_max"}
+    learning |= {"ratio_error_max", "entropy_nats", "gradient_norm", "explained_variance", "score_sd"}
+    assert learning | {"beta", "reward_baseline", "step_seconds"} <= row.keys()
+    # Four prompts of each topic: the whole is the mean of the two.
+    halves = [row[f"slice/topic={topic}/score_mean"] for topic in ("sums", "facts")]
+    assert row["score_mean"] == pytest.approx(sum(halves) / 2)
+    assert row["slice/hard=yes/score_mean"] == row["slice/topic=facts/score_mean"]
+
+
+def test_kl_is_zero_while_the_policy_is_its_reference():
+    crew = crew_of()
+    run(crew, settings_of(steps=1))
+    assert crew.tracker.rows[0]["kl_nats_per_sequence"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_squares_become_deviation_and_explained_variance():
+    means = {"score_mean": 2.0, "score_squared": 13.0, "return": 1.0, "return_squared": 5.0, "value_squared_error": 1.0}
+    found = derived_metrics(means)
+    assert found == {"score_mean": 2.0, "score_sd": 3.0, "explained_variance": pytest.approx(0.75)}
+
+
+def test_the_leash_observes_each_steps_kl_and_is_logged_before_it_moves():
+    leash = AdaptiveLeash(0.5, target_nats=1.0, gain=0.5)
+    crew = crew_of()
+    final = run(crew, settings_of(steps=4), leash=leash)
+    for row in crew.tracker.rows:
+        assert row["beta"] == leash.beta
+        leash = leash.observe(row["kl_nats_per_sequence"])
+    assert final.leash == leash
+    assert leash.beta < 0.5
+
+
+def test_a_scheduled_leash_walks_its_line():
+    crew = crew_of()
+    run(crew, settings_of(steps=4), leash=ScheduledLeash(0.4, 0.0, 4))
+    assert [row["beta"] for row in crew.tracker.rows] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_the_watch_may_raise_beta():
+    crew = crew_of(watch=ScriptedWatch({1: Verdict("raise_beta", ("too far",))}))
+    run(crew, settings_of(steps=3, raise_beta_factor=2.0), leash=FixedLeash(0.1))
+    assert [row["beta"] for row in crew.tracker.rows] == [0.1, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("action", ["stop", "roll_back"])
+def test_the_watch_may_end_the_run(action):
+    crew, states = crew_of(watch=ScriptedWatch({1: Verdict(action, ("enough",))})), []
+    state = run(crew, settings_of(steps=5), after_step=states.append)
+    assert (state.step, state.outcome) == (2, action)
+    assert [row["step"] for row in crew.tracker.rows] == crew.watch.steps == [0, 1]
+    assert [(s.step, s.outcome) for s in states] == [(1, "running"), (2, action)]
+
+
+def test_the_last_step_may_still_be_rolled_back():
+    state = run(crew_of(watch=ScriptedWatch({2: Verdict("roll_back")})), settings_of(steps=3))
+    assert (state.step, state.outcome) == (3, "roll_back")
+
+
+def test_a_generator_of_its_own_gets_the_weights_after_each_step():
+    crew = crew_of()
+    elsewhere = FakeGenerator(TabularPolicy((0.25,) * 4), max_new_tokens=3, eos_ids={3})
+    elsewhere.load_weights(crew.engine.named_weights(), version=0)
+    crew = replace(crew, generator=elsewhere)
+    run(crew, settings_of(steps=3))
+    assert elsewhere.version == 3
+    torch.testing.assert_close(elsewhere.policy.probabilities, crew.engine.policy.probabilities)
+    assert all(row["ratio_error_max"] < 1e-6 for row in crew.tracker.rows)
+
+
+def test_wrong_log_probabilities_are_not_learned_from():
+    crew = crew_of()
+    stale = FakeGenerator(TabularPolicy((0.25,) * 4), max_new_tokens=3, eos_ids={3})
+    stale.load_weights = lambda named_weights, *, version: None
+    crew = replace(crew, generator=stale)
+    with pytest.raises(
+        RunError, match=r"(?s)step 0 the first minibatch's probability ratio is off 1 by.*less than 0.0001.*check_ratio"
+    ):
+        run(crew, settings_of())
+    assert run(crew, settings_of(check_ratio=False)).outcome == "finished"
+
+
+def test_a_ratio_that_is_not_a_number_is_refused():
+    crew = crew_of()
+    crew.engine.annotate = lambda rollouts: (rollouts.logprob_BT * math.nan, rollouts.logprob_BT, None)
+    with pytest.raises(RunError, match="ratio is off 1 by nan"):
+        run(crew, settings_of())
+
+
+def test_the_baseline_is_the_running_mean_of_the_reward():
+    crew = crew_of(scorer=FakeScorer(lambda answer: 2.0))
+    settings = settings_of(steps=2, credit=CreditSettings(missing_eos_penalty=None, baseline_decay=0.75))
+    state = run(crew, settings, leash=FixedLeash(0.0))
+    assert state.baseline == 2.0
+    longer = settings.model_copy(update={"steps": 3})
+    state = run(replace(crew, scorer=FakeScorer(lambda answer: 6.0)), longer, state=state)
+    assert state.baseline == pytest.approx(0.75 * 2 + 0.25 * 6)
+
+
+def test_an_unfinished_answer_scores_at_most_the_penalty():
+    crew = crew_of(scorer=FakeScorer(lambda answer: 4.0 if answer.token_ids[-1] == 3 else 2.0))
+    run(crew, settings_of(steps=1, credit=CreditSettings(missing_eos_penalty=-1.0)))
+    row = crew.tracker.rows[0]
+    unfinished = row["truncation_share"]
+    assert 0 < unfinished < 1
+    assert row["score_mean"] == pytest.approx(4 * (1 - unfinished) - unfinished)
+
+
+def test_epochs_end_early_when_the_policy_has_moved_far_enough():
+    def num_updates(bound):
+        crew = crew_of("ppo", learning_rate=5.0)
+        run(crew, settings_of(algorithm="ppo", steps=1, epochs=6, stop_epochs_at_kl_nats=bound))
+        return len(crew.engine.rate_shares)
+
+    assert num_updates(None) == num_updates(1000.0) == 6
+    # The first epoch starts at the sampling policy, where the KL is zero; the second has moved.
+    assert num_updates(1e-9) == 2
+
+
+def test_the_learning_rate_falls_in_a_straight_line():
+    crew = crew_of("ppo")
+    settings = settings_of(algorithm="ppo", steps=4, epochs=2, optimiser=OptimiserSettings(final_share=0.2))
+    run(crew, settings)
+    assert crew.engine.rate_shares == pytest.approx([1.0, 1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("minibatches", [2, 3])
+def test_each_epoch_shows_every_answer_once(minibatches):
+    crew, seen = crew_of("ppo"), []
+    step = crew.engine.step
+    crew.engine.step = lambda sequences, *rest, **more: seen.append(len(sequences)) or step(sequences, *rest, **more)
+    run(crew, settings_of(algorithm="ppo", steps=1, epochs=2, minibatches=minibatches))
+    assert len(seen) == 2 * minibatches
+    assert sum(seen[:minibatches]) == sum(seen[minibatches:]) == len(PROMPTS)
+    assert max(seen) - min(seen) <= 1
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
+def test_micro_batches_do_not_change_what_is_learned(name):
+    def weights(rows_per_micro_batch):
+        crew = crew_of(name, rows_per_micro_batch=rows_per_micro_batch)
+        run(crew, settings_of(algorithm=name, steps=3, samples_per_prompt=2, epochs=2, minibatches=2))
+        return crew.engine.policy.probabilities
+
+    torch.testing.assert_close(weights(1), weights(1000))
+
+
+def test_critic_warm_up_trains_the_critic_alone():
+    crew = crew_of("ppo")
+    before = crew.engine.policy.probabilities
+    run(crew, settings_of(algorithm="ppo", steps=2, critic_warmup_steps=2))
+    torch.testing.assert_close(crew.engine.policy.probabilities, before)
+    assert crew.engine.value.item() != 0
+    assert "policy_loss" not in crew.tracker.rows[0]
+
+
+def test_texts_of_the_pretraining_mix_are_learned_beside_the_answers():
+    texts = [TokenSequence((0,), (2, 2, 2, 2, 2, 2))]
+
+    def share_of_2(coefficient):
+        crew = crew_of(scorer=FakeScorer(lambda answer: 0.0))
+        run(crew, settings_of(steps=5, pretraining_coefficient=coefficient), texts_to_keep=lambda step: texts)
+        return float(crew.engine.policy.probabilities[2])
+
+    assert share_of_2(1.0) > share_of_2(0.1) > share_of_2(0.0) == pytest.approx(0.2)
+
+
+def test_the_kl_term_pulls_the_policy_back():
+    def distance(beta, name):
+        crew = crew_of(name)
+        run(crew, settings_of(algorithm=name, steps=30, samples_per_prompt=4), leash=FixedLeash(beta))
+        difference = crew.engine.policy.probabilities - crew.engine.reference.probabilities
+        return float(difference.abs().sum())
+
+    for name in ("rloo", "grpo"):
+        assert distance(10.0, name) < 0.5 * distance(0.0, name)
+
+
+@pytest.mark.parametrize("name", ONLINE_ALGORITHMS)
+def test_a_run_resumed_at_any_step_equals_an_uninterrupted_one(name):
+    """What is carried over is what a checkpoint holds: the engine's snapshot and the state, through JSON."""
+    settings = settings_of(algorithm=name, steps=5, samples_per_prompt=2, epochs=2, minibatches=2)
+    leash, kept = AdaptiveLeash(0.2, target_nats=0.5, gain=1.0, hold_updates=2), {}
+    crew = crew_of(name)
+
+    def keep(state):
+        saved = {"leash": state.leash.state(), "baseline": state.baseline, "step": state.step}
+        kept[state.step] = (crew.engine.snapshot(), json.dumps(saved))
+
+    final = run(crew, settings, leash=leash, after_step=keep)
+    for step in range(1, 5):
+        snapshot, text = kept[step]
+        saved, other = json.loads(text), crew_of(name)
+        other.engine.restore(*snapshot)
+        begun = LoopState(saved["step"], AdaptiveLeash(**saved["leash"]), saved["baseline"])
+        assert run(other, settings, state=begun) == final
+        assert torch.equal(other.engine.policy.logits_V, crew.engine.policy.logits_V)
+        assert [without_time(row) for row in other.tracker.rows] == [without_time(r) for r in crew.tracker.rows[step:]]
+
+
+def without_time(row):
+    return {name: value for name, value in row.items() if name != "step_seconds"}
+
+
+def test_dual_clip_and_estimator_reach_the_loss():
+    def weights(**loss):
+        crew = crew_of("grpo", learning_rate=3.0)
+        settings = settings_of(algorithm="grpo", steps=2, epochs=3, samples_per_prompt=4, loss=LossSettings(**loss))
+        run(crew, settings, leash=FixedLeash(1.0))
+        return crew.engine.policy.probabilities
+
+    assert not torch.allclose(weights(kl_estimator="k2"), weights(kl_estimator="k3"))
+    assert not torch.allclose(weights(clip_range=0.01), weights(clip_range=0.2))
