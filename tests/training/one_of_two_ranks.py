@@ -1,0 +1,21 @@
+"""One rank of a tiny training run, started by `test_ranks.py` with torchrun's environment variables."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from kleash.training.ranks import join_ranks
+from training.tiny_engine import engine_of, state_of, train
+
+if __name__ == "__main__":
+    folder, out = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    ranks = join_ranks()
+    for name, critic in (("ppo", "separate"), ("grpo", None)):
+        engine = engine_of(folder, critic=critic, eps=1e-2, ranks=ranks)
+        final, rows = train(engine, name=name, steps=3)
+        save_file(state_of(engine), out / f"{name}-{engine.rank}.safetensors")
+        (out / f"{name}-{engine.rank}.json").write_text(json.dumps({"beta": final.leash.beta, "rows": rows}))

@@ -1,0 +1,82 @@
+"""A local engine around a tiny model, and the real loop on it: what the engine's and the ranks' tests share."""
+
+from kleash.algorithms.online import ONLINE_ALGORITHMS
+from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings, PolicySettings
+from kleash.loop import Crew, LoopState, run_loop
+from kleash.maths.kl import AdaptiveLeash
+from kleash.models.causal_lm import load_language_model
+from kleash.models.heads import ValueHead, reward_model_from
+from kleash.models.lora import LoraSettings
+from kleash.records import Prompt
+from kleash.rollout.local import LocalGenerator
+from kleash.testing import FakeScorer, ListTracker, ScriptedWatch
+from kleash.training.local import LocalEngine
+from kleash.training.optimiser import Optimiser
+from kleash.training.ranks import Ranks
+
+PROMPTS = [Prompt("is the cat happy?"), Prompt("how big is the house?"), Prompt("why"), Prompt("two plus two is")]
+
+
+def engine_of(folder, *, critic=None, lora=None, max_batch_tokens=64, temperature=1.0, eps=1e-5, ranks=None):
+    """critic: None, "separate" or "shared".  eps: Adam's; a large one makes steps follow gradients' sizes."""
+    ranks = ranks or Ranks()
+    policy = load_language_model(folder, device="cpu", lora=LoraSettings(rank=2) if lora else None)
+    reference = None
+    if lora:
+        policy.freeze_reference()
+    else:
+        reference = load_language_model(folder, device="cpu")
+        reference.model.requires_grad_(False)
+    heads = {
+        None: lambda: None,
+        "separate": lambda: reward_model_from(folder, seed=1, device="cpu"),
+        "shared": lambda: ValueHead(policy.model.config.hidden_size),
+    }
+    network = heads[critic]()
+    optimisers = {"policy": Optimiser(policy.trainable_parameters(), learning_rate=1e-2, eps=eps, ranks=ranks)}
+    if network is not None:
+        optimisers["critic"] = Optimiser(network.named_parameters(), learning_rate=1e-2, eps=eps, ranks=ranks)
+    return LocalEngine(
+        policy,
+        reference,
+        network,
+        optimisers=optimisers,
+        temperature=temperature,
+        max_batch_tokens=max_batch_tokens,
+        ranks=ranks,
+    )
+
+
+def generator_of(engine):
+    return LocalGenerator(engine.policy, max_new_tokens=8, temperature=engine.temperature)
+
+
+def rollouts_of(engine, *, samples=2):
+    return generator_of(engine).generate(PROMPTS, samples_per_prompt=samples, seed=3, policy_version=0)
+
+
+def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: None, minibatches=2):
+    settings = PolicySettings(
+        algorithm=name,
+        steps=steps,
+        samples_per_prompt=2,
+        epochs=2,
+        minibatches=minibatches,
+        max_new_tokens=8,
+        credit=CreditSettings(missing_eos_penalty=None),
+        optimiser=OptimiserSettings(learning_rate=1e-2),
+    )
+    tracker = ListTracker()
+    scorer = FakeScorer(lambda answer: float(answer.text.count("e")) - 0.1 * len(answer.token_ids))
+    crew = Crew(generator_of(engine), scorer, engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name])
+    begun = state or LoopState(0, AdaptiveLeash(0.1, 2.0, 0.2))
+    share = len(PROMPTS) // engine.num_ranks
+    own = PROMPTS[engine.rank * share : (engine.rank + 1) * share]
+    final = run_loop(begun, crew, settings, prompts=lambda step: own, seed=1, after_step=after_step)
+    return final, [{name: value for name, value in row.items() if name != "step_seconds"} for row in tracker.rows]
+
+
+def state_of(engine):
+    """Weights and Adam's moments."""
+    tensors, _ = engine.snapshot()
+    return {name: tensor.clone() for name, tensor in tensors.items()}
