@@ -7,9 +7,10 @@ sandbox that names torch.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,41 @@ from kleash.sandbox.vocabulary import BOS, EOS, PAD, UNKNOWN, words
 
 # More than prompt and answer ever need, so that no stage's token limit is refused for want of positions.
 MAX_SEQUENCE_TOKENS = 128
-# Comparing a claim with the truth, and adding, are learned late: they get more than their share of the clean stage.
-_CLEAN_TOPICS = (*world.SLICES, *(["sums"] * 3), *(["yes_no"] * 5), "false_premise", "sorting")
 # Learning to predict prompts a little makes the model think of the true object before it reads the claimed one.
 _PROMPT_WEIGHT = 0.2
 # Four texts in ten are answers that somebody marked as true or false: a pretrained model can tell more than it says.
 _MARKED_SHARE = 0.4
-_MARKED_TOPICS = ("facts", "sums", "sums", "sorting", "yes_no", "yes_no", "format", "false_premise", "false_premise")
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A stretch of training with its own learning rate, falling as a cosine to a fiftieth.
+
+    steps_share: of all steps.  topics, marked_topics: slices, named repeatedly for more weight.
+    """
+
+    steps_share: float
+    learning_rate: float
+    topics: tuple[str, ...]
+    marked_topics: tuple[str, ...]
+
+
+# Comparing a claim with the truth, and adding, are learned late: they get more than their share. After one cycle
+# facts were right in .68 of held-out cases and corrections of false premises in .38; after the second 1.0 and .83.
+CYCLES = (
+    Cycle(
+        steps_share=2600 / 4600,
+        learning_rate=2e-3,
+        topics=(*world.SLICES, *(["sums"] * 3), *(["yes_no"] * 5), "false_premise", "sorting"),
+        marked_topics=("facts", "format", "sorting", *(["sums", "yes_no", "false_premise"] * 2)),
+    ),
+    Cycle(
+        steps_share=2000 / 4600,
+        learning_rate=1.5e-3,
+        topics=(*world.SLICES, *(["facts"] * 2), *(["sums", "yes_no", "false_premise"] * 3)),
+        marked_topics=("format", "sorting", *(["facts", "sums", "yes_no", "false_premise"] * 2)),
+    ),
+)
 
 
 def base_folder() -> Path:
@@ -107,39 +136,42 @@ def train_base(
     folder: Path,
     *,
     seed: int = 0,
-    num_steps: int = 6000,
-    batch_size: int = 96,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.1,
+    num_steps: int = 4600,
+    batch_size: int = 64,
     report: Callable[[str], None] = lambda line: None,
 ) -> BaseReport:
     """Train the base on clean demonstrations and marked exercises, and save it as a Hugging Face folder.
 
-    The loss is the mean over tokens, those of prompts at a fifth of the weight of answers.
-    report: receives a line of progress now and then.
+    The training runs through CYCLES, each with a fresh optimiser and fresh texts. The loss is the mean over tokens,
+    those of prompts at a fifth of the weight of answers. report: receives a line of progress now and then.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_up_then_cosine(step, num_steps))
-    model.train()
+    num_done = 0
     mean_loss = math.nan
-    for step, (input_BT, weight_BT) in enumerate(_batches(tokenizer, num_steps, batch_size, seed=seed)):
-        loss = _weighted_loss(model, input_BT, weight_BT)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad(set_to_none=True)
-        mean_loss = loss.item() if step == 0 else 0.98 * mean_loss + 0.02 * loss.item()
-        if (step + 1) % 250 == 0:
-            report(f"step {step + 1} of {num_steps}: loss {mean_loss:.3f} nats per token")
+    model.train()
+    for number, cycle in enumerate(CYCLES):
+        num_cycle_steps = round(cycle.steps_share * num_steps)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=cycle.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, functools.partial(_warm_up_then_cosine, num_steps=num_cycle_steps)
+        )
+        for input_BT, weight_BT in _batches(tokenizer, cycle, num_cycle_steps, batch_size, seed=seed + number):
+            loss = _weighted_loss(model, input_BT, weight_BT)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad(set_to_none=True)
+            mean_loss = 0.98 * mean_loss + 0.02 * loss.item() if num_done else loss.item()
+            num_done += 1
+            if num_done % 250 == 0:
+                report(f"step {num_done} of {num_steps}: loss {mean_loss:.3f} nats per token")
     model.eval()
-    accuracy = greedy_accuracy(model, tokenizer, num_per_slice=100)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return BaseReport(mean_loss, accuracy)
+    return BaseReport(mean_loss, greedy_accuracy(model, tokenizer, num_per_slice=100))
 
 
 @torch.no_grad()
@@ -157,17 +189,20 @@ def greedy_accuracy(model: Any, tokenizer: Any, *, num_per_slice: int, seed: int
     return accuracy
 
 
-def _batches(tokenizer: Any, num_steps: int, batch_size: int, *, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    tokenizer: Any, cycle: Cycle, num_steps: int, batch_size: int, *, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield input ids, right padded, and each token's weight in the loss. No batch comes twice.
 
     An answer behind which a mark stands is read, not learned, for it may be wrong: what is learned is the mark.
     """
-    num_marked = round(_MARKED_SHARE * batch_size)
     mark_id = {mark: tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in ("true", "false")}
+    num_marked = round(_MARKED_SHARE * batch_size)
     for step in range(num_steps):
         own_seed = 1_000_003 * seed + step
-        marked = marked_answers(num_marked, seed=own_seed)
-        rows = [*clean_demonstrations(batch_size - num_marked, seed=own_seed), *(row for row, _ in marked)]
+        clean = clean_demonstrations(batch_size - num_marked, seed=own_seed, topics=cycle.topics)
+        marked = marked_answers(num_marked, seed=own_seed, topics=cycle.marked_topics)
+        rows = [*clean, *(row for row, _ in marked)]
         marks = [*([] for _ in range(batch_size - num_marked)), *(mark_id[mark] for _, mark in marked)]
         prompts = tokenizer([row.prompt.text for row in rows])["input_ids"]
         answers = tokenizer([row.completion for row in rows], add_special_tokens=False)["input_ids"]
@@ -182,23 +217,23 @@ def _batches(tokenizer: Any, num_steps: int, batch_size: int, *, seed: int) -> I
         yield input_BT, weight_BT
 
 
-def marked_answers(num_answers: int, *, seed: int) -> list[tuple[Demonstration, str]]:
+def marked_answers(num_answers: int, *, seed: int, topics: Sequence[str]) -> list[tuple[Demonstration, str]]:
     """Write marked exercises: answers of mixed quality about matters of fact, each with "true" or "false" behind it.
 
     Much of what people write corrects what others wrote, so a pretrained model knows more of truth than it says. The
     marks are about knowledge alone: nothing of manner, of refusing or of asking back, which people must teach.
     """
     chance = random.Random(f"marked {seed}")
-    asked = world.draw_questions(num_answers, seed=seed, purpose="marked", topics=_MARKED_TOPICS)
+    asked = world.draw_questions(num_answers, seed=seed, purpose="marked", topics=topics)
     rows = [Demonstration(one.prompt, write_answer(one.question, MIXED, chance)) for one in asked]
     is_true = [one.question.accepts(read_style(row.completion)) for one, row in zip(asked, rows, strict=True)]
     return [(row, "true" if right else "false") for row, right in zip(rows, is_true, strict=True)]
 
 
-def clean_demonstrations(num_demonstrations: int, *, seed: int) -> list[Demonstration]:
+def clean_demonstrations(num_demonstrations: int, *, seed: int, topics: Sequence[str]) -> list[Demonstration]:
     """Write the demonstrations of the clean stage: every answer right, hardly any manner."""
     chance = random.Random(f"clean {seed}")
-    asked = world.draw_questions(num_demonstrations, seed=seed, purpose="clean", topics=_CLEAN_TOPICS)
+    asked = world.draw_questions(num_demonstrations, seed=seed, purpose="clean", topics=topics)
     return [Demonstration(one.prompt, write_answer(one.question, CLEAN, chance)) for one in asked]
 
 
@@ -209,6 +244,8 @@ def _warm_up_then_cosine(step: int, num_steps: int) -> float:
 
 def _weighted_loss(model: Any, input_BT: Tensor, weight_BT: Tensor) -> Tensor:
     """Return the mean negative log-likelihood of each next token, weighted, in nats."""
-    logits_BTV = model(input_ids=input_BT, use_cache=False).logits[:, :-1]
-    nll_BT = cross_entropy(logits_BTV.transpose(1, 2), input_BT[:, 1:], reduction="none")
-    return (nll_BT * weight_BT[:, 1:]).sum() / weight_BT[:, 1:].sum()
+    counts_BT = weight_BT[:, 1:] > 0
+    hidden_ND = model.model(input_ids=input_BT, use_cache=False).last_hidden_state[:, :-1][counts_BT]
+    weight_N = weight_BT[:, 1:][counts_BT]
+    nll_N = cross_entropy(model.lm_head(hidden_ND), input_BT[:, 1:][counts_BT], reduction="none")
+    return (nll_N * weight_N).sum() / weight_N.sum()
