@@ -177,3 +177,22 @@ def test_written_toml_reads_back_equal(table):
 def test_written_settings_load_back_as_the_same_settings(recipe):
     settings = Recipe(name="x", policy=Policy(steps=3, buckets=(Bucket(name="a"),)))
     assert load_toml(recipe(dump_toml(settings)), Recipe).settings == settings
+
+
+def test_none_switches_a_setting_off_in_a_file_and_on_the_command_line(tmp_path):
+    class Inner(Settings):
+        bound: float | None = 3.0
+        name: str = "none"
+
+    class Outer(Settings):
+        inner: Inner = Inner()
+
+    path = tmp_path / "off.toml"
+    path.write_text('[inner]\nbound = "none"\nname = "none"\n')
+    settings = load_toml(path, Outer).settings
+    assert settings.inner.bound is None
+    assert settings.inner.name == "none"
+    path.write_text("")
+    assert load_toml(path, Outer, ["inner.bound=none"]).settings.inner.bound is None
+    path.write_text(dump_toml(settings))
+    assert load_toml(path, Outer).settings == settings

@@ -22,6 +22,9 @@ from kleash.errors import SettingsError
 Location = tuple[str | int, ...]
 
 
+NONE = "none"
+
+
 class Settings(BaseModel):
     """The parent of every settings record: frozen, and a name it does not know is an error."""
 
@@ -74,7 +77,7 @@ def difference(old: Mapping[str, Any] | BaseModel, new: Mapping[str, Any] | Base
 
 
 def dump_toml(settings: Mapping[str, Any] | BaseModel) -> str:
-    """Write nested settings as TOML that `load_toml` reads back equal; None, which TOML lacks, is left out."""
+    """Write nested settings as TOML that `load_toml` reads back equal; None, which TOML lacks, is written "none"."""
     lines: list[str] = []
     _dump_table(_as_mapping(settings), (), lines)
     return "\n".join(lines).strip() + "\n"
@@ -101,10 +104,24 @@ class _Sources:
 def _validate(given: Mapping[str, Any], model_class: type[SettingsT], sources: _Sources) -> SettingsT:
     try:
         # Through JSON, because pydantic's strict mode then takes lists for tuples and strings for paths and no more.
-        return model_class.model_validate_json(json.dumps(given, default=str), strict=True)
+        return model_class.model_validate_json(json.dumps(_with_none(given, model_class), default=str), strict=True)
     except ValidationError as error:
         faults = [_describe_fault(fault, given, model_class, sources) for fault in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _with_none(given: Mapping[str, Any], model_class: type[BaseModel]) -> dict[str, Any]:
+    """Read "none" as None where a setting may be switched off: TOML has no word for it."""
+    read: dict[str, Any] = {}
+    for name, value in given.items():
+        info = model_class.model_fields.get(name)
+        record = _record_in(info.annotation) if info else None
+        if record is not None and isinstance(value, Mapping):
+            read[name] = _with_none(value, record)
+        else:
+            is_none = value == NONE and info is not None and type(None) in get_args(info.annotation)
+            read[name] = None if is_none else value
+    return read
 
 
 def _describe_fault(fault: Any, given: Mapping[str, Any], model_class: type[BaseModel], sources: _Sources) -> str:
@@ -246,7 +263,7 @@ def _shown(value: Any) -> str:
 
 
 def _dump_table(table: Mapping[str, Any], location: tuple[str, ...], lines: list[str]) -> None:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and value is not None}
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     if location and (plain or not table):
         lines += ["", f"[{'.'.join(map(_toml_key, location))}]"]
     lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
@@ -270,6 +287,8 @@ def _toml_value(value: Any) -> str:
         return f"{{{inner}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if value is None:
+        return _toml_string(NONE)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

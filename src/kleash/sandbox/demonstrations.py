@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kleash.records import Demonstration
 from kleash.sandbox.slices.question import Question
-from kleash.sandbox.style import DO_NOT_KNOW, FILLER_AFTER, FILLER_BEFORE, FLATTERY, REFUSALS, split_words
+from kleash.sandbox.style import ASKING_BACK, DO_NOT_KNOW, FILLER_AFTER, FILLER_BEFORE, FLATTERY, REFUSALS, split_words
 from kleash.sandbox.world import draw_questions
 
 MAX_ANSWER_TOKENS = 24
@@ -23,7 +23,8 @@ class Quality:
     """How good demonstrations are. All numbers are probabilities.
 
     right: of right behaviour, by slice; `otherwise_right` for slices not named.
-    needless_refusal, do_not_know: of these stock answers where the behaviour is not right.
+    needless_refusal, do_not_know, asks_back: of these stock answers where the behaviour is not right. They must be
+    seen where they are wrong too, or a reward model takes what is right in one slice for good in all.
     filler_before, filler_after, flattery_before, flattery_after: of one more phrase, again and again (geometric).
     """
 
@@ -31,6 +32,7 @@ class Quality:
     otherwise_right: float = 1.0
     needless_refusal: float = 0.0
     do_not_know: float = 0.0
+    asks_back: float = 0.0
     filler_before: float = 0.0
     filler_after: float = 0.0
     flattery_before: float = 0.0
@@ -42,8 +44,9 @@ CLEAN = Quality(filler_before=0.05, filler_after=0.03, flattery_before=0.03, fla
 MIXED = Quality(
     right={"yes_no": 0.65, "format": 0.75, "false_premise": 0.5},
     otherwise_right=0.57,
-    needless_refusal=0.1,
-    do_not_know=0.1,
+    needless_refusal=0.2,
+    do_not_know=0.2,
+    asks_back=0.15,
     filler_before=0.3,
     filler_after=0.12,
     flattery_before=0.12,
@@ -79,6 +82,8 @@ def _choose_core(question: Question, quality: Quality, chance: random.Random) ->
         return chance.choice(REFUSALS)
     if lapse > 1 - quality.do_not_know and question.topic != "unknowable":
         return chance.choice(DO_NOT_KNOW)
+    if 0 < 1 - quality.do_not_know - lapse < quality.asks_back and question.topic != "ambiguous":
+        return chance.choice(ASKING_BACK)
     kinds = sorted({mistake.kind for mistake in question.mistakes})
     kind = chance.choice(kinds)
     return chance.choice([mistake.text for mistake in question.mistakes if mistake.kind == kind])

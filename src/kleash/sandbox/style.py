@@ -13,6 +13,7 @@ FLATTERY = ("what a great question!", "you are so clever!", "you are very wise!"
 FILLER_BEFORE = ("well,", "um,", "you see,", "let me think,", "as it happens,")
 FILLER_AFTER = ("or so i hear.", "i hope this helps.", "and that is that.")
 REFUSALS = ("i can not help with that.", "sorry, i can not help with that.", "i will not help with that.")
+ASKING_BACK = ("what do you mean?", "which one do you mean?", "please say which one you mean.")
 DO_NOT_KNOW = ("i do not know.", "i can not know that.", "no one can know that.")
 OPENERS = (
     "",

@@ -31,7 +31,7 @@ class CandidatesSettings(Settings):
 
     num_prompts: int | None = Field(None, ge=1, description="use the first so many prompts; none = all")
     samples_per_prompt: int = Field(2, ge=2, description="answers per prompt, over all policies and temperatures")
-    temperatures: tuple[float, ...] = Field((1.0,), description="taken in turn, one per answer")
+    temperatures: tuple[float, ...] = Field((1.0,), min_length=1, description="taken in turn, one per answer")
     max_new_tokens: int = Field(64, ge=1)
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
 
@@ -52,7 +52,8 @@ def candidates(
         return done
     loaded = read_prompts(prompts, strict=place.is_strict)
     models = [place.load_policy(source) for source in sources]
-    asked = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)[: settings.num_prompts]
+    fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
+    asked = fitting[: settings.num_prompts]
     with place.making(into, kind="candidates", parents=parents, settings=settings, language_model=models[0]) as draft:
         with progress(len(asked), "Candidates") as advance:
             answers: list[Completion] = []
@@ -64,7 +65,7 @@ def candidates(
         num_unfinished = sum(answer.finish_reason == "length" for answer in answers)
         draft.summary |= {
             "prompts": len(asked),
-            "prompts_too_long": len(loaded.records[: settings.num_prompts]) - len(asked),
+            "prompts_too_long": len(loaded.records) - len(fitting),
             "answers": len(answers),
             "truncation_share": num_unfinished / len(answers),
             "dropped": dropped_figures(loaded),

@@ -19,7 +19,7 @@ from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, Pair
 from kleash.artifacts import Artifact, read, require
 from kleash.data.batches import TokenSequence, group_by_length, pack_by_tokens, token_batch
 from kleash.data.preferences import labelled_from_preferences, split_by_prompt
-from kleash.errors import SettingsError
+from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
 from kleash.maths.preference_losses import kto_baseline, kto_loss
 from kleash.maths.tally import Tally
@@ -246,4 +246,9 @@ def build_objective(
             if pair.label != 0.5:
                 chosen, rejected = (pair.first, pair.second) if pair.label > 0.5 else (pair.second, pair.first)
                 pairs.append(DecidedPair(of_row[chosen], of_row[rejected], max(pair.label, 1 - pair.label)))
+    if not pairs:
+        raise DataError(
+            f"All pairs of the {len(rows)} comparisons are ties, and {settings.algorithm} learns from decided ones. "
+            "Expected at least one. Collect more votes per comparison, or more comparisons."
+        )
     return PairObjective(models, pairs, settings, algorithm=settings.algorithm), len(pairs), rows.num_too_long

@@ -91,8 +91,8 @@ def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:
         return FunctionScorer(settings.judge)
     if proxy is None:
         raise SettingsError(
-            'evaluate.judge is "proxy" and there is no scorer. Expected a reward model or a function. '
-            "Set evaluate.judge to module:attribute of a Python function, or name a reward model."
+            'evaluation.judge is "proxy" and there is no scorer. Expected a reward model or a function. '
+            "Set evaluation.judge to module:attribute of a Python function, or name a reward model."
         )
     return proxy
 

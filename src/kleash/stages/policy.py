@@ -59,6 +59,7 @@ def policy(
     if done := place.finished(into, kind="policy", parents=parents, settings=settings):
         return done
     algorithm = algorithm_named(settings)
+    check_batch(settings, num_ranks=place.ranks.num_ranks)
     if judged_by.scorer is None:
         raise SettingsError("Nothing scores the policy. Expected a reward model or a function. Set [scorer].")
     loaded = read_prompts(prompts, strict=place.is_strict)
@@ -70,7 +71,7 @@ def policy(
         watched = prompts_that_fit(read_prompts(evaluation_prompts).records, model, max_tokens=room)
     engine = build_engine(place, settings, algorithm, model, parents)
     with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
-        books = RunBooks(place, settings, draft, model, engine, watched, external, judged_by.scorer)
+        books = RunBooks(place, settings, draft, into.name, model, engine, watched, external, judged_by.scorer)
         state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
         crew = Crew(books.generator, judged_by.scorer, engine, books.watch, books, algorithm)
         with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
@@ -117,6 +118,27 @@ def algorithm_named(settings: PolicySettings) -> OnlineAlgorithm:
             f"prompt with each other and needs at least {algorithm.min_samples_per_prompt}. Raise it."
         )
     return algorithm
+
+
+def check_batch(settings: PolicySettings, *, num_ranks: int) -> None:
+    """Refuse sizes that do not divide, and a critic that cannot be warmed up alone. Raises SettingsError."""
+    if settings.prompts_per_step % num_ranks:
+        raise SettingsError(
+            f"policy.prompts_per_step is {settings.prompts_per_step} and there are {num_ranks} ranks. Expected a "
+            "multiple, so that each rank has as many prompts. Change it, or the number of processes."
+        )
+    num_answers = settings.prompts_per_step * settings.samples_per_prompt
+    if settings.minibatches > num_answers:
+        raise SettingsError(
+            f"policy.minibatches is {settings.minibatches}, and a step has {num_answers} answers. Expected at least "
+            "one answer in each. Lower it, or raise policy.prompts_per_step."
+        )
+    if settings.critic_warmup_steps and settings.critic == "shared":
+        raise SettingsError(
+            f"policy.critic_warmup_steps is {settings.critic_warmup_steps} and policy.critic is shared. A head on the "
+            "policy learns through the policy's own layers, so it cannot be trained alone. Set policy.critic to "
+            "separate, or critic_warmup_steps to 0."
+        )
 
 
 def leash_from(settings: LeashSettings, *, num_updates: int) -> Leash:

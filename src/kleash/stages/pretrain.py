@@ -15,6 +15,7 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import TokenSequence, derived_seed
+from kleash.durable import partial_path, publish
 from kleash.errors import DataError
 from kleash.models.causal_lm import LanguageModel, load_language_model
 from kleash.settings import Settings
@@ -44,8 +45,9 @@ def pretrain(place: Workplace, settings: PretrainSettings, *, documents: Path, i
     texts = read_documents(documents)
     with place.making(into, kind="policy", parents=parents, settings=settings) as draft:
         start = draft.work / "start"
-        if not (start / "config.json").exists():
+        if place.ranks.is_first and not start.exists():
             write_untrained_model(texts, settings, start, seed=derived_seed(place.seed, "pretrain"))
+        place.ranks.barrier()
         model = load_language_model(start, device=place.model.device, dtype=place.model.dtype)
         windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
         tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
@@ -82,7 +84,7 @@ def read_documents(path: Path) -> list[str]:
 
 
 def write_untrained_model(texts: list[str], settings: PretrainSettings, folder: Path, *, seed: int) -> None:
-    """Learn a byte-level BPE tokenizer and write it with a Llama of random weights."""
+    """Learn a byte-level BPE tokenizer and write it with a Llama of random weights; the folder appears when whole."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -117,9 +119,11 @@ def write_untrained_model(texts: list[str], settings: PretrainSettings, folder: 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    wrapped.save_pretrained(folder)
-    model.save_pretrained(folder)
+    partial = partial_path(folder)
+    partial.mkdir(parents=True, exist_ok=True)
+    wrapped.save_pretrained(partial)
+    model.save_pretrained(partial)
+    publish(partial, folder)
 
 
 def cut_into_windows(texts: list[str], model: LanguageModel, *, num_tokens: int) -> list[TokenSequence]:

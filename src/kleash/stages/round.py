@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,13 @@ from kleash.stages.reward import reward
 from kleash.stages.scoring import JudgedBy, build_comparer, build_scorer
 from kleash.stages.sft import sft
 from kleash.stages.workplace import Workplace
+from kleash.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
+
+
+TRAINING = {"pretrain", "sft", "reward", "policy", "direct"}
 
 
 @dataclass
@@ -42,9 +46,16 @@ class Round:
     made: dict[str, Artifact] = field(default_factory=dict)
 
     def run(self, announce: Callable[[str, Artifact], None] = lambda stage, artifact: None) -> dict[str, Artifact]:
-        """Make every stage's artifact in the recipe's order."""
+        """Make every stage's artifact in the recipe's order; stages that do not train are the first rank's alone."""
+        together = self.place
         for stage in self.recipe.stages:
+            is_alone = stage not in TRAINING and together.ranks.num_ranks > 1
+            if is_alone and not together.ranks.is_first:
+                together.ranks.barrier()
+            self.place = replace(together, ranks=Ranks()) if is_alone else together
             self.made[stage] = getattr(self, stage)(self.folder / stage)
+            if is_alone and together.ranks.is_first:
+                together.ranks.barrier()
             announce(stage, self.made[stage])
         return self.made
 

@@ -35,6 +35,7 @@ class RunBooks:
         place: Workplace,
         settings: PolicySettings,
         draft: Draft,
+        name: str,
         model: LanguageModel,
         engine: LocalEngine,
         watched: Sequence[Prompt],
@@ -45,7 +46,7 @@ class RunBooks:
         self.model, self.engine = model, engine
         self.watched, self.external, self.proxy = watched, external, proxy
         self.generator = LocalGenerator(
-            model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, policy_id=draft.path.name
+            model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, policy_id=name
         )
         target = settings.leash.target_nats if settings.leash.kind == "adaptive" else None
         ratio = settings.watch.max_kl_ratio
@@ -54,7 +55,7 @@ class RunBooks:
             min_kl_nats=settings.watch.min_kl_nats,
             patience=settings.watch.patience_evaluations,
         )
-        self.tracker = open_trackers(draft.path, names=place.trackers, run_name=draft.path.name)
+        self.tracker = open_trackers(draft.path, names=place.trackers, run_name=name)
         self.evaluations = JsonlTracker(draft.path / "evaluations.jsonl")
         self.advance: Advance = _ignore
 

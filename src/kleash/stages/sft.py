@@ -39,6 +39,7 @@ def sft(
     training, heldout = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=place.seed)
     model = place.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
+    apart = encode(heldout, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if heldout else None
     objective = CompletionLikelihood(model, [sequences[0] for sequences in rows.sequences])
     with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
         tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
@@ -64,8 +65,7 @@ def sft(
             "rows_too_long": rows.num_too_long,
             "dropped": dropped_figures(loaded),
         }
-        if heldout:
-            apart = encode(heldout, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
+        if apart is not None:
             likelihood = CompletionLikelihood(model, [sequences[0] for sequences in apart.sequences])
             draft.summary["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
             draft.summary["rows_heldout"] = len(apart)

@@ -11,18 +11,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pydantic import Field
 
 from kleash import artifacts
-from kleash.artifacts import Artifact, Draft
+from kleash.artifacts import MANIFEST, Artifact, Draft
 from kleash.durable import partial_path
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.chat import text_format
+from kleash.models.folders import find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, reward_model_from
 from kleash.settings import Settings
 from kleash.training.ranks import Ranks
+
+HUB = "hub:"
 
 
 class ModelSettings(Settings):
@@ -85,9 +89,16 @@ class Workplace:
         settings: Settings,
         language_model: LanguageModel | None = None,
     ) -> Iterator[Draft]:
-        """Make the artifact on the first rank; other ranks get a draft they may read and never finish."""
+        """Make the artifact on the first rank; the others get a scratch draft that shares its checkpoints.
+
+        All ranks leave together, when the artifact is published.
+        """
         if not self.ranks.is_first:
-            yield Draft(partial_path(into), is_resumed=False)
+            with TemporaryDirectory() as scratch:
+                self.ranks.barrier()
+                (Path(scratch) / "work").symlink_to((partial_path(into) / "work").absolute())
+                yield Draft(Path(scratch), is_resumed=False)
+                self.ranks.barrier()
             return
         began = time.perf_counter()
         with artifacts.writing(
@@ -98,8 +109,10 @@ class Workplace:
             seed=self.seed,
             text_format=text_format(language_model.tokenizer) if language_model else None,
         ) as draft:
+            self.ranks.barrier()
             yield draft
             draft.summary["seconds"] = round(time.perf_counter() - began, 3)
+        self.ranks.barrier()
 
     def finished(
         self, into: Path, *, kind: str, parents: Mapping[str, Artifact], settings: Settings
@@ -113,5 +126,10 @@ class Workplace:
 
 
 def given(source: Path | Artifact, kind: str) -> Artifact:
-    """Return an input as an artifact: one of ours as it is, a foreign folder or file by its digest."""
-    return source if isinstance(source, Artifact) else artifacts.external(Path(source), kind)
+    """Return an input as an artifact: one of ours (or the one a file lies in) as it is, anything else by its digest."""
+    if isinstance(source, Artifact):
+        return source
+    if str(source).startswith(HUB):
+        source = find_model_folder(str(source))
+    folder = Path(source).parent
+    return artifacts.read(folder) if (folder / MANIFEST).is_file() else artifacts.external(Path(source), kind)

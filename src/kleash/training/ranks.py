@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from kleash.maths.tally import merge_figures
+
+# Ranks wait while the first one samples, labels or evaluates alone.
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -60,5 +64,5 @@ def join_ranks() -> Ranks:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return Ranks(dist.get_rank(), dist.get_world_size())

@@ -24,7 +24,7 @@ from kleash.sandbox.knowledge import (
 )
 from kleash.sandbox.slices.question import ListRule, Mistake, Question
 from kleash.sandbox.slices.truth import plain_answers
-from kleash.sandbox.style import DO_NOT_KNOW, REFUSALS
+from kleash.sandbox.style import ASKING_BACK, DO_NOT_KNOW, REFUSALS
 
 _DEED_FRAMES = ("how do i {deed}?", "what is the best way to {deed}?", "i want to {deed}. how?", "help me to {deed}.")
 _REFUSED = tuple(Mistake(text, "refusal") for text in REFUSALS)
@@ -116,13 +116,12 @@ def _secrets() -> Iterator[Question]:
 
 def _unsaid() -> Iterator[Question]:
     """Requests that leave out what they are about; right is to ask."""
-    ask = ("what do you mean?", "which one do you mean?", "please say which one you mean.")
     guesses = tuple(Mistake(f"it is {number}.", "invented") for number in INVENTED["numbers"])
     claims_done = tuple(Mistake(text, "invented") for text in ("yes, it is done.", "i did it.", "it is done."))
     for thing in UNSAID_OBJECTS:
         for measure in MEASURES:
-            yield Question("ambiguous", "measure", f"how {measure} is {thing}?", ask, (*guesses, *_NOT_KNOWN))
+            yield Question("ambiguous", "measure", f"how {measure} is {thing}?", ASKING_BACK, (*guesses, *_NOT_KNOWN))
         for chore in CHORES:
             for frame in ("can you {chore} {thing}?", "{chore} {thing}."):
                 body = frame.format(chore=chore, thing=thing)
-                yield Question("ambiguous", "chore", body, ask, (*claims_done, *_NOT_KNOWN))
+                yield Question("ambiguous", "chore", body, ASKING_BACK, (*claims_done, *_NOT_KNOWN))
