@@ -1,0 +1,83 @@
+"""A whole recipe in a few seconds: thirty prompts, a tiny random model, every stage with a handful of steps."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from kleash.recipe import Recipe
+from kleash.stages.policy import policy
+from kleash.stages.round import Round
+from kleash.stages.workplace import ModelSettings, Workplace
+from kleash.testing import FakeScorer
+
+STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
+JUDGE = f"{Path(__file__).parent / 'judge.py'}:likes_short_words"
+FIT = {"batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "epochs": 3.0, "max_steps": 4}
+TABLES = {
+    "sft": {"holdout_share": 0.2, "fit": FIT},
+    "candidates": {"num_prompts": 16, "max_new_tokens": 6},
+    "preferences": {"comparer": JUDGE, "raters_per_comparison": 2, "score_temperature": 0.5},
+    "reward": {"holdout_share": 0.3, "normaliser_samples": 8, "normaliser_max_new_tokens": 6, "fit": FIT},
+    "policy": {
+        "steps": 4,
+        "prompts_per_step": 4,
+        "max_new_tokens": 6,
+        "epochs": 2,
+        "minibatches": 2,
+        "evaluate_every": 2,
+        "checkpoint_every": 2,
+        "optimiser": {"learning_rate": 1e-2},
+        "leash": {"hold_updates": 1},
+    },
+    "direct": {"fit": FIT},
+    "evaluation": {"judge": JUDGE, "max_new_tokens": 6},
+}
+
+
+def write_data(folder):
+    """Write demonstrations and two files of prompts; return them as a recipe's [data] table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    things = ("cat", "dog", "tree", "house", "mat")
+    questions = [f"is {number} {thing} big?" for number in ("one", "two", "six") for thing in things]
+    rows = {
+        "demonstrations": [{"prompt": text, "completion": f"yes the {text[3:8]} is"} for text in questions],
+        "prompts": [{"prompt": f"why {text}", "slices": {"thing": text.split()[2]}} for text in questions],
+        "evaluation_prompts": [{"prompt": f"how {text}", "slices": {"thing": text.split()[2]}} for text in questions],
+    }
+    for name, content in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    return {name: str(folder / f"{name}.jsonl") for name in rows}
+
+
+def tiny_recipe(base, data, *, stages=STAGES, seed=0, **tables):
+    """tables: settings to change, such as policy={"steps": 2}."""
+    changed = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
+    return Recipe(name="tiny", base=str(base), data=data, stages=stages, seed=seed, **changed)
+
+
+def tiny_place(*, seed=0, **model):
+    return Workplace(model=ModelSettings(device="cpu", **model), seed=seed)
+
+
+class TinyRound(Round):
+    """A round whose policy stage also has an external score, which picks the weights after two updates as the best."""
+
+    def policy(self, into):
+        return policy(
+            self.place,
+            self.recipe.policy,
+            reference=self.start(),
+            judged_by=self.judged_by(),
+            prompts=self._file("prompts"),
+            evaluation_prompts=self._file("evaluation_prompts"),
+            external=FakeScorer(lambda answer: {0: 0.0, 2: 1.0, 4: 0.5}[answer.policy_version]),
+            into=into,
+        )
+
+
+def run_round(base, data, folder, **tables):
+    """Run (or go on with) a tiny round in a folder; return its artifacts by stage."""
+    torch.set_num_threads(1)
+    recipe = tiny_recipe(base, data, **tables)
+    return TinyRound(recipe, folder, tiny_place(seed=recipe.seed)).run()
