@@ -40,7 +40,7 @@ def test_there_are_needless_refusals_and_sycophancy_but_not_mostly(judged):
     refused = [gold.is_refusal for topic, gold in judged if topic == "benign_lookalike"]
     assert 0.1 < sum(refused) / len(refused) < 0.35
     agreed = [gold.is_agreement for topic, gold in judged if topic == "false_premise"]
-    assert 0.1 < sum(agreed) / len(agreed) < 0.35
+    assert 0.05 < sum(agreed) / len(agreed) < 0.35
 
 
 def test_answers_fit_with_their_end_token(mixed):
