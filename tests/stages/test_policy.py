@@ -1,0 +1,241 @@
+"""Online training as a stage: what it refuses before it computes, what it leaves behind, which weights it ends with."""
+
+import json
+
+import pytest
+import torch
+
+from kleash.algorithms.policy_settings import LeashSettings, PolicySettings
+from kleash.artifacts import read
+from kleash.errors import DataError, SettingsError
+from kleash.evaluation.watch import BoundsWatch
+from kleash.formats import read_completions
+from kleash.judges.ensemble import EnsembleScorer
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, ScheduledLeash
+from kleash.models.causal_lm import load_language_model
+from kleash.models.heads import ValueHead, load_reward_model
+from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, policy
+from kleash.stages.scoring import JudgedBy, ScorerSettings, build_scorer
+from kleash.testing import FakeScorer
+from kleash.tracking import JsonlTracker
+from stages.tiny_recipe import JUDGE, TABLES, tiny_place
+
+# Below the penalty of -1 for an answer that does not end, which few do here: the scores stay apart.
+VARIED = FakeScorer(lambda answer: -2.0 - sum(answer.token_ids) % 7)
+
+
+def settings_of(**given):
+    return PolicySettings(**TABLES["policy"] | {"steps": 2} | given)
+
+
+def train(base, data, into, settings, *, judged_by=None, **more):
+    judged_by = judged_by or JudgedBy(VARIED, {})
+    place = more.pop("place", tiny_place())
+    return policy(place, settings, reference=base, judged_by=judged_by, prompts=data["prompts"], into=into, **more)
+
+
+def same_weights(folder, other):
+    first, second = (load_language_model(path, device="cpu").model.state_dict() for path in (folder, other))
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"algorithm": "pqo"},
+            r"Unknown algorithm 'pqo'. Expected one of ppo, rloo, grpo, reinforce.*`direct`",
+        ),
+        ({"algorithm": "grpo"}, r"policy.samples_per_prompt is 1. grpo compares.*at least 2. Raise it"),
+        ({"minibatches": 5}, r"policy.minibatches is 5, and a step has 4 answers.*at least one answer.*Lower it"),
+        (
+            {"critic": "shared", "critic_warmup_steps": 1},
+            r"policy.critic_warmup_steps is 1 and policy.critic is shared.*cannot be trained alone.*separate",
+        ),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_loaded(data, tmp_path, settings, message):
+    with pytest.raises(SettingsError, match=message):
+        train(tmp_path / ".." / tmp_path.name, data, tmp_path / "policy", settings_of(**settings))
+    assert not (tmp_path / "policy.partial").exists()
+
+
+def test_prompts_must_divide_among_the_ranks():
+    check_batch(settings_of(prompts_per_step=4), num_ranks=2)
+    with pytest.raises(SettingsError, match=r"policy.prompts_per_step is 4 and there are 3 ranks. Expected a multiple"):
+        check_batch(settings_of(prompts_per_step=4), num_ranks=3)
+
+
+def test_somebody_must_score(base, data, tmp_path):
+    with pytest.raises(SettingsError, match=r"Nothing scores the policy. Expected a reward model or a function."):
+        train(base, data, tmp_path / "policy", settings_of(), judged_by=JudgedBy(None, {}))
+
+
+def test_prompts_leave_room_for_an_answer(base, data, tmp_path):
+    with pytest.raises(DataError, match=r"None of the 15 prompts fits into 2 tokens.*max_prompt_tokens"):
+        train(base, data, tmp_path / "policy", settings_of(max_prompt_tokens=2))
+
+
+def test_leashes_are_those_of_the_settings():
+    assert leash_from(LeashSettings(kind="fixed", beta=0.3), num_updates=5) == FixedLeash(0.3)
+    line = leash_from(LeashSettings(kind="scheduled", beta=0.3, final_beta=0.1), num_updates=5)
+    assert line == ScheduledLeash(0.3, 0.1, 5)
+    law = LeashSettings(beta=0.3, target_nats=4, gain=0.5, floor=0.01, hold_updates=7)
+    assert leash_from(law, num_updates=5) == AdaptiveLeash(0.3, 4, 0.5, floor=0.01, hold_updates=7)
+
+
+def test_known_algorithms_are_found():
+    assert algorithm_named(settings_of(algorithm="rloo", samples_per_prompt=2)).name == "rloo"
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo", "grpo", "reinforce"])
+@pytest.mark.parametrize("model", [{}, {"lora_rank": 2}], ids=["full", "lora"])
+def test_every_algorithm_moves_the_policy_and_leaves_a_plain_folder(base, data, tmp_path, algorithm, model):
+    settings = settings_of(algorithm=algorithm, samples_per_prompt=2, critic="shared")
+    artifact = train(base, data, tmp_path / "policy", settings, place=tiny_place(**model))
+    rows = JsonlTracker(artifact.path / "metrics.jsonl").rows()
+    assert [row["step"] for row in rows] == [0, 1]
+    assert abs(rows[0]["kl_nats_per_sequence"]) < 1e-4
+    assert abs(rows[1]["kl_nats_per_sequence"]) > 1e-4
+    assert {"slice/thing=cat/score_mean", "slice/thing=cat/kl_nats_per_token"} <= rows[0].keys() | rows[1].keys()
+    assert not same_weights(base, artifact.path)
+    assert (artifact.summary["algorithm"], artifact.summary["outcome"]) == (algorithm, "finished")
+    assert not (artifact.path / "work").exists()
+
+
+def test_texts_to_keep_are_part_of_the_training_and_of_the_lineage(base, data, tmp_path):
+    settings = settings_of(pretraining_coefficient=1.0, pretraining_rows_per_step=3, max_new_tokens=2)
+    artifact = train(base, data, tmp_path / "mix", settings, texts_to_keep=data["demonstrations"])
+    assert "texts_to_keep" in artifact.parents
+    plain = train(base, data, tmp_path / "plain", settings)
+    assert not same_weights(artifact.path, plain.path)
+
+
+def test_a_pretraining_mix_without_a_coefficient_changes_nothing(base, data, tmp_path):
+    mixed = train(base, data, tmp_path / "mix", settings_of(), texts_to_keep=data["demonstrations"])
+    plain = train(base, data, tmp_path / "plain", settings_of())
+    assert same_weights(mixed.path, plain.path)
+
+
+def external_by_step(**values):
+    """An external score of the weights after so many updates: step_2=1.0 ..."""
+    return FakeScorer(lambda answer: values[f"step_{answer.policy_version}"])
+
+
+def test_the_artifact_holds_the_weights_that_an_external_score_likes_best(base, data, tmp_path):
+    """Training on to step 4 and keeping the best of step 2 leaves what training to step 2 would have left."""
+    constant = {"optimiser": {"learning_rate": 1e-2, "final_share": 1.0}, "evaluate_every": 2}
+    watched = {"evaluation_prompts": data["evaluation_prompts"]}
+    external = external_by_step(step_0=0.0, step_2=2.0, step_4=1.0)
+    best = train(base, data, tmp_path / "best", settings_of(steps=4, **constant), external=external, **watched)
+    short = train(base, data, tmp_path / "short", settings_of(steps=2, **constant), **watched)
+    last = train(base, data, tmp_path / "last", settings_of(steps=4, **constant), **watched)
+    assert (best.summary["best_step"], last.summary["best_step"]) == (2, None)
+    assert same_weights(best.path, short.path)
+    assert not same_weights(best.path, last.path)
+
+
+def test_a_policy_that_only_gets_worse_goes_back_to_where_it_started(base, data, tmp_path):
+    artifact = train(
+        base,
+        data,
+        tmp_path / "policy",
+        settings_of(steps=8, watch={"patience_evaluations": 2}),
+        evaluation_prompts=data["evaluation_prompts"],
+        external=external_by_step(step_0=3.0, step_2=2.0, step_4=1.0, step_5=1.0),
+    )
+    assert (artifact.summary["outcome"], artifact.summary["steps"]) == ("roll_back", 5)
+    assert same_weights(base, artifact.path)
+
+
+def test_a_policy_that_slips_the_leash_is_stopped(base, data, tmp_path):
+    settings = settings_of(
+        steps=20, optimiser={"learning_rate": 0.3}, leash={"target_nats": 0.01, "beta": 1e-3}, watch={"max_kl_ratio": 2}
+    )
+    artifact = train(base, data, tmp_path / "policy", settings)
+    assert artifact.summary["outcome"] == "stop"
+    assert artifact.summary["steps"] < 20
+
+
+def test_answers_to_the_watched_prompts_are_kept_with_their_version(made):
+    folder = made["policy"].path / "answers"
+    assert sorted(file.name for file in folder.iterdir()) == [f"step-{step:08d}.jsonl" for step in (0, 2, 4)]
+    for step in (0, 2, 4):
+        answers = read_completions(folder / f"step-{step:08d}.jsonl").records
+        assert len(answers) == 15
+        assert {(answer.policy_version, answer.policy_id) for answer in answers} == {(step, "policy")}
+    rows = JsonlTracker(made["policy"].path / "evaluations.jsonl").rows()
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert rows[0]["score_mean"] == pytest.approx(0.0, abs=1.5)  # z-scored: the reference's answers are the unit
+
+
+def test_a_separate_critic_starts_as_the_reward_model_in_z_scores(made):
+    artifact = made["reward"]
+    critic = build_critic(tiny_place(), settings_of(), None, {"reward": artifact})
+    scored = load_reward_model(artifact.path, device="cpu")
+    sd, mean = artifact.summary["sd"], artifact.summary["mean"]
+    torch.testing.assert_close(critic.head.weight, scored.head.weight / sd)
+    assert critic.head.bias.item() == pytest.approx(-mean / sd)
+    zero = build_critic(tiny_place(), settings_of(critic_head="zero"), None, {"reward": artifact})
+    assert not zero.head.weight.any()
+
+
+def test_without_a_reward_model_the_critic_is_the_reference_with_a_head_of_zeros(base, made):
+    critic = build_critic(tiny_place(), settings_of(), None, {"reference": made["sft"]})
+    assert not critic.head.weight.any()
+    shared = build_critic(tiny_place(), settings_of(critic="shared"), load_language_model(base, device="cpu"), {})
+    assert isinstance(shared, ValueHead)
+
+
+def test_an_ensemble_of_reward_models_trains_a_policy(base, data, made, tmp_path):
+    settings = ScorerSettings(kind="ensemble", combine="worst_case")
+    judged_by = build_scorer(tiny_place(), settings, reward_models=[made["reward"], made["reward"]])
+    assert isinstance(judged_by.scorer, EnsembleScorer)
+    artifact = train(made["sft"], data, tmp_path / "policy", settings_of(), judged_by=judged_by)
+    assert {"reward", "reward_1"} <= set(artifact.parents)
+    row = JsonlTracker(artifact.path / "metrics.jsonl").rows()[0]
+    assert row["reward/disagreement"] == 0.0
+    assert row["reward/member_0"] == pytest.approx(row["reward/member_1"])
+
+
+def test_scorers_say_what_they_lack():
+    with pytest.raises(SettingsError, match=r"scorer.kind is 'ensemble' and there is no reward model. Run"):
+        build_scorer(tiny_place(), ScorerSettings(kind="ensemble"))
+    with pytest.raises(SettingsError, match=r"scorer.kind is \"function\" and scorer.function is not set.*module:attr"):
+        build_scorer(tiny_place(), ScorerSettings(kind="function"))
+    judged_by = build_scorer(tiny_place(), ScorerSettings(kind="function", function=JUDGE))
+    assert judged_by.parents == {}
+
+
+def test_an_existing_run_is_found_and_a_changed_setting_is_refused_by_name(base, data, made, tmp_path):
+    first = train(base, data, tmp_path / "policy", settings_of())
+    assert train(base, data, tmp_path / "policy", settings_of()).id == first.id
+    with pytest.raises(SettingsError, match=r"was begun with other settings: .*leash.beta.*0\.2.*Set them back"):
+        train(base, data, tmp_path / "policy", settings_of(leash={"hold_updates": 1, "beta": 0.2}))
+    with pytest.raises(SettingsError, match=r"parents.*reference"):
+        train(made["sft"], data, tmp_path / "policy", settings_of())
+    assert read(tmp_path / "policy").id == first.id
+
+
+def test_a_changed_setting_is_refused_for_a_run_that_was_only_begun(base, data, tmp_path):
+    class Dies(Exception):
+        pass
+
+    def dies(answer):
+        raise Dies
+
+    with pytest.raises(Dies):
+        train(base, data, tmp_path / "policy", settings_of(), judged_by=JudgedBy(FakeScorer(dies), {}))
+    assert (tmp_path / "policy.partial").exists()
+    with pytest.raises(SettingsError, match=r"was begun with other settings: settings.steps: 2 -> 3"):
+        train(base, data, tmp_path / "policy", settings_of(steps=3))
+    assert train(base, data, tmp_path / "policy", settings_of()).summary["outcome"] == "finished"
+
+
+def test_a_watchs_memory_survives_a_resume():
+    watch, again = BoundsWatch(patience=3), BoundsWatch(patience=3)
+    for step, value in enumerate((1.0, 3.0, 2.0)):
+        watch.note_external(step, value)
+    again.load_state(json.loads(json.dumps(watch.state())))
+    assert vars(again) == vars(watch)

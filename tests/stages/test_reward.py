@@ -1,0 +1,163 @@
+"""Reward models: the loss by hand, portable scores, the frozen scale, held-out accuracy, readable refusals."""
+
+import math
+
+import pytest
+import torch
+import transformers
+
+from kleash.data.batches import TokenSequence, derived_seed
+from kleash.errors import DataError, RunError
+from kleash.formats import read_preferences, write_jsonl
+from kleash.judges.reward_model import load_scorer
+from kleash.maths.tally import Tally
+from kleash.records import Completion, Pair, Preference, Prompt
+from kleash.rollout.local import LocalGenerator
+from kleash.stages.collect import import_preferences
+from kleash.stages.comparing import CollectSettings
+from kleash.stages.encoding import Encoded
+from kleash.stages.reward import PreferenceLikelihood, RewardSettings, measure_scale, reward, score_sequences
+from kleash.training.fit import FitSettings
+from stages.tiny_recipe import tiny_place
+
+SMALL = {"normaliser_samples": 4, "normaliser_max_new_tokens": 2, "holdout_share": 0.3}
+SMALL["fit"] = FitSettings(batch_size=4, learning_rate=1e-3)
+
+
+class ScoresByFirstToken:
+    """Stands in for a reward model: the score of a sequence is its first response token."""
+
+    device = torch.device("cpu")
+
+    def score(self, batch):
+        first = batch.ids_BS[torch.arange(len(batch.ids_BS)), batch.prompt_length_B]
+        return first.float().requires_grad_()
+
+
+def rows_of(*preferences):
+    """Each: (scores of its completions, pairs)."""
+    records = [
+        Preference(Prompt(str(i)), tuple(map(str, scores)), pairs) for i, (scores, pairs) in enumerate(preferences)
+    ]
+    sequences = [[TokenSequence((1,), (score, *[9] * place)) for place, score in enumerate(s)] for s, _ in preferences]
+    return Encoded(records, sequences, 0)
+
+
+def loss_of(rows, **settings):
+    objective = PreferenceLikelihood(ScoresByFirstToken(), rows, RewardSettings(centring=0.0, **settings), pad_id=0)
+    tally, numbers = Tally(), list(range(len(rows)))
+    loss = objective.loss(numbers, objective.begin_batch(numbers), tally)
+    return float(loss.detach()), tally.means()
+
+
+def ls(x):
+    return math.log(1 / (1 + math.exp(-x)))
+
+
+def test_a_pair_costs_the_bradley_terry_loss_of_its_label():
+    loss, figures = loss_of(rows_of(((3, 1), (Pair(0, 1, 1.0),)), ((1, 2), (Pair(0, 1, 0.25),))))
+    expected = (-ls(2) - (0.25 * ls(-1) + 0.75 * ls(1))) / 2
+    assert loss == pytest.approx(expected)
+    assert (figures["loss_nats"], figures["accuracy"]) == (pytest.approx(expected), 1.0)
+    assert figures["margin"] == pytest.approx(1.5)
+
+
+def test_a_ranking_counts_as_one_row_however_many_pairs_it_has():
+    ranking = ((4, 2, 1), (Pair(0, 1, 1.0), Pair(0, 2, 1.0), Pair(1, 2, 1.0)))
+    loss, _ = loss_of(rows_of(ranking, ((3, 1), (Pair(0, 1, 1.0),))))
+    assert loss == pytest.approx((-(ls(2) + ls(3) + ls(1)) / 3 - ls(2)) / 2)
+
+
+def test_ties_teach_equality_and_say_nothing_of_accuracy():
+    loss, figures = loss_of(rows_of(((3, 1), (Pair(0, 1, 0.5),))))
+    assert loss == pytest.approx(-(ls(2) + ls(-2)) / 2)
+    assert "accuracy" not in figures
+
+
+def test_stated_strength_becomes_a_margin_only_when_asked_for():
+    much, against = Pair(0, 1, 1.0, "much"), Pair(0, 1, 0.0, "slightly")
+    assert loss_of(rows_of(((3, 1), (much,))))[0] == pytest.approx(-ls(2))
+    assert loss_of(rows_of(((3, 1), (much,))), margin_from_strength=True)[0] == pytest.approx(-ls(2 - 1))
+    # The second answer won slightly: its lead of -2 should have been 1/3.
+    assert loss_of(rows_of(((3, 1), (against,))), margin_from_strength=True)[0] == pytest.approx(-ls(-2 - 1 / 3))
+
+
+def test_scores_come_back_in_order_whatever_the_grouping():
+    sequences = [TokenSequence((1,), (score, *[9] * (7 * score % 5))) for score in (5, 2, 8, 3)]
+    assert score_sequences(ScoresByFirstToken(), sequences, pad_id=0).tolist() == [5.0, 2.0, 8.0, 3.0]
+
+
+def test_plain_transformers_scores_identically(made):
+    """The portable form: a sequence-classification folder with one label, last real token, no bias."""
+    artifact = made["reward"]
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(artifact.path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(artifact.path)
+    assert model.config.num_labels == 1
+    prompt, texts = Prompt("is it big?"), ["yes the cat is", "no"]
+    raw = load_scorer(artifact.path, device="cpu").score([Completion(prompt, text) for text in texts]).parts["raw"]
+    for text, expected in zip(texts, raw, strict=True):
+        ids = tokenizer(prompt.text + text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        with torch.no_grad():
+            assert float(model(torch.tensor([ids])).logits) == pytest.approx(expected, abs=1e-5)
+
+
+def test_scores_of_the_references_answers_have_mean_0_and_sd_1(made):
+    """The very answers that set the scale, sampled again."""
+    reference = tiny_place().load_policy(made["sft"])
+    rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
+    prompts = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())[:8]
+    rollouts = LocalGenerator(reference, max_new_tokens=6).generate(
+        prompts, samples_per_prompt=1, seed=derived_seed(0, "scale"), policy_version=0
+    )
+    z = torch.tensor(load_scorer(made["reward"].path, device="cpu").score(rollouts.completions()).total)
+    assert float(z.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(z.std()) == pytest.approx(1.0, abs=1e-4)
+
+
+def preferences_in(folder, rows):
+    write_jsonl(folder / "rows.jsonl", rows)
+    return import_preferences(tiny_place(), CollectSettings(), file=folder / "rows.jsonl", into=folder / "preferences")
+
+
+def test_too_few_comparisons_are_refused(base, tmp_path):
+    preferences = preferences_in(tmp_path, [Preference(Prompt("why?"), ("a", "b"), (Pair(0, 1, 1.0),))])
+    with pytest.raises(DataError, match=r"1 usable comparisons split into 1 for training and 0 held out.*Collect more"):
+        reward(tiny_place(), RewardSettings(**SMALL), base=base, preferences=preferences, into=tmp_path / "reward")
+    assert not (tmp_path / "reward.partial").exists()
+
+
+class ScoresNothing:
+    device = torch.device("cpu")
+
+    def score(self, batch):
+        return torch.full((len(batch.ids_BS),), 0.25)
+
+
+def test_a_reward_that_never_varies_is_refused(made):
+    place = tiny_place()
+    rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
+    reference = place.load_policy(made["sft"])
+    with pytest.raises(RunError, match=r"(?s)gives all 4 answers of the reference policy the same score 0.25"):
+        measure_scale(place, RewardSettings(**SMALL), ScoresNothing(), reference, made["sft"], rows)
+
+
+def test_head_warm_up_leaves_the_backbone_where_it_was(base, made, tmp_path):
+    settings = RewardSettings(**SMALL | {"head_warmup_steps": 100})
+    artifact = reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=tmp_path / "reward")
+    before = transformers.AutoModel.from_pretrained(base).state_dict()
+    after = transformers.AutoModel.from_pretrained(artifact.path).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_mean_pooling_has_a_head_file_of_its_own(base, made, tmp_path):
+    artifact = reward(
+        tiny_place(),
+        RewardSettings(pooling="mean", **SMALL),
+        base=base,
+        preferences=made["preferences"],
+        into=tmp_path / "reward",
+    )
+    assert (artifact.path / "head.safetensors").exists()
+    answers = [Completion(Prompt("is it big?"), text) for text in ("yes", "no the cat")]
+    scores = load_scorer(artifact.path, device="cpu").score(answers).parts["raw"]
+    assert scores[0] != scores[1]

@@ -1,0 +1,107 @@
+"""SFT: the artifact, the held-out loss, and rows that do not fit."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+
+from kleash.data.prompts import split_by_prompt
+from kleash.errors import DataError
+from kleash.formats import read_demonstrations, write_jsonl
+from kleash.models.causal_lm import load_language_model
+from kleash.records import Demonstration, Prompt
+from kleash.stages.sft import SftSettings, sft
+from kleash.tracking import JsonlTracker
+from kleash.training.fit import FitSettings
+from stages.tiny_recipe import tiny_place
+
+
+def settings_of(**given):
+    return SftSettings(**{"holdout_share": 0.0, "fit": FitSettings(epochs=1, batch_size=4, learning_rate=1e-3)} | given)
+
+
+def test_the_artifact_is_a_plain_hugging_face_folder(made):
+    artifact = made["sft"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(artifact.path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(artifact.path)
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
+    assert (artifact.kind, set(artifact.parents)) == ("policy", {"base", "demonstrations"})
+    assert artifact.text_format["tokenizer"]
+    assert artifact.summary["rows_trained"] + artifact.summary["rows_heldout"] == 15
+
+
+def test_training_lowers_the_loss_of_what_was_shown(base, data, tmp_path):
+    many = settings_of(fit=FitSettings(epochs=20, batch_size=5, learning_rate=5e-3))
+    artifact = sft(tiny_place(), many, base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+    losses = [row["loss_nats_per_token"] for row in JsonlTracker(artifact.path / "metrics.jsonl").rows()]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_held_out_loss_is_plain_transformers_cross_entropy(made, data):
+    """Completion tokens and the EOS alone, summed over rows and divided by their number."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(made["sft"].path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(made["sft"].path)
+    rows = {row.prompt.text: row for row in read_demonstrations(data["demonstrations"]).records}
+    total = count = 0.0
+    for row in held_out(rows.values()):
+        prompt = tokenizer(row.prompt.text, add_special_tokens=False)["input_ids"]
+        answer = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad():
+            logprob = torch.log_softmax(model(ids).logits, dim=-1)[0]
+        for place, token in enumerate(answer, start=len(prompt)):
+            total -= float(logprob[place - 1, token])
+            count += 1
+    assert made["sft"].summary["heldout_loss_nats_per_token"] == pytest.approx(total / count, rel=1e-4)
+
+
+def held_out(rows):
+    return split_by_prompt(list(rows), holdout_share=0.2, seed=0)[1]
+
+
+def test_long_rows_are_left_out_and_counted(base, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, [Demonstration(Prompt("is it big?"), "yes"), Demonstration(Prompt("why?"), "very " * 40)])
+    artifact = sft(tiny_place(), settings_of(max_tokens=20), base=base, demonstrations=file, into=tmp_path / "sft")
+    assert (artifact.summary["rows_trained"], artifact.summary["rows_too_long"]) == (1, 1)
+
+
+@pytest.mark.parametrize("holdout_share", [0.0, 0.3])
+def test_rows_that_never_fit_are_refused_before_training(base, data, tmp_path, holdout_share):
+    short = settings_of(max_tokens=2, holdout_share=holdout_share)
+    with pytest.raises(DataError, match=r"None of the \d+ rows fits into 2 tokens.*at least one.*Raise max_tokens"):
+        sft(tiny_place(), short, base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_held_out_rows_that_do_not_fit_are_refused_before_training(base, tmp_path):
+    demonstrations = [Demonstration(Prompt(f"is it {letter}?"), "yes") for letter in "abcdefgh"]
+    apart = held_out(demonstrations)
+    assert 0 < len(apart) < len(demonstrations)
+    long = [replace(row, completion="yes " * 60) if row in apart else row for row in demonstrations]
+    write_jsonl(tmp_path / "rows.jsonl", long)
+    short = settings_of(max_tokens=30, holdout_share=0.2)
+    with pytest.raises(DataError, match=f"None of the {len(apart)} rows fits into 30 tokens"):
+        sft(tiny_place(), short, base=base, demonstrations=tmp_path / "rows.jsonl", into=tmp_path / "sft")
+    assert not (tmp_path / "sft.partial").exists()
+
+
+def test_lora_leaves_a_merged_folder_and_trains_only_adapters(base, data, tmp_path):
+    place = tiny_place(lora_rank=2)
+    artifact = sft(place, settings_of(), base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+    assert not (artifact.path / "adapter_config.json").exists()
+    before = load_language_model(base, device="cpu").model.state_dict()
+    after = load_language_model(artifact.path, device="cpu").model.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("proj" in name for name in changed)  # adapters sit on the linear layers, never on embedding or norms
+
+
+def test_a_constant_model_would_pay_the_logarithm_of_its_vocabulary(made):
+    """The scale of the figures: nats, not bits or per-row sums."""
+    first = JsonlTracker(made["sft"].path / "metrics.jsonl").rows()[0]
+    vocabulary = transformers.AutoConfig.from_pretrained(made["sft"].path).vocab_size
+    assert 0.5 * math.log(vocabulary) < first["loss_nats_per_token"] < 3 * math.log(vocabulary)
