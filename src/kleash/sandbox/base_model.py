@@ -152,7 +152,7 @@ def train_base(
     mean_loss = math.nan
     model.train()
     for number, cycle in enumerate(CYCLES):
-        num_cycle_steps = round(cycle.steps_share * num_steps)
+        num_cycle_steps = max(1, round(cycle.steps_share * num_steps))
         optimiser = torch.optim.AdamW(model.parameters(), lr=cycle.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, functools.partial(_warm_up_then_cosine, num_steps=num_cycle_steps)
