@@ -56,7 +56,8 @@ def policy(
         parents["evaluation_prompts"] = given(evaluation_prompts, "prompts")
     if texts_to_keep is not None:
         parents["texts_to_keep"] = given(texts_to_keep, "demonstrations")
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+    beside = judged_by.recorded()
+    if done := place.finished(into, kind="policy", parents=parents, settings=settings, beside=beside):
         return done
     algorithm = algorithm_named(settings)
     check_batch(settings, num_ranks=place.ranks.num_ranks)
@@ -70,7 +71,9 @@ def policy(
     if evaluation_prompts is not None:
         watched = prompts_that_fit(read_prompts(evaluation_prompts).records, model, max_tokens=room)
     engine = build_engine(place, settings, algorithm, model, parents)
-    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
+    with place.making(
+        into, kind="policy", parents=parents, settings=settings, beside=beside, language_model=model
+    ) as draft:
         books = RunBooks(place, settings, draft, into.name, model, engine, watched, external, judged_by.scorer)
         state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
         crew = Crew(books.generator, judged_by.scorer, engine, books.watch, books, algorithm)

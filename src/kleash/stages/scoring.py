@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from kleash.judges.comparer import ScoreComparer
 from kleash.judges.ensemble import EnsembleScorer
 from kleash.judges.function import FunctionScorer
 from kleash.judges.reward_model import load_scorer
+from kleash.judges.rules import Rule, RuleScorer
 from kleash.plugins import resolve
 from kleash.protocols import Comparer, Scorer
 from kleash.settings import Settings
@@ -24,18 +25,28 @@ from kleash.stages.workplace import Workplace
 class ScorerSettings(Settings):
     """What scores answers while the policy trains."""
 
-    kind: str = Field("reward_model", description="reward_model, ensemble, function, or a scorer plug-in's name")
+    kind: str = Field("reward_model", description="reward_model, ensemble, function, rules, or a scorer plug-in's name")
     function: str | None = Field(None, description="module:attribute or file.py:attribute, for kind = function")
     combine: Literal["mean", "worst_case", "uncertainty"] = Field("mean", description="an ensemble's one score")
     uncertainty_penalty: float = Field(1.0, ge=0, description="ensemble: score = mean - this x variance")
+    rules: tuple[Rule, ...] = Field(
+        (), description="for kind = rules: tables with rule = length, matches, avoids or ends"
+    )
 
 
 @dataclass(frozen=True)
 class JudgedBy:
-    """What scores a policy (None: nothing does), and the artifacts it stands on (reward models), by role."""
+    """What scores a policy (None: nothing does), the artifacts it stands on (reward models), by role, and its settings.
+
+    The settings are recorded with what they scored: another scorer makes another policy.
+    """
 
     scorer: Scorer | None
     parents: Mapping[str, Artifact]
+    settings: ScorerSettings | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        return {"scorer": self.settings.model_dump(mode="json")} if self.settings else {}
 
 
 def build_scorer(
@@ -54,17 +65,19 @@ def build_scorer(
         ]
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(reward_models)}
         if settings.kind == "reward_model":
-            return JudgedBy(members[0], {"reward": reward_models[0]})
+            return JudgedBy(members[0], {"reward": reward_models[0]}, settings)
         ensemble = EnsembleScorer(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
-        return JudgedBy(ensemble, parents)
+        return JudgedBy(ensemble, parents, settings)
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
                 'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
                 "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
             )
-        return JudgedBy(FunctionScorer(settings.function), {})
-    return JudgedBy(resolve("scorer", settings.kind)(), {})
+        return JudgedBy(FunctionScorer(settings.function), {}, settings)
+    if settings.kind == "rules":
+        return JudgedBy(RuleScorer(settings.rules), {}, settings)
+    return JudgedBy(resolve("scorer", settings.kind)(), {}, settings)
 
 
 def build_comparer(settings: CollectSettings, *, seed: int) -> Comparer:

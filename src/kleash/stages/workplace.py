@@ -27,6 +27,7 @@ from kleash.settings import Settings
 from kleash.training.ranks import Ranks
 
 HUB = "hub:"
+NOTHING: Mapping[str, Any] = {}
 
 
 class ModelSettings(Settings):
@@ -87,6 +88,7 @@ class Workplace:
         kind: str,
         parents: Mapping[str, Artifact],
         settings: Settings,
+        beside: Mapping[str, Any] = NOTHING,
         language_model: LanguageModel | None = None,
     ) -> Iterator[Draft]:
         """Make the artifact on the first rank; the others get a scratch draft that shares its checkpoints.
@@ -105,7 +107,7 @@ class Workplace:
             into,
             kind=kind,
             parents=parents,
-            settings=self.resolved(settings),
+            settings=self.resolved(settings, beside),
             seed=self.seed,
             text_format=text_format(language_model.tokenizer) if language_model else None,
         ) as draft:
@@ -115,14 +117,24 @@ class Workplace:
         self.ranks.barrier()
 
     def finished(
-        self, into: Path, *, kind: str, parents: Mapping[str, Artifact], settings: Settings
+        self,
+        into: Path,
+        *,
+        kind: str,
+        parents: Mapping[str, Artifact],
+        settings: Settings,
+        beside: Mapping[str, Any] = NOTHING,
     ) -> Artifact | None:
-        """Return the artifact if it is there already; refuses one made with other settings or from other parents."""
-        return artifacts.find(into, kind=kind, parents=parents, settings=self.resolved(settings))
+        """Return the artifact if it is there already; refuses one made with other settings or from other parents.
 
-    def resolved(self, settings: Settings) -> dict[str, Any]:
+        beside: settings of helpers that decide the result as well, such as the scorer's.
+        """
+        return artifacts.find(into, kind=kind, parents=parents, settings=self.resolved(settings, beside))
+
+    def resolved(self, settings: Settings, beside: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """A stage's settings with what it shares with the others, as recorded in its artifact."""
-        return {**settings.model_dump(mode="json"), "model": self.model.model_dump(mode="json"), "seed": self.seed}
+        shared = {"model": self.model.model_dump(mode="json"), "seed": self.seed}
+        return {**settings.model_dump(mode="json"), **beside, **shared}
 
 
 def given(source: Path | Artifact, kind: str) -> Artifact:
