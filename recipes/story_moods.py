@@ -3,7 +3,7 @@
 `feelings` counts the feelings a story names (glad, proud; sad, scared). It is the rater of `recipes/stories.toml` and,
 put on the scale of a z-score, the plain reward of `recipes/stories_function.toml`. `happenings` counts what befalls
 the people in it (laughed, shared; fell, got lost) and names no feeling. Training never sees it: it is there to tell a
-happier story from one that has merely learned to say "happy". `test_recipes.py` holds the two vocabularies apart.
+happier story from one that has merely learned to say "happy". `tests/test_shipped_recipes.py` holds them apart.
 
 Both count different words, not occurrences, so that repeating one gains nothing, and see only so much of each kind.
 Words are matched whole; the lists were written by hand for the vocabulary of three-year-olds.

@@ -66,10 +66,7 @@ def test_both_story_recipes_train_alike_but_for_the_scorer():
 @pytest.mark.parametrize(
     ("story", "feelings"),
     [
-        ("She was happy and proud!", 2),
-        ("She was happy. She was so happy and proud!", 1),  # a word counts once, and bores the second time
-        ("Sad. Sad. Sad.", -3),
-        ("happy " * 20, -5),  # boredom has an end too
+        ("She was happy. She was so happy and proud!", 2),  # a word counts once
         ("Tom was sad, then GLAD.", 0),
         ("He was scared and lonely.", -2),
         ("The unhappyish gladiator", 0),  # whole words only
