@@ -27,7 +27,7 @@ TABLES = {
         "minibatches": 2,
         "evaluate_every": 2,
         "checkpoint_every": 2,
-        "optimiser": {"learning_rate": 1e-2},
+        "optimiser": {"learning_rate": 3e-3},
         "leash": {"hold_updates": 1},
     },
     "direct": {"fit": FIT},

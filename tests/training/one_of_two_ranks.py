@@ -1,4 +1,4 @@
-"""One rank of a tiny training run, started by `test_ranks.py` with torchrun's environment variables."""
+"""One rank of tiny training runs and of a whole tiny round; `test_ranks.py` starts it as torchrun would."""
 
 import json
 import sys
@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from kleash.stages.workplace import ModelSettings, Workplace
 from kleash.training.ranks import join_ranks
+from stages.tiny_recipe import TinyRound, tiny_recipe, write_data
 from training.tiny_engine import engine_of, state_of, train
 
 if __name__ == "__main__":
@@ -19,3 +21,8 @@ if __name__ == "__main__":
         final, rows = train(engine, name=name, steps=3)
         save_file(state_of(engine), out / f"{name}-{engine.rank}.safetensors")
         (out / f"{name}-{engine.rank}.json").write_text(json.dumps({"beta": final.leash.beta, "rows": rows}))
+    data = write_data(out / f"data-{ranks.rank}")
+    place = Workplace(model=ModelSettings(device="cpu"), ranks=ranks)
+    made = TinyRound(tiny_recipe(folder, data), out / "round", place).run()
+    ids = {stage: artifact.id for stage, artifact in made.items()}
+    (out / f"round-{ranks.rank}.json").write_text(json.dumps(ids))

@@ -11,7 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kleash.artifacts import read, verify
+from kleash.tracking import JsonlTracker
 from kleash.training.ranks import Ranks, join_ranks
+from stages.tiny_recipe import STAGES, run_round, write_data
 from training.tiny_engine import engine_of, state_of, train
 
 TESTS = Path(__file__).parents[1]
@@ -74,3 +77,18 @@ def test_two_ranks_train_as_one(policy_folder, left_by_two_ranks, name, critic):
         for row, expected in zip(told["rows"], rows, strict=True):
             assert row.keys() == expected.keys()
             assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_two_ranks_make_one_round(policy_folder, left_by_two_ranks, tmp_path):
+    """Every artifact once and whole, and both ranks go on from the same ones; SFT learns what one rank learns."""
+    ids = [json.loads((left_by_two_ranks / f"round-{rank}.json").read_text()) for rank in range(2)]
+    folder = left_by_two_ranks / "round"
+    assert ids[0] == ids[1] == {stage: read(folder / stage).id for stage in STAGES}
+    assert all(verify(folder / stage) == [] for stage in STAGES)
+    assert {path.name for path in folder.iterdir()} == set(STAGES)
+    run_round(policy_folder, write_data(tmp_path / "data"), tmp_path / "round", stages=("sft",))
+    alone, together = (JsonlTracker(path / "sft" / "metrics.jsonl").rows() for path in (tmp_path / "round", folder))
+    for row, expected in zip(together, alone, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert [row["step"] for row in JsonlTracker(folder / "policy" / "metrics.jsonl").rows()] == [0, 1, 2, 3]

@@ -1,0 +1,90 @@
+"""A round as a whole: what each stage is made from, that it is found again, and that changes are refused by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kleash.artifacts import read
+from kleash.errors import SettingsError
+from kleash.stages.round import Round, summarise, write_summary
+from kleash.stages.workplace import given
+from stages.tiny_recipe import STAGES, TinyRound, run_round, tiny_place, tiny_recipe
+
+
+def test_stages_hang_together(made):
+    start, preferences = made["sft"].id, made["preferences"].id
+    assert made["candidates"].parents["policy"] == start
+    assert made["preferences"].parents == {"candidates": made["candidates"].id}
+    assert made["reward"].parents == {"reference": start, "preferences": preferences}
+    assert made["direct"].parents == {"reference": start, "preferences": preferences}
+    assert made["policy"].parents["reference"] == start
+    assert made["policy"].parents["reward"] == made["reward"].id
+    assert made["evaluation"].parents["policy"] == made["policy"].id
+    assert made["evaluation"].parents["reference"] == start
+
+
+def test_the_same_command_again_finds_everything_and_changes_nothing(base, data, made, round_folder):
+    before = {path: path.stat().st_mtime_ns for path in round_folder.rglob("*") if path.is_file()}
+    again = run_round(base, data, round_folder)
+    assert {stage: artifact.id for stage, artifact in again.items()} == {s: a.id for s, a in made.items()}
+    assert {path: path.stat().st_mtime_ns for path in round_folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"sft": {"max_tokens": 99}}, r"sft was begun with other settings: settings.max_tokens: 512 -> 99"),
+        ({"candidates": {"temperatures": (0.5,)}}, r"candidates was begun with.*settings.temperatures"),
+        ({"policy": {"leash": {"target_nats": 7.0}}}, r"policy was begun with.*settings.leash.target_nats: 2.0 -> 7.0"),
+        ({"evaluation": {"temperature": 0.5}}, r"evaluation was begun with.*settings.temperature: 1.0 -> 0.5"),
+        ({"seed": 3}, r"sft was begun with.*settings.seed: 0 -> 3"),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(base, data, made, round_folder, change, difference):
+    with pytest.raises(SettingsError, match=difference):
+        run_round(base, data, round_folder, **change)
+
+
+def test_changed_data_are_refused(base, made, round_folder, tmp_path, data):
+    other = tmp_path / "demonstrations.jsonl"
+    other.write_text(json.dumps({"prompt": "why?", "completion": "so"}) + "\n")
+    with pytest.raises(SettingsError, match=r"sft was begun with other settings: parents.demonstrations"):
+        run_round(base, {**data, "demonstrations": str(other)}, round_folder)
+
+
+def test_another_seed_makes_another_policy(base, data, made, tmp_path):
+    [artifact] = run_round(base, data, tmp_path / "round", seed=1, stages=("sft",)).values()
+    assert artifact.id != made["sft"].id
+
+
+def test_the_figures_of_a_round_are_gathered(base, data, made, tmp_path):
+    summary = summarise(made, tiny_recipe(base, data))
+    assert (summary["name"], summary["seed"], summary["outcome"]) == ("tiny", 0, "finished")
+    assert summary["reward_model"]["n"] == made["reward"].summary["heldout_accuracy"]["n"]
+    assert summary["beta_final"] == made["policy"].summary["beta_final"]
+    assert summary["win_rate"] == made["evaluation"].summary["win_rate"]
+    assert set(summary["seconds"]) == {*STAGES, "total"}
+    assert summary["seconds"]["total"] == pytest.approx(sum(summary["seconds"][stage] for stage in STAGES))
+    assert summary["slices"]["thing=cat"]["n"] == 3
+    assert json.loads(write_summary(tmp_path, summary).read_text()) == summary
+
+
+def test_a_round_without_a_model_to_start_from_is_refused(data, tmp_path):
+    recipe = tiny_recipe("", data, stages=("sft",)).model_copy(update={"base": None})
+    with pytest.raises(SettingsError, match=r"The recipe names no model to start from. Set `base`"):
+        Round(recipe, tmp_path, tiny_place()).run()
+
+
+def test_each_stage_is_announced_as_it_is_made(base, data, made, round_folder):
+    told = []
+    TinyRound(tiny_recipe(base, data), round_folder, tiny_place()).run(lambda stage, artifact: told.append(stage))
+    assert tuple(told) == STAGES
+
+
+def test_inputs_are_artifacts_or_are_known_by_their_content(made, data):
+    assert given(made["sft"], "model") is made["sft"]
+    assert given(made["sft"].path, "model") == read(made["sft"].path)
+    first = given(Path(data["prompts"]), "prompts")
+    assert (first.kind, first.id) == ("prompts", given(Path(data["prompts"]), "prompts").id)
+    assert first.id != given(Path(data["demonstrations"]), "prompts").id
