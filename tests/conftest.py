@@ -7,7 +7,12 @@ import signal
 import sys
 from contextlib import contextmanager
 
+import hypothesis
 import pytest
+
+# A shared machine is slow at times; that is no fault of the code under test.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

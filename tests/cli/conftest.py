@@ -57,8 +57,9 @@ class Outcome:
 
 
 @pytest.fixture
-def kleash(capsys):
-    """Run a command line in this process."""
+def kleash(capsys, monkeypatch):
+    """Run a command line in this process, as into a file: a terminal's width would break lines elsewhere."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*arguments):
         capsys.readouterr()
