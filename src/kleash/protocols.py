@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kleash.records import Comparison, Completion, Judgement, Prompt
+from kleash.records import Comparison, Completion, JudgeCall, Judgement, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,9 +49,17 @@ class Comparer(Protocol):
 
 
 class JudgementSink(Protocol):
-    """Where judgements go: an append-only store."""
+    """Where judgements go: an append-only store. A judgement that is there already is not stored twice."""
 
-    def add(self, judgement: Judgement) -> None: ...
+    def add(self, judgements: Iterable[Judgement]) -> None: ...
+
+
+class CallLog(Protocol):
+    """Where an AI judge keeps its calls, so that none is paid for twice; safe to use from several threads."""
+
+    def find_call(self, key: str) -> JudgeCall | None: ...
+
+    def add_call(self, call: JudgeCall) -> None: ...
 
 
 @dataclass(frozen=True)

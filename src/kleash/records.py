@@ -115,6 +115,8 @@ class Judgement:
     permutation: permutation[i] is the index of the completion shown in place i.
     ranks: one rank per completion in the comparison's own order, 1 = best, equal = tied; empty unless `ranked`.
     aspects: the same kind of ranks asked apart, such as {"factuality": (1, 2), "style": (2, 1)}.
+    flags: what else was noticed: "unsafe" or "unreadable" by a person, "position_flip" by an AI judge that changed its
+    mind when the answers changed places.
     """
 
     comparison_id: str
@@ -128,6 +130,30 @@ class Judgement:
     rubric_version: str = ""
     seconds: float | None = None
     rationale: str = ""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgeCall:
+    """One request to an AI judge and what came back, kept whole whether or not a verdict could be read from it.
+
+    key: hash over model, messages and sampling settings, so that the same question is never paid for twice.
+    permutation: the order in which the answers were shown.  status: "ok", or why there is no verdict: "unparsed"
+    (a reply without a readable verdict), "refused" (by the endpoint, for good), "failed" (after all retries).
+    """
+
+    key: str
+    comparison_id: str
+    judge: str
+    model: str
+    prompt_digest: str
+    rubric_version: str
+    permutation: tuple[int, ...]
+    status: Literal["ok", "unparsed", "refused", "failed"]
+    reply: str
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,5 +240,5 @@ class ListSink:
     def __init__(self) -> None:
         self.judgements: list[Judgement] = []
 
-    def add(self, judgement: Judgement) -> None:
-        self.judgements.append(judgement)
+    def add(self, judgements: Iterable[Judgement]) -> None:
+        self.judgements.extend(judgements)

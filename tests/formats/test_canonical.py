@@ -71,6 +71,7 @@ def judgement(draw):
         draw(text),
         draw(st.none() | st.floats(0, 1e6)),
         draw(text),
+        draw(st.lists(text, max_size=2).map(tuple)),
     )
 
 

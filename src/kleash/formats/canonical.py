@@ -150,6 +150,7 @@ def _write_judgement(row: Judgement) -> dict[str, Any]:
             rubric_version=row.rubric_version,
             seconds=None if row.seconds is None else float(row.seconds),
             rationale=row.rationale,
+            flags=list(row.flags),
         ),
     }
 
@@ -227,6 +228,7 @@ def judgement_from_json(row: Content) -> Judgement:
         rubric_version=fields.text({"rubric_version": "", **row}, "rubric_version"),
         seconds=None if row.get("seconds") is None else fields.number(row, "seconds"),
         rationale=fields.text({"rationale": "", **row}, "rationale"),
+        flags=fields.texts(row, "flags") if row.get("flags") else (),
     )
 
 

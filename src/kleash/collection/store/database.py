@@ -1,0 +1,174 @@
+"""Open the label database, bring its schema up to date, and give out transactions. SQLite by default, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from kleash.errors import RunError, SettingsError
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+# Long enough for fifty labellers' writes to queue up behind one another.
+BUSY_TIMEOUT_MS = 20_000
+_WRITES = "kleash_writes"
+
+
+class Database:
+    """A label database. `url`: a path of an SQLite file, or a PostgreSQL URL.
+
+    Raises SettingsError for a URL that is neither, RunError when the database cannot be opened or is from a later
+    version of KLeash.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = _full_url(str(url))
+        self.engine = _engine(self.url)
+        with _clear_database_errors(self.shown_url):
+            self._migrate()
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return sa.make_url(self.url).render_as_string(hide_password=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that may write; committed at the end of the block, rolled back on an error.
+
+        SQLite takes its write lock at once (BEGIN IMMEDIATE): a transaction that reads first and writes later would be
+        refused, whatever the timeout, when another one wrote in between.
+        """
+        with self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads: one consistent picture."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def back_up(self, path: Path) -> None:
+        """Copy an SQLite database, also while it is in use. Raises SettingsError for PostgreSQL, which has pg_dump."""
+        source = self._sqlite_file("back up", "pg_dump")
+        if path.exists():
+            raise RunError(f"{path} exists already. A backup never overwrites. Choose another name, or remove it.")
+        with sqlite3.connect(source) as live, sqlite3.connect(path) as copy:
+            live.backup(copy)
+        copy.close()
+        live.close()
+
+    def restore(self, path: Path) -> None:
+        """Replace an SQLite database's content by a backup's, as one transaction."""
+        target = self._sqlite_file("restore", "pg_restore")
+        if not path.is_file():
+            raise RunError(f"There is no backup at {path}. Give a file that `kleash collect backup` wrote.")
+        try:
+            with sqlite3.connect(path) as backup:
+                is_whole = backup.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                is_ours = bool(backup.execute("SELECT 1 FROM sqlite_master WHERE name = 'judgements'").fetchone())
+        except sqlite3.DatabaseError:
+            is_whole = is_ours = False
+        if not (is_whole and is_ours):
+            raise RunError(
+                f"{path} is no backup of a label database, or is damaged. Give a file that `kleash collect backup` wrote."
+            )
+        with sqlite3.connect(path) as backup, sqlite3.connect(target) as live:
+            backup.backup(live)
+        backup.close()
+        live.close()
+        self._migrate()
+
+    def _sqlite_file(self, what: str, tool: str) -> str:
+        if not self.is_sqlite:
+            raise SettingsError(f"Cannot {what} {self.shown_url} here: PostgreSQL brings its own tools. Use {tool}.")
+        return str(sa.make_url(self.url).database)
+
+    def _migrate(self) -> None:
+        # Alembic is slow to import; a database that is up to date does without it.
+        with self.engine.connect() as connection:
+            if sa.inspect(connection).has_table("alembic_version"):
+                present = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+                if present == latest_revision():
+                    return
+        from kleash.collection.migrations.running import upgrade
+
+        upgrade(self)
+
+
+def latest_revision() -> str:
+    """Return the name of the last migration: their files' names begin with ascending numbers."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))[:4]
+
+
+def _full_url(url: str) -> str:
+    if url.startswith(("postgresql://", "postgres://")):
+        return "postgresql+psycopg://" + url.partition("://")[2]
+    if url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        return url
+    if "://" in url:
+        raise SettingsError(
+            f"Unknown kind of database: {url.partition('://')[0]}. Expected a file's path or postgresql://... "
+            "Give one of these as --store."
+        )
+    return f"sqlite:///{url}"
+
+
+def _engine(url: str) -> Engine:
+    try:
+        if url.startswith("sqlite"):
+            Path(str(sa.make_url(url).database)).parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return sa.create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "PostgreSQL needs the package psycopg, which is not installed. Run pip install 'kleash[postgres]'."
+        ) from None
+    except OSError as error:
+        raise RunError(f"Cannot open the label database {url}: {error}. Give a path in a folder you may write.") from None
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions behind our back
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _clear_database_errors(shown_url: str) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise RunError(
+            f"Cannot open the label database {shown_url}: {error.orig}. "
+            "Check that the path is writable or the server is running, and that the password is right."
+        ) from None
+    except sa.exc.DatabaseError as error:
+        raise RunError(
+            f"{shown_url} is no label database: {error.orig}. Give another --store, or restore a backup."
+        ) from None
