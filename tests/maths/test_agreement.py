@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -11,8 +12,12 @@ from kleash.maths.agreement import (
     cohen_kappa,
     fleiss_kappa,
     gwet_ac1,
+    gwet_ac2,
     krippendorff_alpha,
+    mean_cohen_kappa,
     percent_agreement,
+    percentile_interval,
+    resampling_weights,
     vote_share,
 )
 
@@ -25,7 +30,7 @@ WITH_GAPS = np.array(
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
     ]
 )
-COEFFICIENTS = [percent_agreement, fleiss_kappa, gwet_ac1, krippendorff_alpha]
+COEFFICIENTS = [percent_agreement, mean_cohen_kappa, fleiss_kappa, gwet_ac1, gwet_ac2, krippendorff_alpha]
 LEVELS = ["nominal", "ordinal", "interval", "ratio"]
 
 
@@ -133,9 +138,32 @@ def test_full_agreement_is_one_and_no_pair_is_undefined(coefficient):
 
 def test_a_single_category_leaves_nothing_to_correct():
     same = [[1, 1, 1], [1, 1, 1]]
-    assert percent_agreement(same) == gwet_ac1(same) == 1.0
-    for coefficient in (cohen_kappa, fleiss_kappa, krippendorff_alpha):
+    assert percent_agreement(same) == gwet_ac1(same) == gwet_ac2(same) == 1.0
+    for coefficient in (cohen_kappa, mean_cohen_kappa, fleiss_kappa, krippendorff_alpha):
         assert math.isnan(coefficient(same))
+
+
+def test_mean_cohen_weighs_pairs_of_labellers_by_the_items_they_share():
+    first, second, third = ratings(3, num_items=30)
+    third[10:] = NAN
+    kappas = [cohen_kappa([first, second]), cohen_kappa([first, third]), cohen_kappa([second, third])]
+    expected = np.average(kappas, weights=[30, 10, 10])
+    assert mean_cohen_kappa([first, second, third]) == pytest.approx(expected)
+
+
+def test_gwet_with_ordinal_credit_by_hand():
+    # Categories 1, 2, 3: neighbours earn 2/3, the ends 0. Of four items one is a near miss and one a full miss.
+    first, second = [1, 3, 1, 1], [1, 3, 2, 3]
+    observed = (1 + 1 + 2 / 3 + 0) / 4
+    share = np.array([4, 1, 3]) / 8
+    chance = (3 + 4 * 2 / 3) / (3 * 2) * (share * (1 - share)).sum()
+    assert gwet_ac2([first, second]) == pytest.approx((observed - chance) / (1 - chance))
+
+
+def test_two_categories_have_no_near_misses():
+    two = np.minimum(ratings(1), 1)
+    assert gwet_ac2(two) == pytest.approx(gwet_ac1(two))
+    assert gwet_ac2(WITH_GAPS**3) == pytest.approx(gwet_ac2(WITH_GAPS))
 
 
 def test_an_interval_resamples_items():
@@ -145,6 +173,41 @@ def test_an_interval_resamples_items():
     assert interval.n == 40
     wide = agreement_interval(fleiss_kappa, ratings(0)[:, :10], num_resamples=200)
     assert wide.high - wide.low > interval.high - interval.low
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "settings"),
+    [
+        *((coefficient, {}) for coefficient in COEFFICIENTS),
+        (percent_agreement, {"tie_value": 1}),
+        *((krippendorff_alpha, {"level": level}) for level in LEVELS),
+    ],
+)
+def test_an_interval_is_that_of_the_coefficient_on_tables_drawn_again(coefficient, settings):
+    table = ratings(5, num_items=30) + 1
+    table[0, 20:] = NAN
+    item_N = np.arange(30) // 2
+    weights = resampling_weights(15, num_resamples=50, seed=4)
+    assert (weights.sum(axis=1) == 15).all()
+    draws = [coefficient(np.repeat(table, row[item_N].astype(int), axis=1), **settings) for row in weights]
+    expected = percentile_interval(coefficient(table, **settings), draws, n=15)
+    interval = agreement_interval(coefficient, table, item_N=item_N, num_resamples=50, seed=4, **settings)
+    assert dataclasses.astuple(interval) == pytest.approx(dataclasses.astuple(expected))
+
+
+def test_columns_of_one_item_bring_no_certainty_of_their_own():
+    once, copies = ratings(0), np.repeat(ratings(0), 4, axis=1)
+    together = agreement_interval(percent_agreement, copies, item_N=np.repeat(np.arange(40), 4))
+    alone = agreement_interval(percent_agreement, once)
+    assert (together.value, together.low, together.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert together.n == alone.n == 40
+
+
+def test_items_rated_once_are_not_counted_and_alone_say_nothing():
+    assert agreement_interval(percent_agreement, [[1, 1, NAN], [1, NAN, 2]]).n == 1
+    nothing = agreement_interval(percent_agreement, [[1, NAN], [NAN, 2]])
+    assert nothing.n == 0
+    assert all(math.isnan(figure) for figure in (nothing.value, nothing.low, nothing.high))
 
 
 def test_a_flat_list_is_no_table():

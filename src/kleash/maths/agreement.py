@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kleash.errors import DataError, SettingsError
-from kleash.maths.intervals import Interval, bootstrap_interval
+from kleash.maths.intervals import Interval
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 Table = NDArray[np.float64]
@@ -26,12 +26,7 @@ def percent_agreement(ratings_LN: ArrayLike, *, tie_value: float | None = None) 
 
     tie_value: when given, ratings of this value are left out ("ties out"); otherwise a tie is a rating like any other.
     """
-    ratings = _as_ratings(ratings_LN)
-    if tie_value is not None:
-        ratings = np.where(ratings == tie_value, np.nan, ratings)
-    counts_NC = _category_counts(ratings)
-    num_pairs = (counts_NC.sum(axis=1) * (counts_NC.sum(axis=1) - 1)).sum()
-    return float((counts_NC * (counts_NC - 1)).sum() / num_pairs) if num_pairs else math.nan
+    return _over_all_items(_percent, ratings_LN, tie_value=tie_value)
 
 
 def cohen_kappa(ratings_LN: ArrayLike) -> float:
@@ -47,12 +42,16 @@ def cohen_kappa(ratings_LN: ArrayLike) -> float:
         raise DataError(
             f"Cohen's kappa got {len(ratings)} labellers, expected exactly 2. Use fleiss_kappa or krippendorff_alpha."
         )
-    both = ratings[:, ~np.isnan(ratings).any(axis=0)]
-    if both.shape[1] == 0:
-        return math.nan
-    observed = float((both[0] == both[1]).mean())
-    chance = sum(float((both[0] == c).mean() * (both[1] == c).mean()) for c in np.unique(both))
-    return _beyond_chance(observed, chance)
+    return mean_cohen_kappa(ratings)
+
+
+def mean_cohen_kappa(ratings_LN: ArrayLike) -> float:
+    """Return the mean of Cohen's kappa over all pairs of labellers, weighted by the items that both rated.
+
+    Pairs whose kappa is undefined are left out.
+    Source: Light 1971. Differs: Light's mean is unweighted; ours does not hang on pairs that met three times.
+    """
+    return _over_all_items(_mean_cohen, ratings_LN)
 
 
 def fleiss_kappa(ratings_LN: ArrayLike) -> float:
@@ -63,11 +62,7 @@ def fleiss_kappa(ratings_LN: ArrayLike) -> float:
     Items rated fewer than twice are left out.
     Source: Fleiss 1971. Differs: items may have different numbers of ratings.
     """
-    counts_NC = _pairable(_category_counts(_as_ratings(ratings_LN)))
-    if len(counts_NC) == 0:
-        return math.nan
-    share_C = counts_NC.sum(axis=0) / counts_NC.sum()
-    return _beyond_chance(_mean_item_agreement(counts_NC), float((share_C**2).sum()))
+    return _over_all_items(_fleiss, ratings_LN)
 
 
 def gwet_ac1(ratings_LN: ArrayLike) -> float:
@@ -78,17 +73,19 @@ def gwet_ac1(ratings_LN: ArrayLike) -> float:
     C: the number of categories that occur. With a single one, agreement is complete: 1.
     Source: Gwet 2008.
     """
-    counts_NC = _category_counts(_as_ratings(ratings_LN))
-    rated_NC = counts_NC[counts_NC.sum(axis=1) > 0]
-    pairable_NC = _pairable(counts_NC)
-    if len(pairable_NC) == 0:
-        return math.nan
-    num_categories = rated_NC.shape[1]
-    if num_categories == 1:
-        return 1.0
-    share_C = (rated_NC / rated_NC.sum(axis=1, keepdims=True)).mean(axis=0)
-    chance = float((share_C * (1 - share_C)).sum() / (num_categories - 1))
-    return _beyond_chance(_mean_item_agreement(pairable_NC), chance)
+    return _over_all_items(_gwet, ratings_LN)
+
+
+def gwet_ac2(ratings_LN: ArrayLike) -> float:
+    """Correct agreement on an ordered scale for chance, near misses counting in part; survives skewed margins.
+
+        w_ab = 1 - m_ab / m_max,   m_ab = the pairs of categories between a and b, both included
+        p_chance = sum_ab w_ab * sum_c p_c (1 - p_c) / (C (C - 1))
+
+    The C categories that occur are the scale, ascending; with two of them it is gwet_ac1.
+    Source: Gwet 2014, "Handbook of Inter-Rater Reliability", ordinal weights.
+    """
+    return _over_all_items(_gwet, ratings_LN, is_ordinal=True)
 
 
 def krippendorff_alpha(ratings_LN: ArrayLike, *, level: Level = "nominal") -> float:
@@ -100,41 +97,53 @@ def krippendorff_alpha(ratings_LN: ArrayLike, *, level: Level = "nominal") -> fl
     Raises SettingsError for an unknown level.
     Source: Krippendorff 2011, "Computing Krippendorff's alpha-reliability".
     """
-    ratings = _as_ratings(ratings_LN)
-    categories = np.unique(ratings[~np.isnan(ratings)])
-    counts_NC = _pairable(_category_counts(ratings))
-    if len(counts_NC) == 0:
-        return math.nan
-    per_item_N = counts_NC.sum(axis=1)
-    coincidence_CC = (counts_NC.T / (per_item_N - 1)) @ counts_NC - np.diag(
-        (counts_NC.T / (per_item_N - 1)).sum(axis=1)
-    )
-    margin_C = coincidence_CC.sum(axis=1)
-    distance_CC = _squared_distances(categories, margin_C, level)
-    observed = float((coincidence_CC * distance_CC).sum())
-    expected = float((np.outer(margin_C, margin_C) * distance_CC).sum()) / (margin_C.sum() - 1)
-    return 1.0 - observed / expected if expected > 0 else math.nan
+    return _over_all_items(_alpha, ratings_LN, level=level)
 
 
 def agreement_interval(
-    coefficient: Callable[[Table], float],
+    coefficient: Callable[..., float],
     ratings_LN: ArrayLike,
     *,
+    item_N: ArrayLike | None = None,
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    **settings: Any,
 ) -> Interval:
-    """Bound a coefficient by drawing items (not ratings: those of one item belong together) again; n counts items.
+    """Bound a coefficient of this module by drawing items (not ratings: those of one belong together) again.
 
-    agreement_interval(fleiss_kappa, ratings_LN); for settings, pass a lambda.
+    agreement_interval(krippendorff_alpha, ratings_LN, level="ordinal"); `settings` are the coefficient's own.
+    item_N: the item each column belongs to, 0, 1, ...; the pairs of one ranking are drawn together. Default: one each.
+    n counts the items with a column rated at least twice; without any, all else is NaN.
     """
-    return bootstrap_interval(
-        _as_ratings(ratings_LN).T,
-        statistic=lambda ratings_NL: coefficient(ratings_NL.T),
-        num_resamples=num_resamples,
-        seed=seed,
-        confidence=confidence,
-    )
+    ratings = _as_ratings(ratings_LN)
+    item_of_column = np.arange(ratings.shape[1]) if item_N is None else np.asarray(item_N, dtype=int)
+    doubly_rated = (~np.isnan(ratings)).sum(axis=0) >= 2
+    n = len(np.unique(item_of_column[doubly_rated]))
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    weight_RI = resampling_weights(int(item_of_column.max()) + 1, num_resamples=num_resamples, seed=seed)
+    over_items, fixed = _WEIGHTED[coefficient]
+    draw_R = over_items(ratings, weight_RI[:, item_of_column], **fixed, **settings)
+    return percentile_interval(coefficient(ratings, **settings), draw_R, n=n, confidence=confidence)
+
+
+def resampling_weights(num_items: int, *, num_resamples: int, seed: int) -> Table:
+    """Return how often each item is drawn in each resample, (resamples, items): a bootstrap as one matrix product."""
+    drawn_RI = np.random.default_rng(seed).integers(num_items, size=(num_resamples, num_items))
+    flat = drawn_RI + num_items * np.arange(num_resamples)[:, None]
+    counted = np.bincount(flat.ravel(), minlength=num_resamples * num_items)
+    weight_RI: Table = counted.reshape(num_resamples, num_items).astype(float)
+    return weight_RI
+
+
+def percentile_interval(value: float, draw_R: ArrayLike, *, n: int, confidence: float = 0.95) -> Interval:
+    """Bound a figure by the quantiles of its bootstrap draws; undefined (NaN) draws are left out."""
+    draws = np.asarray(draw_R, dtype=float)
+    defined = draws[~np.isnan(draws)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (math.nan, math.nan)
+    return Interval(value, float(low), float(high), n)
 
 
 def vote_share(ranks_per_judgement: Sequence[Sequence[float]]) -> float:
@@ -149,6 +158,92 @@ def vote_share(ranks_per_judgement: Sequence[Sequence[float]]) -> float:
     return sum(votes) / len(votes)
 
 
+# ------------------------------------------------- the coefficients, for many weightings of the items at once: (R,)
+def _over_all_items(over_items: Callable[..., Table], ratings_LN: ArrayLike, **settings: Any) -> float:
+    ratings = _as_ratings(ratings_LN)
+    return float(over_items(ratings, np.ones((1, ratings.shape[1])), **settings)[0])
+
+
+def _percent(ratings: Table, weight_RN: Table, *, tie_value: float | None = None) -> Table:
+    if tie_value is not None:
+        ratings = np.where(ratings == tie_value, np.nan, ratings)
+    counts_NC = _category_counts(ratings)
+    per_item_N = counts_NC.sum(axis=1)
+    agreeing_N = (counts_NC * (counts_NC - 1)).sum(axis=1)
+    return _ratio(weight_RN @ agreeing_N, weight_RN @ (per_item_N * (per_item_N - 1)))
+
+
+def _mean_cohen(ratings: Table, weight_RN: Table) -> Table:
+    is_rated = ~np.isnan(ratings)
+    categories = np.unique(ratings[is_rated])
+    num_categories = len(categories)
+    code_LN = np.searchsorted(categories, np.where(is_rated, ratings, np.inf))
+    num_shared_LL = is_rated.astype(int) @ is_rated.T.astype(int)
+    total_R, shared_R = np.zeros(len(weight_RN)), np.zeros(len(weight_RN))
+    for first, second in np.argwhere(np.triu(num_shared_LL, k=1)):
+        shared = is_rated[first] & is_rated[second]
+        cell_of_item = code_LN[first, shared] * num_categories + code_LN[second, shared]
+        one_hot = np.eye(num_categories**2)[cell_of_item]
+        table_RCC = (weight_RN[:, shared] @ one_hot).reshape(-1, num_categories, num_categories)
+        num_R = table_RCC.sum(axis=(1, 2))
+        observed_R = _ratio(np.trace(table_RCC, axis1=1, axis2=2), num_R)
+        chance_R = _ratio((table_RCC.sum(axis=1) * table_RCC.sum(axis=2)).sum(axis=1), num_R**2)
+        kappa_R = _beyond_chance(observed_R, chance_R)
+        is_defined = ~np.isnan(kappa_R)
+        total_R[is_defined] += (kappa_R * num_R)[is_defined]
+        shared_R[is_defined] += num_R[is_defined]
+    return _ratio(total_R, shared_R)
+
+
+def _fleiss(ratings: Table, weight_RN: Table) -> Table:
+    counts_NC = _pairable(_category_counts(ratings))
+    margin_RC = weight_RN @ counts_NC
+    share_RC = _ratio(margin_RC, margin_RC.sum(axis=1, keepdims=True))
+    return _beyond_chance(_mean_item_agreement(counts_NC, counts_NC, weight_RN), (share_RC**2).sum(axis=1))
+
+
+def _gwet(ratings: Table, weight_RN: Table, *, is_ordinal: bool = False) -> Table:
+    rated_NC = _category_counts(ratings)
+    pairable_NC = _pairable(rated_NC)
+    num_categories = rated_NC.shape[1]
+    credit_CC = _ordinal_credit(num_categories) if is_ordinal else np.eye(num_categories)
+    observed_R = _mean_item_agreement(pairable_NC, pairable_NC @ credit_CC, weight_RN)
+    if num_categories <= 1:
+        return observed_R
+    per_item_N = rated_NC.sum(axis=1)
+    share_NC = np.divide(rated_NC, per_item_N[:, None], out=np.zeros_like(rated_NC), where=per_item_N[:, None] > 0)
+    share_RC = _ratio(weight_RN @ share_NC, (weight_RN @ (per_item_N > 0))[:, None])
+    spread_R = (share_RC * (1 - share_RC)).sum(axis=1)
+    return _beyond_chance(observed_R, credit_CC.sum() / (num_categories * (num_categories - 1)) * spread_R)
+
+
+def _alpha(ratings: Table, weight_RN: Table, *, level: Level = "nominal") -> Table:
+    categories = np.unique(ratings[~np.isnan(ratings)])
+    counts_NC = _pairable(_category_counts(ratings))
+    others_N = np.maximum(counts_NC.sum(axis=1) - 1, 1)
+    ordered_NCC = counts_NC[:, :, None] * counts_NC[:, None, :] - counts_NC[:, :, None] * np.eye(len(categories))
+    within_N_CC = (ordered_NCC / others_N[:, None, None]).reshape(len(counts_NC), len(categories) ** 2)
+    coincidence_RCC = (weight_RN @ within_N_CC).reshape(len(weight_RN), len(categories), len(categories))
+    margin_RC = coincidence_RCC.sum(axis=2)
+    distance_RCC = _squared_distances(categories, margin_RC, level)
+    observed_R = (coincidence_RCC * distance_RCC).sum(axis=(1, 2))
+    expected_R = (margin_RC[:, :, None] * margin_RC[:, None, :] * distance_RCC).sum(axis=(1, 2))
+    return 1.0 - _ratio(observed_R * (margin_RC.sum(axis=1) - 1), expected_R)
+
+
+# How `agreement_interval` finds a public coefficient's form for many weightings.
+_WEIGHTED: dict[Callable[..., float], tuple[Callable[..., Table], dict[str, Any]]] = {
+    percent_agreement: (_percent, {}),
+    cohen_kappa: (_mean_cohen, {}),
+    mean_cohen_kappa: (_mean_cohen, {}),
+    fleiss_kappa: (_fleiss, {}),
+    gwet_ac1: (_gwet, {}),
+    gwet_ac2: (_gwet, {"is_ordinal": True}),
+    krippendorff_alpha: (_alpha, {}),
+}
+
+
+# ------------------------------------------------------------------------------------------------------- their parts
 def _as_ratings(ratings_LN: ArrayLike) -> Table:
     ratings: Table = np.array(ratings_LN, dtype=float)
     if ratings.ndim != 2:
@@ -166,29 +261,54 @@ def _category_counts(ratings: Table) -> Table:
 
 
 def _pairable(counts_NC: Table) -> Table:
-    pairable_NC: Table = counts_NC[counts_NC.sum(axis=1) >= 2]
+    """Empty the items that were rated once: they say nothing about agreement."""
+    pairable_NC: Table = np.where(counts_NC.sum(axis=1, keepdims=True) >= 2, counts_NC, 0.0)
     return pairable_NC
 
 
-def _mean_item_agreement(counts_NC: Table) -> float:
+def _mean_item_agreement(counts_NC: Table, credited_NC: Table, weight_RN: Table) -> Table:
+    """Average over items the share of their pairs of ratings that agree.
+
+    credited_NC: how many of the item's ratings match a rating of each category, itself among them.
+    """
     per_item_N = counts_NC.sum(axis=1)
-    return float(((counts_NC * (counts_NC - 1)).sum(axis=1) / (per_item_N * (per_item_N - 1))).mean())
+    agreeing_N = (counts_NC * (credited_NC - 1)).sum(axis=1)
+    is_pairable = per_item_N >= 2
+    share_N = np.divide(agreeing_N, per_item_N * (per_item_N - 1), out=np.zeros_like(agreeing_N), where=is_pairable)
+    return _ratio(weight_RN @ share_N, weight_RN @ is_pairable)
 
 
-def _beyond_chance(observed: float, chance: float) -> float:
-    return (observed - chance) / (1 - chance) if chance < 1 else math.nan
+def _ordinal_credit(num_categories: int) -> Table:
+    """Return what a pair of categories earns as agreement, by Gwet's ordinal weights: 1 for the same, 0 end to end."""
+    place = np.arange(num_categories)
+    num_between = np.abs(place[:, None] - place[None, :]) + 1
+    num_pairs = num_between * (num_between - 1) / 2
+    credit_CC: Table = 1 - num_pairs / max(num_pairs.max(initial=0), 1)
+    return credit_CC
 
 
-def _squared_distances(categories: Table, margin_C: Table, level: str) -> Table:
-    """Return the squared distance between any two categories. margin_C: pairable ratings in each (for ordinal)."""
-    first, second = categories[:, None], categories[None, :]
+def _ratio(part: Table, whole: Table) -> Table:
+    """Divide, NaN where there is nothing to divide by."""
+    part, whole = np.broadcast_arrays(part, whole)
+    ratio: Table = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
+
+
+def _beyond_chance(observed_R: Table, chance_R: Table) -> Table:
+    # Rounding must not make a coefficient of the 1 - 1 that a single category leaves.
+    return _ratio(observed_R - chance_R, np.where(chance_R < 1 - 1e-12, 1 - chance_R, 0.0))
+
+
+def _squared_distances(categories: Table, margin_RC: Table, level: str) -> Table:
+    """Return the squared distance between any two categories, (R or 1, C, C). margin_RC: pairable ratings in each."""
+    first, second = categories[None, :, None], categories[None, None, :]
     distance: Table
     if level == "nominal":
         distance = (first != second).astype(float)
     elif level == "ordinal":
         # Ratings between two categories, with half of those in the two themselves.
-        middle_C = np.cumsum(margin_C) - margin_C / 2
-        distance = (middle_C[:, None] - middle_C[None, :]) ** 2
+        middle_RC = np.cumsum(margin_RC, axis=1) - margin_RC / 2
+        distance = (middle_RC[:, :, None] - middle_RC[:, None, :]) ** 2
     elif level == "interval":
         distance = (first - second) ** 2
     elif level == "ratio":
