@@ -53,6 +53,8 @@ def main() -> None:
             commands["TRL"] = [given.peer_python, str(HERE / "peer" / "peer_trl.py"), *common]
             if algorithm == "ppo" and given.trl_path:
                 commands["TRL"] += ["--trl-path", given.trl_path]
+            if algorithm == "sft":
+                commands["TRL padding-free"] = [*commands["TRL"], "--padding-free"]
         reports: dict[str, list[dict]] = {name: [] for name in commands}
         for _ in range(given.rounds):
             for name, command in commands.items():

@@ -40,10 +40,13 @@ class CampaignSettings(Settings):
     lease_minutes: float = Field(20.0, gt=0, description="a task not answered by then goes to somebody else")
     aspects: tuple[str, ...] = Field(("factuality", "style"), description="asked apart from the overall verdict")
     sampling: Sampling = Field("random", description="which item comes next: random, uncertain or suspects first")
-    control_share: float = Field(0.2, ge=0, le=1, description="share of items drawn at random beside the sampling policy")
+    control_share: float = Field(
+        0.2, ge=0, le=1, description="share of items drawn at random beside the sampling policy"
+    )
     min_seconds: float = Field(2.0, ge=0, description="a verdict given faster is marked as too fast")
     target_items: int = Field(0, ge=0, description="the campaign is complete at so many full items; 0 = all")
     people_share: float = Field(0.0, ge=0, le=1, description="with AI judges: share of items that people judge as well")
+    people_overlap: int = Field(1, ge=1, description="with AI judges: people per item of that share")
 
     @model_validator(mode="after")
     def _overlap_can_be_reached(self) -> CampaignSettings:
@@ -62,7 +65,7 @@ class Campaign:
     name: str
     state: CampaignState
     settings: CampaignSettings
-    seed: int
+    seed: str
     rubric: str
     rubric_version: str
     created_at: datetime

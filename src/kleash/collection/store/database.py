@@ -83,7 +83,8 @@ class Database:
             is_whole = is_ours = False
         if not (is_whole and is_ours):
             raise RunError(
-                f"{path} is no backup of a label database, or is damaged. Give a file that `kleash collect backup` wrote."
+                f"{path} is no backup of a label database, or is damaged. "
+                "Give a file that `kleash collect backup` wrote."
             )
         with sqlite3.connect(path) as backup, sqlite3.connect(target) as live:
             backup.backup(live)
@@ -106,6 +107,13 @@ class Database:
         from kleash.collection.migrations.running import upgrade
 
         upgrade(self)
+
+
+def insert_row(connection: Connection, table: sa.Table, **values: Any) -> int:
+    """Insert one row and return its number."""
+    key = connection.execute(table.insert().values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def latest_revision() -> str:
@@ -140,7 +148,9 @@ def _engine(url: str) -> Engine:
             "PostgreSQL needs the package psycopg, which is not installed. Run pip install 'kleash[postgres]'."
         ) from None
     except OSError as error:
-        raise RunError(f"Cannot open the label database {url}: {error}. Give a path in a folder you may write.") from None
+        raise RunError(
+            f"Cannot open the label database {url}: {error}. Give a path in a folder you may write."
+        ) from None
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

@@ -1,0 +1,373 @@
+"""How good the labels are: how far raters agree, what each rater is like, and which items to look at again.
+
+Records in, figures out: no database, no clock, no settings of a campaign. A verdict is about a pair of answers in the
+comparison's own order, so what was shown where changes nothing but `first_position_share`. A k-way ranking counts as
+its pairs, which belong to one item: intervals of coefficients are by item. Thresholds are in `gates.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kleash.collection.ballots import Ballot, Item
+from kleash.maths.agreement import (
+    agreement_interval,
+    fleiss_kappa,
+    gwet_ac1,
+    gwet_ac2,
+    krippendorff_alpha,
+    mean_cohen_kappa,
+    percent_agreement,
+)
+from kleash.maths.intervals import Interval, bootstrap_interval, wilson_interval
+from kleash.records import Judgement, RaterKind
+
+PairVerdict = Literal["first", "tie", "second", "both_bad"]
+
+# Ascending from the second answer to the first, so that the first three are an ordered scale as well.
+_CODES: dict[PairVerdict, float] = {"second": -1.0, "tie": 0.0, "first": 1.0, "both_bad": 2.0}
+EASY = "easy"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far independent raters agree on the same pairs; each n counts the items behind it that were judged twice.
+
+    "Both bad" is a category of its own, save where order matters (alpha_ordinal, ac2): there it is a tie. Show
+    several: kappa and alpha collapse when nearly all verdicts are the same, AC1 and AC2 do not.
+    """
+
+    percent: Interval
+    percent_without_ties: Interval
+    cohen_kappa: Interval
+    fleiss_kappa: Interval
+    alpha_nominal: Interval
+    alpha_ordinal: Interval
+    ac1: Interval
+    ac2: Interval
+
+
+@dataclass(frozen=True)
+class RaterRow:
+    """One rater's habits. Shares are of the rater's own votes, gold and repeats only where the name says so.
+
+    too_fast: of all looks with a verdict and a time.  gold_accuracy, easy_gold_accuracy: see the functions.
+    with_others: share of the other raters' verdicts on the same pairs that are the same, averaged over items.
+    """
+
+    rater: str
+    kind: RaterKind
+    num_items: int
+    median_seconds: Interval
+    too_fast: Interval
+    gold_accuracy: Interval
+    easy_gold_accuracy: Interval
+    self_consistency: Interval
+    first_position: Interval
+    longer: Interval
+    with_others: Interval
+    num_skipped: int
+    flags: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An item whose raters differ. entropy_bits: of the verdicts on a pair, averaged over the item's pairs."""
+
+    item_id: str
+    entropy_bits: float
+    num_votes: int
+    verdicts: Mapping[PairVerdict, int]
+
+
+# ---------------------------------------------------------------------------------------------------------- agreement
+def agreement(
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, aspect: str = "", num_resamples: int = 1000, seed: int = 0
+) -> Agreement:
+    """Measure agreement on ordinary items, gold apart, from the votes (`Ballot.is_vote`).
+
+    aspect: measure the verdicts on this aspect instead of the overall one.
+    """
+    nominal_LN, item_N = _verdict_table(items, ballots, aspect)
+    ordinal_LN = np.where(nominal_LN == _CODES["both_bad"], _CODES["tie"], nominal_LN)
+    decided_LN = np.where(ordinal_LN == _CODES["tie"], math.nan, ordinal_LN)
+
+    def bounded(coefficient: Callable[..., float], table_LN: NDArray[np.float64], **settings: Any) -> Interval:
+        return agreement_interval(
+            coefficient, table_LN, item_N=item_N, num_resamples=num_resamples, seed=seed, **settings
+        )
+
+    return Agreement(
+        percent=bounded(percent_agreement, nominal_LN),
+        percent_without_ties=bounded(percent_agreement, decided_LN),
+        cohen_kappa=bounded(mean_cohen_kappa, nominal_LN),
+        fleiss_kappa=bounded(fleiss_kappa, nominal_LN),
+        alpha_nominal=bounded(krippendorff_alpha, nominal_LN),
+        alpha_ordinal=bounded(krippendorff_alpha, ordinal_LN, level="ordinal"),
+        ac1=bounded(gwet_ac1, nominal_LN),
+        ac2=bounded(gwet_ac2, ordinal_LN),
+    )
+
+
+def agreement_by_slice(
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Agreement]]:
+    """Measure agreement within each value of each slice: {dimension: {value: agreement}}, sorted."""
+    per_slice: dict[str, dict[str, list[Ballot]]] = defaultdict(lambda: defaultdict(list))
+    for ballot in _ordinary_votes(items, ballots):
+        for dimension, value in items[ballot.item_id].slices.items():
+            per_slice[dimension][value].append(ballot)
+    return {
+        dimension: {
+            value: agreement(items, group, num_resamples=num_resamples, seed=seed)
+            for value, group in sorted(per_slice[dimension].items())
+        }
+        for dimension in sorted(per_slice)
+    }
+
+
+def agreement_over_time(
+    items: Mapping[str, Item],
+    ballots: Sequence[Ballot],
+    *,
+    period: Literal["week", "day"] = "week",
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Agreement]:
+    """Measure agreement period by period: {"2026-W48": ...} or {"2026-11-23": ...}, ascending.
+
+    An item with all its votes counts in the period in which its last vote came, so periods share no item.
+    """
+    per_item = _by_item(_ordinary_votes(items, ballots))
+    per_period: dict[str, list[Ballot]] = defaultdict(list)
+    for votes in per_item.values():
+        last = max(vote.given_at for vote in votes)
+        per_period[f"{last:%G-W%V}" if period == "week" else f"{last:%Y-%m-%d}"] += votes
+    return {
+        name: agreement(items, group, num_resamples=num_resamples, seed=seed)
+        for name, group in sorted(per_period.items())
+    }
+
+
+def agreement_by_aspect(
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, Agreement]:
+    """Measure agreement on each aspect that was asked, such as factuality apart from style."""
+    aspects = sorted({aspect for ballot in ballots for aspect in ballot.judgement.aspects})
+    return {
+        aspect: agreement(items, ballots, aspect=aspect, num_resamples=num_resamples, seed=seed) for aspect in aspects
+    }
+
+
+def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[Disagreement]:
+    """List the ordinary items whose raters differ and that no adjudicator has ruled on, worst first."""
+    ruled = {ballot.item_id for ballot in ballots if ballot.is_adjudication}
+    found = []
+    for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
+        per_pair: dict[tuple[int, int], Counter[PairVerdict]] = defaultdict(Counter)
+        for vote in votes:
+            for pair, verdict in pair_verdicts(vote.judgement).items():
+                per_pair[pair][verdict] += 1
+        entropy_bits = sum(map(_entropy_bits, per_pair.values())) / max(len(per_pair), 1)
+        if entropy_bits > 0 and item_id not in ruled:
+            found.append(Disagreement(item_id, entropy_bits, len(votes), sum(per_pair.values(), Counter())))
+    return sorted(found, key=lambda item: (-item.entropy_bits, -item.num_votes, item.item_id))
+
+
+# ------------------------------------------------------------------------------------------------------------- raters
+def rater_table(
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, too_fast_seconds: float = 3.0
+) -> list[RaterRow]:
+    """Describe every rater, people, AI judges and rules alike, in order of name.
+
+    too_fast_seconds: a verdict given in less time cannot have been read for.
+    """
+    per_rater: dict[str, list[Ballot]] = defaultdict(list)
+    for ballot in ballots:
+        per_rater[ballot.judgement.rater].append(ballot)
+    with_others = _agreement_with_others(items, ballots)
+    return [
+        RaterRow(
+            rater=rater,
+            kind=own[0].judgement.rater_kind,
+            num_items=len({ballot.item_id for ballot in own if ballot.is_vote}),
+            median_seconds=median_seconds(own),
+            too_fast=too_fast_share(own, too_fast_seconds=too_fast_seconds),
+            gold_accuracy=gold_accuracy(items, own),
+            easy_gold_accuracy=gold_accuracy(items, own, easy_only=True),
+            self_consistency=self_consistency(own),
+            first_position=first_position_share(items, own),
+            longer=longer_share(items, own),
+            with_others=with_others.get(rater, wilson_interval(0, 0)),
+            num_skipped=sum(ballot.judgement.outcome == "skipped" for ballot in own),
+            flags=Counter(flag for ballot in own for flag in ballot.judgement.flags),
+        )
+        for rater, own in sorted(per_rater.items())
+    ]
+
+
+def gold_accuracy(items: Mapping[str, Item], ballots: Sequence[Ballot], *, easy_only: bool = False) -> Interval:
+    """Return the share of votes on calibration items that are right; n counts votes.
+
+    A vote is right as far as it gives the known verdict on the pairs with a known winner; "both bad" gives none.
+    easy_only: leave out items whose slice "difficulty" says other than "easy"; an item without that slice is easy.
+    """
+    shares = []
+    for ballot in ballots:
+        item = items[ballot.item_id]
+        if not ballot.is_vote or not item.is_gold or (easy_only and item.slices.get("difficulty", EASY) != EASY):
+            continue
+        known = {pair: verdict for pair, verdict in _verdicts_of_ranks(item.gold_ranks).items() if verdict != "tie"}
+        given = pair_verdicts(ballot.judgement)
+        if known:
+            shares.append(sum(given[pair] == verdict for pair, verdict in known.items()) / len(known))
+    return _mean_share(shares)
+
+
+def self_consistency(ballots: Sequence[Ballot]) -> Interval:
+    """Return the share of second looks, with the answers in other places, that came to the first look's verdict.
+
+    For rankings, the share of their pairs; n counts second looks.
+    """
+    first_looks = {(b.judgement.rater, b.item_id): pair_verdicts(b.judgement) for b in ballots if b.is_vote}
+    shares = []
+    for ballot in ballots:
+        before = first_looks.get((ballot.judgement.rater, ballot.item_id))
+        if before and ballot.is_repeat and ballot.judgement.outcome != "skipped":
+            again = pair_verdicts(ballot.judgement)
+            shares.append(sum(again[pair] == verdict for pair, verdict in before.items()) / len(before))
+    return _mean_share(shares)
+
+
+def first_position_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Interval:
+    """Return the share of decided pairs that went to the answer shown earlier: near .5 where sides do not matter."""
+    wins = [
+        judgement.permutation.index(winner) < judgement.permutation.index(loser)
+        for judgement, _, winner, loser in _decided_pairs(items, ballots)
+    ]
+    return wilson_interval(sum(wins), len(wins))
+
+
+def longer_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Interval:
+    """Return the share of decided pairs of unequal length, in characters, that went to the longer answer."""
+    wins = []
+    for _, item, winner, loser in _decided_pairs(items, ballots):
+        winner_characters, loser_characters = (len(item.comparison.completions[index]) for index in (winner, loser))
+        if winner_characters != loser_characters:
+            wins.append(winner_characters > loser_characters)
+    return wilson_interval(sum(wins), len(wins))
+
+
+def median_seconds(ballots: Sequence[Ballot]) -> Interval:
+    """Return the median time of all looks that led to a verdict."""
+    seconds = list(_seconds(ballots))
+    if not seconds:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    return bootstrap_interval(seconds, statistic=lambda sample: float(np.median(sample)), num_resamples=200)
+
+
+def too_fast_share(ballots: Sequence[Ballot], *, too_fast_seconds: float) -> Interval:
+    """Return the share of timed looks with a verdict that took less than `too_fast_seconds`."""
+    is_too_fast = [seconds < too_fast_seconds for seconds in _seconds(ballots)]
+    return wilson_interval(sum(is_too_fast), len(is_too_fast))
+
+
+# ----------------------------------------------------------------------------------------------------------- verdicts
+def pair_verdicts(judgement: Judgement, *, aspect: str = "") -> dict[tuple[int, int], PairVerdict]:
+    """Return the verdict on each pair of answers (first, second), first < second; none where none was given."""
+    if aspect:
+        return _verdicts_of_ranks(judgement.aspects.get(aspect, ()))
+    if judgement.outcome == "both_bad":
+        return dict.fromkeys(itertools.combinations(range(len(judgement.permutation)), 2), "both_bad")
+    return _verdicts_of_ranks(judgement.ranks)
+
+
+def _verdicts_of_ranks(ranks: Sequence[int]) -> dict[tuple[int, int], PairVerdict]:
+    return {
+        (first, second): "tie" if rank == other else "first" if rank < other else "second"
+        for (first, rank), (second, other) in itertools.combinations(enumerate(ranks), 2)
+    }
+
+
+def _verdict_table(
+    items: Mapping[str, Item], ballots: Sequence[Ballot], aspect: str
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Lay out verdicts as codes, a row per rater and a column per pair, with the number of each column's item."""
+    row_of_rater: dict[str, int] = {}
+    column_of_pair: dict[tuple[str, tuple[int, int]], int] = {}
+    cells = []
+    for ballot in _ordinary_votes(items, ballots):
+        for pair, verdict in pair_verdicts(ballot.judgement, aspect=aspect).items():
+            row = row_of_rater.setdefault(ballot.judgement.rater, len(row_of_rater))
+            column = column_of_pair.setdefault((ballot.item_id, pair), len(column_of_pair))
+            cells.append((row, column, _CODES[verdict]))
+    table_LN = np.full((len(row_of_rater), len(column_of_pair)), math.nan)
+    for row, column, code in cells:
+        table_LN[row, column] = code
+    number_of_item: dict[str, int] = {}
+    return table_LN, [number_of_item.setdefault(item_id, len(number_of_item)) for item_id, _ in column_of_pair]
+
+
+def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> dict[str, Interval]:
+    per_pair: dict[tuple[str, tuple[int, int]], dict[str, PairVerdict]] = defaultdict(dict)
+    for ballot in _ordinary_votes(items, ballots):
+        for pair, verdict in pair_verdicts(ballot.judgement).items():
+            per_pair[ballot.item_id, pair][ballot.judgement.rater] = verdict
+    same: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (item_id, _), verdicts in per_pair.items():
+        num_each = Counter(verdicts.values())
+        for rater, verdict in verdicts.items():
+            if len(verdicts) > 1:
+                same[rater][item_id].append((num_each[verdict] - 1) / (len(verdicts) - 1))
+    return {
+        rater: _mean_share([sum(shares) / len(shares) for shares in per_item.values()])
+        for rater, per_item in same.items()
+    }
+
+
+def _ordinary_votes(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Iterator[Ballot]:
+    return (ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold)
+
+
+def _decided_pairs(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Iterator[tuple[Judgement, Item, int, int]]:
+    """Yield (judgement, item, winner, loser) for each pair of an ordinary item that a vote decided."""
+    for ballot in _ordinary_votes(items, ballots):
+        for (first, second), verdict in pair_verdicts(ballot.judgement).items():
+            if verdict in ("first", "second"):
+                winner, loser = (first, second) if verdict == "first" else (second, first)
+                yield ballot.judgement, items[ballot.item_id], winner, loser
+
+
+def _seconds(ballots: Sequence[Ballot]) -> Iterator[float]:
+    for ballot in ballots:
+        if (
+            not ballot.is_adjudication
+            and ballot.judgement.outcome != "skipped"
+            and ballot.judgement.seconds is not None
+        ):
+            yield ballot.judgement.seconds
+
+
+def _by_item(ballots: Iterable[Ballot]) -> dict[str, list[Ballot]]:
+    per_item: dict[str, list[Ballot]] = defaultdict(list)
+    for ballot in ballots:
+        per_item[ballot.item_id].append(ballot)
+    return per_item
+
+
+def _mean_share(shares: Sequence[float]) -> Interval:
+    # math.fsum, and no more than n: a sum that rounds beyond n is no number of successes.
+    return wilson_interval(min(math.fsum(shares), len(shares)), len(shares))
+
+
+def _entropy_bits(counts: Counter[PairVerdict]) -> float:
+    total = counts.total()
+    return -sum(count / total * math.log2(count / total) for count in counts.values())

@@ -1,0 +1,354 @@
+"""Give out tasks: leased slots, so that an item never has more raters than it is to have and none is forgotten.
+
+A slot is taken by a task until its lease expires, and for good once the task is answered. Nothing sweeps: a slot whose
+lease has run out is simply free for whoever asks next, and still its holder's until somebody does.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kleash.collection.assignment import Purpose, next_purpose, pick_item, presented_order
+from kleash.collection.campaign import Campaign
+from kleash.collection.store import tables as t
+from kleash.collection.store.campaigns import item_from_row
+from kleash.collection.store.events import now
+from kleash.collection.store.raters import Rater
+from kleash.errors import DataError
+from kleash.records import Comparison
+
+# When every free slot of a chosen item is just being taken by others, try another item, so many times.
+_MAX_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One task given to one rater. id: the opaque token that stands for it in a browser."""
+
+    id: str
+    campaign_id: int
+    item_id: str
+    rater_id: int
+    purpose: Purpose
+    comparison: Comparison
+    permutation: tuple[int, ...]
+    is_answered: bool
+
+
+def claim(
+    connection: Connection, campaign: Campaign, rater: Rater, *, limit: int = 1, at: datetime | None = None
+) -> list[Assignment]:
+    """Return up to `limit` tasks for a rater: first those it holds already, unanswered, then fresh ones.
+
+    Asking again renews the leases and returns the same tasks in the same order. Fewer than `limit` come back when
+    there is nothing more to give; none from a campaign that is not open, or to a rater that was demoted.
+    """
+    at = at or now()
+    if campaign.state != "open" or rater.demotion:
+        return []
+    _lock_rater(connection, rater)
+    tasks = [task for task in _unanswered(connection, campaign, rater) if _renew(connection, campaign, task, at)]
+    while len(tasks) < limit and (task := _give(connection, campaign, rater, at)) is not None:
+        tasks.append(task)
+    return tasks[:limit]
+
+
+def renew(connection: Connection, campaign: Campaign, rater: Rater, *, at: datetime | None = None) -> int:
+    """Extend the leases of a rater who is still reading (a heartbeat); return how many tasks it still holds."""
+    at = at or now()
+    _lock_rater(connection, rater)
+    return sum(_renew(connection, campaign, task, at) for task in _unanswered(connection, campaign, rater))
+
+
+def assignment(connection: Connection, task_id: str, rater: Rater) -> Assignment:
+    """Return a rater's task. Raises DataError for one that does not exist or is somebody else's: both look alike."""
+    query = _TASKS.where(t.assignments.c.id == task_id, t.assignments.c.rater_id == rater.id)
+    row = connection.execute(query).one_or_none() if task_id.isprintable() else None
+    if row is None:
+        raise DataError(
+            f"There is no task {task_id[:40]!r} of yours. Expected one you were given. Ask for the next one."
+        )
+    return _assignment(row)
+
+
+def last_answered(connection: Connection, campaign: Campaign, rater: Rater) -> Assignment | None:
+    """Return the task a rater answered last, for taking the answer back."""
+    latest = (
+        sa.select(t.judgements.c.assignment_id)
+        .where(t.judgements.c.campaign_id == campaign.id, t.judgements.c.rater_id == rater.id)
+        .order_by(t.judgements.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(_TASKS.where(t.assignments.c.id == latest.scalar_subquery())).one_or_none()
+    return _assignment(row) if row is not None else None
+
+
+def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, rater: Rater) -> Assignment:
+    """Give an adjudicator the task of ruling on an item. Raises DataError if the campaign has no such item."""
+    number = int(item_id) if item_id.isdecimal() and len(item_id) < 19 else -1
+    query = sa.select(t.items).where(t.items.c.id == number, t.items.c.campaign_id == campaign.id)
+    item = connection.execute(query).one_or_none()
+    if item is None:
+        raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
+    _lock_rater(connection, rater)
+    present = _TASKS.where(
+        t.assignments.c.item_id == number,
+        t.assignments.c.rater_id == rater.id,
+        t.assignments.c.purpose == "adjudication",
+    )
+    row = connection.execute(present).one_or_none()
+    return _assignment(row) if row is not None else _assign(connection, campaign, rater, item, "adjudication", now())
+
+
+# ------------------------------------------------------------------------------------------------------------ leases
+def _renew(connection: Connection, campaign: Campaign, task: Assignment, at: datetime) -> bool:
+    """Extend a task's lease; if its slot was lost, take another free one of the item. False if there is none."""
+    if task.purpose != "vote":
+        return True
+    own = t.slots.c.assignment_id == task.id
+    until = at + timedelta(minutes=campaign.settings.lease_minutes)
+    if connection.execute(t.slots.update().where(own, ~t.slots.c.is_done).values(expires_at=until)).rowcount:
+        return True
+    return take_slot(connection, task, kind="person", at=at, until=until)
+
+
+def take_slot(
+    connection: Connection, task: Assignment, *, kind: str, at: datetime, until: datetime | None, is_done: bool = False
+) -> bool:
+    """Put a task into a free slot of its item; False if there is none. until: None for a slot taken for good."""
+    is_free = _is_free(at) & t.slots.c.reserved_for.in_(("", kind))
+    query = sa.select(t.slots.c.number).where(t.slots.c.item_id == int(task.item_id), is_free)
+    number = connection.execute(
+        query.order_by(t.slots.c.number).limit(1).with_for_update(skip_locked=True)
+    ).scalar_one_or_none()
+    if number is None:
+        return False
+    _occupy(connection, int(task.item_id), number, task.id, until=until, is_done=is_done)
+    return True
+
+
+def _occupy(
+    connection: Connection, item_id: int, number: int, task_id: str, *, until: datetime | None, is_done: bool = False
+) -> None:
+    slot = (t.slots.c.item_id == item_id) & (t.slots.c.number == number)
+    connection.execute(t.slots.update().where(slot).values(assignment_id=task_id, expires_at=until, is_done=is_done))
+
+
+def _is_free(at: datetime) -> sa.ColumnElement[bool]:
+    return ~t.slots.c.is_done & (t.slots.c.assignment_id.is_(None) | (t.slots.c.expires_at < at))
+
+
+def _lock_rater(connection: Connection, rater: Rater) -> None:
+    """Let one rater's requests pass one by one (two tabs, a double click); SQLite's writers do so anyway."""
+    connection.execute(sa.select(t.raters.c.id).where(t.raters.c.id == rater.id).with_for_update())
+
+
+# -------------------------------------------------------------------------------------------------------- fresh tasks
+def _give(connection: Connection, campaign: Campaign, rater: Rater, at: datetime) -> Assignment | None:
+    had = sa.select(sa.func.count()).where(
+        t.assignments.c.campaign_id == campaign.id, t.assignments.c.rater_id == rater.id
+    )
+    num_tasks = connection.execute(had).scalar_one()
+    gold = _waiting_gold(connection, campaign, rater)
+    repeat = _waiting_repeat(connection, campaign, rater, num_tasks)
+    purpose = next_purpose(
+        campaign.settings,
+        seed=campaign.seed,
+        rater=rater.name,
+        num_tasks=num_tasks,
+        has_gold=gold is not None,
+        has_repeat=repeat is not None,
+    )
+    vote = _waiting_slot(connection, campaign, rater, at)
+    if vote is None:  # no gold and no repeat for their own sake: when the items are used up, the rater is done
+        return None
+    if purpose == "gold" and gold is not None:
+        return _assign(connection, campaign, rater, gold, "gold", at)
+    if purpose == "repeat" and repeat is not None:
+        earlier = tuple(repeat.earlier)
+        return _assign(connection, campaign, rater, repeat, "repeat", at, earlier=earlier)
+    item, number = vote
+    task = _assign(connection, campaign, rater, item, "vote", at)
+    _occupy(connection, item.id, number, task.id, until=at + timedelta(minutes=campaign.settings.lease_minutes))
+    return task
+
+
+def _assign(
+    connection: Connection,
+    campaign: Campaign,
+    rater: Rater,
+    item: sa.Row[Any],
+    purpose: Purpose,
+    at: datetime,
+    *,
+    earlier: Sequence[int] | None = None,
+) -> Assignment:
+    permutation = presented_order(
+        len(item.completions), seed=campaign.seed, rater=rater.name, item_id=item.id, earlier=earlier
+    )
+    values = {
+        "id": secrets.token_urlsafe(16),
+        "campaign_id": campaign.id,
+        "item_id": item.id,
+        "rater_id": rater.id,
+        "purpose": purpose,
+        "permutation": list(permutation),
+        "created_at": at,
+        "is_answered": False,
+    }
+    connection.execute(t.assignments.insert().values(values))
+    comparison = item_from_row(item).comparison
+    return Assignment(
+        values["id"], campaign.id, str(item.id), rater.id, purpose, comparison, permutation, is_answered=False
+    )
+
+
+def _waiting_gold(connection: Connection, campaign: Campaign, rater: Rater) -> sa.Row[Any] | None:
+    """Return a calibration item the rater has not had, in an order of the rater's own."""
+    is_waiting = (
+        (t.items.c.campaign_id == campaign.id) & t.items.c.is_gold & (t.items.c.hold == "") & _not_had_by(rater)
+    )
+    waiting = connection.execute(sa.select(t.items.c.id).where(is_waiting).order_by(t.items.c.id)).scalars().all()
+    if not waiting:
+        return None
+    chosen = random.Random(f"{campaign.seed} gold {rater.name} {len(waiting)}").choice(waiting)
+    return connection.execute(sa.select(t.items).where(t.items.c.id == chosen)).one()
+
+
+def _waiting_repeat(connection: Connection, campaign: Campaign, rater: Rater, num_tasks: int) -> sa.Row[Any] | None:
+    """Return the rater's oldest answered item that may be shown again, with the order of its first showing."""
+    if num_tasks < campaign.settings.repeat_gap:
+        return None
+    mine = (t.assignments.c.rater_id == rater.id) & (t.assignments.c.campaign_id == campaign.id)
+    repeated = sa.select(t.assignments.c.item_id).where(mine, t.assignments.c.purpose == "repeat")
+    recent = (
+        sa.select(t.assignments.c.item_id)
+        .where(mine)
+        .order_by(t.assignments.c.created_at.desc(), t.assignments.c.id)
+        .limit(campaign.settings.repeat_gap)
+    )
+    query = (
+        sa.select(t.items, t.assignments.c.permutation.label("earlier"))
+        .join(t.assignments, t.assignments.c.item_id == t.items.c.id)
+        .join(t.judgements, t.judgements.c.assignment_id == t.assignments.c.id)
+        .where(
+            mine,
+            t.assignments.c.purpose == "vote",
+            t.judgements.c.outcome == "ranked",
+            t.items.c.id.not_in(repeated),
+            t.items.c.id.not_in(recent),
+        )
+        .order_by(t.assignments.c.created_at, t.assignments.c.id)
+        .limit(1)
+    )
+    return connection.execute(query).first()
+
+
+def _waiting_slot(
+    connection: Connection, campaign: Campaign, rater: Rater, at: datetime
+) -> tuple[sa.Row[Any], int] | None:
+    """Find a free slot for the rater: items that were begun are finished first, then the policy begins another."""
+    for _ in range(_MAX_TRIES):
+        begun = _free_slot(connection, campaign, rater, at, t.items.c.begun_at.is_not(None))
+        if begun is not None:
+            return begun
+        chosen = _begin_item(connection, campaign, rater, at)
+        if chosen is None:
+            return None
+        found = _free_slot(connection, campaign, rater, at, t.items.c.id == chosen)
+        if found is not None:
+            return found
+    return None
+
+
+def _free_slot(
+    connection: Connection, campaign: Campaign, rater: Rater, at: datetime, which: sa.ColumnElement[bool]
+) -> tuple[sa.Row[Any], int] | None:
+    query = (
+        sa.select(t.items, t.slots.c.number)
+        .join(t.slots, t.slots.c.item_id == t.items.c.id)
+        .where(
+            t.slots.c.campaign_id == campaign.id,
+            _is_free(at),
+            t.slots.c.reserved_for.in_(("", rater.kind)),
+            t.items.c.hold == "",
+            which,
+            _not_had_by(rater),
+        )
+        .order_by(t.items.c.begun_at, t.items.c.id, t.slots.c.number)
+        .limit(1)
+        .with_for_update(of=t.slots, skip_locked=True)
+    )
+    row = connection.execute(query).first()
+    return (row, row.number) if row is not None else None
+
+
+def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: datetime) -> int | None:
+    """Have the sampling policy choose an item that nobody has had yet, and log how likely that was."""
+    ours = (t.items.c.campaign_id == campaign.id) & ~t.items.c.is_gold & (t.items.c.hold == "")
+    begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
+    num_begun = connection.execute(begun).scalar_one()
+    if campaign.settings.target_items and num_begun >= campaign.settings.target_items:
+        return None
+    for_rater = sa.exists().where(
+        t.slots.c.item_id == t.items.c.id, t.slots.c.reserved_for.in_(("", rater.kind)), _is_free(at)
+    )
+    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None), for_rater)
+    waiting = {row.id: row.priority for row in connection.execute(query)}
+    # Two raters who ask at once must not be sent to the same item: the draw depends on who asks.
+    chance = random.Random(f"{campaign.seed} begin {num_begun} {rater.name}")
+    pick = pick_item(waiting, campaign.settings, chance=chance)
+    if pick is None:
+        return None
+    values = {"begun_at": at, "arm": pick.arm, "propensity": pick.propensity}
+    connection.execute(
+        t.items.update().where(t.items.c.id == pick.item_id, t.items.c.begun_at.is_(None)).values(values)
+    )
+    return pick.item_id
+
+
+def _not_had_by(rater: Rater) -> sa.ColumnElement[bool]:
+    had = sa.exists().where(t.assignments.c.item_id == t.items.c.id, t.assignments.c.rater_id == rater.id)
+    return ~had
+
+
+# -------------------------------------------------------------------------------------------------------------- rows
+_TASKS = sa.select(
+    t.assignments.c.id.label("task_id"),
+    t.assignments.c.rater_id,
+    t.assignments.c.purpose,
+    t.assignments.c.permutation,
+    t.assignments.c.is_answered,
+    t.items,
+).join(t.items, t.items.c.id == t.assignments.c.item_id)
+
+
+def _unanswered(connection: Connection, campaign: Campaign, rater: Rater) -> list[Assignment]:
+    query = _TASKS.where(
+        t.assignments.c.campaign_id == campaign.id,
+        t.assignments.c.rater_id == rater.id,
+        ~t.assignments.c.is_answered,
+        t.assignments.c.purpose != "adjudication",
+    ).order_by(t.assignments.c.created_at, t.assignments.c.id)
+    return [_assignment(row) for row in connection.execute(query)]
+
+
+def _assignment(row: sa.Row[Any]) -> Assignment:
+    return Assignment(
+        id=row.task_id,
+        campaign_id=row.campaign_id,
+        item_id=str(row.id),
+        rater_id=row.rater_id,
+        purpose=row.purpose,
+        comparison=item_from_row(row).comparison,
+        permutation=tuple(row.permutation),
+        is_answered=row.is_answered,
+    )

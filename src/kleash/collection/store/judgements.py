@@ -1,0 +1,349 @@
+"""Take judgements in and give them out as ballots. Append-only: a change of mind is a row that supersedes another."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kleash.collection.assignment import wants_another_rater
+from kleash.collection.ballots import Ballot
+from kleash.collection.campaign import Campaign
+from kleash.collection.store import tables as t
+from kleash.collection.store.assignments import Assignment, take_slot
+from kleash.collection.store.database import insert_row
+from kleash.collection.store.events import log_event, now
+from kleash.collection.store.raters import Rater, rater_named
+from kleash.errors import DataError
+from kleash.records import Judgement, Outcome, Strength
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rater says about a task, in the comparison's own order (the store knows what was shown where)."""
+
+    outcome: Outcome
+    ranks: tuple[int, ...] = ()
+    strength: Strength | None = None
+    aspects: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    rationale: str = ""
+    skip_reason: str = ""
+    seconds: float | None = None
+    rubric_version: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a submitted verdict. is_surplus: kept, but its item was full. is_again: it was here already."""
+
+    judgement_id: int
+    is_surplus: bool
+    is_again: bool
+
+
+def submit(
+    connection: Connection,
+    campaign: Campaign,
+    task: Assignment,
+    rater: Rater,
+    verdict: Verdict,
+    *,
+    client_key: str,
+    at: datetime | None = None,
+) -> Receipt:
+    """Store a verdict on a task. The same client key again stores nothing; another one supersedes the earlier verdict.
+
+    Nothing is refused for being late: a verdict whose slot went to somebody else is kept as surplus.
+    Raises DataError for ranks that do not fit the number of answers.
+    """
+    at = at or now()
+    _check(verdict, len(task.comparison.completions))
+    _lock_slots(connection, task)
+    mine = t.judgements.c.assignment_id == task.id
+    earlier = connection.execute(sa.select(t.judgements).where(mine).order_by(t.judgements.c.id)).all()
+    for row in earlier:
+        if row.client_key == client_key:
+            return Receipt(row.id, row.is_surplus, is_again=True)
+    is_surplus = task.purpose == "vote" and not _seat(connection, task, verdict, kind=rater.kind, at=at)
+    values = {
+        "campaign_id": campaign.id,
+        "item_id": int(task.item_id),
+        "rater_id": rater.id,
+        "assignment_id": task.id,
+        "client_key": client_key,
+        "supersedes": earlier[-1].id if earlier else None,
+        "permutation": list(task.permutation),
+        "is_surplus": is_surplus,
+        "given_at": at,
+        **_columns(verdict),
+    }
+    judgement_id = insert_row(connection, t.judgements, **values)
+    connection.execute(t.assignments.update().where(t.assignments.c.id == task.id).values(is_answered=True))
+    if earlier:
+        log_event(
+            connection,
+            "verdict changed",
+            actor=rater.name,
+            campaign_id=campaign.id,
+            subject=task.item_id,
+            before={"outcome": earlier[-1].outcome, "ranks": earlier[-1].ranks},
+            after={"outcome": verdict.outcome, "ranks": list(verdict.ranks)},
+        )
+    if task.purpose == "vote":
+        _widen_where_raters_disagree(connection, campaign, task)
+    return Receipt(judgement_id, is_surplus, is_again=False)
+
+
+def record(
+    connection: Connection, campaign: Campaign, judgements: Iterable[Judgement], *, at: datetime | None = None
+) -> int:
+    """Store judgements that were made elsewhere (simulated labellers, AI judges, a file); return how many were added.
+
+    A rater's judgement of an item it has judged already is not stored again, so that a killed run just records anew.
+    Raises DataError for a judgement of a comparison that is not in the campaign.
+    """
+    at = at or now()
+    ids: dict[str, tuple[int, int]] = {}
+    query = sa.select(t.items.c.comparison_id, t.items.c.id, t.items.c.completions)
+    for row in connection.execute(query.where(t.items.c.campaign_id == campaign.id)):
+        ids[row.comparison_id] = (row.id, len(row.completions))
+    voted = sa.select(t.assignments.c.item_id, t.assignments.c.rater_id)
+    had = {(row.item_id, row.rater_id) for row in connection.execute(voted.where(_is_vote_in(campaign)))}
+    free = _free_slots(connection, campaign, at)
+    known: dict[str, Rater] = {}
+    assignments: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    taken: list[dict[str, Any]] = []
+    for judgement in judgements:
+        if judgement.comparison_id not in ids:
+            raise DataError(
+                f"Comparison {judgement.comparison_id} is not in campaign {campaign.name!r}. "
+                "A judgement needs its comparison. Add the comparison first."
+            )
+        item_id, num_completions = ids[judgement.comparison_id]
+        verdict = _verdict_of(judgement, campaign)
+        _check(verdict, num_completions)
+        if judgement.rater not in known:
+            known[judgement.rater] = rater_named(connection, judgement.rater, judgement.rater_kind)
+        rater = known[judgement.rater]
+        if (item_id, rater.id) in had:
+            continue
+        had.add((item_id, rater.id))
+        task_id = secrets.token_urlsafe(16)
+        slot = None if verdict.outcome == "skipped" else _take_free(free[item_id], rater.kind)
+        if slot is not None:
+            taken.append({"its_item": item_id, "its_number": slot, "its_task": task_id})
+        shared = {"campaign_id": campaign.id, "item_id": item_id, "rater_id": rater.id}
+        shared["permutation"] = list(judgement.permutation)  # type: ignore[assignment]
+        assignments.append({**shared, "id": task_id, "purpose": "vote", "created_at": at, "is_answered": True})
+        rows.append(
+            {
+                **shared,
+                "assignment_id": task_id,
+                "client_key": "recorded",
+                "is_surplus": slot is None and verdict.outcome != "skipped",
+                "given_at": at,
+                **_columns(verdict),
+            }
+        )
+    if rows:
+        connection.execute(t.assignments.insert(), assignments)
+        connection.execute(t.judgements.insert(), rows)
+    if taken:
+        place = (t.slots.c.item_id == sa.bindparam("its_item")) & (t.slots.c.number == sa.bindparam("its_number"))
+        occupied = t.slots.update().where(place).values(assignment_id=sa.bindparam("its_task"), is_done=True)
+        connection.execute(occupied, taken)
+        begun = t.items.c.id.in_(
+            sa.select(t.slots.c.item_id).where(t.slots.c.campaign_id == campaign.id, t.slots.c.is_done)
+        )
+        connection.execute(t.items.update().where(begun, t.items.c.begun_at.is_(None)).values(begun_at=at))
+    return len(rows)
+
+
+def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: bool = False) -> list[Ballot]:
+    """Return every judgement in force, in the order they were given; without those of demoted raters unless asked."""
+    query = _IN_FORCE.where(t.judgements.c.campaign_id == campaign.id).order_by(t.judgements.c.id)
+    if not includes_demoted:
+        query = query.where(t.raters.c.demotion == "")
+    return [_ballot(row) for row in connection.execute(query)]
+
+
+def judgement_in_force(connection: Connection, task: Assignment) -> Ballot | None:
+    """Return what a rater last said about a task."""
+    row = connection.execute(_IN_FORCE.where(t.judgements.c.assignment_id == task.id)).one_or_none()
+    return _ballot(row) if row is not None else None
+
+
+def record_export(
+    connection: Connection, campaign: Campaign, *, artifact_id: str, path: str, ballot_ids: Iterable[str], actor: str
+) -> None:
+    """Remember which judgements went into a frozen artifact, for lineage."""
+    values = {"campaign_id": campaign.id, "artifact_id": artifact_id, "path": path, "made_at": now()}
+    export_id = insert_row(connection, t.exports, **values)
+    rows = [{"export_id": export_id, "judgement_id": int(ballot_id)} for ballot_id in ballot_ids]
+    if rows:
+        connection.execute(t.exported_judgements.insert(), rows)
+    log_event(
+        connection,
+        "exported",
+        actor=actor,
+        campaign_id=campaign.id,
+        subject=artifact_id,
+        after={"path": path, "judgements": len(rows)},
+    )
+
+
+def exports_of(connection: Connection, ballot_id: str) -> list[tuple[str, str]]:
+    """Return (artifact id, path) of every artifact a judgement went into."""
+    query = (
+        sa.select(t.exports.c.artifact_id, t.exports.c.path)
+        .join(t.exported_judgements, t.exported_judgements.c.export_id == t.exports.c.id)
+        .where(t.exported_judgements.c.judgement_id == int(ballot_id))
+        .order_by(t.exports.c.id)
+    )
+    return [(row.artifact_id, row.path) for row in connection.execute(query)]
+
+
+# ------------------------------------------------------------------------------------------------------------- seats
+def _seat(connection: Connection, task: Assignment, verdict: Verdict, *, kind: str, at: datetime) -> bool:
+    """Fill the task's slot, or another free one of its item; a skip gives it back. False if the item is full."""
+    own = t.slots.c.assignment_id == task.id
+    if verdict.outcome == "skipped":
+        connection.execute(t.slots.update().where(own).values(assignment_id=None, expires_at=None, is_done=False))
+        return True
+    if connection.execute(t.slots.update().where(own).values(is_done=True, expires_at=None)).rowcount:
+        return True
+    return take_slot(connection, task, kind=kind, at=at, until=None, is_done=True)
+
+
+def _lock_slots(connection: Connection, task: Assignment) -> None:
+    """Let the submissions on one item pass one by one; SQLite's writers do so anyway."""
+    mine = t.slots.c.item_id == int(task.item_id)
+    connection.execute(sa.select(t.slots.c.number).where(mine).order_by(t.slots.c.number).with_for_update()).all()
+
+
+def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, task: Assignment) -> None:
+    item_id = int(task.item_id)
+    slots = connection.execute(sa.select(t.slots.c.number, t.slots.c.is_done).where(t.slots.c.item_id == item_id)).all()
+    if not all(slot.is_done for slot in slots):
+        return
+    votes = [_ballot(row) for row in connection.execute(_IN_FORCE.where(t.judgements.c.item_id == item_id))]
+    verdicts = [ballot.judgement for ballot in votes if ballot.is_vote]
+    if wants_another_rater(verdicts, campaign.settings, overlap=len(slots)):
+        connection.execute(
+            t.slots.insert().values(
+                item_id=item_id, number=len(slots), campaign_id=campaign.id, reserved_for="", is_done=False
+            )
+        )
+        connection.execute(t.items.update().where(t.items.c.id == item_id).values(overlap=len(slots) + 1))
+
+
+def _free_slots(connection: Connection, campaign: Campaign, at: datetime) -> dict[int, list[tuple[int, str]]]:
+    """Return each item's free slots as (number, for whom), locked against other writers."""
+    is_free = ~t.slots.c.is_done & (t.slots.c.assignment_id.is_(None) | (t.slots.c.expires_at < at))
+    query = sa.select(t.slots).where(t.slots.c.campaign_id == campaign.id, is_free)
+    free: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for row in connection.execute(query.order_by(t.slots.c.item_id, t.slots.c.number).with_for_update()):
+        free[row.item_id].append((row.number, row.reserved_for))
+    return free
+
+
+def _take_free(slots: list[tuple[int, str]], kind: str) -> int | None:
+    for position, (number, reserved_for) in enumerate(slots):
+        if reserved_for in ("", kind):
+            del slots[position]
+            return number
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------------- rows
+_LATER = t.judgements.alias("later")
+_IN_FORCE = (
+    sa.select(
+        t.judgements,
+        t.raters.c.name.label("rater"),
+        t.raters.c.kind.label("rater_kind"),
+        t.assignments.c.purpose,
+        t.items.c.comparison_id,
+    )
+    .join(t.raters, t.raters.c.id == t.judgements.c.rater_id)
+    .join(t.assignments, t.assignments.c.id == t.judgements.c.assignment_id)
+    .join(t.items, t.items.c.id == t.judgements.c.item_id)
+    .where(~sa.exists().where(_LATER.c.supersedes == t.judgements.c.id))
+)
+
+
+def _is_vote_in(campaign: Campaign) -> sa.ColumnElement[bool]:
+    return (t.assignments.c.campaign_id == campaign.id) & (t.assignments.c.purpose == "vote")
+
+
+def _check(verdict: Verdict, num_completions: int) -> None:
+    for name, ranks in {"ranks": verdict.ranks, **verdict.aspects}.items():
+        fits = len(ranks) == num_completions and all(1 <= rank <= num_completions for rank in ranks)
+        if not fits and (name != "ranks" or verdict.outcome == "ranked"):
+            raise DataError(
+                f"{name} is {list(ranks)[:20]} for {num_completions} answers. Expected one rank for each, 1 = best, "
+                f"at most {num_completions}. Rank all answers; equal ranks are ties."
+            )
+    if verdict.outcome != "ranked" and verdict.ranks:
+        raise DataError(f"A verdict of {verdict.outcome} has ranks {list(verdict.ranks)[:20]}. Leave them out.")
+
+
+def _verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
+    return Verdict(
+        outcome=judgement.outcome,
+        ranks=judgement.ranks,
+        strength=judgement.strength,
+        aspects=judgement.aspects,
+        flags=judgement.flags,
+        rationale=judgement.rationale,
+        seconds=judgement.seconds,
+        rubric_version=judgement.rubric_version or campaign.rubric_version,
+    )
+
+
+def _columns(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "ranks": list(verdict.ranks),
+        "strength": verdict.strength,
+        "aspects": {name: list(ranks) for name, ranks in verdict.aspects.items()},
+        "flags": list(verdict.flags),
+        "rationale": verdict.rationale,
+        "skip_reason": verdict.skip_reason,
+        "rubric_version": verdict.rubric_version,
+        "seconds": verdict.seconds,
+    }
+
+
+def _ballot(row: sa.Row[Any]) -> Ballot:
+    return Ballot(
+        id=str(row.id),
+        item_id=str(row.item_id),
+        judgement=Judgement(
+            comparison_id=row.comparison_id,
+            rater=row.rater,
+            rater_kind=row.rater_kind,
+            permutation=tuple(row.permutation),
+            outcome=row.outcome,
+            ranks=tuple(row.ranks),
+            strength=row.strength,
+            aspects={name: tuple(ranks) for name, ranks in row.aspects.items()},
+            rubric_version=row.rubric_version,
+            seconds=row.seconds,
+            rationale=row.rationale,
+            flags=tuple(row.flags),
+        ),
+        given_at=row.given_at,
+        is_repeat=row.purpose == "repeat",
+        is_surplus=row.is_surplus,
+        is_adjudication=row.purpose == "adjudication",
+        skip_reason=row.skip_reason,
+    )

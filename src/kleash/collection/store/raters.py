@@ -1,0 +1,61 @@
+"""Raters: people, AI judges, rules and simulated labellers in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kleash.collection.store import tables as t
+from kleash.collection.store.database import insert_row
+from kleash.collection.store.events import log_event, now
+from kleash.errors import DataError
+from kleash.records import RaterKind
+
+
+@dataclass(frozen=True)
+class Rater:
+    """Somebody or something that judges. demotion: why an AI judge's verdicts no longer count; empty when they do."""
+
+    id: int
+    name: str
+    kind: RaterKind
+    demotion: str = ""
+
+
+def rater_named(connection: Connection, name: str, kind: RaterKind) -> Rater:
+    """Return the rater of this name, adding it if there is none.
+
+    Raises DataError for a name that no page could show, or one that belongs to another kind of rater.
+    """
+    row = connection.execute(sa.select(t.raters).where(t.raters.c.name == name)).one_or_none()
+    if row is None:
+        if not name.strip() or not name.isprintable() or len(name) > 200 or kind not in get_args(RaterKind):
+            raise DataError(
+                f"{name!r} ({kind}) cannot be a rater. A name has 1 to 200 printable characters, and the kind is one "
+                f"of {', '.join(get_args(RaterKind))}. Choose another name."
+            )
+        return Rater(insert_row(connection, t.raters, name=name, kind=kind, demotion="", created_at=now()), name, kind)
+    if row.kind != kind:
+        raise DataError(f"Rater {name!r} is of kind {row.kind}, not {kind}. A name has one owner. Choose another name.")
+    return Rater(row.id, row.name, row.kind, row.demotion)
+
+
+def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater]:
+    """Return all raters, or those who have judged in a campaign, in order of name."""
+    query = sa.select(t.raters).order_by(t.raters.c.name)
+    if campaign_id is not None:
+        judged = sa.select(t.judgements.c.rater_id).where(t.judgements.c.campaign_id == campaign_id)
+        query = query.where(t.raters.c.id.in_(judged))
+    return [Rater(row.id, row.name, row.kind, row.demotion) for row in connection.execute(query)]
+
+
+def demote(connection: Connection, name: str, reason: str, *, actor: str) -> None:
+    """Take a rater's verdicts out of every count and export from now on; an empty reason takes it back in."""
+    row = connection.execute(sa.select(t.raters).where(t.raters.c.name == name)).one_or_none()
+    if row is None:
+        raise DataError(f"There is no rater {name!r}. Give the name of one that has judged.")
+    connection.execute(t.raters.update().where(t.raters.c.id == row.id).values(demotion=reason))
+    log_event(connection, "rater demoted", actor=actor, subject=name, before=row.demotion, after=reason)
