@@ -294,7 +294,7 @@ def test_times_are_those_of_looks_with_a_verdict():
     middle = median_seconds(ballots)
     assert (middle.value, middle.n) == (4.0, 3)
     assert 1.0 <= middle.low <= middle.value <= middle.high <= 10.0
-    assert too_fast_share(ballots, too_fast_seconds=4.0).value == pytest.approx(1 / 3)
+    assert too_fast_share(ballots, min_seconds=4.0).value == pytest.approx(1 / 3)
     assert math.isnan(median_seconds([]).value)
 
 
@@ -308,7 +308,7 @@ def test_a_row_per_rater():
         ballot("i2", "ann", TIE, seconds=30.0, given_at=NOON + timedelta(minutes=1)),
         ballot("gold", "bob", SECOND, seconds=1.0),
     ]
-    ann, bob, gpt = rater_table(items, ballots, too_fast_seconds=2.5)
+    ann, bob, gpt = rater_table(items, ballots, min_seconds=2.5)
     assert (ann.rater, ann.kind, ann.num_items, gpt.kind) == ("ann", "person", 2, "ai")
     assert (ann.with_others.value, ann.with_others.n) == (0.5, 1)
     assert (bob.num_items, bob.num_skipped, bob.flags) == (2, 1, {"unsafe": 2})

@@ -183,12 +183,10 @@ def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[Ballot]) ->
 
 
 # ------------------------------------------------------------------------------------------------------------- raters
-def rater_table(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, too_fast_seconds: float = 3.0
-) -> list[RaterRow]:
+def rater_table(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float = 2.0) -> list[RaterRow]:
     """Describe every rater, people, AI judges and rules alike, in order of name.
 
-    too_fast_seconds: a verdict given in less time cannot have been read for.
+    min_seconds: a verdict given in less time cannot have been read for.
     """
     per_rater: dict[str, list[Ballot]] = defaultdict(list)
     for ballot in ballots:
@@ -200,7 +198,7 @@ def rater_table(
             kind=own[0].judgement.rater_kind,
             num_items=len({ballot.item_id for ballot in own if ballot.is_vote}),
             median_seconds=median_seconds(own),
-            too_fast=too_fast_share(own, too_fast_seconds=too_fast_seconds),
+            too_fast=too_fast_share(own, min_seconds=min_seconds),
             gold_accuracy=gold_accuracy(items, own),
             easy_gold_accuracy=gold_accuracy(items, own, easy_only=True),
             self_consistency=self_consistency(own),
@@ -274,9 +272,9 @@ def median_seconds(ballots: Sequence[Ballot]) -> Interval:
     return bootstrap_interval(seconds, statistic=lambda sample: float(np.median(sample)), num_resamples=200)
 
 
-def too_fast_share(ballots: Sequence[Ballot], *, too_fast_seconds: float) -> Interval:
-    """Return the share of timed looks with a verdict that took less than `too_fast_seconds`."""
-    is_too_fast = [seconds < too_fast_seconds for seconds in _seconds(ballots)]
+def too_fast_share(ballots: Sequence[Ballot], *, min_seconds: float) -> Interval:
+    """Return the share of timed looks with a verdict that took less than `min_seconds`."""
+    is_too_fast = [seconds < min_seconds for seconds in _seconds(ballots)]
     return wilson_interval(sum(is_too_fast), len(is_too_fast))
 
 
