@@ -12,12 +12,14 @@ quickstart: $(VENV)/installed  ## the whole loop on the sandbox: prints the resu
 
 test: $(VENV)/installed-dev  ## every test, with what tests need installed first
 	scripts/install_chromium
+	scripts/install_postgres
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
 
 check: $(VENV)/installed-dev  ## the fast tier: lint, types, unit tests
+	scripts/install_postgres
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
