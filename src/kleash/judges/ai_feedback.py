@@ -7,7 +7,7 @@ read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and whet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from kleash.judges.asking import Asking, Case, Rater
 from kleash.judges.call_log import MemoryCallLog
@@ -41,7 +41,7 @@ class AIJudge:
     def name(self) -> str:
         return self.rater.name
 
-    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Judgement]:
+    def compare(self, comparisons: Sequence[Comparison]) -> Generator[Judgement, None, None]:
         """Yield one judgement per comparison, in their order, each as soon as all its replies are in.
 
         Raises JudgeStopped, after yielding all that is whole, when max_calls or the budget would be exceeded or
@@ -73,6 +73,6 @@ class AIJudge:
 
 
 def rater_name(settings: JudgeSettings) -> str:
-    """Return "model@version"; the version is a digest of all that shapes a verdict: rubric, form of prompt, sampling."""
+    """Return "model@version"; its version is a digest of all that shapes a verdict: rubric, form, sampling."""
     form = prompt_form(rubric=settings.rubric_text, aspects=settings.aspects, rationale=settings.rationale)
     return f"{settings.model}@{content_id(form, request_of(settings), settings.revision)[:8]}"

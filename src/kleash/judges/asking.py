@@ -165,8 +165,8 @@ class Asking:
         spending = self.spending
         return JudgeStopped(
             f"Judge {self.rater.name} stopped at {self.stopped_by}: {self.num_judged} comparisons judged, "
-            f"{spending.num_calls} calls made in this run, cost {spending.cost:.6g}. Expected to judge them all. Raise "
-            "the limit, or see to the endpoint, and start again: what has been answered is kept and not paid for twice.",
+            f"{spending.num_calls} calls made in this run, cost {spending.cost:.6g}. Expected to judge them all. "
+            "Raise the limit, or see to the endpoint, and start again: every reply is kept and not paid for twice.",
             num_judged=self.num_judged,
             num_calls=spending.num_calls,
             cost=spending.cost,

@@ -60,9 +60,10 @@ class Endpoint:
         """
         import openai
 
+        sent: Any = [dict(message) for message in messages]
         started = time.monotonic()
         try:
-            completion = self._client.chat.completions.create(**request_of(self.settings), messages=messages)
+            completion = self._client.chat.completions.create(**request_of(self.settings), messages=sent)
         except openai.APIStatusError as error:
             reply = self._turned_down(error)
         except openai.APIConnectionError as error:
