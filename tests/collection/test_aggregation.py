@@ -268,7 +268,7 @@ def test_a_lone_rater_is_not_believed_blindly():
 
 def test_what_does_not_settle_is_an_error():
     cast, _ = simulated({"a": 0.9, "b": 0.7, "c": 0.6}, num_pairs=50, seed=3)
-    with pytest.raises(DataError, match=r"did not settle to -1 in 1000 rounds over 150 votes, expected .* Label by"):
+    with pytest.raises(DataError, match=r"did not settle to -1 in 10000 rounds over 150 votes, expected .* Label by"):
         dawid_skene(cast, tolerance=-1)
 
 

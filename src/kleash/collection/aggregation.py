@@ -26,7 +26,7 @@ from kleash.settings import Settings
 STRENGTHS: tuple[Strength, ...] = ("slightly", "better", "much")
 # A rater's first votes on the books of `dawid_skene`: right twice in three, until shown otherwise.
 _PRIOR_RIGHT, _PRIOR_WRONG = 2.0, 1.0
-_MAX_ROUNDS = 1000
+_MAX_ROUNDS = 10_000
 
 
 class AggregationSettings(Settings):
@@ -158,7 +158,7 @@ def dawid_skene(votes: Sequence[PairVote], *, tolerance: float = 1e-6) -> SkillM
 
     Repeated until no probability moves by more than `tolerance`. Either answer is as likely to be better beforehand,
     so that swapping them swaps the outcome. A tie says nothing for or against either; a pair of ties alone is at .5.
-    Raises DataError if it does not settle within 1,000 rounds.
+    Raises DataError if it does not settle within 10,000 rounds.
     Source: Dawid and Skene 1979, one coin per rater. Differs: a rater starts at 2 right of 3, so that few votes
     convict or acquit nobody, and a lone vote, which agrees with itself, is no evidence of skill.
     """
@@ -189,7 +189,7 @@ def dawid_skene(votes: Sequence[PairVote], *, tolerance: float = 1e-6) -> SkillM
             return SkillModel(believed, dict(zip(raters, skill_L.tolist(), strict=True)), num_rounds)
     raise DataError(
         f"Raters' skills did not settle to {tolerance} in {_MAX_ROUNDS} rounds over {len(votes)} votes, expected a few "
-        "dozen rounds. Label by vote_share instead."
+        "hundred at most. Label by vote_share instead."
     )
 
 
