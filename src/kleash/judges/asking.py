@@ -1,12 +1,11 @@
 """One run of an AI judge: questions out, a few at a time, replies in, judgements in the order of the comparisons.
 
 A reply is in the call log before it counts. What the log holds a reply to is not asked again; what was refused or
-failed is, in a later run. One thread decides, the others wait for the endpoint.
+failed is, in a later run, and its new call replaces the old one. One thread decides, the others wait for the endpoint.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -130,11 +129,9 @@ class Asking:
         is_whole = reply.status == "answered" and not reply.is_cut
         verdict = parse_verdict(reply.text, aspects=self.settings.aspects) if is_whole else None
         status: Status = ("ok" if verdict else "unparsed") if reply.status == "answered" else reply.status
-        # What cost nothing is kept under a key of its own, so that a later run asks again.
-        key = question.key if reply.status == "answered" else f"{question.key}-{status}-{uuid.uuid4().hex[:8]}"
         self.log.add_call(
             JudgeCall(
-                key=key,
+                key=question.key,
                 comparison_id=comparison.id,
                 judge=self.rater.name,
                 model=reply.model,

@@ -82,7 +82,11 @@ class JudgeSettings(Settings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an http or https address, such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query:
-            raise ValueError("holds credentials or a query; expected a bare address, with the key in api_key_env")
+            # Not a ValueError: the settings reader would show the value.
+            raise SettingsError(
+                "base_url holds a password or a query, not shown here. Expected a bare address. Take it out, and name "
+                "an environment variable that holds the key in api_key_env."
+            )
         return base_url
 
     @field_validator("aspects")
@@ -114,13 +118,15 @@ class JudgeSettings(Settings):
 class JudgesSettings(Settings):
     """A panel of judges, or one, with the rubric they share and the band they are to keep to."""
 
-    judges: tuple[JudgeSettings, ...] = Field(min_length=1)
+    judges: tuple[JudgeSettings, ...]
     rubric: str = ""
     rubric_file: Path | None = None
     band: BandSettings = BandSettings()
 
     @model_validator(mode="after")
-    def _has_one_rubric(self) -> JudgesSettings:
+    def _has_judges_and_one_rubric(self) -> JudgesSettings:
+        if not self.judges:
+            raise ValueError("judges is empty, expected at least one. Add a [[judges]] table")
         if self.rubric and self.rubric_file:
             raise ValueError("rubric and rubric_file are both set, expected one of them. Remove the other")
         return self
