@@ -118,7 +118,7 @@ def agreement(
 
 
 def agreement_by_slice(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 1000, seed: int = 0
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, dict[str, Agreement]]:
     """Measure agreement within each value of each slice: {dimension: {value: agreement}}, sorted."""
     per_slice: dict[str, dict[str, list[Ballot]]] = defaultdict(lambda: defaultdict(list))
@@ -139,7 +139,7 @@ def agreement_over_time(
     ballots: Sequence[Ballot],
     *,
     period: Literal["week", "day"] = "week",
-    num_resamples: int = 1000,
+    num_resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, Agreement]:
     """Measure agreement period by period: {"2026-W48": ...} or {"2026-11-23": ...}, ascending.
@@ -158,7 +158,7 @@ def agreement_over_time(
 
 
 def agreement_by_aspect(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 1000, seed: int = 0
+    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, Agreement]:
     """Measure agreement on each aspect that was asked, such as factuality apart from style."""
     aspects = sorted({aspect for ballot in ballots for aspect in ballot.judgement.aspects})
