@@ -176,22 +176,27 @@ def _percent(ratings: Table, weight_RN: Table, *, tie_value: float | None = None
 def _mean_cohen(ratings: Table, weight_RN: Table) -> Table:
     is_rated = ~np.isnan(ratings)
     categories = np.unique(ratings[is_rated])
-    num_categories = len(categories)
+    num_categories, num_resamples = len(categories), len(weight_RN)
     code_LN = np.searchsorted(categories, np.where(is_rated, ratings, np.inf))
-    num_shared_LL = is_rated.astype(int) @ is_rated.T.astype(int)
-    total_R, shared_R = np.zeros(len(weight_RN)), np.zeros(len(weight_RN))
-    for first, second in np.argwhere(np.triu(num_shared_LL, k=1)):
-        shared = is_rated[first] & is_rated[second]
-        cell_of_item = code_LN[first, shared] * num_categories + code_LN[second, shared]
-        one_hot = np.eye(num_categories**2)[cell_of_item]
-        table_RCC = (weight_RN[:, shared] @ one_hot).reshape(-1, num_categories, num_categories)
-        num_R = table_RCC.sum(axis=(1, 2))
-        observed_R = _ratio(np.trace(table_RCC, axis1=1, axis2=2), num_R)
-        chance_R = _ratio((table_RCC.sum(axis=1) * table_RCC.sum(axis=2)).sum(axis=1), num_R**2)
-        kappa_R = _beyond_chance(observed_R, chance_R)
-        is_defined = ~np.isnan(kappa_R)
-        total_R[is_defined] += (kappa_R * num_R)[is_defined]
-        shared_R[is_defined] += num_R[is_defined]
+    total_R, shared_R = np.zeros(num_resamples), np.zeros(num_resamples)
+    # One labeller against all that follow: E items shared with one of those, each in a cell of that pair's table.
+    for labeller in range(len(ratings) - 1):
+        other_E, item_E = np.nonzero(is_rated[labeller + 1 :] & is_rated[labeller])
+        own_E, theirs_E = code_LN[labeller, item_E], code_LN[labeller + 1 + other_E, item_E]
+        cell_E = (other_E * num_categories + own_E) * num_categories + theirs_E
+        by_cell = np.argsort(cell_E, kind="stable")
+        cells, starts = np.unique(cell_E[by_cell], return_index=True)
+        num_others = len(ratings) - 1 - labeller
+        sum_RK = np.zeros((num_resamples, num_others * num_categories**2))
+        if len(cells):
+            sum_RK[:, cells] = np.add.reduceat(weight_RN[:, item_E[by_cell]], starts, axis=1)
+        table_RMCC = sum_RK.reshape(num_resamples, num_others, num_categories, num_categories)
+        num_RM = table_RMCC.sum(axis=(2, 3))
+        observed_RM = _ratio(np.trace(table_RMCC, axis1=2, axis2=3), num_RM)
+        chance_RM = _ratio((table_RMCC.sum(axis=2) * table_RMCC.sum(axis=3)).sum(axis=2), num_RM**2)
+        kappa_RM = _beyond_chance(observed_RM, chance_RM)
+        total_R += np.nansum(kappa_RM * num_RM, axis=1)
+        shared_R += np.where(np.isnan(kappa_RM), 0.0, num_RM).sum(axis=1)
     return _ratio(total_R, shared_R)
 
 
