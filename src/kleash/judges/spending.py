@@ -37,9 +37,9 @@ class Spending:
         if settings.max_calls is not None and self.num_calls >= settings.max_calls:
             return f"max_calls = {settings.max_calls}"
         # Prices are added up in floating point: a hair of it is not money.
-        most = self.cost + self.reserved + self.most(question)
-        if settings.budget is not None and most > settings.budget * (1 + 1e-9):
-            return f"budget = {settings.budget}"
+        most = self.most(question)
+        if settings.budget is not None and self.cost + self.reserved + most > settings.budget * (1 + 1e-9):
+            return f"budget = {settings.budget} (the next question may cost up to {most:.3g})"
         return ""
 
     def start(self, question: Question) -> None:
