@@ -11,7 +11,6 @@ from kleash.data.batches import (
     batch_rows,
     derived_seed,
     epoch_order,
-    group_by_length,
     pack_by_tokens,
     select_rows,
     token_batch,
@@ -34,8 +33,8 @@ def test_packs_hold_each_row_once_and_stay_within_the_budget(lengths, max_tokens
 
 
 @given(lengths=LENGTHS, max_tokens=st.integers(1, 200))
-def test_packs_are_full_but_for_the_last(lengths, max_tokens):
-    packs = pack_by_tokens(lengths, max_tokens=max_tokens)
+def test_packs_that_may_pad_are_full_but_for_the_last(lengths, max_tokens):
+    packs = pack_by_tokens(lengths, max_tokens=max_tokens, max_padding_share=1.0)
     assert all((len(pack) + 1) * lengths[pack[0]] > max_tokens for pack in packs[:-1])
 
 
@@ -44,8 +43,8 @@ def test_rows_of_equal_length_keep_their_order():
 
 
 @given(lengths=LENGTHS, share=st.floats(0.0, 0.5), min_tokens=st.integers(0, 300))
-def test_groups_hold_each_row_once_and_little_padding(lengths, share, min_tokens):
-    groups = group_by_length(lengths, max_padding_share=share, min_tokens=min_tokens)
+def test_packs_hold_each_row_once_and_little_padding(lengths, share, min_tokens):
+    groups = pack_by_tokens(lengths, max_padding_share=share, min_tokens=min_tokens)
     assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
     for group in groups:
         area = len(group) * max(lengths[row] for row in group)

@@ -96,45 +96,32 @@ def token_batch(sequences: Sequence[TokenSequence], *, pad_id: int, device: torc
     )
 
 
-def pack_by_tokens(num_tokens: Sequence[int], *, max_tokens: int) -> list[list[int]]:
-    """Group rows of similar length so that rows x longest stays within max_tokens; longest first.
+def pack_by_tokens(
+    num_tokens: Sequence[int],
+    *,
+    max_tokens: int | None = None,
+    max_padding_share: float = 0.1,
+    min_tokens: int = 512,
+) -> list[list[int]]:
+    """Group rows of similar length: rows x longest within max_tokens, and little of it padding; longest first.
 
-    Almost no padding is left, and the largest group comes first, so that a batch that does not fit in memory fails
-    at once. A row longer than max_tokens gets a group of its own. Ties keep the given order: the result is a
-    function of the lengths alone.
+    At most max_padding_share of a group is padding, unless it is so small that one row less would leave fewer than
+    min_tokens: tiny matrix products waste more time than padding does. The largest group comes first, so that a batch
+    that does not fit in memory fails at once. A row longer than max_tokens gets a group of its own. Ties keep the
+    given order: the result is a function of the lengths alone.
     """
     order = sorted(range(len(num_tokens)), key=lambda row: (-num_tokens[row], row))
     groups: list[list[int]] = []
+    num_real = longest = 0
     for row in order:
-        if groups and (len(groups[-1]) + 1) * num_tokens[groups[-1][0]] <= max_tokens:
+        area = (len(groups[-1]) + 1) * longest if groups else 0
+        is_dense = num_real + num_tokens[row] >= (1 - max_padding_share) * area or area - longest < min_tokens
+        if groups and is_dense and (max_tokens is None or area <= max_tokens):
             groups[-1].append(row)
+            num_real += num_tokens[row]
         else:
             groups.append([row])
-    return groups
-
-
-def group_by_length(
-    num_tokens: Sequence[int], *, max_padding_share: float = 0.1, min_tokens: int = 512
-) -> list[list[int]]:
-    """Group rows so that at most max_padding_share of a group is padding, unless it holds fewer than min_tokens.
-
-    For rows that must share one loss (a comparison's answers) but not one forward pass. Small groups are allowed to
-    pad, because tiny matrix products waste more time than padding does.
-    """
-    order = sorted(range(len(num_tokens)), key=lambda row: (-num_tokens[row], row))
-    groups: list[list[int]] = []
-    num_real = 0
-    for row in order:
-        if groups:
-            longest = num_tokens[groups[-1][0]]
-            area = (len(groups[-1]) + 1) * longest
-            fits = num_real + num_tokens[row] >= (1 - max_padding_share) * area or area - longest < min_tokens
-            if fits:
-                groups[-1].append(row)
-                num_real += num_tokens[row]
-                continue
-        groups.append([row])
-        num_real = num_tokens[row]
+            num_real = longest = num_tokens[row]
     return groups
 
 

@@ -73,7 +73,7 @@ class LocalGenerator:
         asks = self._asks(prompts, samples_per_prompt, seed)
         answers: dict[int, Answer] = {}
         num_tokens = [len(ask.prompt_ids) + ask.max_new_tokens for ask in asks]
-        for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens):
+        for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens, max_padding_share=1.0):
             group = [asks[row] for row in rows]
             sampled = sample_answers(self.language_model, group, temperature=self.temperature, on_done=self.on_done)
             answers.update(zip(rows, sampled, strict=True))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
 from kleash.artifacts import Artifact, read, require
-from kleash.data.batches import TokenSequence, group_by_length, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
 from kleash.data.preferences import labelled_from_preferences, split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
@@ -64,7 +64,7 @@ class PolicyAndReference:
     def sequence_logprob(self, model: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
         """Return each response's log-probability, (N,), in order; forwards run over groups of similar length."""
         parts, order = [], []
-        for places in group_by_length([sequence.num_tokens for sequence in sequences]):
+        for places in pack_by_tokens([sequence.num_tokens for sequence in sequences]):
             batch = token_batch([sequences[p] for p in places], pad_id=model.pad_id, device=model.device)
             parts.append(model.response_outputs(batch).logprob_BT.sum(dim=1))
             order += places

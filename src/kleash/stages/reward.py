@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kleash.artifacts import Artifact, read, require
-from kleash.data.batches import TokenSequence, derived_seed, group_by_length, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence, derived_seed, pack_by_tokens, token_batch
 from kleash.data.preferences import split_by_prompt
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences
@@ -109,7 +109,7 @@ class PreferenceLikelihood:
 def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int) -> Tensor:
     """Return one raw score per sequence, (N,), in order; forwards run over groups of similar length."""
     parts, order = [], []
-    for places in group_by_length([sequence.num_tokens for sequence in sequences]):
+    for places in pack_by_tokens([sequence.num_tokens for sequence in sequences]):
         parts.append(model.score(token_batch([sequences[p] for p in places], pad_id=pad_id, device=model.device)))
         order += places
     inverse = torch.argsort(torch.tensor(order))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 
 from kleash.errors import RunError
@@ -21,13 +22,19 @@ def upgrade(database: Database, revision: str = "head") -> None:
     """
     config = Config()
     config.set_main_option("script_location", "kleash.collection:migrations")
+    scripts = ScriptDirectory.from_config(config)
+
+    def steps(present: Any, context: Any) -> Any:
+        return scripts._upgrade_revs(revision, present)
+
     with database.write() as connection:
         if not database.is_sqlite:
             # Any number will do, as long as nobody else uses it: the two that start at once must ask for the same.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7105327)")
-        config.attributes["connection"] = connection
         try:
-            command.upgrade(config, revision)
+            with EnvironmentContext(config, scripts, fn=steps) as environment:
+                environment.configure(connection=connection, transactional_ddl=False)
+                environment.run_migrations()
         except CommandError as error:
             raise RunError(
                 f"The label database {database.shown_url} cannot be brought up to date: {error}. It was probably "
