@@ -71,6 +71,11 @@ def create_account(connection: Connection, name: str, password: str, role: Role,
     """
     name = tidy_name(name)
     _check_role(role)
+    # PostgreSQL refuses to compare with what it could not store, so this comes before any query.
+    if not name or not name.isprintable() or len(name) > 200:
+        raise DataError(
+            f"{name[:200]!r} cannot be a name. Expected 1 to 200 characters that can be shown. Choose another one."
+        )
     if name == COMMAND_LINE or connection.execute(sa.select(t.raters.c.id).where(t.raters.c.name == name)).first():
         raise _name_taken(name)
     try:
@@ -249,7 +254,6 @@ def _prove(database: Database, name: str, password: str, *, address: str, at: da
     with database.write() as connection:
         tried = register_try(connection, name=name, address=address, at=at)
         is_active = (t.raters.c.name == name) & t.accounts.c.is_active
-        # PostgreSQL refuses to compare with what it could not store.
         row = connection.execute(_ACCOUNTS.where(is_active)).one_or_none() if name.isprintable() else None
     with _HASHING:
         is_right = _is_right(row.password_hash if row is not None else _nobodys_hash(), password)
