@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kleash.collection.assignment import Purpose, next_purpose, pick_item, presented_order
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
-from kleash.collection.store.campaigns import item_from_row
+from kleash.collection.store.campaigns import item_from_row, lock_campaign
 from kleash.collection.store.events import now
 from kleash.collection.store.raters import Rater
 from kleash.errors import DataError
@@ -52,20 +52,21 @@ def claim(
     there is nothing more to give; none from a campaign that is not open, or to a rater that was demoted.
     """
     at = at or now()
-    if campaign.state != "open" or rater.demotion:
+    if lock_campaign(connection, campaign) != "open" or rater.demotion:
         return []
-    _lock_rater(connection, rater)
-    tasks = [task for task in _unanswered(connection, campaign, rater) if _renew(connection, campaign, task, at)]
-    while len(tasks) < limit and (task := _give(connection, campaign, rater, at)) is not None:
-        tasks.append(task)
-    return tasks[:limit]
+    held = [task for task in _unanswered(connection, campaign, rater) if _renew(connection, campaign, task, rater, at)]
+    fresh: list[Assignment] = []
+    while len(held) + len(fresh) < limit and (task := _give(connection, campaign, rater, at)) is not None:
+        fresh.append(task)
+    # Given at one time, they come back in the order of their tokens when they are asked for again.
+    return [*held, *sorted(fresh, key=lambda task: task.id)][:limit]
 
 
 def renew(connection: Connection, campaign: Campaign, rater: Rater, *, at: datetime | None = None) -> int:
     """Extend the leases of a rater who is still reading (a heartbeat); return how many tasks it still holds."""
     at = at or now()
-    _lock_rater(connection, rater)
-    return sum(_renew(connection, campaign, task, at) for task in _unanswered(connection, campaign, rater))
+    lock_campaign(connection, campaign)
+    return sum(_renew(connection, campaign, task, rater, at) for task in _unanswered(connection, campaign, rater))
 
 
 def assignment(connection: Connection, task_id: str, rater: Rater) -> Assignment:
@@ -98,7 +99,7 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
     item = connection.execute(query).one_or_none()
     if item is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    _lock_rater(connection, rater)
+    lock_campaign(connection, campaign)
     present = _TASKS.where(
         t.assignments.c.item_id == number,
         t.assignments.c.rater_id == rater.id,
@@ -109,7 +110,7 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
 
 
 # ------------------------------------------------------------------------------------------------------------ leases
-def _renew(connection: Connection, campaign: Campaign, task: Assignment, at: datetime) -> bool:
+def _renew(connection: Connection, campaign: Campaign, task: Assignment, rater: Rater, at: datetime) -> bool:
     """Extend a task's lease; if its slot was lost, take another free one of the item. False if there is none."""
     if task.purpose != "vote":
         return True
@@ -117,7 +118,7 @@ def _renew(connection: Connection, campaign: Campaign, task: Assignment, at: dat
     until = at + timedelta(minutes=campaign.settings.lease_minutes)
     if connection.execute(t.slots.update().where(own, ~t.slots.c.is_done).values(expires_at=until)).rowcount:
         return True
-    return take_slot(connection, task, kind="person", at=at, until=until)
+    return take_slot(connection, task, kind=rater.kind, at=at, until=until)
 
 
 def take_slot(
@@ -144,11 +145,6 @@ def _occupy(
 
 def _is_free(at: datetime) -> sa.ColumnElement[bool]:
     return ~t.slots.c.is_done & (t.slots.c.assignment_id.is_(None) | (t.slots.c.expires_at < at))
-
-
-def _lock_rater(connection: Connection, rater: Rater) -> None:
-    """Let one rater's requests pass one by one (two tabs, a double click); SQLite's writers do so anyway."""
-    connection.execute(sa.select(t.raters.c.id).where(t.raters.c.id == rater.id).with_for_update())
 
 
 # -------------------------------------------------------------------------------------------------------- fresh tasks
@@ -235,6 +231,8 @@ def _waiting_repeat(connection: Connection, campaign: Campaign, rater: Rater, nu
         .order_by(t.assignments.c.created_at.desc(), t.assignments.c.id)
         .limit(campaign.settings.repeat_gap)
     )
+    later = t.judgements.alias()
+    is_in_force = ~sa.exists().where(later.c.supersedes == t.judgements.c.id)
     query = (
         sa.select(t.items, t.assignments.c.permutation.label("earlier"))
         .join(t.assignments, t.assignments.c.item_id == t.items.c.id)
@@ -243,6 +241,7 @@ def _waiting_repeat(connection: Connection, campaign: Campaign, rater: Rater, nu
             mine,
             t.assignments.c.purpose == "vote",
             t.judgements.c.outcome == "ranked",
+            is_in_force,
             t.items.c.id.not_in(repeated),
             t.items.c.id.not_in(recent),
         )
@@ -303,7 +302,6 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
     )
     query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None), for_rater)
     waiting = {row.id: row.priority for row in connection.execute(query)}
-    # Two raters who ask at once must not be sent to the same item: the draw depends on who asks.
     chance = random.Random(f"{campaign.seed} begin {num_begun} {rater.name}")
     pick = pick_item(waiting, campaign.settings, chance=chance)
     if pick is None:
@@ -337,8 +335,11 @@ def _unanswered(connection: Connection, campaign: Campaign, rater: Rater) -> lis
         t.assignments.c.rater_id == rater.id,
         ~t.assignments.c.is_answered,
         t.assignments.c.purpose != "adjudication",
+        t.items.c.hold == "",
     ).order_by(t.assignments.c.created_at, t.assignments.c.id)
-    return [_assignment(row) for row in connection.execute(query)]
+    # Locked against a submission at the same time, after which the task is no longer open.
+    locked = query.with_for_update(of=t.assignments, key_share=True)
+    return [_assignment(row) for row in connection.execute(locked)]
 
 
 def _assignment(row: sa.Row[Any]) -> Assignment:

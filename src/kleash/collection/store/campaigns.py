@@ -42,8 +42,6 @@ def create_campaign(
             f"{name!r} cannot be a campaign's name. Expected 1 to 200 printable characters without a slash. "
             "Choose another name."
         )
-    if connection.execute(sa.select(t.campaigns.c.id).where(t.campaigns.c.name == name)).first():
-        raise DataError(f"There is a campaign {name!r} already. Names are unique. Choose another name.")
     values = {
         "name": name,
         "state": "open",
@@ -51,7 +49,11 @@ def create_campaign(
         "seed": seed or secrets.token_hex(16),
         "created_at": now(),
     }
-    campaign_id = insert_row(connection, t.campaigns, **values)
+    try:
+        with connection.begin_nested():
+            campaign_id = insert_row(connection, t.campaigns, **values)
+    except sa.exc.IntegrityError:
+        raise DataError(f"There is a campaign {name!r} already. Names are unique. Choose another name.") from None
     log_event(
         connection, "campaign created", actor=actor, campaign_id=campaign_id, subject=name, after=values["settings"]
     )
@@ -61,7 +63,8 @@ def create_campaign(
 
 def campaign_named(connection: Connection, name: str) -> Campaign:
     """Return a campaign. Raises DataError, naming those there are, if there is none of this name."""
-    row = connection.execute(sa.select(t.campaigns).where(t.campaigns.c.name == name)).one_or_none()
+    query = sa.select(t.campaigns).where(t.campaigns.c.name == name)
+    row = connection.execute(query).one_or_none() if name.isprintable() else None
     if row is None:
         known = ", ".join(connection.execute(sa.select(t.campaigns.c.name)).scalars()) or "none"
         raise DataError(f"There is no campaign {name!r}. There are: {known}. Correct the name, or make the campaign.")
@@ -72,6 +75,18 @@ def campaign_by_id(connection: Connection, campaign_id: int) -> Campaign | None:
     """Return a campaign, or None."""
     row = connection.execute(sa.select(t.campaigns).where(t.campaigns.c.id == campaign_id)).one_or_none()
     return _campaign(connection, row) if row is not None else None
+
+
+def lock_campaign(connection: Connection, campaign: Campaign) -> CampaignState:
+    """Let the transactions that give out a campaign's tasks, or change what there is to give, pass one by one.
+
+    Returns the campaign's present state. SQLite's writers take turns anyway; in PostgreSQL this lock comes before any
+    other, so that no two transactions wait for each other.
+    """
+    # Rows that refer to the campaign (judgements, events) may be added meanwhile: key_share.
+    query = sa.select(t.campaigns.c.state).where(t.campaigns.c.id == campaign.id).with_for_update(key_share=True)
+    state: CampaignState = connection.execute(query).scalar_one()
+    return state
 
 
 def campaigns(connection: Connection) -> list[Campaign]:
@@ -131,14 +146,17 @@ def add_items(
     gold: the known ranks of calibration items, by comparison id.  priorities: what the sampling policy goes by.
     holds: why a comparison is not to be given out yet, such as an answer that names its model.
     """
+    lock_campaign(connection, campaign)
     query = sa.select(t.items.c.comparison_id).where(t.items.c.campaign_id == campaign.id)
     known = set(connection.execute(query).scalars())
     rows, num_known = [], 0
+    kinds: dict[str, list[str]] = {}
     for comparison in comparisons:
         if comparison.id in known:
             num_known += 1
             continue
         known.add(comparison.id)
+        kinds[comparison.id] = [] if comparison.id in gold else _slot_kinds(campaign, comparison.id)
         rows.append(
             {
                 "campaign_id": campaign.id,
@@ -149,14 +167,14 @@ def add_items(
                 "sources": list(comparison.sources),
                 "gold_ranks": list(gold.get(comparison.id, ())),
                 "is_gold": comparison.id in gold,
-                "hold": holds.get(comparison.id, ""),
-                "overlap": 0 if comparison.id in gold else campaign.settings.overlap,
+                "hold": _shown_hold(holds.get(comparison.id, "")),
+                "overlap": len(kinds[comparison.id]),
                 "priority": priorities.get(comparison.id, 0.0),
             }
         )
     if rows:
         connection.execute(t.items.insert(), rows)
-        _add_slots(connection, campaign, {str(row["comparison_id"]) for row in rows if not row["is_gold"]})
+        _add_slots(connection, campaign, kinds)
     added = Added(len(rows), num_known, sum(bool(row["hold"]) for row in rows))
     log_event(
         connection,
@@ -186,7 +204,7 @@ def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: s
     before = connection.execute(sa.select(t.items.c.hold).where(_is_item(campaign, item_id))).scalar_one_or_none()
     if before is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    connection.execute(t.items.update().where(_is_item(campaign, item_id)).values(hold=reason[:200]))
+    connection.execute(t.items.update().where(_is_item(campaign, item_id)).values(hold=_shown_hold(reason)))
     log_event(
         connection, "item held", actor=actor, campaign_id=campaign.id, subject=item_id, before=before, after=reason
     )
@@ -247,30 +265,29 @@ def progress(connection: Connection, campaign: Campaign) -> Progress:
     return Progress(num_items, num_full, num_slots, num_done, num_held, target)
 
 
-def _add_slots(connection: Connection, campaign: Campaign, comparison_ids: set[str]) -> None:
-    """Give each item its slots; with AI judges at work, a random share of the items gets some kept for people."""
+def _slot_kinds(campaign: Campaign, comparison_id: str) -> list[str]:
+    """Say for whom each slot of an item is; with AI judges at work, a random share of the items has some for people."""
     settings = campaign.settings
+    if settings.people_share == 0:
+        return [""] * settings.overlap
+    is_for_people = random.Random(f"{campaign.seed} people {comparison_id}").random() < settings.people_share
+    return ["ai"] * settings.overlap + ["person"] * (settings.people_overlap if is_for_people else 0)
+
+
+def _add_slots(connection: Connection, campaign: Campaign, kinds: Mapping[str, Sequence[str]]) -> None:
     query = sa.select(t.items.c.id, t.items.c.comparison_id).where(t.items.c.campaign_id == campaign.id)
-    slots = []
-    for item_id, comparison_id in connection.execute(query):
-        if comparison_id not in comparison_ids:
-            continue
-        reserved: Sequence[str] = [""] * settings.overlap
-        if settings.people_share > 0:
-            is_for_people = random.Random(f"{campaign.seed} people {comparison_id}").random() < settings.people_share
-            reserved = ["ai"] * settings.overlap + ["person"] * (settings.people_overlap if is_for_people else 0)
-        slots += [
-            {
-                "item_id": item_id,
-                "number": number,
-                "campaign_id": campaign.id,
-                "reserved_for": kind,
-                "is_done": False,
-            }
-            for number, kind in enumerate(reserved)
-        ]
+    slots = [
+        {"item_id": item_id, "number": number, "campaign_id": campaign.id, "reserved_for": kind, "is_done": False}
+        for item_id, comparison_id in connection.execute(query)
+        for number, kind in enumerate(kinds.get(comparison_id, ()))
+    ]
     if slots:
         connection.execute(t.slots.insert(), slots)
+
+
+def _shown_hold(reason: str) -> str:
+    """Make a reason fit its column; it may quote a model's answer, and PostgreSQL refuses null characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in reason)[:200]
 
 
 def _is_item(campaign: Campaign, item_id: str) -> sa.ColumnElement[bool]:

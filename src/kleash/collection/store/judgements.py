@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kleash.collection.assignment import wants_another_rater
+from kleash.collection.assignment import Purpose, wants_another_rater
 from kleash.collection.ballots import Ballot
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
-from kleash.collection.store.assignments import Assignment, take_slot
+from kleash.collection.store.assignments import Assignment, assignment, take_slot
+from kleash.collection.store.campaigns import lock_campaign
 from kleash.collection.store.database import insert_row
 from kleash.collection.store.events import log_event, now
 from kleash.collection.store.raters import Rater, rater_named
@@ -61,11 +63,16 @@ def submit(
     """Store a verdict on a task. The same client key again stores nothing; another one supersedes the earlier verdict.
 
     Nothing is refused for being late: a verdict whose slot went to somebody else is kept as surplus.
-    Raises DataError for ranks that do not fit the number of answers.
+    Raises DataError for ranks that do not fit the number of answers, or a key or rubric version that no database keeps.
     """
     at = at or now()
+    if not client_key or len(client_key) > 80 or not client_key.isprintable():
+        raise DataError(
+            f"The client key {client_key[:100]!r} cannot be kept. Expected 1 to 80 printable characters. "
+            "Send a key that was drawn for this verdict."
+        )
     _check(verdict, len(task.comparison.completions))
-    _lock_slots(connection, task)
+    _lock_task_and_slots(connection, task)
     mine = t.judgements.c.assignment_id == task.id
     earlier = connection.execute(sa.select(t.judgements).where(mine).order_by(t.judgements.c.id)).all()
     for row in earlier:
@@ -97,7 +104,7 @@ def submit(
             after={"outcome": verdict.outcome, "ranks": list(verdict.ranks)},
         )
     if task.purpose == "vote":
-        _widen_where_raters_disagree(connection, campaign, task)
+        _widen_where_raters_disagree(connection, campaign, int(task.item_id))
     return Receipt(judgement_id, is_surplus, is_again=False)
 
 
@@ -106,65 +113,41 @@ def record(
 ) -> int:
     """Store judgements that were made elsewhere (simulated labellers, AI judges, a file); return how many were added.
 
-    A rater's judgement of an item it has judged already is not stored again, so that a killed run just records anew.
+    A rater's judgement of an item it has judged already is not stored again, so that a killed run just records anew;
+    a task that the rater holds is answered by it.
     Raises DataError for a judgement of a comparison that is not in the campaign.
     """
     at = at or now()
-    ids: dict[str, tuple[int, int]] = {}
-    query = sa.select(t.items.c.comparison_id, t.items.c.id, t.items.c.completions)
-    for row in connection.execute(query.where(t.items.c.campaign_id == campaign.id)):
-        ids[row.comparison_id] = (row.id, len(row.completions))
-    voted = sa.select(t.assignments.c.item_id, t.assignments.c.rater_id)
-    had = {(row.item_id, row.rater_id) for row in connection.execute(voted.where(_is_vote_in(campaign)))}
-    free = _free_slots(connection, campaign, at)
-    known: dict[str, Rater] = {}
-    assignments: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    taken: list[dict[str, Any]] = []
-    for judgement in judgements:
-        if judgement.comparison_id not in ids:
+    given = list(judgements)
+    lock_campaign(connection, campaign)
+    query = sa.select(t.items).where(t.items.c.campaign_id == campaign.id)
+    items: dict[str, sa.Row[Any]] = {row.comparison_id: row for row in connection.execute(query)}
+    for judgement in given:
+        if judgement.comparison_id not in items:
             raise DataError(
                 f"Comparison {judgement.comparison_id} is not in campaign {campaign.name!r}. "
                 "A judgement needs its comparison. Add the comparison first."
             )
-        item_id, num_completions = ids[judgement.comparison_id]
-        verdict = _verdict_of(judgement, campaign)
-        _check(verdict, num_completions)
-        if judgement.rater not in known:
-            known[judgement.rater] = rater_named(connection, judgement.rater, judgement.rater_kind)
-        rater = known[judgement.rater]
-        if (item_id, rater.id) in had:
-            continue
-        had.add((item_id, rater.id))
-        task_id = secrets.token_urlsafe(16)
-        slot = None if verdict.outcome == "skipped" else _take_free(free[item_id], rater.kind)
-        if slot is not None:
-            taken.append({"its_item": item_id, "its_number": slot, "its_task": task_id})
-        shared = {"campaign_id": campaign.id, "item_id": item_id, "rater_id": rater.id}
-        shared["permutation"] = list(judgement.permutation)  # type: ignore[assignment]
-        assignments.append({**shared, "id": task_id, "purpose": "vote", "created_at": at, "is_answered": True})
-        rows.append(
-            {
-                **shared,
-                "assignment_id": task_id,
-                "client_key": "recorded",
-                "is_surplus": slot is None and verdict.outcome != "skipped",
-                "given_at": at,
-                **_columns(verdict),
-            }
-        )
-    if rows:
-        connection.execute(t.assignments.insert(), assignments)
-        connection.execute(t.judgements.insert(), rows)
-    if taken:
-        place = (t.slots.c.item_id == sa.bindparam("its_item")) & (t.slots.c.number == sa.bindparam("its_number"))
-        occupied = t.slots.update().where(place).values(assignment_id=sa.bindparam("its_task"), is_done=True)
-        connection.execute(occupied, taken)
-        begun = t.items.c.id.in_(
-            sa.select(t.slots.c.item_id).where(t.slots.c.campaign_id == campaign.id, t.slots.c.is_done)
-        )
-        connection.execute(t.items.update().where(begun, t.items.c.begun_at.is_(None)).values(begun_at=at))
-    return len(rows)
+        _check(_verdict_of(judgement, campaign), len(items[judgement.comparison_id].completions))
+    # In order of name, as everybody does who adds several: no two processes wait for each other's.
+    names = sorted({(judgement.rater, judgement.rater_kind) for judgement in given})
+    raters = {name: rater_named(connection, name, kind) for name, kind in names}
+    tasks = _tasks_by_item_and_rater(connection, campaign)
+    fresh: list[tuple[sa.Row[Any], Rater, Judgement]] = []
+    num_answered = 0
+    for judgement in given:
+        item, rater = items[judgement.comparison_id], raters[judgement.rater]
+        task_id = tasks.get((item.id, rater.id))
+        if task_id is None:
+            fresh.append((item, rater, judgement))
+        elif task_id:
+            task = dataclasses.replace(assignment(connection, task_id, rater), permutation=judgement.permutation)
+            verdict = _verdict_of(judgement, campaign)
+            submit(connection, campaign, task, rater, verdict, client_key=_RECORDED, at=at)
+            num_answered += 1
+        tasks[item.id, rater.id] = ""
+    _record_fresh(connection, campaign, fresh, at)
+    return num_answered + len(fresh)
 
 
 def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: bool = False) -> list[Ballot]:
@@ -211,6 +194,71 @@ def exports_of(connection: Connection, ballot_id: str) -> list[tuple[str, str]]:
     return [(row.artifact_id, row.path) for row in connection.execute(query)]
 
 
+# --------------------------------------------------------------------------------------------------------- recording
+_RECORDED = "recorded"
+
+
+def _tasks_by_item_and_rater(connection: Connection, campaign: Campaign) -> dict[tuple[int, int], str]:
+    """Return the task of each item and rater in a campaign; empty for one that is answered."""
+    query = sa.select(t.assignments).where(
+        t.assignments.c.campaign_id == campaign.id, t.assignments.c.purpose.in_(("vote", "gold"))
+    )
+    return {(row.item_id, row.rater_id): "" if row.is_answered else row.id for row in connection.execute(query)}
+
+
+def _record_fresh(
+    connection: Connection, campaign: Campaign, fresh: Sequence[tuple[sa.Row[Any], Rater, Judgement]], at: datetime
+) -> None:
+    """Store judgements for which there was no task, each in a free slot of its item or as surplus."""
+    if not fresh:
+        return
+    free = _free_slots(connection, campaign, at)
+    tasks: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    taken: list[dict[str, Any]] = []
+    for item, rater, judgement in fresh:
+        task_id = secrets.token_urlsafe(16)
+        needs_slot = judgement.outcome != "skipped" and not item.is_gold
+        slot = _take_free(free[item.id], rater.kind) if needs_slot else None
+        if slot is not None:
+            taken.append({"its_item": item.id, "its_number": slot, "its_task": task_id})
+        shared = {
+            "campaign_id": campaign.id,
+            "item_id": item.id,
+            "rater_id": rater.id,
+            "permutation": list(judgement.permutation),
+        }
+        purpose: Purpose = "gold" if item.is_gold else "vote"
+        tasks.append({**shared, "id": task_id, "purpose": purpose, "created_at": at, "is_answered": True})
+        rows.append(
+            {
+                **shared,
+                "assignment_id": task_id,
+                "client_key": _RECORDED,
+                "is_surplus": needs_slot and slot is None,
+                "given_at": at,
+                **_columns(_verdict_of(judgement, campaign)),
+            }
+        )
+    connection.execute(t.assignments.insert(), tasks)
+    connection.execute(t.judgements.insert(), rows)
+    if taken:
+        _fill_slots(connection, campaign, taken, at)
+
+
+def _fill_slots(connection: Connection, campaign: Campaign, taken: Sequence[dict[str, Any]], at: datetime) -> None:
+    place = (t.slots.c.item_id == sa.bindparam("its_item")) & (t.slots.c.number == sa.bindparam("its_number"))
+    occupied = t.slots.update().where(place)
+    occupied = occupied.values(assignment_id=sa.bindparam("its_task"), expires_at=None, is_done=True)
+    connection.execute(occupied, taken)
+    filled = sa.select(t.slots.c.item_id).where(t.slots.c.campaign_id == campaign.id, t.slots.c.is_done)
+    connection.execute(
+        t.items.update().where(t.items.c.id.in_(filled), t.items.c.begun_at.is_(None)).values(begun_at=at)
+    )
+    for item_id in sorted({row["its_item"] for row in taken}):
+        _widen_where_raters_disagree(connection, campaign, item_id)
+
+
 # ------------------------------------------------------------------------------------------------------------- seats
 def _seat(connection: Connection, task: Assignment, verdict: Verdict, *, kind: str, at: datetime) -> bool:
     """Fill the task's slot, or another free one of its item; a skip gives it back. False if the item is full."""
@@ -223,14 +271,18 @@ def _seat(connection: Connection, task: Assignment, verdict: Verdict, *, kind: s
     return take_slot(connection, task, kind=kind, at=at, until=None, is_done=True)
 
 
-def _lock_slots(connection: Connection, task: Assignment) -> None:
-    """Let the submissions on one item pass one by one; SQLite's writers do so anyway."""
+def _lock_task_and_slots(connection: Connection, task: Assignment) -> None:
+    """Let the submissions of one task, and those on one item, pass one by one; SQLite's writers do so anyway."""
+    # A calibration item has no slots, so the task itself is locked as well.
+    row = sa.select(t.assignments.c.id).where(t.assignments.c.id == task.id)
+    connection.execute(row.with_for_update(key_share=True))
     mine = t.slots.c.item_id == int(task.item_id)
     connection.execute(sa.select(t.slots.c.number).where(mine).order_by(t.slots.c.number).with_for_update()).all()
 
 
-def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, task: Assignment) -> None:
-    item_id = int(task.item_id)
+def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, item_id: int) -> None:
+    if not campaign.settings.max_overlap:
+        return
     slots = connection.execute(sa.select(t.slots.c.number, t.slots.c.is_done).where(t.slots.c.item_id == item_id)).all()
     if not all(slot.is_done for slot in slots):
         return
@@ -280,10 +332,6 @@ _IN_FORCE = (
 )
 
 
-def _is_vote_in(campaign: Campaign) -> sa.ColumnElement[bool]:
-    return (t.assignments.c.campaign_id == campaign.id) & (t.assignments.c.purpose == "vote")
-
-
 def _check(verdict: Verdict, num_completions: int) -> None:
     for name, ranks in {"ranks": verdict.ranks, **verdict.aspects}.items():
         fits = len(ranks) == num_completions and all(1 <= rank <= num_completions for rank in ranks)
@@ -292,6 +340,11 @@ def _check(verdict: Verdict, num_completions: int) -> None:
                 f"{name} is {list(ranks)[:20]} for {num_completions} answers. Expected one rank for each, 1 = best, "
                 f"at most {num_completions}. Rank all answers; equal ranks are ties."
             )
+    if len(verdict.rubric_version) > 64 or not verdict.rubric_version.isprintable():
+        raise DataError(
+            f"The rubric version {verdict.rubric_version[:80]!r} cannot be kept. Expected at most 64 printable "
+            "characters. Leave it out for the present one."
+        )
     if verdict.outcome != "ranked" and verdict.ranks:
         raise DataError(f"A verdict of {verdict.outcome} has ranks {list(verdict.ranks)[:20]}. Leave them out.")
 

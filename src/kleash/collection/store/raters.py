@@ -30,14 +30,20 @@ def rater_named(connection: Connection, name: str, kind: RaterKind) -> Rater:
 
     Raises DataError for a name that no page could show, or one that belongs to another kind of rater.
     """
-    row = connection.execute(sa.select(t.raters).where(t.raters.c.name == name)).one_or_none()
+    if not _is_name(name) or kind not in get_args(RaterKind):
+        raise DataError(
+            f"{name[:220]!r} ({kind}) cannot be a rater. A name has 1 to 200 printable characters, and the kind is one "
+            f"of {', '.join(get_args(RaterKind))}. Choose another name."
+        )
+    query = sa.select(t.raters).where(t.raters.c.name == name)
+    row = connection.execute(query).one_or_none()
     if row is None:
-        if not name.strip() or not name.isprintable() or len(name) > 200 or kind not in get_args(RaterKind):
-            raise DataError(
-                f"{name!r} ({kind}) cannot be a rater. A name has 1 to 200 printable characters, and the kind is one "
-                f"of {', '.join(get_args(RaterKind))}. Choose another name."
-            )
-        return Rater(insert_row(connection, t.raters, name=name, kind=kind, demotion="", created_at=now()), name, kind)
+        try:
+            with connection.begin_nested():
+                insert_row(connection, t.raters, name=name, kind=kind, demotion="", created_at=now())
+        except sa.exc.IntegrityError:  # another process has just added it
+            pass
+        row = connection.execute(query).one()
     if row.kind != kind:
         raise DataError(f"Rater {name!r} is of kind {row.kind}, not {kind}. A name has one owner. Choose another name.")
     return Rater(row.id, row.name, row.kind, row.demotion)
@@ -54,8 +60,13 @@ def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater
 
 def demote(connection: Connection, name: str, reason: str, *, actor: str) -> None:
     """Take a rater's verdicts out of every count and export from now on; an empty reason takes it back in."""
-    row = connection.execute(sa.select(t.raters).where(t.raters.c.name == name)).one_or_none()
+    query = sa.select(t.raters).where(t.raters.c.name == name)
+    row = connection.execute(query).one_or_none() if _is_name(name) else None
     if row is None:
-        raise DataError(f"There is no rater {name!r}. Give the name of one that has judged.")
+        raise DataError(f"There is no rater {name[:220]!r}. Give the name of one that has judged.")
     connection.execute(t.raters.update().where(t.raters.c.id == row.id).values(demotion=reason))
     log_event(connection, "rater demoted", actor=actor, subject=name, before=row.demotion, after=reason)
+
+
+def _is_name(name: str) -> bool:
+    return bool(name.strip()) and name.isprintable() and len(name) <= 200
