@@ -22,9 +22,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy.engine import Connection
 
 from kleash.collection.store import tables as t
-from kleash.collection.store.database import Database
+from kleash.collection.store.database import Database, insert_row
 from kleash.collection.store.events import log_event, now
-from kleash.collection.store.raters import Rater, rater_named
+from kleash.collection.store.raters import Rater
 from kleash.collection.store.throttle import SignInRefused, Try, clear_tries, register_try
 from kleash.errors import DataError
 
@@ -76,17 +76,18 @@ def create_account(connection: Connection, name: str, password: str, role: Role,
         raise DataError(
             f"{name[:200]!r} cannot be a name. Expected 1 to 200 characters that can be shown. Choose another one."
         )
-    if name == COMMAND_LINE or connection.execute(sa.select(t.raters.c.id).where(t.raters.c.name == name)).first():
+    is_taken = connection.execute(sa.select(t.raters.c.id).where(t.raters.c.name == name)).first() is not None
+    if is_taken or name == COMMAND_LINE:
         raise _name_taken(name)
+    password_hash, created_at = _hash(password), now()
     try:
-        rater = rater_named(connection, name, "person")
+        rater_id = insert_row(connection, t.raters, name=name, kind="person", demotion="", created_at=created_at)
     except sa.exc.IntegrityError:  # taken by somebody else just now
         raise _name_taken(name) from None
-    created_at = now()
-    values = {"password_hash": _hash(password), "role": role, "is_active": True, "created_at": created_at}
-    connection.execute(t.accounts.insert().values(rater_id=rater.id, **values))
+    values = {"password_hash": password_hash, "role": role, "is_active": True, "created_at": created_at}
+    connection.execute(t.accounts.insert().values(rater_id=rater_id, **values))
     log_event(connection, "account created", actor=actor, subject=name, after=role)
-    return Account(rater, role, True, created_at)
+    return Account(Rater(rater_id, name, "person"), role, True, created_at)
 
 
 def accounts(connection: Connection) -> list[Account]:
