@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from kleash.durable import PARTIAL
 from kleash.errors import RunError, SettingsError
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Long enough for fifty labellers' writes to queue up behind one another.
 BUSY_TIMEOUT_MS = 20_000
 _WRITES = "kleash_writes"
+_PRESENT_REVISION = "SELECT version_num FROM alembic_version"
 
 
 class Database:
     """A label database. `url`: a path of an SQLite file, or a PostgreSQL URL.
 
-    Raises SettingsError for a URL that is neither, RunError when the database cannot be opened or is from a later
-    version of KLeash.
+    Raises SettingsError for a URL that is neither, RunError when the database cannot be opened, holds something else
+    or is from a later version of KLeash.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.url = _full_url(str(url))
         self.engine = _engine(self.url)
-        with _clear_database_errors(self.shown_url):
-            self._migrate()
+        try:
+            with _clear_database_errors(self.shown_url):
+                self._migrate()
+        except Exception:
+            self.close()
+            raise
 
     @property
     def is_sqlite(self) -> bool:
@@ -54,7 +60,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads: one consistent picture."""
-        with self.engine.connect() as connection, connection.begin():
+        # In PostgreSQL every statement would otherwise see what was committed a moment ago.
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
@@ -65,31 +73,41 @@ class Database:
         source = self._sqlite_file("back up", "pg_dump")
         if path.exists():
             raise RunError(f"{path} exists already. A backup never overwrites. Choose another name, or remove it.")
-        with sqlite3.connect(source) as live, sqlite3.connect(path) as copy:
-            live.backup(copy)
-        copy.close()
-        live.close()
+        partial = path.with_name(path.name + PARTIAL)
+        partial.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(partial)) as copy:
+                live.backup(copy)
+                # One file, without WAL beside it: it can be read where nothing can be written.
+                copy.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            partial.unlink(missing_ok=True)
+            raise RunError(
+                f"Cannot write the backup {path}: {error}. Choose a folder that exists, is writable and has room."
+            ) from None
+        partial.rename(path)
 
     def restore(self, path: Path) -> None:
-        """Replace an SQLite database's content by a backup's, as one transaction."""
+        """Replace an SQLite database's content by a backup's, as one transaction.
+
+        Raises RunError, with the database untouched, for a file that is no backup, is damaged or is from a later
+        version of KLeash, and when there is no room for its content.
+        """
         target = self._sqlite_file("restore", "pg_restore")
         if not path.is_file():
             raise RunError(f"There is no backup at {path}. Give a file that `kleash collect backup` wrote.")
-        try:
-            with sqlite3.connect(path) as backup:
-                is_whole = backup.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-                is_ours = bool(backup.execute("SELECT 1 FROM sqlite_master WHERE name = 'judgements'").fetchone())
-        except sqlite3.DatabaseError:
-            is_whole = is_ours = False
-        if not (is_whole and is_ours):
+        if not _is_backup(path):
             raise RunError(
-                f"{path} is no backup of a label database, or is damaged. "
+                f"{path} is no backup of a label database, is damaged, or is from a later version of KLeash. "
                 "Give a file that `kleash collect backup` wrote."
             )
-        with sqlite3.connect(path) as backup, sqlite3.connect(target) as live:
-            backup.backup(live)
-        backup.close()
-        live.close()
+        try:
+            with closing(sqlite3.connect(path)) as backup, closing(sqlite3.connect(target)) as live:
+                backup.backup(live)
+        except sqlite3.Error as error:
+            raise RunError(
+                f"Cannot restore {path}: {error}. The label database is as it was. Make room for the backup's content."
+            ) from None
         self._migrate()
 
     def _sqlite_file(self, what: str, tool: str) -> str:
@@ -100,10 +118,16 @@ class Database:
     def _migrate(self) -> None:
         # Alembic is slow to import; a database that is up to date does without it.
         with self.engine.connect() as connection:
-            if sa.inspect(connection).has_table("alembic_version"):
-                present = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            tables = sa.inspect(connection).get_table_names()
+            if "alembic_version" in tables:
+                present = connection.execute(sa.text(_PRESENT_REVISION)).scalar()
                 if present == latest_revision():
                     return
+            elif tables:
+                raise RunError(
+                    f"The database {self.shown_url} holds something else: the table {tables[0]}. "
+                    "Expected an empty database or one of KLeash's. Give another --store."
+                )
         from kleash.collection.migrations.running import upgrade
 
         upgrade(self)
@@ -118,7 +142,22 @@ def insert_row(connection: Connection, table: sa.Table, **values: Any) -> int:
 
 def latest_revision() -> str:
     """Return the name of the last migration: their files' names begin with ascending numbers."""
-    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))[:4]
+    return max(_revisions())
+
+
+def _revisions() -> list[str]:
+    return [path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")]
+
+
+def _is_backup(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as backup:
+            is_whole: bool = backup.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            revision = backup.execute(_PRESENT_REVISION).fetchone()
+            backup.execute("SELECT 1 FROM judgements LIMIT 1")
+    except sqlite3.DatabaseError:
+        return False
+    return is_whole and revision is not None and revision[0] in _revisions()
 
 
 def _full_url(url: str) -> str:
@@ -175,7 +214,7 @@ def _clear_database_errors(shown_url: str) -> Iterator[None]:
         yield
     except sa.exc.OperationalError as error:
         raise RunError(
-            f"Cannot open the label database {shown_url}: {error.orig}. "
+            f"Cannot open the label database {shown_url}: {' '.join(str(error.orig).split())}. "
             "Check that the path is writable or the server is running, and that the password is right."
         ) from None
     except sa.exc.DatabaseError as error:
