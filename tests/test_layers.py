@@ -18,6 +18,10 @@ WORKERS = {"rollout", "judges", "training", "algorithms"}
 UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
 SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals"}
 
+COLLECTION_WITHOUT_WEB = {
+    f"collection.{name}" for name in ("store", "ballots", "campaign", "aggregation", "identity", "exporting")
+}
+
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, frozenset({"errors"})),
     **dict.fromkeys(PLUMBING, GROUND),
@@ -30,8 +34,9 @@ MAY_IMPORT = {
     "loop": {"errors", "records", "maths", "protocols", "settings", "data.batches", "algorithms"},
     "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},
     "sandbox": UP_TO_LOOP | {"collection.store"},
-    "stages": UP_TO_LOOP | {"collection.store", "evaluation"},
-    "collection": SERVICE,
+    "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation"},
+    # How AI judges do is pure and torch-free, and shown beside people.
+    "collection": SERVICE | {"judges.monitoring"},
     "monitor": SERVICE,
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }

@@ -1,25 +1,25 @@
-"""Collecting preferences: comparisons, votes and agreement by hand."""
+"""Collecting preferences: candidates go before raters through the label database, and the outcome is frozen."""
 
 import json
+import threading
+import time
 
 import pytest
 
-from kleash.errors import ArtifactError, DataError
+from kleash.collection.campaign import CampaignSettings
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.assignments import claim
+from kleash.collection.store.judgements import Verdict, exports_of, submit
+from kleash.collection.store.raters import rater_named
+from kleash.errors import ArtifactError, DataError, RunError
 from kleash.formats import read_judgements, read_preferences
-from kleash.records import Comparison, Completion, Judgement, Pair, Prompt
-from kleash.stages.collect import aggregate, agreement_without_ties, collect, comparisons_of, import_preferences
+from kleash.records import Completion, Prompt
+from kleash.stages.collect import collect, comparisons_of, import_preferences, open_store
 from kleash.stages.comparing import CollectSettings
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_place
 
 PROMPT = Prompt("which?", {"topic": "x"})
-PAIR = Comparison(PROMPT, ("a", "b"), ("p", "q"))
-
-
-def judged(comparison, rater, *ranks, outcome="ranked"):
-    return Judgement(
-        comparison.id, rater, "person", tuple(range(len(comparison.completions))), outcome=outcome, ranks=ranks
-    )
 
 
 def answer(text, prompt=PROMPT, policy="p"):
@@ -40,42 +40,6 @@ def test_prompts_without_two_different_answers_are_refused():
         comparisons_of([answer("a"), answer("a")], num_completions=2)
 
 
-def test_the_label_is_the_share_of_votes_with_half_for_a_tie():
-    votes = [judged(PAIR, "1", 1, 2), judged(PAIR, "2", 1, 2), judged(PAIR, "3", 2, 1), judged(PAIR, "4", 1, 1)]
-    [row] = aggregate([PAIR], votes)
-    assert row.pairs == (Pair(0, 1, 2.5 / 4),)
-    assert (row.num_judgements, row.left_out, row.sources) == (4, "", ("p", "q"))
-
-
-def test_rankings_become_all_their_pairs():
-    three = Comparison(PROMPT, ("a", "b", "c"))
-    [row] = aggregate([three], [judged(three, "1", 2, 1, 3), judged(three, "2", 1, 2, 2)])
-    assert row.pairs == (Pair(0, 1, 0.5), Pair(0, 2, 1.0), Pair(1, 2, 0.75))
-
-
-def test_rows_nobody_ranked_are_kept_and_say_why():
-    others = [Comparison(PROMPT, ("a", text)) for text in "cde"]
-    judgements = [
-        judged(PAIR, "1", outcome="both_bad"),
-        judged(others[0], "1", outcome="skipped"),
-        judged(others[0], "2", outcome="both_bad"),
-        judged(others[1], "1", outcome="skipped"),
-        judged(others[1], "2", 1, 2),
-    ]
-    rows = aggregate([PAIR, *others], judgements)
-    assert [row.left_out for row in rows] == ["both_bad", "both_bad and skipped", "", "not judged"]
-    assert [len(row.pairs) for row in rows] == [0, 0, 1, 0]
-
-
-def test_agreement_is_over_pairs_of_raters_and_without_ties():
-    """Of three raters two say a: one of three pairs of raters agrees; in the second comparison the one pair does."""
-    other = Comparison(PROMPT, ("a", "c"))
-    judgements = [judged(PAIR, "1", 1, 2), judged(PAIR, "2", 1, 2), judged(PAIR, "3", 2, 1), judged(PAIR, "4", 1, 1)]
-    assert agreement_without_ties(judgements) == pytest.approx(1 / 3)
-    assert agreement_without_ties([*judgements, judged(other, "1", 2, 1), judged(other, "2", 2, 1)]) == 2 / 4
-    assert agreement_without_ties(judgements[:1]) is None
-
-
 def test_the_artifact_holds_every_judgement_and_one_row_per_comparison(made):
     artifact = made["preferences"]
     judgements = read_judgements(artifact.path / "judgements.jsonl").records
@@ -83,29 +47,99 @@ def test_the_artifact_holds_every_judgement_and_one_row_per_comparison(made):
     figures = artifact.summary
     assert (len(judgements), len(rows)) == (figures["judgements"], figures["rows"]) == (30, 15)
     assert figures["raters"] == 2
-    assert figures["agreement"] == agreement_without_ties(judgements)
+    assert figures["agreement_interval"]["low"] <= figures["agreement"] <= figures["agreement_interval"]["high"]
     assert figures["ties"] == sum(pair.label == 0.5 for row in rows for pair in row.pairs)
 
 
+def gather(made, folder, comparer, settings=None, **more):
+    settings = settings or CollectSettings()
+    database = open_store(settings, folder / "preferences")
+    candidates = more.pop("candidates", made["candidates"])
+    into = folder / more.pop("name", "preferences")
+    try:
+        return collect(
+            tiny_place(), settings, candidates=candidates, comparer=comparer, database=database, into=into, **more
+        )
+    finally:
+        database.close()
+
+
 def test_a_comparer_is_asked_about_every_comparison(made, tmp_path):
-    artifact = collect(
-        tiny_place(),
-        CollectSettings(),
-        candidates=made["candidates"],
-        comparer=FakeComparer(len, raters=("x", "y", "z")),
-        into=tmp_path / "preferences",
-    )
+    artifact = gather(made, tmp_path, FakeComparer(len, raters=("x", "y", "z")))
     assert (artifact.summary["judgements"], artifact.summary["agreement"]) == (45, 1.0)
     for row in read_preferences(artifact.path / "preferences.jsonl").records:
         lengths = [len(text) for text in row.completions]
         assert row.pairs[0].label == (lengths[0] > lengths[1]) + 0.5 * (lengths[0] == lengths[1])
 
 
+def test_verdicts_go_through_the_store_and_know_where_they_went(made, tmp_path):
+    artifact = gather(made, tmp_path, FakeComparer(len, raters=("x",)))
+    database = open_store(CollectSettings(), tmp_path / "preferences")
+    with database.read() as connection:
+        [campaign] = stored.campaigns(connection)
+        assert stored.progress(connection, campaign).num_done == 15
+        assert exports_of(connection, "1") == [(artifact.id, str(tmp_path / "preferences"))]
+    database.close()
+
+
+def test_an_interrupted_collection_asks_only_about_the_rest_and_ends_the_same(made, tmp_path):
+    class Dying(FakeComparer):
+        def compare(self, comparisons):
+            for number, judgement in enumerate(super().compare(comparisons)):
+                if number == 7:
+                    raise KeyboardInterrupt
+                yield judgement
+
+    whole = gather(made, tmp_path / "whole", FakeComparer(len, raters=("x", "y", "z")))
+    with pytest.raises(KeyboardInterrupt):
+        gather(made, tmp_path / "cut", Dying(len, raters=("x", "y", "z")))
+    assert gather(made, tmp_path / "cut", FakeComparer(len, raters=("x", "y", "z"))).files.keys() == whole.files.keys()
+    for name in ("preferences.jsonl", "judgements.jsonl", "items.jsonl"):
+        assert (tmp_path / "cut/preferences" / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def label_all(folder, announced):
+    """Be a person who labels everything that the run waits for, once it waits."""
+    while not announced:
+        time.sleep(0.05)
+    database = open_store(CollectSettings(), folder / "preferences")
+    with database.write() as connection:
+        [campaign] = stored.campaigns(connection)
+        rater = rater_named(connection, "anna", "person")
+        while tasks := claim(connection, campaign, rater):
+            submit(connection, campaign, tasks[0], rater, Verdict("ranked", (1, 2)), client_key=tasks[0].id)
+    database.close()
+
+
+def test_a_run_waits_for_people_and_goes_on(made, tmp_path):
+    settings = CollectSettings(comparer="people", campaign=CampaignSettings(overlap=1))
+    announced = []
+    person = threading.Thread(target=label_all, args=(tmp_path, announced))
+    person.start()
+    artifact = gather(made, tmp_path, None, settings, announce=announced.append)
+    person.join()
+    assert artifact.summary["judgements"] == 15
+    assert artifact.summary["raters"] == 1
+    assert f"kleash collect serve --store {tmp_path / 'labels.sqlite'}" in announced[0]
+
+
+def test_a_closed_campaign_is_not_waited_for(made, tmp_path):
+    settings = CollectSettings(comparer="people")
+
+    def close_it(message):
+        database = open_store(settings, tmp_path / "preferences")
+        with database.write() as connection:
+            [campaign] = stored.campaigns(connection)
+            stored.set_state(connection, campaign, "closed", actor="anna")
+        database.close()
+
+    with pytest.raises(RunError, match=r"was closed with 0 of 15 items labelled.*Open it again"):
+        gather(made, tmp_path, None, settings, announce=close_it)
+
+
 def test_only_candidates_are_compared(made, tmp_path):
     with pytest.raises(ArtifactError, match="is of kind policy, but candidates is needed here"):
-        collect(
-            tiny_place(), CollectSettings(), candidates=made["sft"], comparer=FakeComparer(len), into=tmp_path / "p"
-        )
+        gather(made, tmp_path, FakeComparer(len), candidates=made["sft"])
 
 
 def test_a_file_of_preferences_is_frozen_as_it_was_read(tmp_path):

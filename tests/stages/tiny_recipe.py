@@ -17,7 +17,7 @@ FIT = {"batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "epochs": 
 TABLES = {
     "sft": {"holdout_share": 0.2, "fit": FIT},
     "candidates": {"num_prompts": 16, "max_new_tokens": 6},
-    "preferences": {"comparer": JUDGE, "raters_per_comparison": 2, "score_temperature": 0.5},
+    "preferences": {"comparer": JUDGE, "score_temperature": 0.5, "campaign": {"overlap": 2}},
     "reward": {"holdout_share": 0.3, "normaliser_samples": 8, "normaliser_max_new_tokens": 6, "fit": FIT},
     "policy": {
         "steps": 4,

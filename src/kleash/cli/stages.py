@@ -7,7 +7,7 @@ folders and files. Each command resumes what it began, and shows the artifact wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,14 +128,17 @@ def preferences(
 
     def make(settings: Recipe, place: Workplace) -> Artifact:
         from kleash.artifacts import read
-        from kleash.stages.collect import collect, import_preferences
+        from kleash.collection.store.calls import StoredCalls
+        from kleash.stages.collect import collect, import_preferences, open_store
         from kleash.stages.scoring import build_comparer
 
         if file is not None:
             return import_preferences(place, settings.preferences, file=file, into=into)
         assert candidates is not None, "checked above"
-        comparer = build_comparer(settings.preferences, seed=settings.seed)
-        return collect(place, settings.preferences, candidates=read(candidates), comparer=comparer, into=into)
+        chosen = settings.preferences
+        with closing(open_store(chosen, into)) as database:
+            comparer = build_comparer(chosen, seed=settings.seed, calls=StoredCalls(database))
+            return collect(place, chosen, candidates=read(candidates), comparer=comparer, database=database, into=into)
 
     _run_stage(make, into, recipe, overrides, strict=strict)
 

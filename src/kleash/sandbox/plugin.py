@@ -50,7 +50,7 @@ class SimulatedComparer:
 
     def __init__(self, settings: CollectSettings, *, seed: int) -> None:
         self.labellers = SimulatedLabellers(
-            settings.panel, bias=settings.bias, num_raters=settings.raters_per_comparison, seed=seed
+            settings.panel, bias=settings.bias, num_raters=settings.campaign.overlap, seed=seed
         )
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]:

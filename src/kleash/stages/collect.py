@@ -1,50 +1,85 @@
 """Collect preferences: put candidates before raters, or import a file of preferences; freeze either into an artifact.
 
-The artifact holds every judgement as it was given and one training row per comparison, with the vote share as label.
-Nothing is thrown away: rows that are not to be trained on say why.
+Whoever judges, people, AI judges or simulated labellers, the verdicts go through one label database, the workplace;
+what training reads is the artifact frozen from it. It holds every judgement as it was given and one training row per
+comparison. Nothing is thrown away: rows that are not to be trained on say why.
 """
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from kleash.artifacts import Artifact, read, require
-from kleash.errors import DataError
+from kleash.collection.campaign import Campaign
+from kleash.collection.exporting import rows_summary, write_export
+from kleash.collection.identity import identity_holds
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.database import Database
+from kleash.collection.store.judgements import ballots, record, record_export
+from kleash.errors import DataError, RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
-from kleash.maths.agreement import vote_share
+from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
-from kleash.records import Comparison, Completion, Judgement, Pair, Preference
+from kleash.records import Comparison, Completion, content_id
 from kleash.settings import Settings
-from kleash.stages.comparing import CollectSettings
+from kleash.stages.comparing import PEOPLE, CollectSettings
 from kleash.stages.encoding import dropped_figures
 from kleash.stages.workplace import Workplace, given
 
+ACTOR = "run"
+# Comparisons per transaction: a killed run has at most so many to compare again.
+_BATCH = 512
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+ElementT = TypeVar("ElementT")
+
 
 def collect(
-    place: Workplace, settings: CollectSettings, *, candidates: Artifact, comparer: Comparer, into: Path
+    place: Workplace,
+    settings: CollectSettings,
+    *,
+    candidates: Artifact,
+    comparer: Comparer | None,
+    database: Database,
+    into: Path,
+    announce: Callable[[str], None] = print,
 ) -> Artifact:
-    """Have a comparer judge the candidates and freeze the outcome."""
+    """Have the candidates compared and freeze the outcome.
+
+    comparer: None waits for people, who label in the pages that `kleash collect serve` shows; interrupt at will, the
+    same call goes on waiting.  announce: tells a person what to do.
+    """
     parents = {"candidates": require(candidates, "candidates")}
     if done := place.finished(into, kind="preferences", parents=parents, settings=settings):
         return done
     answers = read_completions(candidates.path / "candidates.jsonl").records
     comparisons = comparisons_of(answers, num_completions=settings.completions_per_comparison)
     with place.making(into, kind="preferences", parents=parents, settings=settings) as draft:
-        judgements = list(comparer.compare(comparisons))
-        rows = aggregate(comparisons, judgements)
-        write_jsonl(draft.path / "judgements.jsonl", judgements)
-        write_jsonl(draft.path / "preferences.jsonl", rows)
-        draft.summary |= {
-            **_summary(rows),
-            "comparisons": len(comparisons),
-            "judgements": len(judgements),
-            "raters": len({judgement.rater for judgement in judgements}),
-            "agreement": agreement_without_ties(judgements),
-        }
-    return read(into)
+        campaign = _campaign(place, settings, candidates, comparisons, database, into)
+        if comparer is None:
+            _wait_for_people(database, campaign, announce)
+        else:
+            _have_compared(database, campaign, comparisons, comparer)
+        with database.read() as connection:
+            items, given_here = stored.items(connection, campaign), ballots(connection, campaign)
+            rubrics = stored.rubrics(connection, campaign.id)
+        draft.summary |= write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
+    artifact = read(into)
+    with database.write() as connection:
+        ids = [ballot.id for ballot in given_here]
+        record_export(
+            connection, campaign, artifact_id=artifact.id, path=str(into.absolute()), ballot_ids=ids, actor=ACTOR
+        )
+    return artifact
+
+
+def open_store(settings: CollectSettings, into: Path) -> Database:
+    """Open the label database that the settings name, or the one beside the stage's folder."""
+    return Database(settings.store or into.parent / "labels.sqlite")
 
 
 def import_preferences(place: Workplace, settings: Settings, *, file: Path, into: Path) -> Artifact:
@@ -55,7 +90,7 @@ def import_preferences(place: Workplace, settings: Settings, *, file: Path, into
     loaded = read_preferences(file, strict=place.is_strict)
     with place.making(into, kind="preferences", parents=parents, settings=settings) as draft:
         write_jsonl(draft.path / "preferences.jsonl", loaded.records)
-        draft.summary |= {**_summary(loaded.records), "dropped": dropped_figures(loaded), "agreement": None}
+        draft.summary |= {**rows_summary(loaded.records), "dropped": dropped_figures(loaded), "agreement": None}
     return read(into)
 
 
@@ -82,61 +117,77 @@ def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> li
     return comparisons
 
 
-def aggregate(comparisons: Sequence[Comparison], judgements: Sequence[Judgement]) -> list[Preference]:
-    """Make one training row per comparison: the share of votes for the first of each pair, ties counting half."""
-    by_comparison: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in judgements:
-        by_comparison[judgement.comparison_id].append(judgement)
-    rows = []
-    for comparison in comparisons:
-        given_here = by_comparison[comparison.id]
-        ranked = [judgement for judgement in given_here if judgement.outcome == "ranked"]
-        pairs = tuple(
-            Pair(first, second, vote_share([(j.ranks[first], j.ranks[second]) for j in ranked]))
-            for first, second in itertools.combinations(range(len(comparison.completions)), 2)
-            if ranked
+def _campaign(
+    place: Workplace,
+    settings: CollectSettings,
+    candidates: Artifact,
+    comparisons: Sequence[Comparison],
+    database: Database,
+    into: Path,
+) -> Campaign:
+    """Find the campaign of a run that was interrupted, or make it.
+
+    Its name holds a digest of everything that decides the verdicts, so that a run with other settings starts afresh.
+    """
+    digest = content_id(candidates.id, place.seed, settings.model_dump(mode="json"))[:8]
+    name = f"{' '.join(into.absolute().parts[-3:])} {digest}"
+    with database.write() as connection:
+        known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
+        if name in known:
+            return known[name]
+        campaign = stored.create_campaign(
+            connection, name, settings.campaign, seed=f"{place.seed} {digest}", actor=ACTOR
         )
-        outcomes = sorted({judgement.outcome for judgement in given_here})
-        left_out = "" if ranked else " and ".join(outcomes) or "not judged"
-        rows.append(
-            Preference(
-                prompt=comparison.prompt,
-                completions=comparison.completions,
-                pairs=pairs,
-                num_judgements=len(given_here),
-                left_out=left_out,
-                sources=comparison.sources,
+        # A person who reads which model wrote an answer is not blind any more; the others do not care.
+        holds = identity_holds(comparisons) if settings.comparer == PEOPLE else {}
+        stored.add_items(connection, campaign, comparisons, holds=holds, actor=ACTOR)
+        return campaign
+
+
+def _have_compared(
+    database: Database, campaign: Campaign, comparisons: Sequence[Comparison], comparer: Comparer
+) -> None:
+    with database.read() as connection:
+        full = stored.full_comparisons(connection, campaign)
+    waiting = [comparison for comparison in comparisons if comparison.id not in full]
+    done = len(comparisons) - len(waiting)
+    with progress(len(comparisons), "Comparing", already_done=done) as advance:
+        for batch in _groups(waiting, _BATCH):
+            with database.write() as connection:
+                record(connection, campaign, comparer.compare(batch))
+            advance(len(batch))
+
+
+def _wait_for_people(database: Database, campaign: Campaign, announce: Callable[[str], None]) -> None:
+    """Wait until the campaign has what it wants; raises RunError when somebody has closed it before."""
+    announce(
+        f"Waiting for people's judgements in campaign {campaign.name!r}. Show them the pages with\n"
+        f"    kleash collect serve --store {database.shown_url.removeprefix('sqlite:///')}\n"
+        f"and label at http://127.0.0.1:8321/label/{campaign.id}. Ctrl-C stops waiting and loses nothing: the same "
+        "command goes on from here."
+    )
+    with database.read() as connection:
+        now = stored.progress(connection, campaign)
+    with progress(now.target, "Labelled", already_done=min(now.num_full, now.target)) as advance:
+        _watch(database, campaign, now.num_full, advance)
+
+
+def _watch(database: Database, campaign: Campaign, num_full: int, advance: Advance) -> None:
+    while True:
+        with database.read() as connection:
+            now = stored.progress(connection, campaign)
+            state = stored.campaign_named(connection, campaign.name).state
+        advance(now.num_full - num_full)
+        num_full = now.num_full
+        if now.is_complete:
+            return
+        if state == "closed":
+            raise RunError(
+                f"Campaign {campaign.name!r} was closed with {now.num_full} of {now.target} items labelled. Expected "
+                "all of them. Open it again, or set preferences.campaign.target_items to what there is."
             )
-        )
-    return rows
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def agreement_without_ties(judgements: Sequence[Judgement]) -> float | None:
-    """Return the share of rater pairs that prefer the same answer of a pair, ties left out; None without overlap."""
-    verdicts: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-    for judgement in judgements:
-        for first, second in itertools.combinations(range(len(judgement.ranks)), 2):
-            if judgement.ranks[first] != judgement.ranks[second]:
-                winner = "first" if judgement.ranks[first] < judgement.ranks[second] else "second"
-                verdicts[judgement.comparison_id, first, second].append(winner)
-    agreeing = sum(votes.count(v) * (votes.count(v) - 1) for votes in verdicts.values() for v in set(votes))
-    pairs = sum(len(votes) * (len(votes) - 1) for votes in verdicts.values())
-    return agreeing / pairs if pairs else None
-
-
-def _summary(rows: Sequence[Preference]) -> dict[str, object]:
-    left_out: dict[str, int] = defaultdict(int)
-    for row in rows:
-        if row.left_out:
-            left_out[row.left_out] += 1
-    return {
-        "rows": len(rows),
-        "prompts": len({row.prompt.id for row in rows}),
-        "pairs": sum(len(row.pairs) for row in rows if not row.left_out),
-        "ties": sum(pair.label == 0.5 for row in rows for pair in row.pairs),
-        "left_out": dict(left_out),
-    }
-
-
-def _groups(answers: Sequence[Completion], size: int) -> list[Sequence[Completion]]:
-    return [answers[start : start + size] for start in range(0, len(answers), size)]
+def _groups(elements: Sequence[ElementT], size: int) -> list[Sequence[ElementT]]:
+    return [elements[start : start + size] for start in range(0, len(elements), size)]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
+from kleash.collection.aggregation import AggregationSettings
+from kleash.collection.campaign import CampaignSettings
 from kleash.settings import Settings
+
+PEOPLE = "people"
+JUDGES = "judges"
 
 
 class CollectSettings(Settings):
-    """How candidates are compared."""
+    """How candidates are compared, and how the verdicts become labels."""
 
     comparer: str = Field(
-        "simulated", description="who compares: simulated, a plug-in, or module:attribute of a scoring function"
+        "simulated",
+        description="who compares: simulated, people, judges, a plug-in, or module:attribute of a scoring function",
     )
     panel: str = Field("expert", description="simulated labellers: expert, hurried or pleased")
     bias: float = Field(0.0, ge=0, description="simulated labellers: liking for length, flattery, refusal, agreement")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
-    raters_per_comparison: int = Field(3, ge=1)
+    judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
     completions_per_comparison: int = Field(2, ge=2, description="2 = pairs; more = rankings of so many answers")
+    store: str | None = Field(
+        None, description="label database, a path or postgresql://...; none = labels.sqlite beside the stages"
+    )
+    campaign: CampaignSettings = CampaignSettings()
+    labels: AggregationSettings = AggregationSettings()

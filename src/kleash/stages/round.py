@@ -9,16 +9,18 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kleash.artifacts import Artifact
+from kleash.collection.store.calls import StoredCalls
 from kleash.durable import write_text
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
 from kleash.stages.candidates import candidates
-from kleash.stages.collect import collect, import_preferences
+from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.direct import direct
 from kleash.stages.evaluate import evaluate
 from kleash.stages.policy import policy
@@ -77,8 +79,16 @@ class Round:
         settings = self.recipe.preferences
         if self.recipe.data.preferences is not None:
             return import_preferences(self.place, settings, file=self.recipe.data.preferences, into=into)
-        comparer = build_comparer(settings, seed=self.recipe.seed)
-        return collect(self.place, settings, candidates=self.made["candidates"], comparer=comparer, into=into)
+        with closing(open_store(settings, into)) as database:
+            comparer = build_comparer(settings, seed=self.recipe.seed, calls=StoredCalls(database))
+            return collect(
+                self.place,
+                settings,
+                candidates=self.made["candidates"],
+                comparer=comparer,
+                database=database,
+                into=into,
+            )
 
     def reward(self, into: Path) -> Artifact:
         return reward(

@@ -10,15 +10,18 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, require
 from kleash.errors import SettingsError
+from kleash.judges.ai_feedback import AIJudge
 from kleash.judges.comparer import ScoreComparer
+from kleash.judges.configuration import load_judges
 from kleash.judges.ensemble import EnsembleScorer
 from kleash.judges.function import FunctionScorer
+from kleash.judges.panel import JudgePanel
 from kleash.judges.reward_model import load_scorer
 from kleash.judges.rules import Rule, RuleScorer
 from kleash.plugins import resolve
-from kleash.protocols import Comparer, Scorer
+from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.settings import Settings
-from kleash.stages.comparing import CollectSettings
+from kleash.stages.comparing import JUDGES, PEOPLE, CollectSettings
 from kleash.stages.workplace import Workplace
 
 
@@ -80,14 +83,32 @@ def build_scorer(
     return JudgedBy(resolve("scorer", settings.kind)(), {}, settings)
 
 
-def build_comparer(settings: CollectSettings, *, seed: int) -> Comparer:
-    """Return who compares: a comparer plug-in, or a Python function that scores ("module:attribute")."""
+def build_comparer(settings: CollectSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:
+    """Return who compares: AI judges, a comparer plug-in, or a Python function that scores; None for people.
+
+    calls: where AI judges keep what they asked and were told.
+    """
+    if settings.comparer == PEOPLE:
+        return None
+    if settings.comparer == JUDGES:
+        if settings.judges is None:
+            raise SettingsError(
+                f'preferences.comparer is "{JUDGES}" and preferences.judges is not set. Expected the path of a TOML '
+                "file that describes them. Set it."
+            )
+        panel = load_judges(settings.judges).judges
+        if len(panel) > settings.campaign.overlap:
+            raise SettingsError(
+                f"{settings.judges} names {len(panel)} judges, and preferences.campaign.overlap is "
+                f"{settings.campaign.overlap}. Expected room for every one's verdict. Set the overlap to {len(panel)}."
+            )
+        return JudgePanel([AIJudge(judge, log=calls) for judge in panel])
     if ":" not in settings.comparer:
         return resolve("comparer", settings.comparer)(settings, seed=seed)
     return ScoreComparer(
         FunctionScorer(settings.comparer),
         name=settings.comparer,
         temperature=settings.score_temperature,
-        num_raters=settings.raters_per_comparison,
+        num_raters=settings.campaign.overlap,
         seed=seed,
     )

@@ -274,6 +274,13 @@ def _slot_kinds(campaign: Campaign, comparison_id: str) -> list[str]:
     return ["ai"] * settings.overlap + ["person"] * (settings.people_overlap if is_for_people else 0)
 
 
+def full_comparisons(connection: Connection, campaign: Campaign) -> set[str]:
+    """Return the comparisons that have all the judgements they are to have, or are calibration items."""
+    waits = sa.exists().where(t.slots.c.item_id == t.items.c.id, ~t.slots.c.is_done)
+    query = sa.select(t.items.c.comparison_id).where(t.items.c.campaign_id == campaign.id, ~waits)
+    return set(connection.execute(query).scalars())
+
+
 def _add_slots(connection: Connection, campaign: Campaign, kinds: Mapping[str, Sequence[str]]) -> None:
     query = sa.select(t.items.c.id, t.items.c.comparison_id).where(t.items.c.campaign_id == campaign.id)
     slots = [

@@ -1,0 +1,107 @@
+"""Freeze a campaign into files that training reads and that another campaign can be made from again.
+
+    preferences.jsonl   one training row per item, in order; rows that are not to be trained on say why
+    judgements.jsonl    every judgement in force as it was given, repeats and surplus ones marked
+    items.jsonl         per row of preferences.jsonl what the campaign knows besides: gold, overlap, propensity
+    campaign.json       settings and rubric versions
+
+Exported, imported and exported again, the files are the same to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kleash.collection.aggregation import AggregationSettings, aggregate
+from kleash.collection.ballots import Ballot, Item
+from kleash.collection.campaign import Campaign
+from kleash.collection.gates import campaign_gates
+from kleash.collection.quality import agreement
+from kleash.durable import write_text
+from kleash.formats import to_json, write_jsonl
+from kleash.records import Preference
+
+PREFERENCES, JUDGEMENTS, ITEMS, CAMPAIGN = "preferences.jsonl", "judgements.jsonl", "items.jsonl", "campaign.json"
+# Enough for the two digits that are shown.
+_NUM_RESAMPLES = 200
+
+
+def write_export(
+    folder: Path,
+    campaign: Campaign,
+    rubrics: Sequence[tuple[str, str]],
+    items: Mapping[str, Item],
+    ballots: Sequence[Ballot],
+    *,
+    settings: AggregationSettings,
+) -> dict[str, Any]:
+    """Write the four files into a folder and return the figures worth showing."""
+    place_of = {item_id: place for place, item_id in enumerate(items)}
+    ballots = sorted(ballots, key=lambda ballot: (place_of[ballot.item_id], ballot.judgement.rater, int(ballot.id)))
+    made = aggregate(items, ballots, settings=settings)
+    write_jsonl(folder / PREFERENCES, made.rows)
+    _write_lines(folder / JUDGEMENTS, map(_judgement_row, ballots))
+    _write_lines(folder / ITEMS, map(_item_row, items.values()))
+    about = {
+        "settings": campaign.settings.model_dump(mode="json"),
+        "rubrics": [text for _, text in rubrics],
+    }
+    write_text(folder / CAMPAIGN, json.dumps(about, indent=2, sort_keys=True) + "\n")
+    measured = agreement(items, ballots, num_resamples=_NUM_RESAMPLES)
+    percent = measured.percent_without_ties
+    return {
+        **rows_summary(made.rows),
+        "comparisons": len(items),
+        "judgements": len(ballots),
+        "raters": len({ballot.judgement.rater for ballot in ballots}),
+        "agreement": percent.value if percent.n else None,
+        "agreement_interval": vars(percent) if percent.n else None,
+        "gates": {
+            gate.name: {"state": gate.state, "reason": gate.reason} for gate in campaign_gates(measured, items, ballots)
+        },
+        "judgements_left_out": dict(made.ballots_left_out),
+        "skills": dict(made.skills),
+    }
+
+
+def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:
+    """Count what there is to train on, and what is left out for which reason."""
+    return {
+        "rows": len(rows),
+        "prompts": len({row.prompt.id for row in rows}),
+        "pairs": sum(len(row.pairs) for row in rows if not row.left_out),
+        "ties": sum(pair.label == 0.5 for row in rows for pair in row.pairs),
+        "left_out": dict(Counter(row.left_out for row in rows if row.left_out)),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+def _judgement_row(ballot: Ballot) -> dict[str, Any]:
+    marks = {
+        "is_repeat": ballot.is_repeat,
+        "is_surplus": ballot.is_surplus,
+        "is_adjudication": ballot.is_adjudication,
+        "skip_reason": ballot.skip_reason,
+        # A program's clock says nothing of it, and would make the same run's file another one each time.
+        "given_at": ballot.given_at.isoformat() if ballot.judgement.rater_kind == "person" else "",
+    }
+    return {**to_json(ballot.judgement), **{name: value for name, value in marks.items() if value}}
+
+
+def _item_row(item: Item) -> dict[str, Any]:
+    row = {
+        "gold_ranks": list(item.gold_ranks),
+        "overlap": item.overlap,
+        "arm": item.arm,
+        "propensity": item.propensity,
+        "hold": item.hold,
+    }
+    return {name: value for name, value in row.items() if value not in (None, [], "")}
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
