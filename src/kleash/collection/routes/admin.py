@@ -1,0 +1,202 @@
+"""The admin pages that only show: campaigns, one campaign's overview, its raters and judges, the audit log, exports.
+
+Item by item it goes on in `review.py`; what an admin changes is in `changes.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from kleash.collection.aggregation import AggregationSettings, aggregate
+from kleash.collection.charts import judge_figures, progress_figure, seconds_figure
+from kleash.collection.quality import low_agreement_items
+from kleash.collection.routes import changes, review
+from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
+from kleash.collection.security import allow_inline_styles
+from kleash.collection.snapshot import Snapshot, read_snapshot
+from kleash.collection.store.calls import judge_calls
+from kleash.collection.store.campaigns import campaigns
+from kleash.collection.store.events import events, now
+from kleash.collection.store.judgements import ballots
+from kleash.collection.store.raters import raters
+from kleash.collection.views import Pace, export_command, judge_weeks, ordinary_votes, pace
+
+router = APIRouter(prefix="/admin")
+router.include_router(review.router)
+router.include_router(changes.router)
+
+# Charts set styles of their own. These pages hold no text that a model wrote.
+drawn = [Depends(allow_inline_styles)]
+
+
+@router.get("")
+def campaign_list(request: Request, database: Data, _: Admin) -> Response:
+    at = now()
+    with database.read() as connection:
+        snapshots = [read_snapshot(connection, campaign) for campaign in campaigns(connection)]
+    lines = [
+        {
+            "campaign": snapshot.campaign,
+            "progress": snapshot.progress,
+            "pace": _pace(snapshot, now=at),
+            "quality": measurements_of(request).of(snapshot).quality,
+            "num_to_review": len(low_agreement_items(snapshot.items, snapshot.ballots)),
+        }
+        for snapshot in reversed(snapshots)
+    ]
+    return show(request, "admin.html", now=at, lines=lines)
+
+
+@router.get("/campaigns/{campaign_id}", dependencies=drawn)
+def overview(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+    at = now()
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+    measured = measurements_of(request).of(snapshot)
+    present = _pace(snapshot, now=at)
+    figures = {**measured.figures, "progress": progress_figure(measured.votes, present, now=at)}
+    return show(
+        request,
+        "admin_campaign.html",
+        now=at,
+        campaign=snapshot.campaign,
+        progress=snapshot.progress,
+        pace=present,
+        quality=measured.quality,
+        board=measured.board,
+        num_votes=sum(measured.votes.values()),
+        num_to_review=len(low_agreement_items(snapshot.items, snapshot.ballots)),
+        num_ruled=len({ballot.item_id for ballot in snapshot.ballots if ballot.is_adjudication}),
+        figures={name: figure for name, figure in figures.items() if figure is not None},
+    )
+
+
+def _pace(snapshot: Snapshot, *, now: datetime) -> Pace:
+    return pace(ordinary_votes(snapshot.items, snapshot.ballots), snapshot.progress, now=now)
+
+
+@router.get("/campaigns/{campaign_id}/raters/{name:path}", dependencies=drawn)
+def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, name: str) -> Response:
+    with database.read() as connection:
+        campaign = campaign_or_404(connection, campaign_id)
+        rater = next((found for found in raters(connection, campaign_id) if found.name == name), None)
+        if rater is None:
+            raise HTTPException(
+                404, f"{name[:200]!r} has judged nothing in campaign {campaign.name!r}. Expected one of its raters."
+            )
+        snapshot = read_snapshot(connection, campaign)
+        everything = ballots(connection, campaign, includes_demoted=True)
+    own = [ballot for ballot in everything if ballot.judgement.rater == name]
+    seconds = [ballot.judgement.seconds for ballot in own if ballot.judgement.seconds is not None and ballot.is_vote]
+    figure = seconds_figure(seconds, min_seconds=campaign.settings.min_seconds)
+    lines = measurements_of(request).of(snapshot).quality.raters
+    return show(
+        request,
+        "admin_rater.html",
+        campaign=campaign,
+        rater=rater,
+        line=next((line for line in lines if line.row.rater == name), None),
+        own=own[::-1][:50],
+        num_own=len(own),
+        items=snapshot.items,
+        figures={"seconds": figure} if figure is not None else {},
+    )
+
+
+@router.get("/campaigns/{campaign_id}/judges", dependencies=drawn)
+def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+        given = ballots(connection, snapshot.campaign, includes_demoted=True)
+        comparison_ids = [item.comparison.id for item in snapshot.items.values()]
+        calls = judge_calls(connection, comparison_ids) if comparison_ids else []
+        judges = [rater for rater in raters(connection, campaign_id) if rater.kind == "ai"]
+    weeks = judge_weeks(snapshot.items, given, calls, is_weekly=True)
+    return show(
+        request,
+        "admin_judges.html",
+        campaign=snapshot.campaign,
+        judges=judges,
+        overall=judge_weeks(snapshot.items, given, calls, is_weekly=False),
+        figures=judge_figures(weeks),
+    )
+
+
+@router.get("/campaigns/{campaign_id}/audit")
+def campaign_audit(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+    with database.read() as connection:
+        campaign = campaign_or_404(connection, campaign_id)
+        found = events(connection, campaign_id=campaign_id)
+    return show(request, "admin_audit.html", campaign=campaign, events=found)
+
+
+@router.get("/audit")
+def audit(request: Request, database: Data, _: Admin) -> Response:
+    with database.read() as connection:
+        found = events(connection)
+    return show(request, "admin_audit.html", campaign=None, events=found)
+
+
+@router.get("/campaigns/{campaign_id}/export")
+def export_page(
+    request: Request,
+    database: Data,
+    _: Admin,
+    campaign_id: int,
+    method: str = "vote_share",
+    min_agreement: float = 0.0,
+    min_gold_accuracy: float = 0.0,
+    min_seconds: float = 0.0,
+    leave_out_flagged: list[str] = Query(default=["unsafe", "unreadable"]),  # noqa: B008
+) -> Response:
+    """Show what an export with these filters would keep and leave out; the artifact is written by the command shown."""
+    given = {
+        "method": method,
+        "min_agreement": min_agreement,
+        "min_gold_accuracy": min_gold_accuracy,
+        "min_seconds": min_seconds,
+        "leave_out_flagged": tuple(flag for flag in leave_out_flagged if flag),
+    }
+    try:
+        settings = AggregationSettings(**given)
+    except ValidationError as error:
+        raise HTTPException(422, f"These filters do not fit: {error.errors()[0]['msg']}. Correct them.") from None
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+    outcome = aggregate(snapshot.items, snapshot.ballots, settings=settings)
+    kept = [row for row in outcome.rows if not row.left_out]
+    labels = [pair.label for row in kept for pair in row.pairs]
+    return show(
+        request,
+        "admin_export.html",
+        campaign=snapshot.campaign,
+        settings=settings,
+        outcome=outcome,
+        num_judgements=sum(row.num_judgements for row in kept),
+        num_ballots=len(snapshot.ballots),
+        soft_share=sum(0 < label < 1 for label in labels) / len(labels) if labels else None,
+        command=export_command(snapshot.campaign, settings),
+    )
+
+
+@cache
+def _plotly_script() -> Path:
+    path = resources.files("plotly") / "package_data" / "plotly.min.js"
+    assert isinstance(path, Path)
+    return path
+
+
+@router.get("/plotly.js")
+def plotly_script(_: Admin) -> Response:
+    """Serve the plotly that is installed; the page asks for it by version, so it may be kept."""
+    headers = {"Cache-Control": "private, max-age=604800"}
+    return FileResponse(_plotly_script(), media_type="text/javascript", headers=headers)

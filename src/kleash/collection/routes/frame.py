@@ -1,0 +1,70 @@
+"""What every admin page has: its campaign, its tabs, and the words its templates write figures with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Depends
+from sqlalchemy.engine import Connection
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from kleash.collection import wording
+from kleash.collection.campaign import Campaign
+from kleash.collection.markup import shown_text, visible_text
+from kleash.collection.pages import render
+from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin
+from kleash.collection.snapshot import Measurements
+from kleash.collection.store.campaigns import campaign_by_id
+from kleash.collection.store.database import Database
+from kleash.collection.views import GATE_BOUNDS, verdict_words
+
+Data = Annotated[Database, Depends(database_of)]
+Admin = Annotated[Visitor, Depends(require_admin)]
+Adjudicator = Annotated[Visitor, Depends(require_adjudicator)]
+
+# What SQLite and PostgreSQL can both hold as a row's number.
+_LARGEST_ID = 2**31 - 1
+
+
+def campaign_or_404(connection: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign. Raises 404 if there is none of this number."""
+    campaign = campaign_by_id(connection, campaign_id) if 0 < campaign_id <= _LARGEST_ID else None
+    if campaign is None:
+        raise HTTPException(
+            404, f"There is no campaign {campaign_id}. Expected one of those listed. Go back to the list."
+        )
+    return campaign
+
+
+def measurements_of(request: Request) -> Measurements:
+    """Return the app's store of what was measured, made when it is first asked for."""
+    state = request.app.state
+    if not hasattr(state, "measurements"):
+        state.measurements = Measurements()
+    kept: Measurements = state.measurements
+    return kept
+
+
+def show(request: Request, template: str, *, now: datetime | None = None, **context: Any) -> Response:
+    """Render an admin page.
+
+    Templates also have `wording`, `words` for a verdict, `seen` and `rendered` for what people or models wrote, the
+    bounds of the gates by name, and the version under which browsers may keep plotly.
+    """
+    given: dict[str, Any] = {
+        "wording": wording,
+        "words": verdict_words,
+        "seen": visible_text,
+        "rendered": shown_text,
+        "now": now,
+    }
+    return render(request, template, gate_bounds=GATE_BOUNDS, plotly_version=version("plotly"), **given, **context)
+
+
+def go(address: str) -> Response:
+    """Lead on after a form was sent, so that reloading the page does not send it again."""
+    return RedirectResponse(address, status_code=303)

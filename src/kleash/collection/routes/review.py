@@ -1,0 +1,209 @@
+"""Item by item: the items raters differ on, ruling on one, and where a judgement came from and went.
+
+An adjudicator rules blind: the raters' verdicts are on the page only after the ruling, or when asked for.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kleash.collection.provenance import descent
+from kleash.collection.quality import low_agreement_items
+from kleash.collection.routes.frame import Adjudicator, Admin, Data, campaign_or_404, go, show
+from kleash.collection.snapshot import read_snapshot
+from kleash.collection.store.assignments import open_adjudication
+from kleash.collection.store.campaigns import campaigns, rubrics
+from kleash.collection.store.events import events
+from kleash.collection.store.judgements import ballots, exports_of, judgement_in_force, submit
+from kleash.collection.tasks import FLAGS, PlacedVerdict, labelling_task, placed_verdict, verdict_from_places
+from kleash.collection.views import item_lines, verdict_words
+from kleash.errors import DataError
+
+router = APIRouter()
+
+ITEMS_PER_PAGE = 50
+EVERY_EVENT = 1_000_000
+
+CHOICES_OF_TWO: Mapping[str, tuple[str, PlacedVerdict]] = {
+    "a_much": ("A is much better", PlacedVerdict("ranked", (1, 2), "much")),
+    "a_better": ("A is better", PlacedVerdict("ranked", (1, 2), "better")),
+    "a_slightly": ("A is slightly better", PlacedVerdict("ranked", (1, 2), "slightly")),
+    "tie": ("Tie: either would do", PlacedVerdict("ranked", (1, 1))),
+    "b_slightly": ("B is slightly better", PlacedVerdict("ranked", (2, 1), "slightly")),
+    "b_better": ("B is better", PlacedVerdict("ranked", (2, 1), "better")),
+    "b_much": ("B is much better", PlacedVerdict("ranked", (2, 1), "much")),
+    "both_bad": ("Both are bad", PlacedVerdict("both_bad")),
+}
+"""What an adjudicator may rule on two answers, by the form's values: (words, verdict in terms of places)."""
+
+
+# ---------------------------------------------------------------------------------------------------------- the queue
+@router.get("/review")
+def queues(request: Request, database: Data, _: Adjudicator) -> Response:
+    with database.read() as connection:
+        snapshots = [read_snapshot(connection, campaign) for campaign in campaigns(connection)]
+    waiting = [(found.campaign, len(low_agreement_items(found.items, found.ballots))) for found in snapshots]
+    return show(request, "admin_queues.html", waiting=waiting[::-1])
+
+
+@router.get("/campaigns/{campaign_id}/review")
+def queue(request: Request, database: Data, _: Adjudicator, campaign_id: int) -> Response:
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+    lines = {line.item.id: line for line in item_lines(snapshot.items, snapshot.ballots)}
+    ruled = [ballot for ballot in snapshot.ballots if ballot.is_adjudication]
+    return show(
+        request,
+        "admin_review.html",
+        campaign=snapshot.campaign,
+        waiting=[(found, lines[found.item_id]) for found in low_agreement_items(snapshot.items, snapshot.ballots)],
+        ruled=[(ballot, lines[ballot.item_id]) for ballot in reversed(ruled)],
+    )
+
+
+@router.get("/campaigns/{campaign_id}/review/{item_id}")
+def adjudication_page(
+    request: Request, database: Data, visitor: Adjudicator, campaign_id: int, item_id: str, reveal: bool = False
+) -> Response:
+    with database.write() as connection:
+        campaign = campaign_or_404(connection, campaign_id)
+        task = open_adjudication(connection, campaign, item_id, visitor.rater)
+        ruling = judgement_in_force(connection, task)
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign)
+    waiting = [found.item_id for found in low_agreement_items(snapshot.items, snapshot.ballots)]
+    votes = [ballot for ballot in snapshot.ballots if ballot.item_id == item_id and ballot.is_vote]
+    is_open = ruling is not None or reveal
+    return show(
+        request,
+        "admin_adjudicate.html",
+        campaign=campaign,
+        item=snapshot.items[item_id],
+        task=labelling_task(task, aspects=(), given=ruling),
+        choices=CHOICES_OF_TWO,
+        flags=FLAGS,
+        client_key=secrets.token_urlsafe(16),
+        votes=[(vote, _words(placed_verdict(vote, task.permutation))) for vote in votes] if is_open else [],
+        is_open=is_open,
+        num_votes=len(votes),
+        num_waiting=len(waiting),
+        following=next((found for found in waiting if found != item_id), None),
+    )
+
+
+@router.post("/campaigns/{campaign_id}/review/{item_id}")
+def rule(
+    database: Data,
+    visitor: Adjudicator,
+    campaign_id: int,
+    item_id: str,
+    client_key: Annotated[str, Form(max_length=80)],
+    choice: Annotated[str, Form()] = "",
+    rank: Annotated[list[int], Form()] = [],  # noqa: B006
+    flag: Annotated[list[str], Form()] = [],  # noqa: B006
+    rationale: Annotated[str, Form(max_length=10_000)] = "",
+) -> Response:
+    placed = CHOICES_OF_TWO[choice][1] if choice in CHOICES_OF_TWO else PlacedVerdict("ranked", tuple(rank))
+    placed = replace(placed, flags=tuple(name for name in FLAGS if name in flag), rationale=rationale.strip())
+    with database.write() as connection:
+        campaign = campaign_or_404(connection, campaign_id)
+        task = open_adjudication(connection, campaign, item_id, visitor.rater)
+        verdict = verdict_from_places(placed, task.permutation, aspects=(), rubric_version=campaign.rubric_version)
+        submit(connection, campaign, task, visitor.rater, verdict, client_key=client_key)
+    return go(f"/admin/campaigns/{campaign_id}/review/{item_id}")
+
+
+def _words(placed: PlacedVerdict) -> str:
+    return verdict_words(placed.outcome, placed.ranks, placed.strength)
+
+
+# ---------------------------------------------------------------------------------------------------- items, judgements
+@router.get("/campaigns/{campaign_id}/items")
+def item_list(
+    request: Request,
+    database: Data,
+    _: Admin,
+    campaign_id: int,
+    state: str = "",
+    text: str = "",
+    page: int = 1,
+) -> Response:
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+    lines = item_lines(snapshot.items, snapshot.ballots)
+    chosen = [
+        line
+        for line in lines
+        if state in ("", line.state) and text.casefold() in line.item.comparison.prompt.text.casefold()
+    ]
+    num_pages = max(1, -(-len(chosen) // ITEMS_PER_PAGE))
+    page = min(max(page, 1), num_pages)
+    return show(
+        request,
+        "admin_items.html",
+        campaign=snapshot.campaign,
+        lines=chosen[(page - 1) * ITEMS_PER_PAGE : page * ITEMS_PER_PAGE],
+        num_chosen=len(chosen),
+        num_all=len(lines),
+        states=sorted({line.state for line in lines}),
+        state=state,
+        text=text,
+        page=page,
+        num_pages=num_pages,
+    )
+
+
+@router.get("/campaigns/{campaign_id}/items/{item_id}")
+def item_page(request: Request, database: Data, _: Admin, campaign_id: int, item_id: str) -> Response:
+    with database.read() as connection:
+        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+        everything = ballots(connection, snapshot.campaign, includes_demoted=True)
+    item = snapshot.items.get(item_id)
+    if item is None:
+        raise DataError(
+            f"Campaign {snapshot.campaign.name!r} has no item {item_id[:40]}. Expected one of its items. "
+            "Choose one from the list."
+        )
+    [line] = item_lines({item_id: item}, [ballot for ballot in snapshot.ballots if ballot.item_id == item_id])
+    return show(
+        request,
+        "admin_item.html",
+        campaign=snapshot.campaign,
+        line=line,
+        item=item,
+        own=[ballot for ballot in everything if ballot.item_id == item_id],
+        counted={ballot.id for ballot in snapshot.ballots},
+    )
+
+
+@router.get("/campaigns/{campaign_id}/judgements/{judgement_id}")
+def judgement_page(request: Request, database: Data, _: Admin, campaign_id: int, judgement_id: str) -> Response:
+    with database.read() as connection:
+        campaign = campaign_or_404(connection, campaign_id)
+        snapshot = read_snapshot(connection, campaign)
+        everything = ballots(connection, campaign, includes_demoted=True)
+        ballot = next((found for found in everything if found.id == judgement_id), None)
+        if ballot is None:
+            raise HTTPException(
+                404,
+                f"No judgement {judgement_id[:40]} is in force in campaign {campaign.name!r}. Expected one that its "
+                "rater has not replaced since. Choose one from its item's page.",
+            )
+        found = descent(
+            snapshot.items[ballot.item_id],
+            ballot,
+            events=events(connection, campaign_id=campaign_id, limit=EVERY_EVENT),
+            rubrics=rubrics(connection, campaign_id),
+            exports=exports_of(connection, ballot.id),
+            runs=getattr(request.app.state, "runs", Path("runs")),
+        )
+    return show(request, "admin_judgement.html", campaign=campaign, found=found)

@@ -1,0 +1,93 @@
+"""A campaign read whole, and what was measured of it, kept until something is said or taken back.
+
+The bootstraps behind a campaign's figures take a second or two for thousands of votes, and an admin opens the same
+page many times. `Measurements` keeps the last outcome per campaign; it lives in `app.state`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from kleash.collection.ballots import Ballot, Item
+from kleash.collection.campaign import Campaign
+from kleash.collection.charts import (
+    Part,
+    agreement_by_slice_figure,
+    agreement_over_time_figure,
+    daily_figure,
+    leaderboard_figure,
+    rater_figures,
+    seconds_figure,
+)
+from kleash.collection.leaderboard import Leaderboard, leaderboard
+from kleash.collection.store.campaigns import Progress, items, progress
+from kleash.collection.store.judgements import ballots
+from kleash.collection.views import Quality, ordinary_votes, quality_of, votes_by_day
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A campaign with its items and the ballots of raters who count, in one consistent picture."""
+
+    campaign: Campaign
+    items: Mapping[str, Item]
+    ballots: Sequence[Ballot]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What does not change until the campaign does. figures: those drawn from it, by name, as plotly's plain data."""
+
+    quality: Quality
+    board: Leaderboard
+    votes: Mapping[str, int]
+    figures: Mapping[str, Part]
+
+
+def read_snapshot(connection: Connection, campaign: Campaign) -> Snapshot:
+    """Read all of a campaign."""
+    return Snapshot(
+        campaign, items(connection, campaign), ballots(connection, campaign), progress(connection, campaign)
+    )
+
+
+def measure(snapshot: Snapshot) -> Measured:
+    """Measure and draw a campaign."""
+    campaign, its_items, its_ballots = snapshot.campaign, snapshot.items, snapshot.ballots
+    quality = quality_of(its_items, its_ballots, min_seconds=campaign.settings.min_seconds)
+    board = leaderboard(its_items, its_ballots)
+    votes = votes_by_day(ordinary_votes(its_items, its_ballots))
+    seconds = [b.judgement.seconds for b in its_ballots if b.judgement.seconds is not None and b.is_vote]
+    rows = [line.row for line in quality.raters]
+    drawn = {
+        "daily": daily_figure(votes),
+        "over_time": agreement_over_time_figure(quality.over_time),
+        "by_slice": agreement_by_slice_figure(quality.by_slice, quality.agreement.percent_without_ties),
+        "seconds": seconds_figure(seconds, min_seconds=campaign.settings.min_seconds),
+        "board": leaderboard_figure(board),
+        **rater_figures(rows),
+    }
+    return Measured(quality, board, votes, {name: figure for name, figure in drawn.items() if figure is not None})
+
+
+class Measurements:
+    """Keeps what was measured of each campaign until another judgement comes in or a rater is counted out."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[object, Measured]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, snapshot: Snapshot) -> Measured:
+        """Return what was measured of a campaign as it now is; requests that come meanwhile wait for the outcome."""
+        ballots = snapshot.ballots
+        stamp = (len(snapshot.items), len(ballots), ballots[-1].id if ballots else "")
+        with self._lock:
+            kept = self._kept.get(snapshot.campaign.id)
+            if kept is None or kept[0] != stamp:
+                kept = self._kept[snapshot.campaign.id] = (stamp, measure(snapshot))
+        return kept[1]

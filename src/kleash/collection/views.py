@@ -1,0 +1,340 @@
+"""What the admin pages show of a campaign: progress and pace, quality, people, judges. Records in, records out.
+
+No SQL, no HTML, no clock: `now` is given. The figures are `quality.py`'s; here they are chosen, ordered worst first
+and put beside their gates. `charts.py` draws them, `snapshot.py` reads and keeps them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from kleash.collection.aggregation import AggregationSettings
+from kleash.collection.ballots import Ballot, Item
+from kleash.collection.campaign import Campaign
+from kleash.collection.gates import DEFAULT, Gate, GateState, campaign_gates, rater_gates, worst
+from kleash.collection.quality import (
+    Agreement,
+    RaterRow,
+    agreement,
+    agreement_by_aspect,
+    agreement_by_slice,
+    agreement_over_time,
+    rater_table,
+)
+from kleash.collection.store.campaigns import Progress
+from kleash.collection.wording import place_letter
+from kleash.maths.intervals import Interval, mean_interval, wilson_interval
+from kleash.records import JudgeCall
+
+ItemState = Literal["gold", "held", "ruled", "full", "begun", "waiting"]
+
+NO_FIGURE = Interval(math.nan, math.nan, math.nan, 0)
+PACE_DAYS = 14
+DAILY_UP_TO_DAYS = 28
+# Intervals of parts are wide anyway; a thousand resamples of each would keep the page waiting.
+RESAMPLES_OF_PARTS = 200
+GATE_BOUNDS: Mapping[str, float] = {
+    "agreement_without_ties": DEFAULT.min_agreement,
+    "easy_gold_accuracy": DEFAULT.min_gold_accuracy,
+    "self_consistency": DEFAULT.min_self_consistency,
+    "longer_preferred": DEFAULT.max_longer,
+}
+ORDER_OF_STATES: Mapping[GateState, int] = {"fail": 0, "warn": 1, "unknown": 2, "pass": 3}
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+@dataclass(frozen=True)
+class Pace:
+    """How fast votes come in, and when the campaign is done if it goes on so.
+
+    votes_per_day: the mean over the last days, 24 hours each and counted back from now; n is the number of days.
+    num_wanted, num_left: votes that make the campaign complete, and those of them still to come.
+    finish, earliest, latest: at the mean, and at the ends of its interval; None = never at that pace.
+    """
+
+    votes_per_day: Interval
+    num_wanted: int
+    num_left: int
+    finish: datetime | None
+    earliest: datetime | None
+    latest: datetime | None
+
+
+def ordinary_votes(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[Ballot]:
+    """Return the votes that bring a campaign nearer its end: those on calibration items do not."""
+    return [ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold]
+
+
+def pace(votes: Sequence[Ballot], progress: Progress, *, now: datetime) -> Pace:
+    """Measure the pace of `ordinary_votes` over the last two weeks, or since the first of them."""
+    num_wanted = round(progress.target * progress.num_slots / max(progress.num_items, 1))
+    num_left = 0 if progress.is_complete else max(num_wanted - progress.num_done, 1)
+    times = [vote.given_at for vote in votes if vote.given_at <= now]
+    if not times:
+        return Pace(NO_FIGURE, num_wanted, num_left, None, None, None)
+    one_day = timedelta(days=1)
+    age_days = (now - min(times)) / one_day
+    if age_days < 2:
+        rate = Interval(len(times) / max(age_days, 1 / 24), math.nan, math.nan, 1)
+    else:
+        num_days = min(PACE_DAYS, int(age_days))
+        days_ago = Counter(int((now - time) / one_day) for time in times)
+        rate = mean_interval([days_ago[day] for day in range(num_days)])
+    finish, earliest, latest = (_finish(num_left, per_day, now) for per_day in (rate.value, rate.high, rate.low))
+    return Pace(rate, num_wanted, num_left, finish, earliest, latest)
+
+
+def _finish(num_left: int, per_day: float, now: datetime) -> datetime | None:
+    if math.isnan(per_day) or per_day <= 0 or num_left / per_day > 3650:
+        return None
+    return now + timedelta(days=num_left / per_day)
+
+
+def votes_by_day(votes: Sequence[Ballot]) -> dict[str, int]:
+    """Count votes per calendar day (UTC), days without any included: {"2026-11-23": 41}, ascending."""
+    counts = Counter(vote.given_at.date() for vote in votes)
+    if not counts:
+        return {}
+    first, last = min(counts), max(counts)
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return {day.isoformat(): counts[day] for day in days}
+
+
+# ------------------------------------------------------------------------------------------------------------- quality
+@dataclass(frozen=True)
+class RaterLine:
+    """One rater's habits beside the gates a rater can miss. state: of the worst gate."""
+
+    row: RaterRow
+    gates: Sequence[Gate]
+    state: GateState
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Everything measured of a campaign's labels. over_time: by `period`; by_slice: {dimension: {value: agreement}}."""
+
+    agreement: Agreement
+    gates: Sequence[Gate]
+    by_aspect: Mapping[str, Agreement]
+    by_slice: Mapping[str, Mapping[str, Agreement]]
+    over_time: Mapping[str, Agreement]
+    period: Literal["day", "week"]
+    raters: Sequence[RaterLine]
+
+    @property
+    def state(self) -> GateState:
+        return worst(self.gates)
+
+
+def quality_of(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float) -> Quality:
+    """Measure a campaign whole. Slow for a big one: `snapshot.py` keeps the outcome."""
+    measured = agreement(items, ballots)
+    times = [ballot.given_at for ballot in ballots]
+    is_young = not times or max(times) - min(times) <= timedelta(days=DAILY_UP_TO_DAYS)
+    period: Literal["day", "week"] = "day" if is_young else "week"
+    return Quality(
+        agreement=measured,
+        gates=campaign_gates(measured, items, ballots),
+        by_aspect=agreement_by_aspect(items, ballots, num_resamples=RESAMPLES_OF_PARTS),
+        by_slice=agreement_by_slice(items, ballots, num_resamples=RESAMPLES_OF_PARTS),
+        over_time=agreement_over_time(items, ballots, period=period, num_resamples=RESAMPLES_OF_PARTS),
+        period=period,
+        raters=rater_lines(items, ballots, min_seconds=min_seconds),
+    )
+
+
+def rater_lines(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float) -> list[RaterLine]:
+    """Describe every rater who votes, worst first: by gates, then by agreement with the others."""
+    lines = []
+    for row in rater_table(
+        items, [ballot for ballot in ballots if not ballot.is_adjudication], min_seconds=min_seconds
+    ):
+        gates = rater_gates(row)
+        lines.append(RaterLine(row, gates, worst(gates)))
+    return sorted(lines, key=lambda line: (ORDER_OF_STATES[line.state], _or_last(line.row.with_others.value)))
+
+
+def _or_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+# --------------------------------------------------------------------------------------------------------------- items
+@dataclass(frozen=True)
+class ItemLine:
+    """One item in a list. split: how many votes each verdict got, largest first, without saying which verdict."""
+
+    item: Item
+    num_votes: int
+    split: tuple[int, ...]
+    state: ItemState
+
+
+def item_lines(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[ItemLine]:
+    """Describe every item, in the order they were added."""
+    per_item: dict[str, list[Ballot]] = defaultdict(list)
+    for ballot in ballots:
+        per_item[ballot.item_id].append(ballot)
+    lines = []
+    for item in items.values():
+        own = per_item[item.id]
+        votes = [ballot.judgement for ballot in own if ballot.is_vote]
+        split = Counter((vote.outcome, _dense(vote.ranks)) for vote in votes)
+        state = _state(item, len(votes), is_ruled=any(ballot.is_adjudication for ballot in own))
+        lines.append(ItemLine(item, len(votes), tuple(sorted(split.values(), reverse=True)), state))
+    return lines
+
+
+def _state(item: Item, num_votes: int, *, is_ruled: bool) -> ItemState:
+    if item.is_gold:
+        return "gold"
+    if item.hold:
+        return "held"
+    if is_ruled:
+        return "ruled"
+    return "full" if num_votes >= item.overlap else "begun" if num_votes else "waiting"
+
+
+def _dense(ranks: Sequence[int]) -> tuple[int, ...]:
+    """Return ranks without gaps, so that (1, 3) and (1, 2) are one verdict."""
+    order = sorted(set(ranks))
+    return tuple(order.index(rank) for rank in ranks)
+
+
+def verdict_words(outcome: str, ranks: Sequence[int], strength: str | None = None) -> str:
+    """Return a verdict as a person says it, answers called A, B, C in the comparison's own order."""
+    if outcome != "ranked":
+        return outcome.replace("_", " ")
+    letters = [place_letter(place) for place in range(len(ranks))]
+    groups = [
+        " = ".join(letter for letter, rank in zip(letters, ranks, strict=True) if rank == value)
+        for value in sorted(set(ranks))
+    ]
+    if len(groups) == 1:
+        return "tie"
+    if len(ranks) == 2:
+        return f"{groups[0]} {strength} better" if strength in ("slightly", "much") else f"{groups[0]} better"
+    return " > ".join(groups)
+
+
+# -------------------------------------------------------------------------------------------------------------- judges
+@dataclass(frozen=True)
+class JudgeWeek:
+    """One AI judge version in one week, or (week == "") over all time.
+
+    with_people: share of people's verdicts on the same pairs that are the same.  flips: share of its verdicts that
+    changed with the answers' places.  unparsed: share of its replies in which no verdict could be read.
+    """
+
+    judge: str
+    week: str
+    num_items: int
+    with_people: Interval
+    flips: Interval
+    longer: Interval
+    unparsed: Interval
+    num_calls: Mapping[str, int]
+
+
+def judge_weeks(
+    items: Mapping[str, Item],
+    ballots: Sequence[Ballot],
+    calls: Sequence[tuple[JudgeCall, datetime]],
+    *,
+    is_weekly: bool,
+) -> list[JudgeWeek]:
+    """Measure each AI judge version against all that people have said so far, in order of name and week."""
+    own: dict[tuple[str, str], list[Ballot]] = defaultdict(list)
+    replies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    people = [ballot for ballot in ballots if ballot.judgement.rater_kind == "person" and not ballot.is_adjudication]
+    for ballot in ballots:
+        if ballot.judgement.rater_kind == "ai":
+            own[ballot.judgement.rater, f"{ballot.given_at:%G-W%V}" if is_weekly else ""].append(ballot)
+    for call, at in calls:
+        replies[call.judge, f"{at:%G-W%V}" if is_weekly else ""][call.status] += 1
+    return [
+        _judge_week(items, people, judge, week, own[judge, week], replies[judge, week])
+        for judge, week in sorted(own.keys() | replies.keys())
+    ]
+
+
+def _judge_week(
+    items: Mapping[str, Item],
+    people: Sequence[Ballot],
+    judge: str,
+    week: str,
+    ballots: Sequence[Ballot],
+    replies: Counter[str],
+) -> JudgeWeek:
+    seen = {ballot.item_id for ballot in ballots}
+    beside = [ballot for ballot in people if ballot.item_id in seen]
+    row = next((row for row in rater_table(items, [*beside, *ballots]) if row.rater == judge), None)
+    votes = [ballot.judgement for ballot in ballots if ballot.judgement.outcome != "skipped"]
+    return JudgeWeek(
+        judge=judge,
+        week=week,
+        num_items=row.num_items if row else 0,
+        with_people=row.with_others if row else NO_FIGURE,
+        flips=wilson_interval(sum("position_flip" in vote.flags for vote in votes), len(votes)),
+        longer=row.longer if row else NO_FIGURE,
+        unparsed=wilson_interval(replies["unparsed"], replies["ok"] + replies["unparsed"]),
+        num_calls=replies,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- rubric
+@dataclass(frozen=True)
+class DiffLine:
+    """One line of a difference between two texts. sign: "+", "-" or " "."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RubricVersion:
+    """One version of the rubric, what it changed, and how many judgements were given under it."""
+
+    version: str
+    text: str
+    num_judgements: int
+    changes: Sequence[DiffLine]
+
+
+def rubric_versions(rubrics: Sequence[tuple[str, str]], ballots: Sequence[Ballot]) -> list[RubricVersion]:
+    """Describe each version against the one before it, the present one first."""
+    used = Counter(ballot.judgement.rubric_version for ballot in ballots)
+    texts = [("", ""), *rubrics]
+    found = [
+        RubricVersion(version, text, used[version], text_changes(before, text) if before else ())
+        for (_, before), (version, text) in itertools.pairwise(texts)
+    ]
+    return found[::-1]
+
+
+def text_changes(before: str, after: str) -> list[DiffLine]:
+    """Return the lines of two texts with what was taken out and put in; long unchanged stretches are cut."""
+    import difflib
+
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))[2:]
+    return [DiffLine("@", "") if line.startswith("@@") else DiffLine(line[:1], line[1:]) for line in lines]
+
+
+# -------------------------------------------------------------------------------------------------------------- export
+def export_command(campaign: Campaign, settings: AggregationSettings) -> str:
+    """Return the command that writes what the page previews."""
+    default = AggregationSettings()
+    words = ["kleash", "collect", "export", campaign.name]
+    for name in AggregationSettings.model_fields:
+        value = getattr(settings, name)
+        if value != getattr(default, name):
+            shown = ",".join(value) if isinstance(value, tuple) else value
+            words += [f"--{name.replace('_', '-')}", str(shown)]
+    return shlex.join(words)
