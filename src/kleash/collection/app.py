@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from kleash.collection.pages import FOLDER, render
-from kleash.collection.routes import accounts
+from kleash.collection.routes import accounts, admin, labelling
 from kleash.collection.security import MAX_BODY_BYTES, SecurityHeaders, add_security_headers
 from kleash.collection.sessions import check_csrf, identify
 from kleash.collection.store.database import Database
@@ -51,7 +51,8 @@ def create_app(database: Database, *, https_only: bool = False) -> FastAPI:
     )
     app.state.database = database
     app.state.https_only = https_only
-    app.include_router(accounts.router)
+    for routes in (accounts, labelling, admin):
+        app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(SecurityHeaders, https_only=https_only)
