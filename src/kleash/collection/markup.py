@@ -24,17 +24,21 @@ from markupsafe import Markup, escape
 MAX_RENDERED_CHARACTERS = 20_000
 # Markdown takes time quadratic in brackets, and fills up a table's missing cells: what has more is shown unrendered.
 _MAX_BRACKETS = 1_000
-_MAX_COLUMNS = 50
+_MAX_CELLS = 10_000
 # markdown-it leaves out whatever lies deeper than this; such a text is shown unrendered instead.
 _MAX_NESTING = 60
-_MAX_SHOWN_ADDRESS = 200
+_MAX_TARGET_CHARACTERS = 200
 
 # Control characters, bidirectional overrides and isolates, invisible characters, tags, halves of surrogate pairs.
 # The joiners U+200C and U+200D stay: Persian and emoji need them.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+_UNSEEN_RANGES = (
+    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B)),
+    *((0x200E, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
+    (0xD800, 0xDFFF),
 )
+# ... each with the sign that stands for it: a picture, or its code point.
+_SIGNS = {code: f"‹U+{code:04X}›" for first, last in _UNSEEN_RANGES for code in range(first, last + 1)}
+_SIGNS |= {code: chr(0x2400 + code) for code in _SIGNS if code < 0x20} | {0x7F: "\u2421"}
 _LINE_END = re.compile("\r\n?|\u0085")
 
 _TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "span"}
@@ -78,20 +82,14 @@ def visible_text(text: str) -> str:
 
     Control characters become their pictures (U+2400 ...), others their code point; the result is valid Unicode.
     """
-    return _UNSEEN.sub(_placeholder, _LINE_END.sub("\n", text))
-
-
-def _placeholder(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 0x7F else f"‹U+{code:04X}›"
+    return _LINE_END.sub("\n", text).translate(_SIGNS)
 
 
 @lru_cache(maxsize=256)
 def _safe_html(text: str, top_heading: int) -> Markup:
     unrendered = Markup('<p class="plain">{}</p>').format(text)
-    if text.count("[") > _MAX_BRACKETS or any(line.count("|") > _MAX_COLUMNS for line in text.split("\n")):
+    lines = text.split("\n")
+    if text.count("[") > _MAX_BRACKETS or max(line.count("|") for line in lines) * len(lines) > _MAX_CELLS:
         return unrendered
     parser = _parser()
     tokens = parser.parse(text)
@@ -185,22 +183,21 @@ def _line(state: StateBlock, number: int) -> str:
 # ------------------------------------------------------------------------------------------------------------- render
 # markdown-it calls each with its renderer, all tokens, the number of the one to render, and what is of no use here.
 def _link_open(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    return f'<a href="{escape(_address(tokens[index], "href"))}">'
+    return f'<a href="{escape(_attribute(tokens[index], "href"))}">'
 
 
 def _link_close(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     """Close a link and say where it leads, unless its text says so already."""
     start = next(before for before in range(index, -1, -1) if tokens[before].type == "link_open")
-    target = _address(tokens[start], "href")
+    target = _target(tokens[start], "href")
     words = "".join(token.content for token in tokens[start + 1 : index])
-    if words in (target, target.removeprefix("mailto:")):
-        return "</a>"
-    return f'</a> <span class="target">({escape(_shortened(target))})</span>'
+    is_said = target in (words, f"mailto:{words}")
+    return "</a>" if is_said else f'</a> <span class="target">({escape(target)})</span>'
 
 
 def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     image = tokens[index]
-    return f'<span class="image">[image: {escape(image.content)} ({escape(_shortened(_address(image, "src")))})]</span>'
+    return f'<span class="image">[image: {escape(image.content)} ({escape(_target(image, "src"))})]</span>'
 
 
 def _fence(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
@@ -214,9 +211,15 @@ def _code(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     return f"<code{kind}>{escape(tokens[index].content)}</code>"
 
 
-def _address(token: Token, name: str) -> str:
+def _attribute(token: Token, name: str) -> str:
     return str(token.attrGet(name) or "")
 
 
-def _shortened(address: str) -> str:
-    return address if len(address) <= _MAX_SHOWN_ADDRESS else address[:_MAX_SHOWN_ADDRESS] + "…"
+def _target(token: Token, name: str) -> str:
+    """Return the address of a link or image, and its title, which a page would otherwise hide."""
+    title = _attribute(token, "title")
+    return _shortened(_attribute(token, name)) + (f" {_shortened(title)}" if title else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_TARGET_CHARACTERS else text[:_MAX_TARGET_CHARACTERS] + "…"
