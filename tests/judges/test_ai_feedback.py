@@ -240,6 +240,14 @@ def test_nothing_is_paid_for_twice():
     assert again == first
 
 
+def test_another_revision_of_the_model_is_asked_for_itself():
+    log = MemoryCallLog()
+    with replaying(longer) as replay:
+        found = [judged(replay, comparisons(1), log=log, revision=revision)[0] for revision in ("q4", "q8")]
+    assert len(replay.requests) == len(log.calls) == 4
+    assert found[0].rater != found[1].rater
+
+
 def test_the_same_question_twice_in_a_run_is_asked_once():
     case = comparisons(1)[0]
     twins = Comparison(Prompt("Q"), ("the same", "the same"))
@@ -332,6 +340,15 @@ def test_an_endpoint_that_has_answered_may_refuse_a_whole_slice():
     assert [judgement.outcome for judgement in found] == ["ranked", *["skipped"] * 4]
 
 
+def test_failures_with_replies_between_them_do_not_stop_the_run():
+    script = [verdict("first"), Status(503)] * 5
+    with replaying(script) as replay:
+        more = {"max_retries": 0, "give_up_after": 2, "max_concurrency": 1}
+        found, stopped = collected(AIJudge(settings(replay, **more)), comparisons(5))
+    assert stopped is None
+    assert [judgement.flags for judgement in found] == [("failed",)] * 5
+
+
 def test_a_run_that_is_left_early_keeps_the_replies_under_way():
     log = MemoryCallLog()
     with replaying(longer) as replay:
@@ -363,6 +380,7 @@ def test_the_key_is_sent_and_shows_nowhere_else(monkeypatch, caplog):
     assert replay.headers[0]["authorization"] == "Bearer sk-secret"
     assert "bad key ***" in str(error.value)
     assert {call.reply for call in log.calls.values()} >= {"my key is ***"}
+    assert error.value.__cause__ is None
     assert error.value.__suppress_context__  # the client's own error, with its request, stays out of a traceback
     for text in (str(error.value), repr(log.calls), caplog.text, repr(vars(judge))):
         assert "sk-secret" not in text
