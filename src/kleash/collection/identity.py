@@ -32,36 +32,37 @@ _MADE = r"(?:made|created|trained|developed|built|designed|released|fine-?tuned|
 _SELF = r"\b(?:i am|i['’]m|im|my name is|call me|this is|you['’]re talking to|you are talking to)"
 _MODEL = r"(?:language model|llm|ai|assistant|chatbot|model)"
 _QUOTE = r"[\"“'*_]{0,6}"
-_CLAUSE_START = r"(?:^|[.!?,;:(\n] ?)"
+_CLAUSE_START = r"(?:^|[.!?,;:(] ?)"
 
 _CLUES = tuple(
-    re.compile(pattern, re.MULTILINE)
+    re.compile(pattern)
     for pattern in (
         # "I am ChatGPT", "I'm Claude"
         rf"(?i:{_SELF} (?:(?:just|only|actually|called|named|a|an|the) ){{0,3}}{_QUOTE}{_PLAIN_NAMES})",
         rf"(?i:{_SELF} (?:(?:just|only|actually|called|named) ){{0,2}}{_QUOTE}){_SHARED_NAMES}",
         # "As ChatGPT, I ...", "as Claude, made by ..."
-        rf"(?i:{_CLAUSE_START}as {_PLAIN_NAMES}[^.!?\n]{{0,60}}?, (?:i|my|{_MADE})\b)",
+        rf"(?i:{_CLAUSE_START}as {_PLAIN_NAMES}[^.!?]{{0,60}}?, (?:i|my|{_MADE})\b)",
         rf"(?i:{_CLAUSE_START}as ){_SHARED_NAMES}(?i:,? (?:i|my|{_MADE})\b)",
         # "I was trained by Google", "As an assistant from OpenAI, I ...", "my developers at Anthropic"
-        rf"(?i:\b(?:i am|i['’]m|i was|i have been|i['’]ve been) [^.!?\n]{{0,80}}?\b{_MADE} (?:and \w+ )?(?:by|at) "
+        rf"(?i:\b(?:i am|i['’]m|i was|i have been|i['’]ve been) [^.!?]{{0,80}}?\b{_MADE} (?:and \w+ )?(?:by|at) "
         rf"{_MAKERS})",
-        rf"(?i:\bas (?:an?|the) (?:[\w-]+ ){{0,4}}?{_MODEL}\b[^.!?\n]{{0,40}}?\b(?:by|from|at) {_MAKERS}"
-        rf"[^.!?\n]{{0,20}}, (?:i|my)\b)",
-        rf"(?i:\bmy (?:creators?|developers?|makers?)\b[^.!?\n]{{0,30}}?\b{_MAKERS})",
-        # A transcript's speaker: "Claude: Sure"
-        rf"(?i:^{_QUOTE}(?:{_PLAIN_NAMES}|claude|bard|gemini|llama){_QUOTE}: )",
+        rf"(?i:\bas (?:an?|the) (?:[\w-]+ ){{0,4}}?{_MODEL}\b[^.!?]{{0,40}}?\b(?:by|from|at) {_MAKERS}"
+        rf"[^.!?]{{0,20}}, (?:i|my)\b)",
+        rf"(?i:\bmy (?:creators?|developers?|makers?)\b[^.!?]{{0,30}}?\b{_MAKERS})",
     )
 )
+# A transcript's speaker: "Claude: Sure"
+_SPEAKER = re.compile(rf"(?im:^ ?{_QUOTE}(?:{_PLAIN_NAMES}|claude|bard|gemini|llama){_QUOTE}:(?=\s))")
 _MAX_REASON_CHARACTERS = 200
 
 
 def named_model(text: str) -> str:
     """Return the words by which a text says which model wrote it or who made that; "" if it does not."""
-    lines = (" ".join(line.split()) for line in visible_text(text).split("\n"))
-    tidy = "\n".join(filter(None, lines))
-    found = [match for match in (clue.search(tidy) for clue in _CLUES) if match]
-    return min(found, key=lambda match: match.start()).group().strip(".!?,;:( \n") if found else ""
+    visible = visible_text(text)
+    sentences = " ".join(visible.split())
+    found = [match for match in (clue.search(sentences) for clue in _CLUES) if match]
+    first = min(found, key=lambda match: match.start(), default=_SPEAKER.search(visible))
+    return first.group().strip(".!?,;:( ") if first else ""
 
 
 def identity_holds(comparisons: Iterable[Comparison]) -> dict[str, str]:
