@@ -27,8 +27,8 @@ INK, MUTED, RULE, ACCENT, SOFT, OLD, BAD, SURFACE = (
 )
 ROW_PIXELS = 26
 LONGEST_LABEL = 26
-MAX_POINTS = 400
 NUM_BINS = 30
+LEAST_SECONDS = 0.5
 
 
 # ------------------------------------------------------------------------------------------------------------ progress
@@ -80,17 +80,20 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
 
 def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | None:
     """Draw how long verdicts took, on a scale of ratios; what is left of the line cannot have been read."""
-    known = [value for value in seconds if value > 0]
-    if not known:
+    if not seconds:
         return None
-    low, high = math.log10(max(min(known), 0.5)), math.log10(max(*known, 1.0))
+    known = [math.log10(max(value, LEAST_SECONDS)) for value in seconds]
+    low, high = min(known), max(known)
     width = max(high - low, 0.1) / NUM_BINS
-    counts = [0] * NUM_BINS
+    if min_seconds > 0:  # an edge at the bound, so that no bin holds verdicts of both sides
+        bound = math.log10(min_seconds)
+        low = bound - width * math.ceil((bound - low) / width - 1e-9)
+    counts = [0] * (NUM_BINS + 2)
     for value in known:
-        counts[min(max(int((math.log10(value) - low) / width), 0), NUM_BINS - 1)] += 1
-    edges = [10 ** (low + width * number) for number in range(NUM_BINS + 1)]
+        counts[int((value - low) / width + 1e-9)] += 1
+    edges = [10 ** (low + width * number) for number in range(len(counts) + 1)]
     texts = [f"{wording.duration(start)} to {wording.duration(end)}" for start, end in pairwise(edges)]
-    middles = [low + width * (number + 0.5) for number in range(NUM_BINS)]
+    middles = [low + width * (number + 0.5) for number in range(len(counts))]
     layout = _layout(height=190, left=44, bottom=30)
     ticks = [value for value in (1, 3, 10, 30, 60, 180, 600, 1800, 7200) if low <= math.log10(value) <= high]
     layout["xaxis"] = _axis(has_grid=False) | {
@@ -107,7 +110,7 @@ def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | No
 # ----------------------------------------------------------------------------------------------------------- agreement
 def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | None:
     """Draw agreement without ties with its interval as a band, and chance-corrected agreement (AC1) beside it."""
-    known = {name: found for name, found in over_time.items() if wording.is_known(found.percent_without_ties.value)}
+    known = {name: found for name, found in over_time.items() if found.percent_without_ties.n >= DEFAULT.min_n}
     if len(known) < 2:
         return None
     names, figures = list(known), [found.percent_without_ties for found in known.values()]
@@ -137,7 +140,9 @@ def agreement_by_slice_figure(by_slice: Mapping[str, Mapping[str, Agreement]], o
     rows: list[tuple[str, Interval]] = []
     for dimension, values in by_slice.items():
         within = [(f"{dimension}={value}", found.percent_without_ties) for value, found in values.items()]
-        rows += sorted(within, key=lambda row: _nan_last(row[1].value))
+        # Of fewer items a bootstrap knows no interval: one item drawn again and again is always the same.
+        within = [(name, figure) for name, figure in within if figure.n >= DEFAULT.min_n]
+        rows += sorted(within, key=lambda row: row[1].value)
     return _rate_rows(rows, mark=overall.value)
 
 
@@ -348,13 +353,19 @@ def _plain(name: str) -> str:
     return html.escape(wording.shortened(name, LONGEST_LABEL))
 
 
-def _nan_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
-
-
 def _checked(traces: Sequence[Part], layout: Part) -> Part:
-    """Let plotly refuse what it does not know, and return the figure as plain data."""
+    """Let plotly refuse what it does not know, and return the figure as data that JSON can hold."""
     import plotly.graph_objects as go
 
-    figure: Part = go.Figure(data=list(traces), layout=layout | {"template": None}).to_plotly_json()
+    whole = go.Figure(data=list(traces), layout=layout | {"template": None}).to_plotly_json()
+    figure: Part = _known_numbers(whole)
     return figure
+
+
+def _known_numbers(value: Any) -> Any:
+    """Replace numbers that are none by null, which plotly leaves out."""
+    if isinstance(value, dict):
+        return {key: _known_numbers(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known_numbers(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -81,6 +81,11 @@ def day(moment: datetime) -> str:
     return f"{moment.day} {moment:%b %Y}"
 
 
+def near_day(moment: datetime) -> str:
+    """Return a date whose year goes without saying: 23 Nov."""
+    return f"{moment.day} {moment:%b}"
+
+
 def minute(moment: datetime) -> str:
     """Return a moment in UTC to the minute: 2026-11-23 12:47."""
     return f"{moment:%Y-%m-%d %H:%M}"

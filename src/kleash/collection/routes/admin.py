@@ -105,7 +105,7 @@ def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, nam
         campaign=campaign,
         rater=rater,
         line=next((line for line in lines if line.row.rater == name), None),
-        own=own[::-1][:50],
+        own=own[::-1][:25],
         num_own=len(own),
         items=snapshot.items,
         figures={"seconds": figure} if figure is not None else {},

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from kleash.collection import wording
 from kleash.collection.campaign import Campaign
+from kleash.collection.gates import DEFAULT
 from kleash.collection.markup import shown_text, visible_text
 from kleash.collection.pages import render
 from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin
@@ -53,7 +54,7 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
     """Render an admin page.
 
     Templates also have `wording`, `words` for a verdict, `seen` and `rendered` for what people or models wrote, the
-    bounds of the gates by name, and the version under which browsers may keep plotly.
+    bounds of the gates by name, the fewest items that say anything, and the version by which browsers keep plotly.
     """
     given: dict[str, Any] = {
         "wording": wording,
@@ -62,7 +63,15 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
         "rendered": shown_text,
         "now": now,
     }
-    return render(request, template, gate_bounds=GATE_BOUNDS, plotly_version=version("plotly"), **given, **context)
+    return render(
+        request,
+        template,
+        gate_bounds=GATE_BOUNDS,
+        min_n=DEFAULT.min_n,
+        plotly_version=version("plotly"),
+        **given,
+        **context,
+    )
 
 
 def go(address: str) -> Response:

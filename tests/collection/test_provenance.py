@@ -1,0 +1,128 @@
+"""From one judgement back to its prompt, and on to every model trained on it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from collection.made_campaigns import make_campaign, make_rater
+from collection.web import signed_in
+from kleash import artifacts
+from kleash.collection.app import create_app
+from kleash.collection.provenance import descent, used_in
+from kleash.collection.store.assignments import claim
+from kleash.collection.store.campaigns import items, rubrics
+from kleash.collection.store.events import events
+from kleash.collection.store.judgements import Verdict, ballots, exports_of, record_export, submit
+
+# Only the way to the artifacts is looked at, which no database is on.
+on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
+
+
+def make(folder, kind, parents):
+    with artifacts.writing(folder, kind=kind, parents=parents, settings={"folder": str(folder)}) as draft:
+        (draft.path / "content").write_text(kind)
+    return artifacts.read(folder)
+
+
+@pytest.fixture
+def preferences(tmp_path):
+    """Preferences frozen outside of all runs, a run trained on them, and a run that has nothing to do with them."""
+    made = make(tmp_path / "exports" / "first", "preferences", {})
+    stages = tmp_path / "runs" / "x" / "round-000"
+    reward = make(stages / "reward", "reward", {"preferences": made})
+    policy = make(stages / "policy", "policy", {"reward": reward})
+    make(stages / "evaluation", "evaluation", {"policy": policy})
+    make(tmp_path / "runs" / "y" / "round-000" / "sft", "policy", {})
+    (tmp_path / "runs" / "begun").mkdir()
+    return made
+
+
+@pytest.fixture
+def judged(database):
+    """A campaign of one item, which ann judged twice, the second time otherwise."""
+    campaign = make_campaign(database, num_items=1)
+    ann = make_rater(database, "ann")
+    with database.write() as connection:
+        [task] = claim(connection, campaign, ann)
+        for key, ranks in (("first", (1, 2)), ("second", (2, 1))):
+            verdict = Verdict("ranked", ranks, rubric_version=campaign.rubric_version)
+            submit(connection, campaign, task, ann, verdict, client_key=key)
+    return campaign
+
+
+def descent_of(database, campaign, runs):
+    with database.read() as connection:
+        [ballot] = ballots(connection, campaign)
+        return descent(
+            items(connection, campaign)[ballot.item_id],
+            ballot,
+            events=events(connection, campaign_id=campaign.id),
+            rubrics=rubrics(connection, campaign.id),
+            exports=exports_of(connection, ballot.id),
+            runs=runs,
+        )
+
+
+def test_everything_made_from_an_artifact_is_found_in_all_runs(preferences, tmp_path):
+    found = used_in(preferences.id, preferences.path, tmp_path / "runs")
+    assert [artifact.kind for artifact in found] == ["reward", "policy", "evaluation"]
+
+
+def test_an_artifact_that_was_moved_is_found_by_what_was_made_from_it(preferences, tmp_path):
+    found = used_in(preferences.id, tmp_path / "gone", tmp_path / "runs")
+    assert [artifact.kind for artifact in found] == ["reward", "policy", "evaluation"]
+
+
+def test_without_runs_nothing_was_made(preferences, tmp_path):
+    assert used_in(preferences.id, preferences.path, tmp_path / "none") == []
+
+
+@on_sqlite
+def test_the_whole_way(database, judged, preferences, tmp_path):
+    with database.write() as connection:
+        [ballot] = ballots(connection, judged)
+        place = str(preferences.path)
+        record_export(connection, judged, artifact_id=preferences.id, path=place, ballot_ids=[ballot.id], actor="eve")
+    found = descent_of(database, judged, tmp_path / "runs")
+    permutation = found.ballot.judgement.permutation
+    comparison = found.item.comparison
+    assert [answer.text for answer in found.shown] == [comparison.completions[index] for index in permutation]
+    assert [answer.source for answer in found.shown] == [comparison.sources[index] for index in permutation]
+    assert [answer.rank for answer in found.shown] == [(2, 1)[index] for index in permutation]
+    assert found.rubric == judged.rubric
+    assert [(earlier.outcome, earlier.ranks) for earlier in found.earlier] == [("ranked", (1, 2))]
+    [export] = found.exports
+    assert [artifact.kind for artifact in export.models] == ["reward", "policy"]
+
+
+@on_sqlite
+def test_the_page_shows_the_way_to_the_models(database, judged, preferences, tmp_path):
+    with database.write() as connection:
+        [ballot] = ballots(connection, judged)
+        record_export(
+            connection, judged, artifact_id=preferences.id, path="exports/first", ballot_ids=[ballot.id], actor="eve"
+        )
+    app = create_app(database)
+    app.state.runs = tmp_path / "runs"
+    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{ballot.id}").text
+    for artifact in used_in(preferences.id, Path("exports/first"), tmp_path / "runs"):
+        assert artifact.id[:16] in page
+        assert str(artifact.path) in page
+    assert "Before that the rater had said:" in page
+
+
+@on_sqlite
+def test_what_was_never_exported_says_so(database, judged, tmp_path):
+    found = descent_of(database, judged, tmp_path / "runs")
+    assert found.exports == []
+    app = create_app(database)
+    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{found.ballot.id}").text
+    assert "Not exported yet." in page
+
+
+def test_a_damaged_run_hides_no_other(preferences, tmp_path):
+    manifest = tmp_path / "runs" / "y" / "round-000" / "sft" / "artifact.json"
+    manifest.write_text(json.dumps({"kind": "policy"}))
+    found = used_in(preferences.id, preferences.path, tmp_path / "runs")
+    assert [artifact.kind for artifact in found] == ["reward", "policy", "evaluation"]
