@@ -256,13 +256,13 @@ def _waiting_slot(
 ) -> tuple[sa.Row[Any], int] | None:
     """Find a free slot for the rater: items that were begun are finished first, then the policy begins another."""
     for _ in range(_MAX_TRIES):
-        begun = _free_slot(connection, campaign, rater, at, t.items.c.begun_at.is_not(None))
+        begun = _free_slot(connection, campaign, rater, at, t.slots.c.begun_at.is_not(None))
         if begun is not None:
             return begun
         chosen = _begin_item(connection, campaign, rater, at)
         if chosen is None:
             return None
-        found = _free_slot(connection, campaign, rater, at, t.items.c.id == chosen)
+        found = _free_slot(connection, campaign, rater, at, t.slots.c.item_id == chosen)
         if found is not None:
             return found
     return None
@@ -282,7 +282,7 @@ def _free_slot(
             which,
             _not_had_by(rater),
         )
-        .order_by(t.items.c.begun_at, t.items.c.id, t.slots.c.number)
+        .order_by(t.slots.c.begun_at, t.slots.c.item_id, t.slots.c.number)
         .limit(1)
         .with_for_update(of=t.slots, skip_locked=True)
     )
@@ -293,23 +293,22 @@ def _free_slot(
 def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: datetime) -> int | None:
     """Have the sampling policy choose an item that nobody has had yet, and log how likely that was."""
     ours = (t.items.c.campaign_id == campaign.id) & ~t.items.c.is_gold & (t.items.c.hold == "")
-    begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
-    num_begun = connection.execute(begun).scalar_one()
-    if campaign.settings.target_items and num_begun >= campaign.settings.target_items:
-        return None
-    for_rater = sa.exists().where(
-        t.slots.c.item_id == t.items.c.id, t.slots.c.reserved_for.in_(("", rater.kind)), _is_free(at)
-    )
-    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None), for_rater)
+    if campaign.settings.target_items:
+        begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
+        if connection.execute(begun).scalar_one() >= campaign.settings.target_items:
+            return None
+    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None))
+    if campaign.settings.people_share:  # otherwise anybody may have any item
+        is_for_rater = (t.slots.c.item_id == t.items.c.id) & (t.slots.c.reserved_for == rater.kind)
+        query = query.where(sa.exists().where(is_for_rater))
     waiting = {row.id: row.priority for row in connection.execute(query)}
-    chance = random.Random(f"{campaign.seed} begin {num_begun} {rater.name}")
+    chance = random.Random(f"{campaign.seed} begin {len(waiting)} {rater.name}")
     pick = pick_item(waiting, campaign.settings, chance=chance)
     if pick is None:
         return None
     values = {"begun_at": at, "arm": pick.arm, "propensity": pick.propensity}
-    connection.execute(
-        t.items.update().where(t.items.c.id == pick.item_id, t.items.c.begun_at.is_(None)).values(values)
-    )
+    connection.execute(t.items.update().where(t.items.c.id == pick.item_id).values(values))
+    connection.execute(t.slots.update().where(t.slots.c.item_id == pick.item_id).values(begun_at=at))
     return pick.item_id
 
 

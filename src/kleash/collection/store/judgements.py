@@ -71,7 +71,7 @@ def submit(
             f"The client key {client_key[:100]!r} cannot be kept. Expected 1 to 80 printable characters. "
             "Send a key that was drawn for this verdict."
         )
-    _check(verdict, len(task.comparison.completions))
+    check_verdict(verdict, len(task.comparison.completions))
     _lock_task_and_slots(connection, task)
     mine = t.judgements.c.assignment_id == task.id
     earlier = connection.execute(sa.select(t.judgements).where(mine).order_by(t.judgements.c.id)).all()
@@ -89,7 +89,7 @@ def submit(
         "permutation": list(task.permutation),
         "is_surplus": is_surplus,
         "given_at": at,
-        **_columns(verdict),
+        **verdict_columns(verdict),
     }
     judgement_id = insert_row(connection, t.judgements, **values)
     connection.execute(t.assignments.update().where(t.assignments.c.id == task.id).values(is_answered=True))
@@ -128,7 +128,7 @@ def record(
                 f"Comparison {judgement.comparison_id} is not in campaign {campaign.name!r}. "
                 "A judgement needs its comparison. Add the comparison first."
             )
-        _check(_verdict_of(judgement, campaign), len(items[judgement.comparison_id].completions))
+        check_verdict(verdict_of(judgement, campaign), len(items[judgement.comparison_id].completions))
     # In order of name, as everybody does who adds several: no two processes wait for each other's.
     names = sorted({(judgement.rater, judgement.rater_kind) for judgement in given})
     raters = {name: rater_named(connection, name, kind) for name, kind in names}
@@ -142,7 +142,7 @@ def record(
             fresh.append((item, rater, judgement))
         elif task_id:
             task = dataclasses.replace(assignment(connection, task_id, rater), permutation=judgement.permutation)
-            verdict = _verdict_of(judgement, campaign)
+            verdict = verdict_of(judgement, campaign)
             submit(connection, campaign, task, rater, verdict, client_key=_RECORDED, at=at)
             num_answered += 1
         tasks[item.id, rater.id] = ""
@@ -237,7 +237,7 @@ def _record_fresh(
                 "client_key": _RECORDED,
                 "is_surplus": needs_slot and slot is None,
                 "given_at": at,
-                **_columns(_verdict_of(judgement, campaign)),
+                **verdict_columns(verdict_of(judgement, campaign)),
             }
         )
     connection.execute(t.assignments.insert(), tasks)
@@ -251,12 +251,16 @@ def _fill_slots(connection: Connection, campaign: Campaign, taken: Sequence[dict
     occupied = t.slots.update().where(place)
     occupied = occupied.values(assignment_id=sa.bindparam("its_task"), expires_at=None, is_done=True)
     connection.execute(occupied, taken)
-    filled = sa.select(t.slots.c.item_id).where(t.slots.c.campaign_id == campaign.id, t.slots.c.is_done)
-    connection.execute(
-        t.items.update().where(t.items.c.id.in_(filled), t.items.c.begun_at.is_(None)).values(begun_at=at)
-    )
+    mark_begun(connection, campaign, at)
     for item_id in sorted({row["its_item"] for row in taken}):
         _widen_where_raters_disagree(connection, campaign, item_id)
+
+
+def mark_begun(connection: Connection, campaign: Campaign, at: datetime) -> None:
+    """Mark the items that have a judgement in a slot as begun, so that claims finish them before they begin others."""
+    judged = sa.select(t.slots.c.item_id).where(t.slots.c.campaign_id == campaign.id, t.slots.c.is_done)
+    for table, key in [(t.slots, t.slots.c.item_id), (t.items, t.items.c.id)]:
+        connection.execute(table.update().where(key.in_(judged), table.c.begun_at.is_(None)).values(begun_at=at))
 
 
 # ------------------------------------------------------------------------------------------------------------- seats
@@ -283,7 +287,7 @@ def _lock_task_and_slots(connection: Connection, task: Assignment) -> None:
 def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, item_id: int) -> None:
     if not campaign.settings.max_overlap:
         return
-    slots = connection.execute(sa.select(t.slots.c.number, t.slots.c.is_done).where(t.slots.c.item_id == item_id)).all()
+    slots = connection.execute(sa.select(t.slots).where(t.slots.c.item_id == item_id)).all()
     if not all(slot.is_done for slot in slots):
         return
     votes = [_ballot(row) for row in connection.execute(_IN_FORCE.where(t.judgements.c.item_id == item_id))]
@@ -291,7 +295,12 @@ def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, ite
     if wants_another_rater(verdicts, campaign.settings, overlap=len(slots)):
         connection.execute(
             t.slots.insert().values(
-                item_id=item_id, number=len(slots), campaign_id=campaign.id, reserved_for="", is_done=False
+                item_id=item_id,
+                number=len(slots),
+                campaign_id=campaign.id,
+                reserved_for="",
+                is_done=False,
+                begun_at=slots[0].begun_at,
             )
         )
         connection.execute(t.items.update().where(t.items.c.id == item_id).values(overlap=len(slots) + 1))
@@ -332,7 +341,8 @@ _IN_FORCE = (
 )
 
 
-def _check(verdict: Verdict, num_completions: int) -> None:
+def check_verdict(verdict: Verdict, num_completions: int) -> None:
+    """Raise DataError for ranks that do not fit the number of answers, or a rubric version no database keeps."""
     for name, ranks in {"ranks": verdict.ranks, **verdict.aspects}.items():
         fits = len(ranks) == num_completions and all(1 <= rank <= num_completions for rank in ranks)
         if not fits and (name != "ranks" or verdict.outcome == "ranked"):
@@ -349,7 +359,8 @@ def _check(verdict: Verdict, num_completions: int) -> None:
         raise DataError(f"A verdict of {verdict.outcome} has ranks {list(verdict.ranks)[:20]}. Leave them out.")
 
 
-def _verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
+def verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
+    """Return what a judgement says, under the campaign's present rubric unless it names one."""
     return Verdict(
         outcome=judgement.outcome,
         ranks=judgement.ranks,
@@ -362,7 +373,8 @@ def _verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
     )
 
 
-def _columns(verdict: Verdict) -> dict[str, Any]:
+def verdict_columns(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as columns of the judgements table."""
     return {
         "outcome": verdict.outcome,
         "ranks": list(verdict.ranks),

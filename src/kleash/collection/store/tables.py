@@ -145,7 +145,9 @@ slots = Table(
     Column("assignment_id", ForeignKey("assignments.id"), unique=True),
     Column("expires_at", UtcTime),
     Column("is_done", Boolean, nullable=False),
-    Index(None, "campaign_id", "is_done"),
+    # The item's own `begun_at`, here for the index by which claims find the next free slot.
+    Column("begun_at", UtcTime),
+    Index(None, "campaign_id", "is_done", "begun_at", "item_id", "number"),
 )
 
 assignments = Table(
