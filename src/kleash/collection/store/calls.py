@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from kleash.collection.store import tables as t
-from kleash.collection.store.database import Database
+from kleash.collection.store.database import Database, printable
 from kleash.collection.store.events import now
 from kleash.records import JudgeCall
 
@@ -28,11 +29,20 @@ class StoredCalls:
         return _call(row) if row is not None else None
 
     def add_call(self, call: JudgeCall) -> None:
-        """Save a call; a later call of the same key replaces an earlier one that brought no reply."""
-        values = {**dataclasses.asdict(call), "permutation": list(call.permutation), "made_at": now()}
+        """Save a call; it replaces an earlier one of the same key that brought no reply, and no other."""
+        values = {
+            **dataclasses.asdict(call),
+            "model": printable(call.model),
+            "permutation": list(call.permutation),
+            "made_at": now(),
+        }
+        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
+        statement = insert(t.judge_calls).values(values)
+        brought_no_reply = t.judge_calls.c.status.in_(("failed", "refused"))
         with self.database.write() as connection:
-            connection.execute(t.judge_calls.delete().where(t.judge_calls.c.key == call.key))
-            connection.execute(t.judge_calls.insert().values(values))
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["key"], set_=values, where=brought_no_reply)
+            )
 
 
 def judge_calls(connection: sa.Connection, comparison_ids: Sequence[str] = ()) -> list[tuple[JudgeCall, datetime]]:

@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 from kleash.collection.ballots import Item
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings, CampaignState
 from kleash.collection.store import tables as t
-from kleash.collection.store.database import insert_row
+from kleash.collection.store.database import insert_row, printable
 from kleash.collection.store.events import log_event, now
 from kleash.errors import DataError
 from kleash.records import Comparison, content_id, prompt_from_json
@@ -167,7 +168,7 @@ def add_items(
                 "sources": list(comparison.sources),
                 "gold_ranks": list(gold.get(comparison.id, ())),
                 "is_gold": comparison.id in gold,
-                "hold": _shown_hold(holds.get(comparison.id, "")),
+                "hold": printable(holds.get(comparison.id, "")),
                 "overlap": len(kinds[comparison.id]),
                 "priority": priorities.get(comparison.id, 0.0),
             }
@@ -187,6 +188,19 @@ def add_items(
     return added
 
 
+def record_origin(connection: Connection, campaign: Campaign, path: str, *, actor: str) -> None:
+    """Remember the candidates artifact that items came from."""
+    log_event(connection, "items came from", actor=actor, campaign_id=campaign.id, subject=path)
+
+
+def origins(connection: Connection, campaign: Campaign) -> list[str]:
+    """Return the candidates artifacts that items came from, in the order they were added."""
+    query = sa.select(t.events.c.subject).where(
+        t.events.c.campaign_id == campaign.id, t.events.c.action == "items came from"
+    )
+    return list(dict.fromkeys(connection.execute(query.order_by(t.events.c.id)).scalars()))
+
+
 def set_priorities(connection: Connection, campaign: Campaign, priorities: Mapping[str, float]) -> None:
     """Set what the sampling policy goes by, by comparison id; items that were begun are not affected."""
     updates = [
@@ -204,7 +218,7 @@ def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: s
     before = connection.execute(sa.select(t.items.c.hold).where(_is_item(campaign, item_id))).scalar_one_or_none()
     if before is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    connection.execute(t.items.update().where(_is_item(campaign, item_id)).values(hold=_shown_hold(reason)))
+    connection.execute(t.items.update().where(_is_item(campaign, item_id)).values(hold=printable(reason)))
     log_event(
         connection, "item held", actor=actor, campaign_id=campaign.id, subject=item_id, before=before, after=reason
     )
@@ -281,6 +295,17 @@ def full_comparisons(connection: Connection, campaign: Campaign) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
+def restore_sampling(
+    connection: Connection, campaign: Campaign, by_comparison: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Set what an export says of each item besides its text: overlap, and the arm and propensity that chose it."""
+    for comparison_id, extra in by_comparison.items():
+        known = {name: extra[name] for name in ("overlap", "arm", "propensity") if name in extra}
+        if known:
+            is_it = (t.items.c.campaign_id == campaign.id) & (t.items.c.comparison_id == comparison_id)
+            connection.execute(t.items.update().where(is_it).values(known))
+
+
 def _add_slots(connection: Connection, campaign: Campaign, kinds: Mapping[str, Sequence[str]]) -> None:
     query = sa.select(t.items.c.id, t.items.c.comparison_id).where(t.items.c.campaign_id == campaign.id)
     slots = [
@@ -290,11 +315,6 @@ def _add_slots(connection: Connection, campaign: Campaign, kinds: Mapping[str, S
     ]
     if slots:
         connection.execute(t.slots.insert(), slots)
-
-
-def _shown_hold(reason: str) -> str:
-    """Make a reason fit its column; it may quote a model's answer, and PostgreSQL refuses null characters."""
-    return "".join(letter if letter.isprintable() else " " for letter in reason)[:200]
 
 
 def _is_item(campaign: Campaign, item_id: str) -> sa.ColumnElement[bool]:

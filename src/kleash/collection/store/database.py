@@ -140,6 +140,11 @@ def insert_row(connection: Connection, table: sa.Table, **values: Any) -> int:
     return int(key[0])
 
 
+def printable(text: str, *, max_characters: int = 200) -> str:
+    """Make a text that came from outside fit a short column; PostgreSQL refuses null characters and longer texts."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:max_characters]
+
+
 def latest_revision() -> str:
     """Return the name of the last migration: their files' names begin with ascending numbers."""
     return max(_revisions())
