@@ -306,6 +306,7 @@ def test_a_held_item_is_released_and_held_again(admin, app, snapshot):
     assert admin.post(address(snapshot, "/held"), data={"item_id": held[0]}).status_code == 303
     assert f"{len(held) - 1} items held back" in words_of(admin.get(address(snapshot, "/held")))
     form = {"item_id": held[0], "reason": "says who made it", "target": "item"}
+    assert admin.post(address(snapshot, "/held"), data=form | {"reason": "\x00"}).status_code == 303
     assert admin.post(address(snapshot, "/held"), data=form).headers["location"].endswith(f"/items/{held[0]}")
     assert "Held: says who made it" in words_of(admin.get(address(snapshot, f"/items/{held[0]}")))
 
@@ -319,6 +320,9 @@ def test_a_rater_is_left_out_and_taken_in_again(admin, app, snapshot):
         assert len({ballot.judgement.rater for ballot in given}) == num_raters
         page = words_of(admin.get(address(snapshot, "/raters/Eve%20Strand")))
         assert ("Does not count: rushes" in page) == bool(reason)
+    refused = admin.post(place, data={"name": "no\x00body", "reason": "x"})
+    assert refused.status_code == 400
+    assert "has judged nothing in this campaign. Expected one of its raters." in refused.text
 
 
 def test_people_are_invited_given_roles_and_shut_out(admin, app):

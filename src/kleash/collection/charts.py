@@ -42,7 +42,7 @@ def progress_figure(votes: Mapping[str, int], pace: Pace, *, now: datetime) -> P
         days.append(day)
         sums.append(total)
     layout = _layout(height=230, left=44, bottom=30)
-    layout["xaxis"] = _axis(has_grid=False) | {"type": "date"}
+    layout["xaxis"] = _axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
     layout["yaxis"] = _axis() | {"rangemode": "tozero"}
     layout["shapes"] = [_level(pace.num_wanted)]
     layout["annotations"] = [_note(f"{wording.count(pace.num_wanted)} wanted", x=0, y=pace.num_wanted)]
@@ -73,7 +73,7 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
     if not votes:
         return None
     layout = _layout(height=150, left=44, bottom=30)
-    layout["xaxis"] = _axis(has_grid=False) | {"type": "date"}
+    layout["xaxis"] = _axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
     layout["yaxis"] = _axis(ticks=4)
     return _checked([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
 
@@ -121,7 +121,7 @@ def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | Non
         for name, figure in zip(names, others, strict=True)
     ]
     layout = _layout(height=230, left=44, bottom=30, right=86)
-    layout["xaxis"] = _axis(has_grid=False, ticks=6) | {"type": "category"}
+    layout["xaxis"] = _axis(has_grid=False, ticks=4) | {"type": "category", "tickangle": 0}
     layout["yaxis"] = _axis(is_percent=True)
     layout["shapes"] = [_level(100 * DEFAULT.min_agreement)]
     edges = [100 * figure.high for figure in figures] + [100 * figure.low for figure in figures[::-1]]

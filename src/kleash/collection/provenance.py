@@ -20,9 +20,13 @@ from kleash.lineage import lineage_of
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """One answer as the rater met it. place: 0 = leftmost.  rank: what it was given; None where none was."""
+    """One answer as the rater met it.
+
+    place: 0 = leftmost.  index: of the answer in the comparison.  rank: what it was given; None where none was.
+    """
 
     place: int
+    index: int
     text: str
     source: str
     rank: int | None
@@ -81,6 +85,7 @@ def descent(
     shown = [
         ShownAnswer(
             place=place,
+            index=index,
             text=comparison.completions[index],
             source=comparison.sources[index] if comparison.sources else "",
             rank=judgement.ranks[index] if judgement.ranks else None,

@@ -57,7 +57,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 59.5:
-        return f"{number(seconds, 1 if seconds < 9.95 else 0)}{GAP}s"
+        return f"{number(seconds, 1 if seconds < 9.95 and seconds != int(seconds) else 0)}{GAP}s"
     if seconds < 3600:
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes}{GAP}min" + (f" {rest}{GAP}s" if rest else "")

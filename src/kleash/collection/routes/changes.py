@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kleash.collection.campaign import CampaignState
+from kleash.collection.markup import visible_text
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, go, show
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.accounts import INVITE_LIFETIME, Role, accounts, create_invite, set_active, set_role
 from kleash.collection.store.campaigns import rubrics, set_hold, set_state, write_rubric
 from kleash.collection.store.judgements import ballots
-from kleash.collection.store.raters import demote
+from kleash.collection.store.raters import demote, raters
 from kleash.collection.views import rubric_versions
 from kleash.errors import DataError
 
@@ -72,7 +73,7 @@ def change_hold(
     """Release an item, or hold it for a reason. target: "item" leads back to the item's page."""
     with database.write() as connection:
         campaign = campaign_or_404(connection, campaign_id)
-        set_hold(connection, campaign, item_id, reason.strip(), actor=visitor.rater.name)
+        set_hold(connection, campaign, item_id, visible_text(reason.strip()), actor=visitor.rater.name)
     return go(f"/admin/campaigns/{campaign_id}/" + (f"items/{item_id}" if target == "item" else "held"))
 
 
@@ -81,6 +82,10 @@ def change_rater(database: Data, visitor: Admin, campaign_id: int, name: Words, 
     """Leave a rater's verdicts out of every count for a reason, or take them in again without one."""
     with database.write() as connection:
         campaign_or_404(connection, campaign_id)
+        if name not in [rater.name for rater in raters(connection, campaign_id)]:
+            raise DataError(
+                f"{name!r} has judged nothing in this campaign. Expected one of its raters. Choose one from its page."
+            )
         demote(connection, name, reason.strip(), actor=visitor.rater.name)
     return go(f"/admin/campaigns/{campaign_id}")
 

@@ -106,7 +106,7 @@ def rule(
     visitor: Adjudicator,
     campaign_id: int,
     item_id: str,
-    client_key: Annotated[str, Form(max_length=80)],
+    client_key: Annotated[str, Form(pattern=r"^[\w-]{1,80}$")],
     choice: Annotated[str, Form()] = "",
     rank: Annotated[list[int], Form()] = [],  # noqa: B006
     flag: Annotated[list[str], Form()] = [],  # noqa: B006
