@@ -201,8 +201,11 @@ def origins(connection: Connection, campaign: Campaign) -> list[str]:
     return list(dict.fromkeys(connection.execute(query.order_by(t.events.c.id)).scalars()))
 
 
-def set_priorities(connection: Connection, campaign: Campaign, priorities: Mapping[str, float]) -> None:
+def set_priorities(
+    connection: Connection, campaign: Campaign, priorities: Mapping[str, float], *, actor: str = "command line"
+) -> None:
     """Set what the sampling policy goes by, by comparison id; items that were begun are not affected."""
+    lock_campaign(connection, campaign)
     updates = [
         {"its_comparison": comparison_id, "its_priority": priority} for comparison_id, priority in priorities.items()
     ]
@@ -211,6 +214,14 @@ def set_priorities(connection: Connection, campaign: Campaign, priorities: Mappi
             t.items.c.campaign_id == campaign.id, t.items.c.comparison_id == sa.bindparam("its_comparison")
         )
         connection.execute(statement.values(priority=sa.bindparam("its_priority")), updates)
+    log_event(
+        connection,
+        "priorities set",
+        actor=actor,
+        campaign_id=campaign.id,
+        subject=campaign.name,
+        after={"items": len(updates)},
+    )
 
 
 def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: str, *, actor: str) -> None:
