@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from kleash.errors import DataError
 
 Role = Literal["system", "user", "assistant", "tool"]
 RaterKind = Literal["person", "ai", "rule", "simulated"]
@@ -105,7 +108,9 @@ class Comparison:
 
     @property
     def id(self) -> str:
-        return content_id("comparison", self.prompt.content_json(), list(self.completions))
+        # Two pairs of models may give the same two answers: raters judge both, and each counts for its own models.
+        sources = [list(self.sources)] if self.sources else []
+        return content_id("comparison", self.prompt.content_json(), list(self.completions), *sources)
 
 
 @dataclass(frozen=True)
@@ -197,3 +202,26 @@ def prompt_from_json(content: Any, slices: Mapping[str, str] | None = None) -> P
     if not isinstance(content, str):
         content = tuple(Message(turn["role"], turn["content"]) for turn in content)
     return Prompt(content, dict(slices or {}))
+
+
+def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> list[Comparison]:
+    """Group each prompt's different answers into comparisons of `num_completions`; a lone answer is left over.
+
+    Raises DataError when no prompt has two different answers.
+    """
+    per_prompt: dict[str, list[Completion]] = defaultdict(list)
+    for answer in answers:
+        if all(answer.text != other.text for other in per_prompt[answer.prompt.id]):
+            per_prompt[answer.prompt.id].append(answer)
+    comparisons = [
+        Comparison(group[0].prompt, tuple(a.text for a in group), tuple(a.policy_id for a in group))
+        for different in per_prompt.values()
+        for start in range(0, len(different), num_completions)
+        if len(group := different[start : start + num_completions]) >= 2
+    ]
+    if not comparisons:
+        raise DataError(
+            f"None of the {len(per_prompt)} prompts has two different answers among its candidates. Expected at least "
+            "one pair to compare. Raise candidates.samples_per_prompt or the temperature."
+        )
+    return comparisons

@@ -64,7 +64,8 @@ def test_the_issue_s_commands_are_there():
     names = {words[0] for words in COMMANDS if words}
     stages = {"pretrain", "sft", "candidates", "preferences", "reward", "policy", "direct", "evaluate"}
     looking = {"summary", "report", "lineage", "verify", "plugins"}
-    assert names == stages | looking | {"run", "chat", "sample", "compare", "recipe", "data", "sandbox"}
+    groups = {"recipe", "data", "sandbox", "collect"}
+    assert names == stages | looking | groups | {"run", "chat", "sample", "compare", "judge"}
 
 
 @pytest.mark.parametrize("words", [(), ("recipe",), ("data",), ("sandbox",)], ids=" ".join)

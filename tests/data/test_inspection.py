@@ -57,13 +57,11 @@ def test_bins_hold_every_value_once_and_the_longest_apart():
 
 def test_report_on_a_real_file_of_votes():
     report = inspect_file(REAL / "pandalm.json")
-    assert (report.kind, report.num_prompts, len(report.loaded.bad_rows)) == ("preferences", 3, 1)
+    assert (report.kind, report.num_prompts, len(report.loaded.bad_rows)) == ("preferences", 4, 0)
     shown = page(report)
     assert "preferences (format pandalm)" in shown
-    assert "'response1' is the JSON boolean true" in shown
-    assert "write the text in quotes" in shown
     assert "first answer wins" in shown
-    assert "50.0%" in shown
+    assert "66.7%" in shown
     assert "Completion length in words" in shown
     assert "idx, motivation_app (name some as slice columns to keep them)" in shown
 
@@ -93,11 +91,11 @@ def test_report_counts_repeats_and_thumbs(tmp_path):
 
 def test_a_file_can_be_checked_as_something_else_it_is():
     assert inspect_file(REAL / "pandalm.json", kind="judgements").slices["rater"] == {
-        "annotator1": 3,
-        "annotator2": 3,
-        "annotator3": 3,
+        "annotator1": 4,
+        "annotator2": 4,
+        "annotator3": 4,
     }
-    assert "9" in page(inspect_file(REAL / "pandalm.json", kind="judgements"))
+    assert "12" in page(inspect_file(REAL / "pandalm.json", kind="judgements"))
     assert inspect_file(REAL / "hh.jsonl", kind="demonstrations").preferences is None
 
 

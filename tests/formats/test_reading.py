@@ -27,9 +27,9 @@ def jsonl(tmp_path):
         ("hh.jsonl", "preferences", "hh", 3, 3, 0),
         ("hh.jsonl", "demonstrations", "hh", 3, 3, 0),
         ("hh.jsonl", "completions", "hh", 3, 6, 0),
-        ("pandalm.json", "preferences", "pandalm", 4, 3, 1),
-        ("pandalm.json", "judgements", "pandalm", 4, 9, 1),
-        ("pandalm.json", "comparisons", "pandalm", 4, 3, 1),
+        ("pandalm.json", "preferences", "pandalm", 4, 4, 0),
+        ("pandalm.json", "judgements", "pandalm", 4, 12, 0),
+        ("pandalm.json", "comparisons", "pandalm", 4, 4, 0),
         ("oasst-tree.jsonl", "preferences", "oasst-tree", 2, 2, 0),
         ("alpaca.json", "demonstrations", "alpaca", 2, 2, 0),
         ("alpaca-preference.json", "preferences", "alpaca-preference", 3, 2, 1),
@@ -99,7 +99,7 @@ def test_broken_transcripts_say_what_is_wrong(jsonl, chosen, reason):
 
 
 def test_pandalm_votes_become_a_share_and_three_judgements():
-    clear, tie, split = formats.read_preferences(REAL / "pandalm.json").records
+    clear, tie, split, _ = formats.read_preferences(REAL / "pandalm.json").records
     assert [row.pairs[0].label for row in (clear, tie, split)] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert clear.num_judgements == 3
     assert clear.sources == ("llama-7b", "opt-7b")
@@ -110,12 +110,10 @@ def test_pandalm_votes_become_a_share_and_three_judgements():
     assert [row.comparison_id for row in judgements[::3]] == [row.id for row in comparisons]
 
 
-def test_pandalm_boolean_response_is_a_bad_row_with_its_line():
-    [bad] = formats.read_preferences(REAL / "pandalm.json").bad_rows
-    line = (REAL / "pandalm.json").read_text(encoding="utf-8").splitlines()[bad.line - 1]
-    assert line.strip() == "{"
-    assert bad.reason == "'response1' is the JSON boolean true"
-    assert bad.fix == "write the text in quotes"
+def test_pandalm_boolean_response_is_the_word():
+    loaded = formats.read_preferences(REAL / "pandalm.json")
+    assert not loaded.bad_rows
+    assert "true" in loaded.records[3].completions
 
 
 def test_tree_gives_all_pairs_of_ranked_replies():

@@ -13,8 +13,8 @@ from kleash.collection.store.judgements import Verdict, exports_of, submit
 from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError
 from kleash.formats import read_judgements, read_preferences
-from kleash.records import Completion, Prompt
-from kleash.stages.collect import collect, comparisons_of, import_preferences, open_store
+from kleash.records import Completion, Prompt, comparisons_of
+from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.comparing import CollectSettings
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_place

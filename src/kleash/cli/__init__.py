@@ -6,6 +6,7 @@
     looking.py    summary, report, lineage, verify, plugins
     recipes.py    recipe new, check, explain; checking.py: what stands in a recipe's way, for `check` and `run`
     data.py       data check
+    collection.py collect: campaigns, pages, accounts, export; judge: AI judges
     sandbox.py    sandbox show, base, write
 
     options.py    options that commands share
@@ -28,7 +29,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kleash import __version__
-from kleash.cli import data, looking, recipes, running, sandbox, stages, talking
+from kleash.cli import collection, data, looking, recipes, running, sandbox, stages, talking
 from kleash.cli.options import examples
 from kleash.cli.screen import show_error
 from kleash.errors import KleashError
@@ -36,7 +37,14 @@ from kleash.errors import KleashError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
-EXTRAS = {"datasets": "hub", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+EXTRAS = {
+    "openai": "judge",
+    "psycopg": "postgres",
+    "datasets": "hub",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
 """Optional packages, and the extra that installs each."""
 
 app = typer.Typer(
@@ -46,6 +54,8 @@ app = typer.Typer(
 )
 for part in (running, talking, looking, stages):
     app.add_typer(part.app)
+app.add_typer(collection.judging)
+app.add_typer(collection.app, name="collect")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")
 app.add_typer(sandbox.app, name="sandbox")

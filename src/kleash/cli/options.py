@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kleash.settings import SettingsT, load_toml
+
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
     from kleash.stages.workplace import Workplace
@@ -42,11 +44,16 @@ def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recip
     """Return a recipe's settings for one stage alone; unlike `run`, the other stages need not make sense."""
     from kleash.cli.places import find_recipe
     from kleash.recipe import Recipe
-    from kleash.settings import load_toml
 
-    # Without a recipe there are only defaults and overrides: an empty file says just that.
-    path = find_recipe(recipe) if recipe else Path(os.devnull)
-    return load_toml(path, Recipe, overrides or []).settings
+    return (
+        load_toml(find_recipe(recipe), Recipe, overrides or []).settings if recipe else settings_from(Recipe, overrides)
+    )
+
+
+def settings_from(model_class: type[SettingsT], overrides: list[str] | None) -> SettingsT:
+    """Return settings made of defaults and `--set` alone."""
+    # Without a file there are only defaults and overrides: an empty file says just that.
+    return load_toml(Path(os.devnull), model_class, overrides or []).settings
 
 
 def workplace_of(recipe: Recipe, *, strict: bool) -> Workplace:

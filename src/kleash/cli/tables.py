@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from kleash.artifacts import Artifact
 from kleash.monitor.wording import duration, number, number_range, percent, percent_range
+
+if TYPE_CHECKING:
+    from kleash.collection.campaign import Campaign
+    from kleash.collection.gates import Gate
+    from kleash.collection.store.accounts import Account
+    from kleash.collection.store.campaigns import Progress
+    from kleash.judges.monitoring import JudgeFigures
 
 Figures = Mapping[str, Any]
 
@@ -166,6 +173,60 @@ def _times(summary: Figures) -> Table:
 
 def _kind(summary: Figures) -> str:
     return "gold" if summary.get("judge") == "gold" else "judge"
+
+
+# -------------------------------------------------------------------------------------------------------- labelling
+def campaigns_table(rows: Sequence[tuple[Campaign, Progress]]) -> Table:
+    """Return how far campaigns are, one per row."""
+    cells = [
+        (
+            campaign.name,
+            campaign.state,
+            f"{progress.num_full:,} of {progress.target:,}",
+            f"{progress.num_done:,} of {progress.num_slots:,}",
+            f"{progress.num_held:,}" if progress.num_held else "",
+        )
+        for campaign, progress in rows
+    ]
+    return rows_table(("campaign", "state", "items full", "judgements", "held back"), cells)
+
+
+def gates_table(gates: Sequence[Gate]) -> Table:
+    """Return whether labels can be trusted, gate by gate."""
+    return rows_table(
+        ("gate", "state", "why"), [(gate.name.replace("_", " "), gate.state, gate.reason) for gate in gates]
+    )
+
+
+def accounts_table(accounts: Sequence[Account]) -> Table:
+    """Return who may sign in."""
+    return rows_table(
+        ("name", "role", "active"),
+        [(account.rater.name, account.role, "yes" if account.is_active else "no") for account in accounts],
+    )
+
+
+def judges_table(figures: Sequence[JudgeFigures]) -> Table:
+    """Return how AI judges do, one version per row; shares with their interval and count."""
+    cells = [
+        (
+            one.judge,
+            ", ".join(f"{count:,} {status}" for status, count in sorted(one.num_by_status.items())),
+            *(
+                rate(vars(figure)) if figure.n else "-"
+                for figure in (
+                    one.agreement_without_ties,
+                    one.flip_rate,
+                    one.length_preference,
+                    one.first_position_share,
+                    one.parse_failure,
+                )
+            ),
+        )
+        for one in figures
+    ]
+    headings = ("judge", "calls", "agrees with people", "flips", "prefers longer", "prefers first", "unreadable")
+    return rows_table(headings, cells)
 
 
 def rows_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

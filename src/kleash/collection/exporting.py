@@ -16,11 +16,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kleash.artifacts import Artifact, read, writing
 from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import campaign_gates
 from kleash.collection.quality import agreement
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.database import Database
+from kleash.collection.store.judgements import ballots, record_export
 from kleash.durable import write_text
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
@@ -66,6 +70,29 @@ def write_export(
         "judgements_left_out": dict(made.ballots_left_out),
         "skills": dict(made.skills),
     }
+
+
+def freeze(database: Database, name: str, into: Path, *, settings: AggregationSettings, actor: str) -> Artifact:
+    """Freeze a campaign as it stands into the preferences artifact `into`, and remember what went into it.
+
+    Its parents are the candidates artifacts that the campaign's items came from, where they still lie.
+    """
+    with database.read() as connection:
+        campaign = stored.campaign_named(connection, name)
+        items, given = stored.items(connection, campaign), ballots(connection, campaign)
+        rubrics = stored.rubrics(connection, campaign.id)
+        origins = stored.origins(connection, campaign)
+    parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
+    recorded = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
+    with writing(into, kind="preferences", parents=parents, settings=recorded) as draft:
+        draft.summary |= write_export(draft.path, campaign, rubrics, items, given, settings=settings)
+    artifact = read(into)
+    with database.write() as connection:
+        ids = [ballot.id for ballot in given]
+        record_export(
+            connection, campaign, artifact_id=artifact.id, path=str(into.absolute()), ballot_ids=ids, actor=actor
+        )
+    return artifact
 
 
 def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:

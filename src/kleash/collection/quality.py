@@ -172,17 +172,27 @@ def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[Ballot]) ->
     ruled = {ballot.item_id for ballot in ballots if ballot.is_adjudication}
     found = []
     for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
-        per_pair: dict[tuple[int, int], Counter[PairVerdict]] = defaultdict(Counter)
-        for vote in votes:
-            for pair, verdict in pair_verdicts(vote.judgement).items():
-                per_pair[pair][verdict] += 1
-        entropy_bits = sum(map(_entropy_bits, per_pair.values())) / max(len(per_pair), 1)
+        entropy_bits = _mean_entropy_bits(votes)
         if entropy_bits > 0 and item_id not in ruled:
-            found.append(Disagreement(item_id, entropy_bits, len(votes), sum(per_pair.values(), Counter())))
+            verdicts = Counter(verdict for vote in votes for verdict in pair_verdicts(vote.judgement).values())
+            found.append(Disagreement(item_id, entropy_bits, len(votes), verdicts))
     return sorted(found, key=lambda item: (-item.entropy_bits, -item.num_votes, item.item_id))
 
 
 # ------------------------------------------------------------------------------------------------------------- raters
+def vote_entropy_by_slice(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> dict[tuple[str, str], float]:
+    """Return how far raters disagree in each slice: the mean entropy of the votes on an item, 1 = an even split.
+
+    Keys are (dimension, value). Items with a single vote say nothing and are left out; so are slices without others.
+    """
+    entropies: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
+        if len(votes) >= 2:
+            for slice_ in items[item_id].slices.items():
+                entropies[slice_].append(min(_mean_entropy_bits(votes), 1.0))
+    return {slice_: sum(found) / len(found) for slice_, found in sorted(entropies.items())}
+
+
 def rater_table(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float = 2.0) -> list[RaterRow]:
     """Describe every rater, people, AI judges and rules alike, in order of name.
 
@@ -364,6 +374,15 @@ def _by_item(ballots: Iterable[Ballot]) -> dict[str, list[Ballot]]:
 def _mean_share(shares: Sequence[float]) -> Interval:
     # math.fsum, and no more than n: a sum that rounds beyond n is no number of successes.
     return wilson_interval(min(math.fsum(shares), len(shares)), len(shares))
+
+
+def _mean_entropy_bits(votes: Sequence[Ballot]) -> float:
+    """Return the entropy of the verdicts on a pair, averaged over an item's pairs."""
+    per_pair: dict[tuple[int, int], Counter[PairVerdict]] = defaultdict(Counter)
+    for vote in votes:
+        for pair, verdict in pair_verdicts(vote.judgement).items():
+            per_pair[pair][verdict] += 1
+    return sum(map(_entropy_bits, per_pair.values())) / max(len(per_pair), 1)
 
 
 def _entropy_bits(counts: Counter[PairVerdict]) -> float:

@@ -122,7 +122,7 @@ _PANDALM_RANKS = {0: (1, 1), 1: (1, 2), 2: (2, 1)}
 
 def read_pandalm(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     prompt = readings.instruction(row, slice_columns, more="input")
-    answers = (fields.text(row, "response1"), fields.text(row, "response2"))
+    answers = (_response(row, "response1"), _response(row, "response2"))
     votes = [fields.whole_number(row, rater) for rater in PANDALM_RATERS]
     if not set(votes) <= set(_PANDALM_RANKS):
         raise RowProblem(f"its annotators say {votes}", "write 0 for a tie, 1 or 2 for the better response")
@@ -146,6 +146,11 @@ def read_pandalm(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
             judgements=judgements,
         )
     ]
+
+
+def _response(row: Content, name: str) -> str:
+    """Return a response; the published file holds six that were the word true, written without quotes."""
+    return str(row[name]).lower() if isinstance(row.get(name), bool) else fields.text(row, name)
 
 
 def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:

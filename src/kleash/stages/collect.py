@@ -8,10 +8,8 @@ comparison. Nothing is thrown away: rows that are not to be trained on say why.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from kleash.artifacts import Artifact, read, require
 from kleash.collection.campaign import Campaign
@@ -19,23 +17,21 @@ from kleash.collection.exporting import rows_summary, write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, record, record_export
-from kleash.errors import DataError, RunError
+from kleash.collection.store.judgements import ballots, record_export
+from kleash.errors import RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
+from kleash.judges.configuration import load_judges
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
-from kleash.records import Comparison, Completion, content_id
+from kleash.records import Comparison, comparisons_of, content_id
 from kleash.settings import Settings
-from kleash.stages.comparing import PEOPLE, CollectSettings
+from kleash.stages.comparing import JUDGES, PEOPLE, CollectSettings
 from kleash.stages.encoding import dropped_figures
+from kleash.stages.judging import have_compared, hold_to_band
 from kleash.stages.workplace import Workplace, given
 
 ACTOR = "run"
-# Comparisons per transaction: a killed run has at most so many to compare again.
-_BATCH = 512
 _SECONDS_BETWEEN_LOOKS = 2.0
-
-ElementT = TypeVar("ElementT")
 
 
 def collect(
@@ -63,7 +59,7 @@ def collect(
         if comparer is None:
             _wait_for_people(database, campaign, announce)
         else:
-            _have_compared(database, campaign, comparisons, comparer)
+            _have_compared(database, campaign, settings, comparisons, comparer, announce)
         with database.read() as connection:
             items, given_here = stored.items(connection, campaign), ballots(connection, campaign)
             rubrics = stored.rubrics(connection, campaign.id)
@@ -94,29 +90,6 @@ def import_preferences(place: Workplace, settings: Settings, *, file: Path, into
     return read(into)
 
 
-def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> list[Comparison]:
-    """Group each prompt's different answers into comparisons of `num_completions`; a lone answer is left over.
-
-    Raises DataError when no prompt has two different answers.
-    """
-    per_prompt: dict[str, list[Completion]] = defaultdict(list)
-    for answer in answers:
-        if all(answer.text != other.text for other in per_prompt[answer.prompt.id]):
-            per_prompt[answer.prompt.id].append(answer)
-    comparisons = [
-        Comparison(group[0].prompt, tuple(a.text for a in group), tuple(a.policy_id for a in group))
-        for different in per_prompt.values()
-        for group in _groups(different, num_completions)
-        if len(group) >= 2
-    ]
-    if not comparisons:
-        raise DataError(
-            f"None of the {len(per_prompt)} prompts has two different answers among its candidates. Expected at least "
-            "one pair to compare. Raise candidates.samples_per_prompt or the temperature."
-        )
-    return comparisons
-
-
 def _campaign(
     place: Workplace,
     settings: CollectSettings,
@@ -145,17 +118,22 @@ def _campaign(
 
 
 def _have_compared(
-    database: Database, campaign: Campaign, comparisons: Sequence[Comparison], comparer: Comparer
+    database: Database,
+    campaign: Campaign,
+    settings: CollectSettings,
+    comparisons: Sequence[Comparison],
+    comparer: Comparer,
+    announce: Callable[[str], None],
 ) -> None:
     with database.read() as connection:
         full = stored.full_comparisons(connection, campaign)
     waiting = [comparison for comparison in comparisons if comparison.id not in full]
     done = len(comparisons) - len(waiting)
-    with progress(len(comparisons), "Comparing", already_done=done) as advance:
-        for batch in _groups(waiting, _BATCH):
-            with database.write() as connection:
-                record(connection, campaign, comparer.compare(batch))
-            advance(len(batch))
+    have_compared(database, campaign, waiting, comparer, is_slow=settings.comparer == JUDGES, already_done=done)
+    if settings.comparer == JUDGES and settings.judges is not None:
+        _, demoted = hold_to_band(database, campaign, load_judges(settings.judges).band, actor=ACTOR)
+        for remark in demoted:
+            announce(remark)
 
 
 def _wait_for_people(database: Database, campaign: Campaign, announce: Callable[[str], None]) -> None:
@@ -187,7 +165,3 @@ def _watch(database: Database, campaign: Campaign, num_full: int, advance: Advan
                 "all of them. Open it again, or set preferences.campaign.target_items to what there is."
             )
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _groups(elements: Sequence[ElementT], size: int) -> list[Sequence[ElementT]]:
-    return [elements[start : start + size] for start in range(0, len(elements), size)]

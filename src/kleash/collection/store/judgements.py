@@ -72,7 +72,7 @@ def submit(
             "Send a key that was drawn for this verdict."
         )
     check_verdict(verdict, len(task.comparison.completions))
-    _lock_task_and_slots(connection, task)
+    lock_campaign(connection, campaign)
     mine = t.judgements.c.assignment_id == task.id
     earlier = connection.execute(sa.select(t.judgements).where(mine).order_by(t.judgements.c.id)).all()
     for row in earlier:
@@ -275,15 +275,6 @@ def _seat(connection: Connection, task: Assignment, verdict: Verdict, *, kind: s
     return take_slot(connection, task, kind=kind, at=at, until=None, is_done=True)
 
 
-def _lock_task_and_slots(connection: Connection, task: Assignment) -> None:
-    """Let the submissions of one task, and those on one item, pass one by one; SQLite's writers do so anyway."""
-    # A calibration item has no slots, so the task itself is locked as well.
-    row = sa.select(t.assignments.c.id).where(t.assignments.c.id == task.id)
-    connection.execute(row.with_for_update(key_share=True))
-    mine = t.slots.c.item_id == int(task.item_id)
-    connection.execute(sa.select(t.slots.c.number).where(mine).order_by(t.slots.c.number).with_for_update()).all()
-
-
 def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, item_id: int) -> None:
     if not campaign.settings.max_overlap:
         return
@@ -307,11 +298,11 @@ def _widen_where_raters_disagree(connection: Connection, campaign: Campaign, ite
 
 
 def _free_slots(connection: Connection, campaign: Campaign, at: datetime) -> dict[int, list[tuple[int, str]]]:
-    """Return each item's free slots as (number, for whom), locked against other writers."""
+    """Return each item's free slots as (number, for whom)."""
     is_free = ~t.slots.c.is_done & (t.slots.c.assignment_id.is_(None) | (t.slots.c.expires_at < at))
     query = sa.select(t.slots).where(t.slots.c.campaign_id == campaign.id, is_free)
     free: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for row in connection.execute(query.order_by(t.slots.c.item_id, t.slots.c.number).with_for_update()):
+    for row in connection.execute(query.order_by(t.slots.c.item_id, t.slots.c.number)):
         free[row.item_id].append((row.number, row.reserved_for))
     return free
 

@@ -1,0 +1,126 @@
+"""Put comparisons before a comparer and its verdicts into the label database; hold AI judges to their band."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kleash.collection.ballots import Ballot, Item
+from kleash.collection.campaign import Campaign
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.calls import StoredCalls, judge_calls
+from kleash.collection.store.database import Database
+from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.raters import demote
+from kleash.judges.ai_feedback import AIJudge
+from kleash.judges.configuration import JudgesSettings
+from kleash.judges.monitoring import BandSettings, Dated, JudgeFigures, demotion, judge_figures
+from kleash.judges.panel import JudgePanel, same_family_warning
+from kleash.progress import progress
+from kleash.protocols import Comparer
+from kleash.records import Comparison
+
+# Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
+_FAST_BATCH, _SLOW_BATCH = 512, 16
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a judging run; figures are per judge over all time, remarks what a person should know."""
+
+    num_added: int
+    figures: list[JudgeFigures]
+    remarks: list[str]
+
+
+def judge_campaign(
+    database: Database, name: str, settings: JudgesSettings, *, actor: str, only: int | None = None
+) -> Judged:
+    """Have AI judges judge what they have not judged yet in a campaign, calibration items too.
+
+    A judge without a rubric of its own goes by the campaign's. A judge that leaves its band is demoted at once.
+    Raises JudgeStopped when a budget is used up, after recording all that was judged.
+    """
+    with database.read() as connection:
+        campaign = stored.campaign_named(connection, name)
+        items = stored.items(connection, campaign)
+        given = ballots(connection, campaign, includes_demoted=True)
+    members = [
+        AIJudge(
+            one if one.rubric else one.model_copy(update={"rubric": campaign.rubric}),
+            log=StoredCalls(database),
+            rubric_version=campaign.rubric_version,
+        )
+        for one in settings.judges
+    ]
+    waiting = _not_judged_by_all({member.name for member in members}, items, given)[:only]
+    sources = {source for item in items.values() for source in item.comparison.sources}
+    warnings = [same_family_warning(one.family_name, sources) for one in settings.judges]
+    num_added = have_compared(database, campaign, waiting, JudgePanel(members), is_slow=True)
+    figures, demoted = hold_to_band(database, campaign, settings.band, actor=actor)
+    return Judged(num_added, figures, [warning for warning in warnings if warning] + demoted)
+
+
+def have_compared(
+    database: Database,
+    campaign: Campaign,
+    comparisons: Sequence[Comparison],
+    comparer: Comparer,
+    *,
+    is_slow: bool = False,
+    already_done: int = 0,
+) -> int:
+    """Have comparisons judged and record every verdict; return how many were added.
+
+    A stop in the middle, of whatever kind, loses no verdict that was there.
+    """
+    size = _SLOW_BATCH if is_slow else _FAST_BATCH
+    num_added = 0
+    with progress(already_done + len(comparisons), "Comparing", already_done=already_done) as advance:
+        for start in range(0, len(comparisons), size):
+            batch = comparisons[start : start + size]
+            judgements = []
+            try:
+                # Outside of any transaction: a judge may take minutes, and keeps its calls in the same database.
+                for judgement in comparer.compare(batch):
+                    judgements.append(judgement)
+            finally:
+                with database.write() as connection:
+                    num_added += record(connection, campaign, judgements)
+            advance(len(batch))
+    return num_added
+
+
+def hold_to_band(
+    database: Database, campaign: Campaign, band: BandSettings, *, actor: str
+) -> tuple[list[JudgeFigures], list[str]]:
+    """Measure the campaign's AI judges over all time and demote those outside the band; return figures and reasons."""
+    with database.write() as connection:
+        items = stored.items(connection, campaign)
+        given = ballots(connection, campaign)
+        comparisons = [item.comparison for item in items.values()]
+        calls = judge_calls(connection, [comparison.id for comparison in comparisons])
+        figures = judge_figures(
+            calls=[Dated(at, call) for call, at in calls],
+            judgements=[Dated(ballot.given_at, ballot.judgement) for ballot in given if not ballot.is_repeat],
+            comparisons=comparisons,
+            by_people=[b.judgement for b in given if b.judgement.rater_kind == "person" and b.is_vote],
+            is_weekly=False,
+        )
+        voting = {ballot.judgement.rater for ballot in given if ballot.judgement.rater_kind == "ai"}
+        demoted = []
+        for one in figures:
+            reasons = demotion(one, band) if one.judge in voting else []
+            if reasons:
+                demote(connection, one.judge, "; ".join(reasons), actor=actor)
+                demoted.append(f"Demoted, no longer counted: {'; '.join(reasons)}")
+    return figures, demoted
+
+
+def _not_judged_by_all(names: set[str], items: dict[str, Item], given: Sequence[Ballot]) -> list[Comparison]:
+    judged = {(ballot.item_id, ballot.judgement.rater) for ballot in given}
+    return [
+        item.comparison
+        for item in items.values()
+        if not item.hold and not all((item.id, name) in judged for name in names)
+    ]

@@ -1,0 +1,117 @@
+"""AI judges at work on a campaign: verdicts are recorded, stops lose nothing, and who leaves the band is demoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from judges.replay_server import replaying, shown, verdict
+from kleash.collection.campaign import CampaignSettings
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.database import Database
+from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.raters import raters
+from kleash.judges.configuration import JudgeSettings, JudgesSettings
+from kleash.judges.monitoring import BandSettings
+from kleash.judges.spending import JudgeStopped
+from kleash.records import Comparison, Judgement, Prompt
+from kleash.stages.judging import judge_campaign
+
+NUM_ITEMS = 24
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = Database(tmp_path / "labels.sqlite")
+    comparisons = [
+        Comparison(Prompt(f"q{number}"), ("good", "bad " * (number % 3 + 1)), ("Qwen/small", "other"))
+        for number in range(NUM_ITEMS)
+    ]
+    with opened.write() as connection:
+        campaign = stored.create_campaign(
+            connection, "trial", CampaignSettings(overlap=2), rubric="Good is better.", actor="test"
+        )
+        stored.add_items(connection, campaign, comparisons, gold={comparisons[-1].id: (1, 2)}, actor="test")
+        people = [Judgement(c.id, "anna", "person", (0, 1), "ranked", (1, 2)) for c in comparisons[:12]]
+        record(connection, campaign, people)
+    yield opened
+    opened.close()
+
+
+def right(request):
+    """The verdict of a judge that knows good from bad, whatever the places."""
+    return verdict("first" if shown(request)[1] == "good" else "second")
+
+
+def judges(replay, **settings):
+    given = {"base_url": replay.base_url, "model": "qwen-judge", "max_concurrency": 4, **settings}
+    return JudgesSettings(judges=(JudgeSettings(**given),), band=BandSettings(min_n=8))
+
+
+def votes_of(database, rater=None):
+    with database.read() as connection:
+        campaign = stored.campaign_named(connection, "trial")
+        given = ballots(connection, campaign, includes_demoted=True)
+    return [ballot for ballot in given if ballot.judgement.rater_kind == "ai"]
+
+
+def test_a_judge_goes_through_every_item_by_the_campaigns_rubric(database):
+    with replaying(right) as replay:
+        done = judge_campaign(database, "trial", judges(replay), actor="test")
+    assert done.num_added == NUM_ITEMS
+    votes = votes_of(database)
+    assert {ballot.judgement.ranks for ballot in votes} == {(1, 2)}
+    assert len(replay.requests) == 2 * NUM_ITEMS
+    assert all("Good is better." in str(request["messages"]) for request in replay.requests)
+    [figures] = done.figures
+    assert (figures.agreement.value, figures.agreement.n) == (1.0, 12)
+    assert figures.flip_rate.value == 0.0
+    assert done.remarks == [done.remarks[0]]
+    assert "family qwen" in done.remarks[0]
+
+
+def test_a_second_run_asks_nothing(database):
+    with replaying(right) as replay:
+        settings = judges(replay)
+        judge_campaign(database, "trial", settings, actor="test")
+        asked = len(replay.requests)
+        assert judge_campaign(database, "trial", settings, actor="test").num_added == 0
+    assert len(replay.requests) == asked
+
+
+def test_a_budget_stops_it_and_what_was_judged_stays(database):
+    with replaying(right) as replay:
+        with pytest.raises(JudgeStopped, match="max_calls"):
+            judge_campaign(database, "trial", judges(replay, max_calls=11), actor="test")
+        first = len(votes_of(database))
+        assert 1 <= first <= 5
+        done = judge_campaign(database, "trial", judges(replay), actor="test")
+    assert done.num_added == NUM_ITEMS - first
+    assert len(replay.requests) == 2 * NUM_ITEMS
+
+
+def test_only_so_many_are_judged_when_asked(database):
+    with replaying(right) as replay:
+        assert judge_campaign(database, "trial", judges(replay), only=5, actor="test").num_added == 5
+        assert judge_campaign(database, "trial", judges(replay), only=5, actor="test").num_added == 5
+    assert len(votes_of(database)) == 10
+
+
+def test_a_judge_that_always_takes_the_first_is_demoted_and_counts_no_more(database):
+    with replaying(lambda request: verdict("first")) as replay:
+        done = judge_campaign(database, "trial", judges(replay), actor="test")
+    assert any("Demoted" in remark and "flip rate 100.0%" in remark for remark in done.remarks)
+    with database.read() as connection:
+        campaign = stored.campaign_named(connection, "trial")
+        assert {ballot.judgement.rater for ballot in ballots(connection, campaign)} == {"anna"}
+        [judge] = [rater for rater in raters(connection) if rater.kind == "ai"]
+    assert "flip rate" in judge.demotion
+    assert len(votes_of(database)) == NUM_ITEMS
+
+
+def test_a_reply_without_a_verdict_is_counted_and_is_no_vote(database):
+    with replaying(lambda request: "I cannot say.") as replay:
+        done = judge_campaign(database, "trial", judges(replay), actor="test")
+    assert not any(ballot.is_vote for ballot in votes_of(database))
+    [figures] = done.figures
+    assert figures.num_by_status == {"unparsed": 2 * NUM_ITEMS}
+    assert any("parse failure 100.0%" in remark for remark in done.remarks)
