@@ -11,7 +11,7 @@ from kleash.collection.store import campaigns as stored
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.judgements import Verdict, exports_of, submit
 from kleash.collection.store.raters import rater_named
-from kleash.errors import ArtifactError, DataError, RunError
+from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.records import Completion, Prompt, comparisons_of
 from kleash.stages.collect import collect, import_preferences, open_store
@@ -135,6 +135,18 @@ def test_a_closed_campaign_is_not_waited_for(made, tmp_path):
 
     with pytest.raises(RunError, match=r"was closed with 0 of 15 items labelled.*Open it again"):
         gather(made, tmp_path, None, settings, announce=close_it)
+
+
+def test_a_rubric_of_ones_own_is_shown(made, tmp_path):
+    (tmp_path / "rubric.md").write_text("Shorter is better.")
+    gather(made, tmp_path, FakeComparer(len), CollectSettings(rubric=tmp_path / "rubric.md"))
+    database = open_store(CollectSettings(), tmp_path / "preferences")
+    with database.read() as connection:
+        [campaign] = stored.campaigns(connection)
+    database.close()
+    assert campaign.rubric == "Shorter is better."
+    with pytest.raises(SettingsError, match=r"Cannot read preferences.rubric: .*nothing.md"):
+        gather(made, tmp_path, FakeComparer(len), CollectSettings(rubric=tmp_path / "nothing.md"), name="p2")
 
 
 def test_only_candidates_are_compared(made, tmp_path):

@@ -109,7 +109,12 @@ def _campaign(
         if name in known:
             return known[name]
         campaign = stored.create_campaign(
-            connection, name, settings.campaign, seed=f"{place.seed} {digest}", actor=ACTOR
+            connection,
+            name,
+            settings.campaign,
+            rubric=settings.rubric_text(),
+            seed=f"{place.seed} {digest}",
+            actor=ACTOR,
         )
         # A person who reads which model wrote an answer is not blind any more; the others do not care.
         holds = identity_holds(comparisons) if settings.comparer == PEOPLE else {}

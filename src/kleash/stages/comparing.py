@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from kleash.collection.aggregation import AggregationSettings
-from kleash.collection.campaign import CampaignSettings
+from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
+from kleash.errors import SettingsError
 from kleash.settings import Settings
 
 PEOPLE = "people"
@@ -25,9 +26,19 @@ class CollectSettings(Settings):
     bias: float = Field(0.0, ge=0, description="simulated labellers: liking for length, flattery, refusal, agreement")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
     judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
+    rubric: Path | None = Field(None, description="Markdown file: what makes an answer better; none = a good default")
     completions_per_comparison: int = Field(2, ge=2, description="2 = pairs; more = rankings of so many answers")
     store: str | None = Field(
         None, description="label database, a path or postgresql://...; none = labels.sqlite beside the stages"
     )
     campaign: CampaignSettings = CampaignSettings()
     labels: AggregationSettings = AggregationSettings()
+
+    def rubric_text(self) -> str:
+        """Return the rubric. Raises SettingsError if its file cannot be read."""
+        if self.rubric is None:
+            return DEFAULT_RUBRIC
+        try:
+            return self.rubric.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"Cannot read preferences.rubric: {error}. Give the path of a UTF-8 text.") from None

@@ -102,6 +102,8 @@ def build_comparer(settings: CollectSettings, *, seed: int, calls: CallLog | Non
                 f"{settings.judges} names {len(panel)} judges, and preferences.campaign.overlap is "
                 f"{settings.campaign.overlap}. Expected room for every one's verdict. Set the overlap to {len(panel)}."
             )
+        # A judge without a rubric of its own goes by the campaign's, as people do.
+        panel = tuple(one if one.rubric else one.model_copy(update={"rubric": settings.rubric_text()}) for one in panel)
         return JudgePanel([AIJudge(judge, log=calls) for judge in panel])
     if ":" not in settings.comparer:
         return resolve("comparer", settings.comparer)(settings, seed=seed)
