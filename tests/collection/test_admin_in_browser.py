@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from collection.demo_campaign import make_demo_campaign
+from collection.made_campaigns import NOON
 from kleash.collection.app import create_app
 from kleash.collection.store.accounts import create_account
 from kleash.collection.store.database import Database
@@ -44,7 +45,7 @@ PAGES = [
 def address(tmp_path_factory):
     """Serve a demo campaign with AI judges in it and hostile texts; give the service's address."""
     database = Database(tmp_path_factory.mktemp("served") / "labels.db")
-    make_demo_campaign(database, num_items=60, judges=True, hostile=True)
+    make_demo_campaign(database, num_items=60, judges=True, hostile=True, now=NOON)
     with database.write() as connection:
         create_account(connection, NAME, PASSWORD, "admin", actor="test")
     with closing(socket.socket()) as free:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from collection.demo_campaign import HOSTILE, make_demo_campaign
+from collection.made_campaigns import NOON, comparison, make_campaign
 from collection.web import signed_in, stranger
 from kleash.collection import wording
 from kleash.collection.aggregation import AggregationSettings, aggregate
@@ -18,7 +19,7 @@ from kleash.collection.leaderboard import leaderboard
 from kleash.collection.quality import agreement, low_agreement_items, rater_table
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.accounts import accounts
-from kleash.collection.store.campaigns import campaign_named, rubrics
+from kleash.collection.store.campaigns import add_items, campaign_named, items, rubrics
 from kleash.collection.store.database import Database
 from kleash.collection.store.events import events
 from kleash.collection.store.judgements import ballots
@@ -37,7 +38,7 @@ OUR_SCRIPTS = {
 def filled(tmp_path_factory):
     path = tmp_path_factory.mktemp("demo") / "labels.db"
     database = Database(path)
-    make_demo_campaign(database, name=NAME, num_items=70, hostile=True)
+    make_demo_campaign(database, name=NAME, num_items=70, hostile=True, now=NOON)
     database.close()
     return path
 
@@ -171,6 +172,16 @@ def test_filters_that_do_not_fit_are_named(admin, snapshot):
     assert "These filters do not fit: Input should be less than or equal to 1" in refused.text
 
 
+def test_a_campaign_nobody_has_worked_in_has_all_its_pages(admin, app):
+    campaign = make_campaign(app.state.database, num_items=1, name="untouched")
+    for part in ("", "/review", "/items", "/held", "/rubric", "/judges", "/export", "/audit"):
+        assert admin.get(f"/admin/campaigns/{campaign.id}{part}").status_code == 200, part
+    words = words_of(admin.get(f"/admin/campaigns/{campaign.id}"))
+    assert "0 of 1" in words
+    assert "not begun" in words
+    assert words.count("Only 0 to go by, and it takes 10. Collect more.") == 4
+
+
 # -------------------------------------------------------------------------------------------------------------- roles
 def test_labellers_reach_nothing_and_adjudicators_the_review_alone(app, snapshot):
     labeller, adjudicator = signed_in(app, "lou", "labeller"), signed_in(app, "ada", "adjudicator")
@@ -268,6 +279,31 @@ def test_a_ruling_without_a_choice_is_refused(app, snapshot):
     refused = adjudicator.post(place, data={"client_key": "k"})
     assert refused.status_code == 400
     assert "A verdict of ranked came with 0 ranks" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("form", "outcome", "ranks_by_place"),
+    [
+        ({"rank": ["2", "1", "2"]}, "ranked", (2, 1, 2)),
+        ({"rank": ["", "1", ""], "choice": "both_bad"}, "both_bad", ()),
+    ],
+)
+def test_more_than_two_answers_are_ranked(app, form, outcome, ranks_by_place):
+    campaign = make_campaign(app.state.database, num_items=0, name="ranking")
+    with app.state.database.write() as connection:
+        add_items(connection, campaign, [comparison(1, num_answers=3)], actor="test")
+        [item_id] = items(connection, campaign)
+    adjudicator, place = signed_in(app, "ada", "adjudicator"), f"/admin/campaigns/{campaign.id}/review/{item_id}"
+    assert adjudicator.get(place).text.count('name="rank"') == 3
+    refused = adjudicator.post(place, data={"rank": ["1", "", "2"], "client_key": "k"})
+    assert "ranks is [1, 2] for 3 answers. Expected one rank for each" in refused.text
+    assert adjudicator.post(place, data={**form, "client_key": "k"}).status_code == 303
+    with app.state.database.read() as connection:
+        [ruling] = ballots(connection, campaign)
+    said = ruling.judgement
+    assert said.outcome == outcome
+    assert tuple(said.ranks[index] for index in said.permutation if said.ranks) == ranks_by_place
+    assert adjudicator.get(place).status_code == 200
 
 
 # ------------------------------------------------------------------------------------------------------------- changes

@@ -32,6 +32,8 @@ router = APIRouter()
 
 ITEMS_PER_PAGE = 50
 EVERY_EVENT = 1_000_000
+# As the form sends them; "" where none was chosen.
+RANKS = [str(rank) for rank in range(1, 100)]
 
 CHOICES_OF_TWO: Mapping[str, tuple[str, PlacedVerdict]] = {
     "a_much": ("A is much better", PlacedVerdict("ranked", (1, 2), "much")),
@@ -108,11 +110,12 @@ def rule(
     item_id: str,
     client_key: Annotated[str, Form(pattern=r"^[\w-]{1,80}$")],
     choice: Annotated[str, Form()] = "",
-    rank: Annotated[list[int], Form()] = [],  # noqa: B006
+    rank: Annotated[list[str], Form()] = [],  # noqa: B006
     flag: Annotated[list[str], Form()] = [],  # noqa: B006
     rationale: Annotated[str, Form(max_length=10_000)] = "",
 ) -> Response:
-    placed = CHOICES_OF_TWO[choice][1] if choice in CHOICES_OF_TWO else PlacedVerdict("ranked", tuple(rank))
+    ranks = tuple(int(given) for given in rank if given in RANKS)
+    placed = CHOICES_OF_TWO[choice][1] if choice in CHOICES_OF_TWO else PlacedVerdict("ranked", ranks)
     placed = replace(placed, flags=tuple(name for name in FLAGS if name in flag), rationale=rationale.strip())
     with database.write() as connection:
         campaign = campaign_or_404(connection, campaign_id)
