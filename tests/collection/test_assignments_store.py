@@ -323,6 +323,17 @@ def test_an_adjudicator_rules_on_an_item_beside_its_raters(database):
     assert [(each.is_adjudication, each.is_vote) for each in given] == [(False, True), (True, False)]
 
 
+def test_an_item_that_a_rater_ruled_on_before_anybody_had_it_is_begun_by_others_only(database):
+    campaign = make_campaign(database, num_items=1, overlap=1)
+    judge = make_rater(database, "judge")
+    with database.write() as connection:
+        open_adjudication(connection, campaign, next(iter(items(connection, campaign))), judge)
+    assert claim_one(database, campaign, judge) is None
+    with database.read() as connection:
+        assert [item.arm for item in items(connection, campaign).values()] == [None]
+    assert claim_one(database, campaign, make_rater(database, "ann")) is not None
+
+
 @pytest.mark.parametrize("item_id", ["99", "-1", "x", "9" * 40, "²"])
 def test_no_ruling_on_an_item_that_the_campaign_does_not_have(database, item_id):
     campaign = make_campaign(database)

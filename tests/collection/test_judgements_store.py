@@ -17,14 +17,16 @@ from collection.made_campaigns import (
     skip,
 )
 from kleash.collection.store import tables as t
-from kleash.collection.store.assignments import assignment, open_adjudication
+from kleash.collection.store.assignments import assignment, claim, open_adjudication
 from kleash.collection.store.campaigns import add_items, items, progress
 from kleash.collection.store.judgements import (
+    Verdict,
     ballots,
     exports_of,
     judgement_in_force,
     record,
     record_export,
+    submit,
 )
 from kleash.collection.store.raters import demote, rater_named
 from kleash.errors import DataError
@@ -125,6 +127,25 @@ def test_a_rater_who_asks_for_the_next_task_while_submitting_waits_for_nobody(da
         assert not receipt.is_surplus
         task = following if following.id != task.id else claim_one(database, campaign, ann)
     assert len(in_force(database, campaign)) == 15
+
+
+def test_raters_of_one_item_who_submit_and_ask_on_in_one_transaction_wait_in_no_circle(database):
+    """As the page's route does: verdict in, next tasks out, in one transaction."""
+    campaign = make_campaign(database, num_items=12, overlap=4, max_overlap=8)
+    raters = [make_rater(database, f"rater {number}") for number in range(4)]
+
+    def work(rater):
+        with database.write() as connection:
+            tasks = claim(connection, campaign, rater, limit=2, at=NOON)
+        while tasks:
+            with database.write() as connection:
+                task = assignment(connection, tasks[0].id, rater)
+                ranks = (1, 2) if rater is raters[0] else (2, 1)
+                submit(connection, campaign, task, rater, Verdict("ranked", ranks), client_key="key", at=NOON)
+                tasks = claim(connection, campaign, rater, limit=2, at=NOON)
+
+    assert at_once(*[lambda rater=rater: work(rater) for rater in raters]) == [None] * 4
+    assert sum(ballot.is_vote for ballot in in_force(database, campaign)) == 48
 
 
 @pytest.mark.parametrize("key", ["", "k" * 81, "a\x00b", "\ud800"])

@@ -25,9 +25,6 @@ from kleash.collection.store.raters import Rater
 from kleash.errors import DataError
 from kleash.records import Comparison
 
-# When every free slot of a chosen item is just being taken by others, try another item, so many times.
-_MAX_TRIES = 20
-
 
 @dataclass(frozen=True)
 class Assignment:
@@ -127,9 +124,7 @@ def take_slot(
     """Put a task into a free slot of its item; False if there is none. until: None for a slot taken for good."""
     is_free = _is_free(at) & t.slots.c.reserved_for.in_(("", kind))
     query = sa.select(t.slots.c.number).where(t.slots.c.item_id == int(task.item_id), is_free)
-    number = connection.execute(
-        query.order_by(t.slots.c.number).limit(1).with_for_update(skip_locked=True)
-    ).scalar_one_or_none()
+    number = connection.execute(query.order_by(t.slots.c.number).limit(1)).scalar_one_or_none()
     if number is None:
         return False
     _occupy(connection, int(task.item_id), number, task.id, until=until, is_done=is_done)
@@ -255,17 +250,11 @@ def _waiting_slot(
     connection: Connection, campaign: Campaign, rater: Rater, at: datetime
 ) -> tuple[sa.Row[Any], int] | None:
     """Find a free slot for the rater: items that were begun are finished first, then the policy begins another."""
-    for _ in range(_MAX_TRIES):
-        begun = _free_slot(connection, campaign, rater, at, t.slots.c.begun_at.is_not(None))
-        if begun is not None:
-            return begun
-        chosen = _begin_item(connection, campaign, rater, at)
-        if chosen is None:
-            return None
-        found = _free_slot(connection, campaign, rater, at, t.slots.c.item_id == chosen)
-        if found is not None:
-            return found
-    return None
+    begun = _free_slot(connection, campaign, rater, at, t.slots.c.begun_at.is_not(None))
+    if begun is not None:
+        return begun
+    chosen = _begin_item(connection, campaign, rater, at)
+    return _free_slot(connection, campaign, rater, at, t.slots.c.item_id == chosen) if chosen is not None else None
 
 
 def _free_slot(
@@ -284,7 +273,6 @@ def _free_slot(
         )
         .order_by(t.slots.c.begun_at, t.slots.c.item_id, t.slots.c.number)
         .limit(1)
-        .with_for_update(of=t.slots, skip_locked=True)
     )
     row = connection.execute(query).first()
     return (row, row.number) if row is not None else None
@@ -297,11 +285,11 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
         begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
         if connection.execute(begun).scalar_one() >= campaign.settings.target_items:
             return None
-    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None))
+    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None), _not_had_by(rater))
     if campaign.settings.people_share:  # otherwise anybody may have any item
         is_for_rater = (t.slots.c.item_id == t.items.c.id) & (t.slots.c.reserved_for == rater.kind)
         query = query.where(sa.exists().where(is_for_rater))
-    waiting = {row.id: row.priority for row in connection.execute(query)}
+    waiting = dict(connection.execute(query).all())
     chance = random.Random(f"{campaign.seed} begin {len(waiting)} {rater.name}")
     pick = pick_item(waiting, campaign.settings, chance=chance)
     if pick is None:
@@ -313,8 +301,7 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
 
 
 def _not_had_by(rater: Rater) -> sa.ColumnElement[bool]:
-    had = sa.exists().where(t.assignments.c.item_id == t.items.c.id, t.assignments.c.rater_id == rater.id)
-    return ~had
+    return t.items.c.id.not_in(sa.select(t.assignments.c.item_id).where(t.assignments.c.rater_id == rater.id))
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
@@ -336,9 +323,7 @@ def _unanswered(connection: Connection, campaign: Campaign, rater: Rater) -> lis
         t.assignments.c.purpose != "adjudication",
         t.items.c.hold == "",
     ).order_by(t.assignments.c.created_at, t.assignments.c.id)
-    # Locked against a submission at the same time, after which the task is no longer open.
-    locked = query.with_for_update(of=t.assignments, key_share=True)
-    return [_assignment(row) for row in connection.execute(locked)]
+    return [_assignment(row) for row in connection.execute(query)]
 
 
 def _assignment(row: sa.Row[Any]) -> Assignment:
