@@ -22,6 +22,7 @@ from kleash.data.batches import TokenBatch
 from kleash.errors import ModelError
 from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
+from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import Adapters, LoraSettings, base_folder_of, is_adapter_folder, merged_weights
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class LanguageModel:
         self._adapters = adapters
         self._workspace = HeadWorkspace()
         self._has_plain_head = _probe(model)
+        self._last_feed_forward = LastFeedForward(model.base_model)
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +85,8 @@ class LanguageModel:
 
             logprob[b, t] = log softmax(logits / temperature)[response token t]
 
-        The body runs once over the whole batch; the head runs only where a response token is predicted, in float32.
+        The body runs once over the whole batch, its last feed-forward part and the head only where a response token is
+        predicted; the head in float32.
         The entropy, in nats, is of the same tempered distribution. value_head: reads the trunk's state before each
         token. Gradients flow into the weights from logprob and value, not from entropy.
         Raises ModelError for a batch longer than max_positions.
@@ -94,7 +97,9 @@ class LanguageModel:
         mask_BT = batch.response_mask_BT
         hidden_ND = None
         if self._has_plain_head or value_head is not None:
-            hidden_ND = self._hidden(batch.ids_BS).flatten(0, 1).index_select(0, flat_N)
+            with self.autocast(), self._last_feed_forward.only_at(flat_N):
+                hidden_BSD = self.model.base_model(input_ids=batch.ids_BS, use_cache=False).last_hidden_state
+            hidden_ND = hidden_BSD.flatten(0, 1).index_select(0, flat_N)
         figures = self._figures(batch, hidden_ND, flat_N, temperature)
         value_N = value_head(hidden_ND) if value_head is not None else None
         return ResponseOutputs(
@@ -150,10 +155,6 @@ class LanguageModel:
                 f"A sequence of the batch has {width} tokens. Expected at most {self.max_positions}, the positions the "
                 "model knows. Lower the limits on prompt and response tokens, or truncate the data."
             )
-
-    def _hidden(self, ids_BS: Tensor) -> Tensor:
-        with self.autocast():
-            return self.model.base_model(input_ids=ids_BS, use_cache=False).last_hidden_state
 
     def _figures(self, batch: TokenBatch, hidden_ND: Tensor | None, flat_N: Tensor, temperature: float) -> TokenFigures:
         target_N = batch.response_ids_N()

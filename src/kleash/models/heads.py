@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from kleash.data.batches import TokenBatch
 from kleash.errors import ModelError
 from kleash.models import folders
+from kleash.models.last_layer import LastFeedForward
 
 Pooling = Literal["last", "mean"]
 
@@ -94,6 +95,7 @@ class ScalarModel(nn.Module):
         self.eos_ids = eos_ids
         self.pad_id = folders.choose_pad_id(tokenizer, eos_ids, backbone.get_input_embeddings().weight.shape[0])
         self.is_causal = _is_causal(backbone)
+        self._last_feed_forward = LastFeedForward(backbone)
 
     @property
     def device(self) -> torch.device:
@@ -111,10 +113,10 @@ class ScalarModel(nn.Module):
 
     def score(self, batch: TokenBatch) -> Tensor:
         """Return each sequence's raw score, (B,), float32. Gradients flow into backbone and head."""
-        hidden_BSD = self._hidden(batch)
         if self.pooling == "last":
-            rows = torch.arange(len(hidden_BSD), device=hidden_BSD.device)
-            return self.head(hidden_BSD[rows, batch.last_position_B].float())[:, 0]
+            rows_B = torch.arange(len(batch.ids_BS), device=batch.ids_BS.device)
+            return self._head_at(batch, rows_B * batch.ids_BS.shape[1] + batch.last_position_B)
+        hidden_BSD = self._hidden(batch)
         real_BS1 = batch.attention_mask_BS[..., None]
         sum_BD = hidden_BSD.float().where(real_BS1, 0.0).sum(1)
         return self.head(sum_BD / real_BS1.sum(1))[:, 0]
@@ -130,13 +132,15 @@ class ScalarModel(nn.Module):
                 f"A {self.backbone.config.model_type} model reads a whole answer at once, so it has no value before "
                 "each token. Expected a causal backbone. Start the critic from a causal model."
             )
-        hidden_BSD = self._hidden(batch)
-        if self.pooling == "mean":
-            num_tokens_S1 = torch.arange(1, hidden_BSD.shape[1] + 1, device=hidden_BSD.device)[:, None]
-            hidden_BSD = hidden_BSD.float().cumsum(1) / num_tokens_S1
         row_N, position_N = batch.predicting_positions()
-        flat_N = row_N * hidden_BSD.shape[1] + position_N
-        value_N = self.head(hidden_BSD.flatten(0, 1).index_select(0, flat_N).float())[:, 0]
+        flat_N = row_N * batch.ids_BS.shape[1] + position_N
+        if self.pooling == "last":
+            value_N = self._head_at(batch, flat_N)
+        else:
+            hidden_BSD = self._hidden(batch).float()
+            num_tokens_S1 = torch.arange(1, hidden_BSD.shape[1] + 1, device=hidden_BSD.device)[:, None]
+            mean_BSD = hidden_BSD.cumsum(1) / num_tokens_S1
+            value_N = self.head(mean_BSD.flatten(0, 1).index_select(0, flat_N))[:, 0]
         mask_BT = batch.response_mask_BT
         return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, value_N)
 
@@ -168,6 +172,12 @@ class ScalarModel(nn.Module):
             save_file(weights, folder / _HEAD_FILE)
             (folder / _HEAD_SETTINGS_FILE).write_text(json.dumps({"pooling": self.pooling}, indent=2) + "\n")
         (tokenizer or self.tokenizer).save_pretrained(str(folder if self.is_portable else folder / _BACKBONE_FOLDER))
+
+    def _head_at(self, batch: TokenBatch, flat_N: Tensor) -> Tensor:
+        """Read the head at positions of the flattened batch, (N,); the last feed-forward part runs there alone."""
+        with self._last_feed_forward.only_at(flat_N):
+            hidden_BSD = self._hidden(batch)
+        return self.head(hidden_BSD.flatten(0, 1).index_select(0, flat_N).float())[:, 0]
 
     def _hidden(self, batch: TokenBatch) -> Tensor:
         width = batch.ids_BS.shape[1]
