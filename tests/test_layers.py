@@ -19,7 +19,8 @@ UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
 SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals"}
 
 COLLECTION_WITHOUT_WEB = {
-    f"collection.{name}" for name in ("store", "ballots", "campaign", "aggregation", "identity", "exporting")
+    f"collection.{name}"
+    for name in ("store", "ballots", "campaign", "aggregation", "identity", "judge_quality", "exporting")
 }
 
 MAY_IMPORT = {

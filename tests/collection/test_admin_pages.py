@@ -163,7 +163,7 @@ def test_the_export_preview_counts_what_aggregation_keeps(admin, snapshot):
     assert f"Rows to train on {num_kept} of {len(outcome.rows)}" in page
     for reason, number in (outcome.rows_left_out | outcome.ballots_left_out).items():
         assert f"{reason.replace('_', ' ')} {number}" in page
-    assert "--method majority --min-agreement 0.6 --min-gold-accuracy 0.7 --leave-out-flagged unsafe" in page
+    assert """--set method=majority --set min_agreement=0.6 --set min_gold_accuracy=0.7 --set 'leave""" in page
 
 
 def test_filters_that_do_not_fit_are_named(admin, snapshot):

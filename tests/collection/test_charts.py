@@ -9,7 +9,7 @@ from kleash.collection.charts import (
     agreement_by_slice_figure,
     agreement_over_time_figure,
     daily_figure,
-    judge_figures,
+    judge_charts,
     leaderboard_figure,
     progress_figure,
     rater_figures,
@@ -17,7 +17,8 @@ from kleash.collection.charts import (
 )
 from kleash.collection.leaderboard import Leaderboard, Standing
 from kleash.collection.quality import Agreement, rater_table
-from kleash.collection.views import JudgeWeek, Pace
+from kleash.collection.views import Pace
+from kleash.judges.monitoring import JudgeFigures
 from kleash.maths.intervals import Interval
 
 HOSTILE = "<img src=x>"
@@ -136,10 +137,10 @@ def test_the_leaderboard_shows_both_strengths_of_each_policy():
 # -------------------------------------------------------------------------------------------------------------- judges
 def test_each_judge_is_a_line_over_the_weeks_it_judged_in():
     def week(judge, name, flips):
-        return JudgeWeek(judge, name, 20, NONE, flips, rate(0.5), NONE, {})
+        return JudgeFigures(judge, name, {}, NONE, flips, NONE, rate(0.5), NONE, NONE)
 
     weeks = [week("m@1", "2026-W47", rate(0.2)), week("m@1", "2026-W49", rate(0.3)), week(HOSTILE, "2026-W48", NONE)]
-    drawn = judge_figures(weeks)
+    drawn = judge_charts(weeks)
     assert sorted(drawn) == ["flips", "judge_longer"]
     [trace] = drawn["flips"]["data"]
     assert list(trace["y"]) == pytest.approx([20, 30])
@@ -154,7 +155,7 @@ def test_without_figures_nothing_is_drawn():
     assert agreement_over_time_figure({"2026-W47": measured(rate(0.7))}) is None
     assert agreement_by_slice_figure({}, NONE) is None
     assert leaderboard_figure(Leaderboard((), NONE, 0)) is None
-    assert rater_figures([]) == judge_figures([]) == {}
+    assert rater_figures([]) == judge_charts([]) == {}
 
 
 def test_figures_are_plain_data_a_page_can_carry():

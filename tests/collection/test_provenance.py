@@ -12,8 +12,7 @@ from kleash.collection.app import create_app
 from kleash.collection.provenance import descent, used_in
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import items, rubrics
-from kleash.collection.store.events import events
-from kleash.collection.store.judgements import Verdict, ballots, exports_of, record_export, submit
+from kleash.collection.store.judgements import Verdict, ballots, earlier_verdicts, exports_of, record_export, submit
 
 # Only the way to the artifacts is looked at, which no database is on.
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
@@ -57,7 +56,7 @@ def descent_of(database, campaign, runs):
         return descent(
             items(connection, campaign)[ballot.item_id],
             ballot,
-            events=events(connection, campaign_id=campaign.id),
+            earlier=earlier_verdicts(connection, ballot.id),
             rubrics=rubrics(connection, campaign.id),
             exports=exports_of(connection, ballot.id),
             runs=runs,
@@ -91,7 +90,7 @@ def test_the_whole_way(database, judged, preferences, tmp_path):
     assert [answer.source for answer in found.shown] == [comparison.sources[index] for index in permutation]
     assert [answer.rank for answer in found.shown] == [(2, 1)[index] for index in permutation]
     assert found.rubric == judged.rubric
-    assert [(earlier.outcome, earlier.ranks) for earlier in found.earlier] == [("ranked", (1, 2))]
+    assert [(earlier.judgement.outcome, earlier.judgement.ranks) for earlier in found.earlier] == [("ranked", (1, 2))]
     [export] = found.exports
     assert [artifact.kind for artifact in export.models] == ["reward", "policy"]
 

@@ -11,7 +11,6 @@ from kleash.collection.views import (
     DiffLine,
     export_command,
     item_lines,
-    judge_weeks,
     ordinary_votes,
     pace,
     quality_of,
@@ -20,7 +19,6 @@ from kleash.collection.views import (
     verdict_words,
     votes_by_day,
 )
-from kleash.records import JudgeCall
 
 FIRST, SECOND, TIE = (1, 2), (2, 1), (1, 1)
 
@@ -178,38 +176,6 @@ def test_verdicts_in_words(said, words):
     assert verdict_words(*said) == words
 
 
-# -------------------------------------------------------------------------------------------------------------- judges
-def call(judge, status, number):
-    return JudgeCall(f"{judge} {number}", "c1", judge, "model", "", "", (0, 1), status, "")
-
-
-def test_judges_are_held_against_people_of_any_week():
-    items = items_of(*(item(f"i{n}") for n in range(3)))
-    next_week = NOON + timedelta(days=7)
-    given = [ballot(f"i{n}", "ann", FIRST) for n in range(3)]
-    given.append(ballot("i0", "judge", SECOND, is_adjudication=True))
-    given += [ballot("i0", "m@1", FIRST, kind="ai"), ballot("i1", "m@1", SECOND, kind="ai")]
-    given.append(ballot("i2", "m@1", TIE, kind="ai", flags=("position_flip",), given_at=next_week))
-    calls = [(call("m@1", status, number), NOON) for number, status in enumerate(("ok", "ok", "unparsed", "failed"))]
-    weeks = judge_weeks(items, given, calls, is_weekly=True)
-    assert [(week.judge, week.week, week.num_items) for week in weeks] == [
-        ("m@1", "2026-W48", 2),
-        ("m@1", "2026-W49", 1),
-    ]
-    assert [(week.with_people.value, week.with_people.n) for week in weeks] == [(0.5, 2), (0.0, 1)]
-    assert [(week.flips.value, week.flips.n) for week in weeks] == [(0.0, 2), (1.0, 1)]
-    assert (weeks[0].unparsed.value, weeks[0].unparsed.n) == (pytest.approx(1 / 3), 3)
-    assert dict(weeks[0].num_calls) == {"ok": 2, "unparsed": 1, "failed": 1}
-    [overall] = judge_weeks(items, given, calls, is_weekly=False)
-    assert (overall.week, overall.with_people.value, overall.with_people.n) == ("", pytest.approx(1 / 3), 3)
-
-
-def test_a_judge_that_only_ever_failed_is_listed():
-    [found] = judge_weeks({}, [], [(call("m@1", "refused", 0), NOON)], is_weekly=False)
-    assert (found.judge, found.num_items, found.unparsed.n) == ("m@1", 0, 0)
-    assert found.with_people.n == 0
-
-
 # ------------------------------------------------------------------------------------------------------ rubric, export
 def test_a_rubrics_versions_show_what_changed():
     texts = [("v1", "one\ntwo\n"), ("v2", "one\n2\n")]
@@ -220,6 +186,9 @@ def test_a_rubrics_versions_show_what_changed():
 
 def test_the_command_repeats_what_was_chosen_and_nothing_else():
     campaign = Campaign(1, "it's round 2", "open", CampaignSettings(), "", DEFAULT_RUBRIC, "", NOON)
-    assert export_command(campaign, AggregationSettings()) == """kleash collect export 'it'"'"'s round 2'"""
+    plain = """kleash collect export 'it'"'"'s round 2' --into preferences"""
+    assert export_command(campaign, AggregationSettings()) == plain
     chosen = AggregationSettings(method="majority", min_seconds=2, leave_out_flagged=("unsafe",))
-    assert export_command(campaign, chosen).endswith("--method majority --min-seconds 2.0 --leave-out-flagged unsafe")
+    assert export_command(campaign, chosen).endswith(
+        """--set method=majority --set min_seconds=2.0 --set 'leave_out_flagged=["unsafe"]'"""
+    )

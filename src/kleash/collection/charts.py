@@ -17,7 +17,8 @@ from kleash.collection import wording
 from kleash.collection.gates import DEFAULT
 from kleash.collection.leaderboard import Leaderboard
 from kleash.collection.quality import Agreement, RaterRow
-from kleash.collection.views import JudgeWeek, Pace
+from kleash.collection.views import Pace
+from kleash.judges.monitoring import JudgeFigures
 from kleash.maths.intervals import Interval
 
 Part = dict[str, Any]
@@ -192,23 +193,23 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
 
 
 # -------------------------------------------------------------------------------------------------------------- judges
-def judge_figures(weeks: Sequence[JudgeWeek]) -> dict[str, Part]:
+def judge_charts(weeks: Sequence[JudgeFigures]) -> dict[str, Part]:
     """Draw each figure of the AI judges week by week, one line per judge version, with intervals."""
-    figures: dict[str, Callable[[JudgeWeek], Interval]] = {
-        "with_people": lambda week: week.with_people,
-        "flips": lambda week: week.flips,
-        "judge_longer": lambda week: week.longer,
-        "unparsed": lambda week: week.unparsed,
+    figures: dict[str, Callable[[JudgeFigures], Interval]] = {
+        "with_people": lambda week: week.agreement_without_ties,
+        "flips": lambda week: week.flip_rate,
+        "judge_longer": lambda week: week.length_preference,
+        "unparsed": lambda week: week.parse_failure,
     }
     drawn = {}
     for name, figure_of in figures.items():
         known = [week for week in weeks if week.week and figure_of(week).n]
         if known:
-            drawn[name] = _judge_figure(known, figure_of)
+            drawn[name] = _judge_chart(known, figure_of)
     return drawn
 
 
-def _judge_figure(weeks: Sequence[JudgeWeek], figure_of: Callable[[JudgeWeek], Interval]) -> Part:
+def _judge_chart(weeks: Sequence[JudgeFigures], figure_of: Callable[[JudgeFigures], Interval]) -> Part:
     layout = _layout(height=210, left=44, bottom=30)
     names = sorted({week.week for week in weeks})
     judges = sorted({week.judge for week in weeks})

@@ -5,15 +5,12 @@ The way back is in the label database; the way on is in the manifests of the run
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.collection.ballots import Ballot, Item
-from kleash.collection.store.events import Event
 from kleash.errors import ArtifactError
 from kleash.lineage import lineage_of
 
@@ -30,15 +27,6 @@ class ShownAnswer:
     text: str
     source: str
     rank: int | None
-
-
-@dataclass(frozen=True)
-class EarlierVerdict:
-    """A verdict that its rater replaced, and when."""
-
-    replaced_at: datetime
-    outcome: str
-    ranks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Descent:
     item: Item
     ballot: Ballot
     shown: Sequence[ShownAnswer]
-    earlier: Sequence[EarlierVerdict]
+    earlier: Sequence[Ballot]
     rubric: str
     exports: Sequence[Export]
 
@@ -71,15 +59,15 @@ def descent(
     item: Item,
     ballot: Ballot,
     *,
-    events: Iterable[Event],
+    earlier: Sequence[Ballot],
     rubrics: Sequence[tuple[str, str]],
     exports: Sequence[tuple[str, str]],
     runs: Path,
 ) -> Descent:
     """Put together what is known of one judgement.
 
-    events: the campaign's audit log, which holds the verdicts that were replaced.  rubrics: (version, text).
-    exports: (artifact id, path) of what the judgement went into.  runs: the folder whose runs are looked through.
+    earlier: what the rater had said before on the same task.  rubrics: (version, text).  exports: (artifact
+    id, path) of what the judgement went into.  runs: the folder whose runs are looked through.
     """
     judgement, comparison = ballot.judgement, item.comparison
     shown = [
@@ -96,7 +84,7 @@ def descent(
         item=item,
         ballot=ballot,
         shown=shown,
-        earlier=_earlier_verdicts(ballot, events),
+        earlier=earlier,
         rubric=dict(rubrics).get(judgement.rubric_version, ""),
         exports=[Export(artifact_id, path, used_in(artifact_id, Path(path), runs)) for artifact_id, path in exports],
     )
@@ -114,14 +102,3 @@ def used_in(artifact_id: str, path: Path, runs: Path) -> list[Artifact]:
         if artifact_id in lineage.artifacts:
             found |= {made.id: made for made in lineage.descendants_of(artifact_id)}
     return list(found.values())
-
-
-def _earlier_verdicts(ballot: Ballot, events: Iterable[Event]) -> list[EarlierVerdict]:
-    """Return the verdicts that the rater gave on the item before, the first one first."""
-    earlier = []
-    for event in events:
-        is_its = event.action == "verdict changed" and event.actor == ballot.judgement.rater
-        if is_its and event.subject == ballot.item_id:
-            before: dict[str, Any] = event.before
-            earlier.append(EarlierVerdict(event.at, before["outcome"], tuple(before["ranks"])))
-    return earlier[::-1]

@@ -7,6 +7,7 @@ and put beside their gates. `charts.py` draws them, `snapshot.py` reads and keep
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import shlex
 from collections import Counter, defaultdict
@@ -30,8 +31,7 @@ from kleash.collection.quality import (
 )
 from kleash.collection.store.campaigns import Progress
 from kleash.collection.wording import place_letter
-from kleash.maths.intervals import Interval, mean_interval, wilson_interval
-from kleash.records import JudgeCall
+from kleash.maths.intervals import Interval, mean_interval
 
 ItemState = Literal["gold", "held", "ruled", "full", "begun", "waiting"]
 
@@ -224,71 +224,6 @@ def verdict_words(outcome: str, ranks: Sequence[int], strength: str | None = Non
     return " > ".join(groups)
 
 
-# -------------------------------------------------------------------------------------------------------------- judges
-@dataclass(frozen=True)
-class JudgeWeek:
-    """One AI judge version in one week, or (week == "") over all time.
-
-    with_people: share of people's verdicts on the same pairs that are the same.  flips: share of its verdicts that
-    changed with the answers' places.  unparsed: share of its replies in which no verdict could be read.
-    """
-
-    judge: str
-    week: str
-    num_items: int
-    with_people: Interval
-    flips: Interval
-    longer: Interval
-    unparsed: Interval
-    num_calls: Mapping[str, int]
-
-
-def judge_weeks(
-    items: Mapping[str, Item],
-    ballots: Sequence[Ballot],
-    calls: Sequence[tuple[JudgeCall, datetime]],
-    *,
-    is_weekly: bool,
-) -> list[JudgeWeek]:
-    """Measure each AI judge version against all that people have said so far, in order of name and week."""
-    own: dict[tuple[str, str], list[Ballot]] = defaultdict(list)
-    replies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    people = [ballot for ballot in ballots if ballot.judgement.rater_kind == "person" and not ballot.is_adjudication]
-    for ballot in ballots:
-        if ballot.judgement.rater_kind == "ai":
-            own[ballot.judgement.rater, f"{ballot.given_at:%G-W%V}" if is_weekly else ""].append(ballot)
-    for call, at in calls:
-        replies[call.judge, f"{at:%G-W%V}" if is_weekly else ""][call.status] += 1
-    return [
-        _judge_week(items, people, judge, week, own[judge, week], replies[judge, week])
-        for judge, week in sorted(own.keys() | replies.keys())
-    ]
-
-
-def _judge_week(
-    items: Mapping[str, Item],
-    people: Sequence[Ballot],
-    judge: str,
-    week: str,
-    ballots: Sequence[Ballot],
-    replies: Counter[str],
-) -> JudgeWeek:
-    seen = {ballot.item_id for ballot in ballots}
-    beside = [ballot for ballot in people if ballot.item_id in seen]
-    row = next((row for row in rater_table(items, [*beside, *ballots]) if row.rater == judge), None)
-    votes = [ballot.judgement for ballot in ballots if ballot.judgement.outcome != "skipped"]
-    return JudgeWeek(
-        judge=judge,
-        week=week,
-        num_items=row.num_items if row else 0,
-        with_people=row.with_others if row else NO_FIGURE,
-        flips=wilson_interval(sum("position_flip" in vote.flags for vote in votes), len(votes)),
-        longer=row.longer if row else NO_FIGURE,
-        unparsed=wilson_interval(replies["unparsed"], replies["ok"] + replies["unparsed"]),
-        num_calls=replies,
-    )
-
-
 # -------------------------------------------------------------------------------------------------------------- rubric
 @dataclass(frozen=True)
 class DiffLine:
@@ -331,10 +266,9 @@ def text_changes(before: str, after: str) -> list[DiffLine]:
 def export_command(campaign: Campaign, settings: AggregationSettings) -> str:
     """Return the command that writes what the page previews."""
     default = AggregationSettings()
-    words = ["kleash", "collect", "export", campaign.name]
+    words = ["kleash", "collect", "export", campaign.name, "--into", "preferences"]
     for name in AggregationSettings.model_fields:
         value = getattr(settings, name)
         if value != getattr(default, name):
-            shown = ",".join(value) if isinstance(value, tuple) else value
-            words += [f"--{name.replace('_', '-')}", str(shown)]
+            words += ["--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
     return shlex.join(words)

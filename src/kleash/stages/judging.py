@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
+from kleash.collection.judge_quality import measure_judges
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
 from kleash.collection.store.database import Database
@@ -14,7 +15,7 @@ from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import demote
 from kleash.judges.ai_feedback import AIJudge
 from kleash.judges.configuration import JudgesSettings
-from kleash.judges.monitoring import BandSettings, Dated, JudgeFigures, demotion, judge_figures
+from kleash.judges.monitoring import BandSettings, JudgeFigures, demotion
 from kleash.judges.panel import JudgePanel, same_family_warning
 from kleash.progress import progress
 from kleash.protocols import Comparer
@@ -98,15 +99,8 @@ def hold_to_band(
     with database.write() as connection:
         items = stored.items(connection, campaign)
         given = ballots(connection, campaign)
-        comparisons = [item.comparison for item in items.values()]
-        calls = judge_calls(connection, [comparison.id for comparison in comparisons])
-        figures = judge_figures(
-            calls=[Dated(at, call) for call, at in calls],
-            judgements=[Dated(ballot.given_at, ballot.judgement) for ballot in given if not ballot.is_repeat],
-            comparisons=comparisons,
-            by_people=[b.judgement for b in given if b.judgement.rater_kind == "person" and b.is_vote],
-            is_weekly=False,
-        )
+        calls = judge_calls(connection, [item.comparison.id for item in items.values()])
+        figures = measure_judges(items, given, calls, is_weekly=False)
         voting = {ballot.judgement.rater for ballot in given if ballot.judgement.rater_kind == "ai"}
         demoted = []
         for one in figures:

@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from kleash.collection.aggregation import AggregationSettings, aggregate
-from kleash.collection.charts import judge_figures, progress_figure, seconds_figure
+from kleash.collection.charts import judge_charts, progress_figure, seconds_figure
+from kleash.collection.judge_quality import measure_judges
 from kleash.collection.quality import low_agreement_items
 from kleash.collection.routes import changes, review
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
@@ -28,7 +29,7 @@ from kleash.collection.store.campaigns import campaigns
 from kleash.collection.store.events import events, now
 from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import raters
-from kleash.collection.views import Pace, export_command, judge_weeks, ordinary_votes, pace
+from kleash.collection.views import Pace, export_command, ordinary_votes, pace
 
 router = APIRouter(prefix="/admin")
 router.include_router(review.router)
@@ -120,14 +121,14 @@ def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) ->
         comparison_ids = [item.comparison.id for item in snapshot.items.values()]
         calls = judge_calls(connection, comparison_ids) if comparison_ids else []
         judges = [rater for rater in raters(connection, campaign_id) if rater.kind == "ai"]
-    weeks = judge_weeks(snapshot.items, given, calls, is_weekly=True)
+    weeks = measure_judges(snapshot.items, given, calls, is_weekly=True)
     return show(
         request,
         "admin_judges.html",
         campaign=snapshot.campaign,
         judges=judges,
-        overall=judge_weeks(snapshot.items, given, calls, is_weekly=False),
-        figures=judge_figures(weeks),
+        overall=measure_judges(snapshot.items, given, calls, is_weekly=False),
+        figures=judge_charts(weeks),
     )
 
 

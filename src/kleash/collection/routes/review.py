@@ -22,8 +22,7 @@ from kleash.collection.routes.frame import Adjudicator, Admin, Data, campaign_or
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.assignments import open_adjudication
 from kleash.collection.store.campaigns import campaigns, rubrics
-from kleash.collection.store.events import events
-from kleash.collection.store.judgements import ballots, exports_of, judgement_in_force, submit
+from kleash.collection.store.judgements import ballots, earlier_verdicts, exports_of, judgement_in_force, submit
 from kleash.collection.tasks import FLAGS, PlacedVerdict, labelling_task, placed_verdict, verdict_from_places
 from kleash.collection.views import item_lines, verdict_words
 from kleash.errors import DataError
@@ -31,7 +30,6 @@ from kleash.errors import DataError
 router = APIRouter()
 
 ITEMS_PER_PAGE = 50
-EVERY_EVENT = 1_000_000
 # As the form sends them; "" where none was chosen.
 RANKS = [str(rank) for rank in range(1, 100)]
 
@@ -204,7 +202,7 @@ def judgement_page(request: Request, database: Data, _: Admin, campaign_id: int,
         found = descent(
             snapshot.items[ballot.item_id],
             ballot,
-            events=events(connection, campaign_id=campaign_id, limit=EVERY_EVENT),
+            earlier=earlier_verdicts(connection, ballot.id),
             rubrics=rubrics(connection, campaign_id),
             exports=exports_of(connection, ballot.id),
             runs=getattr(request.app.state, "runs", Path("runs")),

@@ -164,6 +164,13 @@ def judgement_in_force(connection: Connection, task: Assignment) -> Ballot | Non
     return _ballot(row) if row is not None else None
 
 
+def earlier_verdicts(connection: Connection, ballot_id: str) -> list[Ballot]:
+    """Return what a rater had said before on the same task, the first verdict first."""
+    task = sa.select(t.judgements.c.assignment_id).where(t.judgements.c.id == int(ballot_id)).scalar_subquery()
+    query = _JUDGEMENTS.where(t.judgements.c.assignment_id == task, t.judgements.c.id < int(ballot_id))
+    return [_ballot(row) for row in connection.execute(query.order_by(t.judgements.c.id))]
+
+
 def record_export(
     connection: Connection, campaign: Campaign, *, artifact_id: str, path: str, ballot_ids: Iterable[str], actor: str
 ) -> None:
@@ -317,7 +324,7 @@ def _take_free(slots: list[tuple[int, str]], kind: str) -> int | None:
 
 # -------------------------------------------------------------------------------------------------------------- rows
 _LATER = t.judgements.alias("later")
-_IN_FORCE = (
+_JUDGEMENTS = (
     sa.select(
         t.judgements,
         t.raters.c.name.label("rater"),
@@ -328,8 +335,8 @@ _IN_FORCE = (
     .join(t.raters, t.raters.c.id == t.judgements.c.rater_id)
     .join(t.assignments, t.assignments.c.id == t.judgements.c.assignment_id)
     .join(t.items, t.items.c.id == t.judgements.c.item_id)
-    .where(~sa.exists().where(_LATER.c.supersedes == t.judgements.c.id))
 )
+_IN_FORCE = _JUDGEMENTS.where(~sa.exists().where(_LATER.c.supersedes == t.judgements.c.id))
 
 
 def check_verdict(verdict: Verdict, num_completions: int) -> None:

@@ -1,0 +1,32 @@
+"""How the AI judges of a campaign do beside its people: `judges/monitoring.py` measures, here is what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from kleash.collection.ballots import Ballot, Item
+from kleash.judges.monitoring import Dated, JudgeFigures, judge_figures
+from kleash.records import JudgeCall
+
+
+def measure_judges(
+    items: Mapping[str, Item],
+    ballots: Sequence[Ballot],
+    calls: Sequence[tuple[JudgeCall, datetime]],
+    *,
+    is_weekly: bool,
+) -> list[JudgeFigures]:
+    """Measure each judge version, per week or over all time, against all that people have said so far.
+
+    A judge's second looks and people's rulings, second looks and surplus verdicts are left out.
+    """
+    return judge_figures(
+        calls=[Dated(at, call) for call, at in calls],
+        judgements=[Dated(ballot.given_at, ballot.judgement) for ballot in ballots if not ballot.is_repeat],
+        comparisons=[item.comparison for item in items.values()],
+        by_people=[
+            ballot.judgement for ballot in ballots if ballot.judgement.rater_kind == "person" and ballot.is_vote
+        ],
+        is_weekly=is_weekly,
+    )
