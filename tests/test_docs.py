@@ -24,6 +24,7 @@ GUIDE = (ROOT / "docs" / "labelling.md").read_text()
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`(kleash [^`]+)`")
+COMMAND_LINE = re.compile(r"\s*([A-Z_]+=\S+ )*(\S*/)?kleash ")
 SETTINGS_OF = {
     "kleash collect new": CampaignSettings,
     "kleash collect export": AggregationSettings,
@@ -95,10 +96,9 @@ def test_a_link_to_a_heading_is_found_and_a_missing_one_is_not():
 # ------------------------------------------------------------------------------------------------------------ commands
 def command_lines(text):
     """Return the command lines of a page's blocks, words as a shell would see them, from `kleash` on."""
-    joined = re.sub(r"\\\n\s*", "", text)
     found = []
-    for line in joined.splitlines():
-        if re.match(r"( {4,}|[A-Z_]+=\S+ )?(\.venv/bin/)?kleash ", line) or re.match(r" {4,}[A-Z_]+=\S+ kleash ", line):
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if COMMAND_LINE.match(line):
             words = shlex.split(line, comments=True)
             start = next(place for place, word in enumerate(words) if word.rpartition("/")[2] == "kleash")
             found.append(["kleash", *words[start + 1 :]])
