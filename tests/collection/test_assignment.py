@@ -12,6 +12,7 @@ from kleash.collection.assignment import (
     Pick,
     next_purpose,
     pick_item,
+    pick_place,
     presented_order,
     sampling_priority,
     wants_another_rater,
@@ -28,11 +29,8 @@ def settings_of(**fields):
 
 
 # ------------------------------------------------------------------------------------------------------------ purposes
-def purposes(settings, *, has_gold=True, has_repeat=True, num_tasks=4000, seed="s", rater="ann"):
-    return Counter(
-        next_purpose(settings, seed=seed, rater=rater, num_tasks=number, has_gold=has_gold, has_repeat=has_repeat)
-        for number in range(num_tasks)
-    )
+def purposes(settings, *, num_tasks=4000):
+    return Counter(next_purpose(settings, seed="s", rater="ann", num_tasks=number) for number in range(num_tasks))
 
 
 def test_each_purpose_comes_at_its_share():
@@ -40,13 +38,6 @@ def test_each_purpose_comes_at_its_share():
     # Five standard deviations of a share of .25 over 4,000 draws are .034.
     assert abs(counts["gold"] / 4000 - 0.1) < 0.034
     assert abs(counts["repeat"] / 4000 - 0.25) < 0.034
-
-
-def test_what_there_is_none_of_becomes_a_vote_and_nothing_else():
-    settings = settings_of(gold_share=0.1, repeat_share=0.25)
-    both = purposes(settings)
-    assert purposes(settings, has_gold=False) == {"vote": both["vote"] + both["gold"], "repeat": both["repeat"]}
-    assert purposes(settings, has_repeat=False) == {"vote": both["vote"] + both["repeat"], "gold": both["gold"]}
 
 
 def test_no_share_no_task_of_that_kind():
@@ -58,9 +49,7 @@ def test_when_calibration_items_come_differs_by_rater_and_by_the_secret_seed():
 
     def places(**who):
         draw = {"seed": "s", "rater": "ann", **who}
-        return [
-            next_purpose(settings, num_tasks=number, has_gold=True, has_repeat=True, **draw) for number in range(64)
-        ]
+        return [next_purpose(settings, num_tasks=number, **draw) for number in range(64)]
 
     assert places() == places()
     assert places(rater="bob") != places() != places(seed="another")
@@ -87,8 +76,6 @@ def test_every_order_is_as_likely():
 def slow_share(item, priorities, settings):
     """How likely an item is to be picked, added up arm by arm as the docstring of pick_item says."""
     uniform = 1 / len(priorities)
-    if settings.sampling == "random":
-        return uniform
     if settings.sampling == "suspects":
         best = max(priorities.values())
         by_policy = float(priorities[item] == best) / list(priorities.values()).count(best)
@@ -99,7 +86,7 @@ def slow_share(item, priorities, settings):
     return settings.control_share * uniform + (1 - settings.control_share) * by_policy
 
 
-@pytest.mark.parametrize("sampling", ["random", "uncertain", "suspects"])
+@pytest.mark.parametrize("sampling", ["uncertain", "suspects"])
 @pytest.mark.parametrize("priorities", [PRIORITIES, dict.fromkeys(PRIORITIES, 0.0)], ids=["some", "none"])
 def test_the_logged_propensity_is_how_often_the_item_is_picked(sampling, priorities):
     settings = settings_of(sampling=sampling, control_share=0.3)
@@ -131,13 +118,17 @@ def test_one_over_the_propensity_reweights_the_sample_to_all_items():
     assert estimate == pytest.approx(sum(value.values()) / len(value), rel=0.03)
 
 
-def test_nothing_waits_nothing_is_picked():
-    assert pick_item({}, settings_of(), chance=random.Random(0)) is None
+def test_without_a_policy_every_place_is_picked_as_often():
+    chance = random.Random(8)
+    counts = Counter(pick_place(8, chance=chance) for _ in range(16_000))
+    assert sorted(counts) == [(place, 1 / 8) for place in range(8)]
+    # 2,000 of each expected, standard deviation 42.
+    assert all(abs(count - 2000) < 210 for count in counts.values())
 
 
 @given(
     priorities=st.dictionaries(st.integers(1, 99), st.floats(0, 1e6), min_size=1, max_size=12),
-    sampling=st.sampled_from(["random", "uncertain", "suspects"]),
+    sampling=st.sampled_from(["uncertain", "suspects"]),
     control_share=st.floats(0, 1),
     seed=st.integers(),
 )

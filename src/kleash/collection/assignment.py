@@ -18,19 +18,15 @@ from kleash.records import Judgement
 Purpose = Literal["vote", "gold", "repeat", "adjudication"]
 
 
-def next_purpose(
-    settings: CampaignSettings, *, seed: str, rater: str, num_tasks: int, has_gold: bool, has_repeat: bool
-) -> Purpose:
-    """Decide what kind of task a rater's next one is.
+def next_purpose(settings: CampaignSettings, *, seed: str, rater: str, num_tasks: int) -> Purpose:
+    """Decide what kind of task a rater's next one is to be; where there is none of that kind, it is a vote.
 
-    num_tasks: how many the rater has had in this campaign.  has_gold, has_repeat: whether there is one to give.
+    num_tasks: how many the rater has had in this campaign.
     """
     draw = random.Random(f"{seed} purpose {rater} {num_tasks}").random()
     if draw < settings.gold_share:
-        return "gold" if has_gold else "vote"
-    if draw < settings.gold_share + settings.repeat_share:
-        return "repeat" if has_repeat else "vote"
-    return "vote"
+        return "gold"
+    return "repeat" if draw < settings.gold_share + settings.repeat_share else "vote"
 
 
 def presented_order(
@@ -56,20 +52,21 @@ class Pick:
     propensity: float
 
 
-def pick_item(priorities: Mapping[int, float], settings: CampaignSettings, *, chance: random.Random) -> Pick | None:
-    """Choose which waiting item to put before raters first.
+def pick_place(num_waiting: int, *, chance: random.Random) -> tuple[int, float]:
+    """Choose among so many waiting items with `random` sampling: which one, counted from 0, and how likely it was."""
+    return chance.randrange(num_waiting), 1 / num_waiting
+
+
+def pick_item(priorities: Mapping[int, float], settings: CampaignSettings, *, chance: random.Random) -> Pick:
+    """Choose which waiting item to put before raters first, with `uncertain` or `suspects` sampling.
 
     priorities: what the sampling policy goes by, per waiting item; 0 or more, larger is more worth a rater's time.
-    With `random` sampling every item is as likely. Otherwise `control_share` of the choices are uniform (the control
-    arm, whose labels represent all items) and the rest fall on an item in proportion to its priority; `suspects` takes
-    the largest first. The propensity counts both arms, so that 1 / propensity re-weights the sample to all items.
+    `control_share` of the choices are uniform (the control arm, whose labels represent all items). The rest fall on an
+    item in proportion to its priority; `suspects` takes the largest first. The propensity counts both arms, so that
+    1 / propensity re-weights the sample to all items.
     """
-    if not priorities:
-        return None
     items = sorted(priorities)
     uniform = 1 / len(items)
-    if settings.sampling == "random":
-        return Pick(chance.choice(items), "control", uniform)
     weights = _policy_weights(items, priorities, settings)
     is_control = chance.random() < settings.control_share
     chosen = chance.choice(items) if is_control else chance.choices(items, weights)[0]

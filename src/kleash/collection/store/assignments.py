@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kleash.collection.assignment import Purpose, next_purpose, pick_item, presented_order
+from kleash.collection.assignment import Pick, Purpose, next_purpose, pick_item, pick_place, presented_order
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
 from kleash.collection.store.campaigns import item_from_row, lock_campaign
@@ -148,24 +148,14 @@ def _give(connection: Connection, campaign: Campaign, rater: Rater, at: datetime
         t.assignments.c.campaign_id == campaign.id, t.assignments.c.rater_id == rater.id
     )
     num_tasks = connection.execute(had).scalar_one()
-    gold = _waiting_gold(connection, campaign, rater)
-    repeat = _waiting_repeat(connection, campaign, rater, num_tasks)
-    purpose = next_purpose(
-        campaign.settings,
-        seed=campaign.seed,
-        rater=rater.name,
-        num_tasks=num_tasks,
-        has_gold=gold is not None,
-        has_repeat=repeat is not None,
-    )
     vote = _waiting_slot(connection, campaign, rater, at)
     if vote is None:  # no gold and no repeat for their own sake: when the items are used up, the rater is done
         return None
-    if purpose == "gold" and gold is not None:
+    purpose = next_purpose(campaign.settings, seed=campaign.seed, rater=rater.name, num_tasks=num_tasks)
+    if purpose == "gold" and (gold := _waiting_gold(connection, campaign, rater)) is not None:
         return _assign(connection, campaign, rater, gold, "gold", at)
-    if purpose == "repeat" and repeat is not None:
-        earlier = tuple(repeat.earlier)
-        return _assign(connection, campaign, rater, repeat, "repeat", at, earlier=earlier)
+    if purpose == "repeat" and (repeat := _waiting_repeat(connection, campaign, rater, num_tasks)) is not None:
+        return _assign(connection, campaign, rater, repeat, "repeat", at, earlier=tuple(repeat.earlier))
     item, number = vote
     task = _assign(connection, campaign, rater, item, "vote", at)
     _occupy(connection, item.id, number, task.id, until=at + timedelta(minutes=campaign.settings.lease_minutes))
@@ -250,21 +240,21 @@ def _waiting_slot(
     connection: Connection, campaign: Campaign, rater: Rater, at: datetime
 ) -> tuple[sa.Row[Any], int] | None:
     """Find a free slot for the rater: items that were begun are finished first, then the policy begins another."""
-    begun = _free_slot(connection, campaign, rater, at, t.slots.c.begun_at.is_not(None))
+    is_begun = (t.slots.c.campaign_id == campaign.id) & t.slots.c.begun_at.is_not(None)
+    begun = _free_slot(connection, rater, at, is_begun)
     if begun is not None:
         return begun
     chosen = _begin_item(connection, campaign, rater, at)
-    return _free_slot(connection, campaign, rater, at, t.slots.c.item_id == chosen) if chosen is not None else None
+    return _free_slot(connection, rater, at, t.slots.c.item_id == chosen) if chosen is not None else None
 
 
 def _free_slot(
-    connection: Connection, campaign: Campaign, rater: Rater, at: datetime, which: sa.ColumnElement[bool]
+    connection: Connection, rater: Rater, at: datetime, which: sa.ColumnElement[bool]
 ) -> tuple[sa.Row[Any], int] | None:
     query = (
         sa.select(t.items, t.slots.c.number)
         .join(t.slots, t.slots.c.item_id == t.items.c.id)
         .where(
-            t.slots.c.campaign_id == campaign.id,
             _is_free(at),
             t.slots.c.reserved_for.in_(("", rater.kind)),
             t.items.c.hold == "",
@@ -285,15 +275,21 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
         begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
         if connection.execute(begun).scalar_one() >= campaign.settings.target_items:
             return None
-    query = sa.select(t.items.c.id, t.items.c.priority).where(ours, t.items.c.begun_at.is_(None), _not_had_by(rater))
+    waits = ours & t.items.c.begun_at.is_(None) & _not_had_by(rater)
     if campaign.settings.people_share:  # otherwise anybody may have any item
         is_for_rater = (t.slots.c.item_id == t.items.c.id) & (t.slots.c.reserved_for == rater.kind)
-        query = query.where(sa.exists().where(is_for_rater))
-    waiting = dict(connection.execute(query).all())
-    chance = random.Random(f"{campaign.seed} begin {len(waiting)} {rater.name}")
-    pick = pick_item(waiting, campaign.settings, chance=chance)
-    if pick is None:
+        waits &= sa.exists().where(is_for_rater)
+    num_waiting = connection.execute(sa.select(sa.func.count()).where(waits)).scalar_one()
+    if num_waiting == 0:
         return None
+    chance = random.Random(f"{campaign.seed} begin {num_waiting} {rater.name}")
+    if campaign.settings.sampling == "random":  # of ten thousand items, only one is read
+        place, propensity = pick_place(num_waiting, chance=chance)
+        query = sa.select(t.items.c.id).where(waits).order_by(t.items.c.id).offset(place).limit(1)
+        pick = Pick(connection.execute(query).scalar_one(), "control", propensity)
+    else:
+        waiting = connection.execute(sa.select(t.items.c.id, t.items.c.priority).where(waits)).all()
+        pick = pick_item(dict(waiting), campaign.settings, chance=chance)
     values = {"begun_at": at, "arm": pick.arm, "propensity": pick.propensity}
     connection.execute(t.items.update().where(t.items.c.id == pick.item_id).values(values))
     connection.execute(t.slots.update().where(t.slots.c.item_id == pick.item_id).values(begun_at=at))

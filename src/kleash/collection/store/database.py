@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from kleash.errors import RunError, SettingsError
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Long enough for fifty labellers' writes to queue up behind one another.
 BUSY_TIMEOUT_MS = 20_000
+# As many connections as a web server has threads.
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 30}
 _WRITES = "kleash_writes"
 _PRESENT_REVISION = "SELECT version_num FROM alembic_version"
 
@@ -31,6 +34,7 @@ class Database:
     def __init__(self, url: str | Path) -> None:
         self.url = _full_url(str(url))
         self.engine = _engine(self.url)
+        self._turn = threading.RLock()
         try:
             with _clear_database_errors(self.shown_url):
                 self._migrate()
@@ -52,9 +56,14 @@ class Database:
         """Open a transaction that may write; committed at the end of the block, rolled back on an error.
 
         SQLite takes its write lock at once (BEGIN IMMEDIATE): a transaction that reads first and writes later would be
-        refused, whatever the timeout, when another one wrote in between.
+        refused, whatever the timeout, when another one wrote in between. Threads queue for it here: SQLite itself only
+        looks again every now and then, and a labeller in a crowd would wait for seconds.
         """
-        with self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        with (
+            self._turn if self.is_sqlite else nullcontext(),
+            self.engine.connect().execution_options(**{_WRITES: True}) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -182,11 +191,12 @@ def _engine(url: str) -> Engine:
     try:
         if url.startswith("sqlite"):
             Path(str(sa.make_url(url).database)).parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+            settings = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+            engine = sa.create_engine(url, connect_args=settings, **_POOL)
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return sa.create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+        return sa.create_engine(url, pool_pre_ping=True, **_POOL)
     except ModuleNotFoundError:
         raise SettingsError(
             "PostgreSQL needs the package psycopg, which is not installed. Run pip install 'kleash[postgres]'."

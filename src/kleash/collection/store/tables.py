@@ -119,7 +119,7 @@ items = Table(
     Column("propensity", Float),
     Column("begun_at", UtcTime),
     UniqueConstraint("campaign_id", "comparison_id"),
-    Index(None, "campaign_id", "is_gold", "begun_at"),
+    Index(None, "campaign_id", "is_gold", "hold", "begun_at"),
 )
 
 raters = Table(

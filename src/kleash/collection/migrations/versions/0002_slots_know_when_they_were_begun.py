@@ -1,4 +1,4 @@
-"""Slots know when their item was begun, so that the next free one is found through an index, not by reading all."""
+"""Slots know when their item was begun: the next free one, and the items that wait, are found through an index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,4 +15,8 @@ def upgrade() -> None:
         op.f("ix_slots_campaign_id_is_done_begun_at_item_id_number"),
         "slots",
         ["campaign_id", "is_done", "begun_at", "item_id", "number"],
+    )
+    op.drop_index(op.f("ix_items_campaign_id_is_gold_begun_at"), "items")
+    op.create_index(
+        op.f("ix_items_campaign_id_is_gold_hold_begun_at"), "items", ["campaign_id", "is_gold", "hold", "begun_at"]
     )
