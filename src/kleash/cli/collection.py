@@ -74,6 +74,11 @@ def new(
             _, imported = import_export(connection, export, name, actor=ACTOR)
         else:
             known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
+            if name in known and (overrides or rubric):
+                raise SettingsError(
+                    f"There is a campaign {name!r} already, and a campaign keeps the settings it was made with. "
+                    "Expected neither --set nor --rubric. Leave them out to add items; edit the rubric on its page."
+                )
             campaign = known.get(name) or stored.create_campaign(connection, name, settings, rubric=text, actor=ACTOR)
             if file is not None:
                 imported = import_comparisons(connection, campaign, file, strict=strict, actor=ACTOR)
@@ -82,8 +87,9 @@ def new(
                 imported = import_candidates(connection, campaign, candidates, actor=ACTOR)
             if gold is not None:
                 _say_imported("gold", import_gold(connection, campaign, gold, strict=strict, actor=ACTOR))
+        shown = store if database.is_sqlite else database.shown_url
     _say_imported(name, imported)
-    remarks().print(f"Show it: kleash collect serve --store {store}", markup=False, soft_wrap=True)
+    remarks().print(f"Show it: kleash collect serve --store {shown}", markup=False, soft_wrap=True)
 
 
 @app.command(

@@ -183,7 +183,7 @@ def campaigns_table(rows: Sequence[tuple[Campaign, Progress]]) -> Table:
             campaign.name,
             campaign.state,
             f"{progress.num_full:,} of {progress.target:,}",
-            f"{progress.num_done:,} of {progress.num_slots:,}",
+            f"{progress.num_done:,}",
             f"{progress.num_held:,}" if progress.num_held else "",
         )
         for campaign, progress in rows
