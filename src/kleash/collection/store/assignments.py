@@ -19,8 +19,9 @@ from sqlalchemy.engine import Connection
 from kleash.collection.assignment import Pick, Purpose, next_purpose, pick_item, pick_place, presented_order
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
-from kleash.collection.store.campaigns import item_from_row, lock_campaign
+from kleash.collection.store.campaigns import item_from_row, present_state
 from kleash.collection.store.events import now
+from kleash.collection.store.locks import lock_beginning, lock_rater, share_campaign
 from kleash.collection.store.raters import Rater
 from kleash.errors import DataError
 from kleash.records import Comparison
@@ -49,7 +50,8 @@ def claim(
     there is nothing more to give; none from a campaign that is not open, or to a rater that was demoted.
     """
     at = at or now()
-    if lock_campaign(connection, campaign) != "open" or rater.demotion:
+    _enter(connection, campaign, rater)
+    if present_state(connection, campaign) != "open" or rater.demotion:
         return []
     held = [task for task in _unanswered(connection, campaign, rater) if _renew(connection, campaign, task, rater, at)]
     fresh: list[Assignment] = []
@@ -62,7 +64,7 @@ def claim(
 def renew(connection: Connection, campaign: Campaign, rater: Rater, *, at: datetime | None = None) -> int:
     """Extend the leases of a rater who is still reading (a heartbeat); return how many tasks it still holds."""
     at = at or now()
-    lock_campaign(connection, campaign)
+    _enter(connection, campaign, rater)
     return sum(_renew(connection, campaign, task, rater, at) for task in _unanswered(connection, campaign, rater))
 
 
@@ -96,7 +98,7 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
     item = connection.execute(query).one_or_none()
     if item is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    lock_campaign(connection, campaign)
+    _enter(connection, campaign, rater)
     present = _TASKS.where(
         t.assignments.c.item_id == number,
         t.assignments.c.rater_id == rater.id,
@@ -106,14 +108,22 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
     return _assignment(row) if row is not None else _assign(connection, campaign, rater, item, "adjudication", now())
 
 
+def _enter(connection: Connection, campaign: Campaign, rater: Rater) -> None:
+    share_campaign(connection, campaign)
+    lock_rater(connection, campaign, rater)
+
+
 # ------------------------------------------------------------------------------------------------------------ leases
 def _renew(connection: Connection, campaign: Campaign, task: Assignment, rater: Rater, at: datetime) -> bool:
     """Extend a task's lease; if its slot was lost, take another free one of the item. False if there is none."""
     if task.purpose != "vote":
         return True
-    own = t.slots.c.assignment_id == task.id
     until = at + timedelta(minutes=campaign.settings.lease_minutes)
-    if connection.execute(t.slots.update().where(own, ~t.slots.c.is_done).values(expires_at=until)).rowcount:
+    own = sa.select(t.slots.c.number).where(t.slots.c.assignment_id == task.id, ~t.slots.c.is_done)
+    # Skipped while somebody takes it, its lease having expired: it is lost then.
+    is_own = t.slots.c.number == own.with_for_update(skip_locked=True).scalar_subquery()
+    of_item = t.slots.c.item_id == int(task.item_id)
+    if connection.execute(t.slots.update().where(of_item, is_own).values(expires_at=until)).rowcount:
         return True
     return take_slot(connection, task, kind=rater.kind, at=at, until=until)
 
@@ -124,7 +134,8 @@ def take_slot(
     """Put a task into a free slot of its item; False if there is none. until: None for a slot taken for good."""
     is_free = _is_free(at) & t.slots.c.reserved_for.in_(("", kind))
     query = sa.select(t.slots.c.number).where(t.slots.c.item_id == int(task.item_id), is_free)
-    number = connection.execute(query.order_by(t.slots.c.number).limit(1)).scalar_one_or_none()
+    query = query.order_by(t.slots.c.number).limit(1).with_for_update(skip_locked=True)
+    number = connection.execute(query).scalar_one_or_none()
     if number is None:
         return False
     _occupy(connection, int(task.item_id), number, task.id, until=until, is_done=is_done)
@@ -244,6 +255,10 @@ def _waiting_slot(
     begun = _free_slot(connection, rater, at, is_begun)
     if begun is not None:
         return begun
+    lock_beginning(connection, campaign)
+    begun = _free_slot(connection, rater, at, is_begun)  # by whom we have just waited for
+    if begun is not None:
+        return begun
     chosen = _begin_item(connection, campaign, rater, at)
     return _free_slot(connection, rater, at, t.slots.c.item_id == chosen) if chosen is not None else None
 
@@ -263,6 +278,7 @@ def _free_slot(
         )
         .order_by(t.slots.c.begun_at, t.slots.c.item_id, t.slots.c.number)
         .limit(1)
+        .with_for_update(of=t.slots, skip_locked=True)
     )
     row = connection.execute(query).first()
     return (row, row.number) if row is not None else None

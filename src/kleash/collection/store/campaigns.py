@@ -16,6 +16,7 @@ from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSetting
 from kleash.collection.store import tables as t
 from kleash.collection.store.database import insert_row, printable
 from kleash.collection.store.events import log_event, now
+from kleash.collection.store.locks import lock_campaign
 from kleash.errors import DataError
 from kleash.records import Comparison, content_id, prompt_from_json
 from kleash.settings import check_settings
@@ -78,16 +79,11 @@ def campaign_by_id(connection: Connection, campaign_id: int) -> Campaign | None:
     return _campaign(connection, row) if row is not None else None
 
 
-def lock_campaign(connection: Connection, campaign: Campaign) -> CampaignState:
-    """Let the transactions that give out a campaign's tasks or take its judgements in pass one by one.
-
-    Returns the campaign's present state. SQLite's writers take turns anyway. In PostgreSQL those of one campaign do,
-    from here to their end, and those of two campaigns do not wait for each other: one lock, taken before any row is
-    looked at, leaves no race between two raters and no circle of waiting. A task takes some 10 ms of it.
-    """
-    # Rows that refer to the campaign (events, exports) may be added meanwhile: key_share.
-    query = sa.select(t.campaigns.c.state).where(t.campaigns.c.id == campaign.id).with_for_update(key_share=True)
-    state: CampaignState = connection.execute(query).scalar_one()
+def present_state(connection: Connection, campaign: Campaign) -> CampaignState:
+    """Return the state that a campaign is in now, which may have changed since it was read."""
+    state: CampaignState = connection.execute(
+        sa.select(t.campaigns.c.state).where(t.campaigns.c.id == campaign.id)
+    ).scalar_one()
     return state
 
 
@@ -98,6 +94,7 @@ def campaigns(connection: Connection) -> list[Campaign]:
 
 def set_state(connection: Connection, campaign: Campaign, state: CampaignState, *, actor: str) -> None:
     """Open, pause or close a campaign; a paused or closed one gives out no tasks and still takes what is answered."""
+    lock_campaign(connection, campaign)
     connection.execute(t.campaigns.update().where(t.campaigns.c.id == campaign.id).values(state=state))
     log_event(
         connection,

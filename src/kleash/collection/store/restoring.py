@@ -14,9 +14,9 @@ from sqlalchemy.engine import Connection
 from kleash.collection.assignment import Purpose
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
-from kleash.collection.store.campaigns import lock_campaign
 from kleash.collection.store.events import log_event, now
 from kleash.collection.store.judgements import check_verdict, mark_begun, verdict_columns, verdict_of
+from kleash.collection.store.locks import lock_campaign
 from kleash.collection.store.raters import rater_named
 from kleash.errors import DataError
 from kleash.records import Judgement
