@@ -86,7 +86,7 @@ def test_two_ranks_make_one_round(policy_folder, left_by_two_ranks, tmp_path):
     folder = left_by_two_ranks / "round"
     assert ids[0] == ids[1] == {stage: read(folder / stage).id for stage in STAGES}
     assert all(verify(folder / stage) == [] for stage in STAGES)
-    assert {path.name for path in folder.iterdir()} == set(STAGES)
+    assert {path.name for path in folder.iterdir()} == {*STAGES, "labels.sqlite"}
     run_round(policy_folder, write_data(tmp_path / "data"), tmp_path / "round", stages=("sft",))
     alone, together = (JsonlTracker(path / "sft" / "metrics.jsonl").rows() for path in (tmp_path / "round", folder))
     for row, expected in zip(together, alone, strict=True):
