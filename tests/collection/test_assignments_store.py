@@ -8,17 +8,20 @@ import sqlalchemy as sa
 
 from collection.made_campaigns import (
     NOON,
+    ONLY_VOTES,
     answer,
     claim_one,
+    comparison,
     judgement,
     make_campaign,
     make_rater,
     minutes,
     skip,
 )
+from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import assignment, claim, last_answered, open_adjudication, renew
-from kleash.collection.store.campaigns import campaign_named, items, set_hold, set_state
+from kleash.collection.store.campaigns import add_items, campaign_named, create_campaign, items, set_hold, set_state
 from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import demote, rater_named
 from kleash.errors import DataError
@@ -351,3 +354,24 @@ def test_what_begins_an_item_is_logged_with_it(database):
     with database.read() as connection:
         begun = [item for item in items(connection, campaign).values() if item.arm]
     assert [(item.id, item.arm, item.propensity) for item in begun] == [(task.item_id, "control", 0.2)]
+
+
+@pytest.mark.parametrize(("sampling", "share"), [("random", 0.25), ("uncertain", 0.2 / 4 + 0.8 * 0.6)])
+def test_over_many_campaigns_an_item_is_begun_as_often_as_is_logged(database, sampling, share):
+    """The seed is the chance: 200 campaigns of four items, the last of which has .6 of the priority."""
+    ann = make_rater(database, "ann")
+    first = {}
+    with database.write() as connection:
+        for number in range(200):
+            settings = CampaignSettings(sampling=sampling, **ONLY_VOTES)
+            campaign = create_campaign(connection, f"{number}", settings, seed=f"seed {number}", actor="test")
+            comparisons = [comparison(place) for place in range(4)]
+            priorities = {each.id: priority for each, priority in zip(comparisons, (1, 1, 2, 6), strict=True)}
+            add_items(connection, campaign, comparisons, priorities=priorities, actor="test")
+            [task] = claim(connection, campaign, ann, at=NOON)
+            begun = items(connection, campaign)[task.item_id]
+            first[number] = (begun.comparison, begun.propensity)
+    last = [propensity for begun, propensity in first.values() if begun == comparison(3)]
+    assert {round(propensity, 9) for propensity in last} == {round(share, 9)}
+    # Five standard deviations of a share over 200 campaigns are .177.
+    assert abs(len(last) / 200 - share) < 0.177

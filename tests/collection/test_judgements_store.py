@@ -1,6 +1,7 @@
 """Taking judgements in: idempotent, append-only, counted once; recording what was judged elsewhere; exports."""
 
 import threading
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -416,6 +417,30 @@ def test_a_judgement_without_its_comparison_is_refused_and_none_is_stored(databa
     ):
         record(connection, campaign, [judgement(0), judgement(7)], at=NOON)
     assert num_rows(database) == num_rows(database, t.assignments) == 0
+
+
+def test_recording_while_the_same_raters_claim_and_submit_stores_each_verdict_once(database):
+    campaign = make_campaign(database, num_items=30, overlap=2, gold_share=0.2, num_gold=5)
+    machines = [make_rater(database, f"machine {number}", "ai") for number in range(3)]
+    made = [judgement(number, machine.name) for machine in machines for number in range(35)]
+
+    def work(machine):
+        while (task := claim_one(database, campaign, machine)) is not None:
+            answer(database, campaign, task, machine, client_key=task.id)
+
+    def record_in_parts():
+        for start in range(0, len(made), 7):
+            with database.write() as connection:
+                record(connection, campaign, made[start : start + 7], at=NOON)
+
+    assert at_once(*[lambda machine=machine: work(machine) for machine in machines], record_in_parts) == [None] * 4
+    looks = Counter((ballot.item_id, ballot.judgement.rater) for ballot in in_force(database, campaign))
+    assert set(looks.values()) == {1}
+    assert len(looks) == 105
+    votes = Counter(ballot.item_id for ballot in in_force(database, campaign) if ballot.is_vote)
+    with database.read() as connection:
+        overlap = {item_id: 3 if item.is_gold else 2 for item_id, item in items(connection, campaign).items()}
+    assert votes == overlap
 
 
 def test_the_same_judgements_recorded_by_two_processes_at_once_are_stored_once(database):
