@@ -130,6 +130,26 @@ def test_the_watch_may_end_the_run(action):
     assert [(s.step, s.outcome) for s in states] == [(1, "running"), (2, action)]
 
 
+class EngineWithoutNumbers(FakeEngine):
+    """Its reference has gone wrong: every log-probability is NaN."""
+
+    def annotate(self, rollouts):
+        logprob_BT, reference_BT, value_BT = super().annotate(rollouts)
+        return logprob_BT, reference_BT * math.nan, value_BT
+
+
+@pytest.mark.parametrize("leash", [FixedLeash(0.0), AdaptiveLeash(0.1, target_nats=1.0, gain=0.3)])
+def test_figures_that_are_not_numbers_are_for_the_watch_to_roll_back(leash):
+    def broken(watch):
+        crew = crew_of(watch=watch)
+        return replace(crew, engine=EngineWithoutNumbers(crew.engine.policy, uses_critic=False))
+
+    state = run(broken(ScriptedWatch({0: Verdict("roll_back", ("NaN",))})), settings_of(), leash=leash)
+    assert (state.outcome, state.leash) == ("roll_back", leash)
+    with pytest.raises(RunError, match="The measured KL is nan"):
+        run(broken(ScriptedWatch()), settings_of(), leash=leash)
+
+
 def test_the_last_step_may_still_be_rolled_back():
     state = run(crew_of(watch=ScriptedWatch({2: Verdict("roll_back")})), settings_of(steps=3))
     assert (state.step, state.outcome) == (3, "roll_back")

@@ -89,8 +89,9 @@ def run_loop(
         learning = update(crew, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally)
         metrics = derived_metrics(tally.merged(engine.sum_across_ranks).means())
         metrics |= learning | {"beta": state.leash.beta, "reward_baseline": baseline}
-        leash = state.leash.observe(metrics["kl_nats_per_sequence"])
         verdict = crew.watch.observe(step, rollouts, metrics)
+        # A watch that rolls back does so because of figures, such as a NaN, that no leash can go by.
+        leash = state.leash if verdict.action == "roll_back" else state.leash.observe(metrics["kl_nats_per_sequence"])
         if verdict.action == "raise_beta":
             leash = leash.tightened(settings.raise_beta_factor)
         crew.generator.load_weights(engine.named_weights(), version=step + 1)
