@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from judges.replay_server import replaying, shown, verdict
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.assignments import claim
+from kleash.collection.store.calls import StoredCalls
 from kleash.collection.store.judgements import Verdict, exports_of, submit
 from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
@@ -16,6 +18,7 @@ from kleash.formats import read_judgements, read_preferences
 from kleash.records import Completion, Prompt, comparisons_of
 from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.comparing import CollectSettings
+from kleash.stages.scoring import build_comparer
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_place
 
@@ -135,6 +138,48 @@ def test_a_closed_campaign_is_not_waited_for(made, tmp_path):
 
     with pytest.raises(RunError, match=r"was closed with 0 of 15 items labelled.*Open it again"):
         gather(made, tmp_path, None, settings, announce=close_it)
+
+
+def test_ai_judges_label_a_run_and_nothing_is_asked_twice(made, tmp_path):
+    file = tmp_path / "judges.toml"
+    settings = CollectSettings(comparer="judges", judges=file, campaign=CampaignSettings(overlap=1))
+
+    def by_judges(name):
+        database = open_store(settings, tmp_path / name)
+        comparer = build_comparer(settings, seed=0, calls=StoredCalls(database))
+        try:
+            return collect(
+                tiny_place(),
+                settings,
+                candidates=made["candidates"],
+                comparer=comparer,
+                database=database,
+                into=tmp_path / name,
+                announce=said.append,
+            )
+        finally:
+            database.close()
+
+    said = []
+    with replaying(lambda request: verdict("first" if len(shown(request)[1]) > 3 else "second")) as replay:
+        file.write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n[band]\nmin_n = 5\n')
+        artifact = by_judges("preferences")
+        asked = len(replay.requests)
+        again = by_judges("once-more")
+    assert artifact.summary["judgements"] == 0  # the judge prefers the first place, and is demoted for it
+    assert "flip rate" in said[0]
+    assert asked == len(replay.requests) == 2 * 15
+    assert again.summary["rows"] == 15
+
+
+def test_more_judges_than_places_are_refused(tmp_path):
+    one = '[[judges]]\nbase_url = "http://127.0.0.1:1/v1"\n'
+    (tmp_path / "judges.toml").write_text(f'{one}model = "a"\n{one}model = "b"\n')
+    settings = CollectSettings(comparer="judges", judges=tmp_path / "judges.toml", campaign=CampaignSettings(overlap=1))
+    with pytest.raises(SettingsError, match=r"names 2 judges, and .*overlap is 1.*Set the overlap to 2"):
+        build_comparer(settings, seed=0)
+    with pytest.raises(SettingsError, match=r"preferences.judges is not set.*Set it"):
+        build_comparer(CollectSettings(comparer="judges"), seed=0)
 
 
 def test_a_rubric_of_ones_own_is_shown(made, tmp_path):
