@@ -22,7 +22,7 @@ from kleash.protocols import Comparer
 from kleash.records import Comparison
 
 # Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
-_FAST_BATCH, _SLOW_BATCH = 512, 16
+_FAST_BATCH, _SLOW_BATCH = 4096, 16
 
 
 @dataclass(frozen=True)
