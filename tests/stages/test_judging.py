@@ -115,3 +115,15 @@ def test_a_reply_without_a_verdict_is_counted_and_is_no_vote(database):
     [figures] = done.figures
     assert figures.num_by_status == {"unparsed": 2 * NUM_ITEMS}
     assert any("parse failure 100.0%" in remark for remark in done.remarks)
+
+
+def test_a_changed_judge_is_compared_with_its_earlier_version_on_the_anchors(database):
+    with replaying(right) as replay:
+        assert not any(
+            "earlier version" in remark
+            for remark in judge_campaign(database, "trial", judges(replay), only=1, actor="test").remarks
+        )
+    with replaying(lambda request: verdict("tie")) as replay:
+        done = judge_campaign(database, "trial", judges(replay, temperature=0.5), only=1, actor="test")
+    [remark] = [remark for remark in done.remarks if "earlier version" in remark]
+    assert "on 1 calibration items: 0 verdicts flipped, 1 became or ceased to be a tie" in remark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,11 @@ from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import demote
 from kleash.judges.ai_feedback import AIJudge
 from kleash.judges.configuration import JudgesSettings
-from kleash.judges.monitoring import BandSettings, JudgeFigures, demotion
+from kleash.judges.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
 from kleash.judges.panel import JudgePanel, same_family_warning
 from kleash.progress import progress
 from kleash.protocols import Comparer
-from kleash.records import Comparison
+from kleash.records import Comparison, Judgement
 
 # Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
 _FAST_BATCH, _SLOW_BATCH = 4096, 16
@@ -40,6 +41,7 @@ def judge_campaign(
     """Have AI judges judge what they have not judged yet in a campaign, calibration items too.
 
     A judge without a rubric of its own goes by the campaign's. A judge that leaves its band is demoted at once.
+    Calibration items come first: they are the anchors on which a judge's versions are compared (remarks).
     Raises JudgeStopped when a budget is used up, after recording all that was judged.
     """
     with database.read() as connection:
@@ -59,7 +61,10 @@ def judge_campaign(
     warnings = [same_family_warning(one.family_name, sources) for one in settings.judges]
     num_added = have_compared(database, campaign, waiting, JudgePanel(members), is_slow=True)
     figures, demoted = hold_to_band(database, campaign, settings.band, actor=actor)
-    return Judged(num_added, figures, [warning for warning in warnings if warning] + demoted)
+    with database.read() as connection:
+        given = ballots(connection, campaign, includes_demoted=True)
+    remarks = [warning for warning in warnings if warning] + _changes_on_anchors(members, items, given) + demoted
+    return Judged(num_added, figures, remarks)
 
 
 def have_compared(
@@ -111,10 +116,28 @@ def hold_to_band(
     return figures, demoted
 
 
+def _changes_on_anchors(members: Sequence[AIJudge], items: dict[str, Item], given: Sequence[Ballot]) -> list[str]:
+    """Say how each judge's verdicts on the calibration items differ from those of its earlier versions."""
+    said: dict[str, list[Judgement]] = defaultdict(list)
+    for ballot in given:
+        if items[ballot.item_id].is_gold and ballot.judgement.rater_kind == "ai":
+            said[ballot.judgement.rater].append(ballot.judgement)
+    remarks = []
+    for name in [member.name for member in members]:
+        model = name.rpartition("@")[0]
+        for earlier in sorted(other for other in said if other != name and other.rpartition("@")[0] == model):
+            report = anchor_report(said[earlier], said[name])
+            remarks.append(
+                f"{name} beside its earlier version {earlier} on {report.changed.n} calibration items: "
+                f"{len(report.flipped)} verdicts flipped, {len(report.softened)} became or ceased to be a tie."
+            )
+    return remarks
+
+
 def _not_judged_by_all(names: set[str], items: dict[str, Item], given: Sequence[Ballot]) -> list[Comparison]:
     judged = {(ballot.item_id, ballot.judgement.rater) for ballot in given}
     return [
         item.comparison
-        for item in items.values()
+        for item in sorted(items.values(), key=lambda item: not item.is_gold)
         if not item.hold and not all((item.id, name) in judged for name in names)
     ]
