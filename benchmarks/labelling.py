@@ -119,14 +119,12 @@ class Load:
         self.begin = float("inf")
 
     async def timed(self, client: httpx.AsyncClient, route: str, method: str, path: str, **content) -> httpx.Response:
-        """Send a request; one that got no answer is an error and is sent again, as the page does."""
-        while True:
-            start = time.perf_counter()
-            try:
-                response = await client.request(method, path, **content)
-                break
-            except httpx.HTTPError as error:
-                self.errors[f"{route}: {type(error).__name__}"] += 1
+        start = time.perf_counter()
+        try:
+            response = await client.request(method, path, **content)
+        except httpx.HTTPError as error:
+            self.errors[f"{route}: {type(error).__name__}"] += 1
+            raise
         if start > self.begin:
             self.seconds[route].append(time.perf_counter() - start)
         if response.status_code >= 400:

@@ -21,7 +21,7 @@ from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
 from kleash.collection.store.campaigns import item_from_row, present_state
 from kleash.collection.store.events import now
-from kleash.collection.store.locks import lock_beginning, lock_rater
+from kleash.collection.store.locks import lock_beginning, lock_rater, share_campaign
 from kleash.collection.store.raters import Rater
 from kleash.errors import DataError
 from kleash.records import Comparison
@@ -50,7 +50,7 @@ def claim(
     there is nothing more to give; none from a campaign that is not open, or to a rater that was demoted.
     """
     at = at or now()
-    lock_rater(connection, campaign, rater)
+    _enter(connection, campaign, rater)
     if present_state(connection, campaign) != "open" or rater.demotion:
         return []
     held = [task for task in _unanswered(connection, campaign, rater) if _renew(connection, campaign, task, rater, at)]
@@ -64,7 +64,7 @@ def claim(
 def renew(connection: Connection, campaign: Campaign, rater: Rater, *, at: datetime | None = None) -> int:
     """Extend the leases of a rater who is still reading (a heartbeat); return how many tasks it still holds."""
     at = at or now()
-    lock_rater(connection, campaign, rater)
+    _enter(connection, campaign, rater)
     return sum(_renew(connection, campaign, task, rater, at) for task in _unanswered(connection, campaign, rater))
 
 
@@ -98,7 +98,7 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
     item = connection.execute(query).one_or_none()
     if item is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    lock_rater(connection, campaign, rater)
+    _enter(connection, campaign, rater)
     present = _TASKS.where(
         t.assignments.c.item_id == number,
         t.assignments.c.rater_id == rater.id,
@@ -106,6 +106,11 @@ def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, 
     )
     row = connection.execute(present).one_or_none()
     return _assignment(row) if row is not None else _assign(connection, campaign, rater, item, "adjudication", now())
+
+
+def _enter(connection: Connection, campaign: Campaign, rater: Rater) -> None:
+    share_campaign(connection, campaign)
+    lock_rater(connection, campaign, rater)
 
 
 # ------------------------------------------------------------------------------------------------------------ leases

@@ -20,7 +20,7 @@ from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import Assignment, assignment, take_slot
 from kleash.collection.store.database import insert_row
 from kleash.collection.store.events import log_event, now
-from kleash.collection.store.locks import lock_campaign, lock_item, lock_rater
+from kleash.collection.store.locks import lock_campaign, lock_item, lock_rater, share_campaign
 from kleash.collection.store.raters import Rater, rater_named
 from kleash.errors import DataError
 from kleash.records import Judgement, Outcome, Strength
@@ -72,9 +72,9 @@ def submit(
             "Send a key that was drawn for this verdict."
         )
     check_verdict(verdict, len(task.comparison.completions))
+    share_campaign(connection, campaign)
     lock_rater(connection, campaign, rater)
-    if campaign.settings.max_overlap:
-        lock_item(connection, int(task.item_id))
+    lock_item(connection, int(task.item_id))
     mine = t.judgements.c.assignment_id == task.id
     earlier = connection.execute(sa.select(t.judgements).where(mine).order_by(t.judgements.c.id)).all()
     for row in earlier:

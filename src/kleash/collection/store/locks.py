@@ -21,13 +21,14 @@ def lock_campaign(connection: Connection, campaign: Campaign) -> None:
     _wait(connection, sa.func.pg_advisory_xact_lock(_WHOLE_CAMPAIGN + campaign.id))
 
 
+def share_campaign(connection: Connection, campaign: Campaign) -> None:
+    """Give out or answer a task, beside others who do the same."""
+    _wait(connection, sa.func.pg_advisory_xact_lock_shared(_WHOLE_CAMPAIGN + campaign.id))
+
+
 def lock_rater(connection: Connection, campaign: Campaign, rater: Rater) -> None:
-    """Give out or answer a rater's tasks beside other raters; the same rater's two tabs or clicks pass one by one."""
-    _wait(
-        connection,
-        sa.func.pg_advisory_xact_lock_shared(_WHOLE_CAMPAIGN + campaign.id),
-        sa.func.pg_advisory_xact_lock(campaign.id, rater.id),
-    )
+    """Let one rater's requests pass one by one: two tabs, a double click."""
+    _wait(connection, sa.func.pg_advisory_xact_lock(campaign.id, rater.id))
 
 
 def lock_item(connection: Connection, item_id: int) -> None:
@@ -40,6 +41,6 @@ def lock_beginning(connection: Connection, campaign: Campaign) -> None:
     _wait(connection, sa.func.pg_advisory_xact_lock(_BEGINNING + campaign.id))
 
 
-def _wait(connection: Connection, *locks: sa.Function[None]) -> None:
+def _wait(connection: Connection, lock: sa.Function[None]) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(*locks))
+        connection.execute(sa.select(lock))
