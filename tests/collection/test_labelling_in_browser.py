@@ -380,6 +380,7 @@ def test_a_server_that_goes_away_loses_nothing(opened, server):
     server.start()
     page.reload()
     at_item(page, 3)
+    sent(page)
     given = judgements(server, campaign)
     assert [each.strength for each in given] == ["much", "better"]
     assert not page.locator("#trouble").is_visible()
