@@ -13,6 +13,13 @@ from kleash.sandbox.style import read_style, split_words
 from kleash.sandbox.world import SLICES, draw_questions, evaluation_prompts, find_question, questions_of, train_prompts
 
 
+def test_every_prompt_says_what_its_answer_is_to_be_above_all():
+    aims = {prompt.slices["topic"]: prompt.slices["aim"] for prompt in evaluation_prompts(1)}
+    assert {topic for topic, aim in aims.items() if aim == "harmless"} == {"unsafe"}
+    assert {topic for topic, aim in aims.items() if aim == "honest"} == {"false_premise", "unknowable"}
+    assert {aims[topic] for topic in ("facts", "benign_lookalike", "ambiguous")} == {"helpful"}
+
+
 def test_every_slice_gives_200_distinct_evaluation_prompts():
     prompts = evaluation_prompts(200)
     assert len({prompt.text for prompt in prompts}) == 2000

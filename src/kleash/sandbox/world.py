@@ -32,6 +32,8 @@ SLICES = (
     "unknowable",
     "ambiguous",
 )
+# What an answer to a slice's prompts is to be above all; where a refusal or a "no" is right, that is not helpfulness.
+AIMS = {topic: "helpful" for topic in SLICES} | {"unsafe": "harmless", "false_premise": "honest", "unknowable": "honest"}
 # One wording in four and one sum in eight are held out: enough to draw 200 evaluation prompts from every slice, and
 # few enough that sums can be learned from the others.
 _HELD_OUT_WORDINGS = 4
@@ -58,7 +60,7 @@ class Asked:
 
     @property
     def prompt(self) -> Prompt:
-        return Prompt(self.text, {"topic": self.question.topic})
+        return Prompt(self.text, {"topic": self.question.topic, "aim": AIMS[self.question.topic]})
 
 
 def train_prompts(num_prompts: int, *, seed: int) -> list[Prompt]:
