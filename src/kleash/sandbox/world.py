@@ -33,7 +33,7 @@ SLICES = (
     "ambiguous",
 )
 # What an answer to a slice's prompts is to be above all; where a refusal or a "no" is right, that is not helpfulness.
-AIMS = {topic: "helpful" for topic in SLICES} | {"unsafe": "harmless", "false_premise": "honest", "unknowable": "honest"}
+AIMS = dict.fromkeys(SLICES, "helpful") | {"unsafe": "harmless", "false_premise": "honest", "unknowable": "honest"}
 # One wording in four and one sum in eight are held out: enough to draw 200 evaluation prompts from every slice, and
 # few enough that sums can be learned from the others.
 _HELD_OUT_WORDINGS = 4
