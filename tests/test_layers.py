@@ -16,7 +16,7 @@ PLUMBING = {"protocols", "formats", "settings", "plugins", "tracking", "progress
 MATERIALS = {"models", "data"}
 WORKERS = {"rollout", "judges", "training", "algorithms"}
 UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
-SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals"}
+SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals", "maths.overoptimisation"}
 
 COLLECTION_WITHOUT_WEB = {
     f"collection.{name}"

@@ -68,7 +68,7 @@ def test_series_must_match():
 
 @pytest.mark.slow
 def test_services_get_these_without_torch_or_scipy():
-    modules = ["agreement", "intervals", "best_of_n", "diagnostics", "schedules"]
+    modules = ["agreement", "intervals", "best_of_n", "diagnostics", "overoptimisation", "schedules"]
     imports = "; ".join(f"import kleash.maths.{module}" for module in modules)
     code = f"import sys; {imports}; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

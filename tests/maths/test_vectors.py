@@ -20,6 +20,7 @@ from kleash.maths import (
     kl,
     logprobs,
     masked,
+    overoptimisation,
     policy_losses,
     preference_losses,
     rewards,
@@ -301,13 +302,14 @@ def test_best_of_n():
 
 def test_gao_overoptimisation_curves():
     given, expected = case("gao_overoptimisation_curves")
-    best = best_of_n.fit_overoptimisation(given["d"], expected["R_bon"], law="best_of_n")
-    rl = best_of_n.fit_overoptimisation(given["d"], expected["R_rl"], law="rl")
+    kl_nats = [d**2 for d in given["d"]]
+    best = overoptimisation.fit_best_of_n(kl_nats, expected["R_bon"])
+    rl = overoptimisation.fit_ppo(kl_nats, expected["R_rl"])
     for fit, curve, peak in [(best, "R_bon", "bon_peak"), (rl, "R_rl", "rl_peak")]:
-        close([fit.alpha, fit.beta], expected["lstsq_recovers_alpha_beta"])
+        close([fit.a, fit.b], expected["lstsq_recovers_alpha_beta"])
         close([fit.gold(d) for d in given["d"]], expected[curve])
-        close(fit.peak_distance(), expected[f"{peak}_d"])
-        close(fit.gold(fit.peak_distance()), expected[f"{peak}_R"])
+        close(fit.peak_distance, expected[f"{peak}_d"])
+        close(fit.peak_value, expected[f"{peak}_R"])
         close(fit.r_squared, 1.0)
     close(best.gold(expected["bon_zero_d"]), 0.0)
 

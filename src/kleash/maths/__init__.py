@@ -10,5 +10,5 @@ result nor a gradient. A loss returns a sum (`total`) and a `count`, never a mea
 up exactly. Double precision in gives double precision out.
 
 This file imports nothing. `agreement` and `intervals`, which the services use, do without torch, and so do `best_of_n`,
-`diagnostics` and `schedules`. Start with `masked`, then `kl`, `advantages` and `policy_losses`.
+`diagnostics`, `overoptimisation` and `schedules`. Start with `masked`, then `kl`, `advantages` and `policy_losses`.
 """

@@ -1,20 +1,16 @@
-"""Best-of-n sampling and over-optimisation laws: what picking the best costs in KL, and how gold bends. No torch here.
+"""Best-of-n sampling: what picking the best is worth and costs in KL. No torch here.
 
-Distances are d = sqrt(KL(policy || initial policy)) in sqrt(nats).
+How gold bends under it is fitted in `overoptimisation.py`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kleash.errors import DataError, SettingsError
-
-Law = Literal["best_of_n", "rl"]
 
 
 def best_of_n_kl(n: int) -> float:
@@ -43,47 +39,3 @@ def expected_best_of_n(rewards: ArrayLike, n: int, *, gold: ArrayLike | None = N
     num_subsets = math.comb(len(pool), n)
     order = np.argsort(pool, kind="stable")
     return float(sum(math.comb(place, n - 1) / num_subsets * value[item] for place, item in enumerate(order)))
-
-
-@dataclass(frozen=True)
-class OveroptimisationFit:
-    """gold(d) - gold(0) = d (alpha - beta d) for best-of-n, d (alpha - beta log d) for RL; r_squared of the fit."""
-
-    law: Law
-    alpha: float
-    beta: float
-    r_squared: float
-
-    def gold(self, distance: float) -> float:
-        """Return the law's gold reward at distance d > 0, less that at 0."""
-        return distance * (self.alpha - self.beta * (distance if self.law == "best_of_n" else math.log(distance)))
-
-    def peak_distance(self) -> float:
-        """Return the d with the highest gold; infinite if beta <= 0, where the law never turns (with alpha > 0)."""
-        if self.beta <= 0:
-            return math.inf
-        return self.alpha / (2 * self.beta) if self.law == "best_of_n" else math.exp(self.alpha / self.beta - 1)
-
-
-def fit_overoptimisation(distance: ArrayLike, gold_gain: ArrayLike, *, law: Law) -> OveroptimisationFit:
-    """Fit alpha and beta by least squares; both laws are linear in them.
-
-    distance: d > 0; the RL law's slope at 0 is infinite, so leave out d below about 1. gold_gain: gold less its value
-    at d = 0. Some summaries print the best-of-n law for RL, which is wrong.
-    Raises DataError below two points or for d <= 0, SettingsError for an unknown law.
-    Source: Gao, Schulman & Hilton 2022, arXiv:2210.10760, section 3.1.
-    """
-    d, gold = np.asarray(distance, dtype=float), np.asarray(gold_gain, dtype=float)
-    if d.shape != gold.shape or d.size < 2 or not (d > 0).all():
-        raise DataError(
-            f"Got {d.size} distances (smallest {d.min() if d.size else 'none'}) and {gold.size} gold rewards, "
-            "expected as many of each, two or more, at distances above 0. "
-            "Leave out the starting point and pass more checkpoints."
-        )
-    if law not in ("best_of_n", "rl"):
-        raise SettingsError(f'Law is "{law}", expected "best_of_n" or "rl". Choose one of these.')
-    features = np.stack([d, -d * (d if law == "best_of_n" else np.log(d))], axis=1)
-    (alpha, beta), *_ = np.linalg.lstsq(features, gold, rcond=None)
-    spread = float(((gold - gold.mean()) ** 2).sum())
-    misfit = float(((features @ np.array([alpha, beta]) - gold) ** 2).sum())
-    return OveroptimisationFit(law, float(alpha), float(beta), 1 - misfit / spread if spread > 0 else math.nan)
