@@ -1,0 +1,94 @@
+"""Checks of short answers: the expected text, the last number, a pattern, and answers that rest on given passages."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from kleash.evaluation.suites.items import Verdict
+
+_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?|[-−]?\.\d+")
+_FINAL_ANSWER = re.compile(r"####\s*([^\n]*)")
+_QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”")
+
+
+def check_exact(answer: str, params: Mapping[str, Any]) -> Verdict:
+    """Pass if the answer is one of the expected texts, whatever its white space.
+
+    expected: a text or a list of them. ignore_case, ignore_punctuation: also count as the same.
+    """
+    options = {name: bool(params.get(name)) for name in ("ignore_case", "ignore_punctuation")}
+    wanted = [_plain(text, **options) for text in _as_list(params["expected"])]
+    return Verdict(
+        _plain(answer, **options) in wanted, f"expected {' or '.join(map(repr, _as_list(params['expected'])))}"
+    )
+
+
+def check_numeric(answer: str, params: Mapping[str, Any]) -> Verdict:
+    """Pass if the number after "####", or else the last number, is the expected one.
+
+    expected: a number, or text that holds one. tolerance: greatest absolute difference, 0 by default.
+    """
+    wanted, found = last_number(str(params["expected"])), last_number(answer)
+    if wanted is None:
+        return Verdict(None, f"expected {params['expected']!r} holds no number")
+    if found is None:
+        return Verdict(False, f"no number; expected {wanted}")
+    return Verdict(abs(found - wanted) <= Decimal(str(params.get("tolerance", 0))), f"{found}; expected {wanted}")
+
+
+def check_regex(answer: str, params: Mapping[str, Any]) -> Verdict:
+    """Pass if the pattern occurs in the answer. ignore_case. whole: it must match the whole answer, ends trimmed."""
+    pattern = re.compile(params["pattern"], re.IGNORECASE if params.get("ignore_case") else 0)
+    found = pattern.fullmatch(answer.strip()) if params.get("whole") else pattern.search(answer)
+    return Verdict(found is not None, f"pattern {params['pattern']!r}")
+
+
+def check_grounded(answer: str, params: Mapping[str, Any]) -> Verdict:
+    """Pass if every quoted citation stands in the passages word for word, and so does the expected answer's text.
+
+    passages: the texts the policy was given. expected: a text, or texts of which one must occur in the answer and in a
+    passage. min_citations: quotations the answer must hold, 0 by default. Citations are what stands in double quotes.
+    """
+    passages = [_plain(passage, ignore_case=True) for passage in _as_list(params["passages"])]
+    citations = ["".join(groups) for groups in _QUOTE.findall(answer)]
+    invented = [quote for quote in citations if not _stands_in(quote, passages)]
+    least = int(params.get("min_citations", 0))
+    expected = _as_list(params.get("expected") or ())
+    said = [text for text in expected if _stands_in(text, [_plain(answer, ignore_case=True)])]
+    faults = [f"not in the passages: {quote!r}" for quote in invented]
+    faults += [f"{len(citations)} citations, expected {least} or more"] * (len(citations) < least)
+    faults += [f"does not say {' or '.join(map(repr, expected))}"] * (bool(expected) and not said)
+    faults += ["its answer is in no passage"] * (bool(said) and not any(_stands_in(text, passages) for text in said))
+    return Verdict(not faults, "; ".join(faults) or f"{len(citations)} citations stand in the passages")
+
+
+def last_number(text: str) -> Decimal | None:
+    """Return the number after the last "####" if there is one, else the text's last number; thousands commas go."""
+    marked = _FINAL_ANSWER.findall(text)
+    found = _NUMBER.findall(marked[-1]) if marked else []
+    found = found[:1] or _NUMBER.findall(text)[-1:]
+    try:
+        return Decimal(found[0].replace(",", "").replace("−", "-")) if found else None
+    except InvalidOperation:
+        return None
+
+
+def _plain(text: str, *, ignore_case: bool = False, ignore_punctuation: bool = False) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    if ignore_punctuation:
+        text = "".join(char for char in text if not unicodedata.category(char).startswith("P"))
+    return " ".join((text.casefold() if ignore_case else text).split())
+
+
+def _stands_in(text: str, passages: Sequence[str]) -> bool:
+    """Whether a text occurs in a passage as whole words; the full stop that closes a quotation may be the citer's."""
+    wanted = _plain(text, ignore_case=True).rstrip(".,;:!?")
+    return bool(wanted) and any(re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", passage) for passage in passages)
+
+
+def _as_list(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]

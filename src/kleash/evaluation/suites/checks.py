@@ -1,0 +1,61 @@
+"""The table of checks: what a suite's rows may name under "check": {"kind": ...}, and what each kind is given.
+
+A check is a pure function of an answer and its row's parameters (code alone runs a program, and only when allowed).
+A new kind is a function that returns a `Verdict`, a row here, and a test.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kleash.errors import DataError
+from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex
+from kleash.evaluation.suites.items import Bucket, SuiteItem, Verdict
+
+
+@dataclass(frozen=True)
+class Check:
+    """A kind of check. required, optional: the parameters a row may give it. bucket, measure: where rows say none."""
+
+    judge: Callable[[str, Mapping[str, Any]], Verdict]
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    bucket: Bucket = "tasks"
+    measure: str = "correct"
+
+
+CHECKS: Mapping[str, Check] = {
+    "exact": Check(check_exact, required=("expected",), optional=("ignore_case", "ignore_punctuation")),
+    "numeric": Check(check_numeric, required=("expected",), optional=("tolerance",)),
+    "regex": Check(check_regex, required=("pattern",), optional=("ignore_case", "whole")),
+    "grounded": Check(
+        check_grounded, required=("passages",), optional=("expected", "min_citations"), measure="grounded"
+    ),
+}
+
+
+def find_check(kind: str, params: Mapping[str, Any]) -> Check:
+    """Return the check that a row names. Raises DataError for an unknown kind, and parameters that do not fit it."""
+    if kind not in CHECKS:
+        nearest = difflib.get_close_matches(kind, CHECKS, n=1)
+        hint = f"Did you mean {nearest[0]}?" if nearest else "Use one of them."
+        raise DataError(f"There is no check {kind!r}. Expected one of {', '.join(CHECKS)}. {hint}")
+    check = CHECKS[kind]
+    missing = [name for name in check.required if params.get(name) is None]
+    strange = [name for name in params if name not in (*check.required, *check.optional)]
+    if missing or strange:
+        faults = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(strange)}"] * bool(strange)
+        takes = ", ".join([*check.required, *(f"{name} (optional)" for name in check.optional)]) or "nothing"
+        raise DataError(f"The check {kind} {' and '.join(faults)}. Expected: {takes}. Correct the row.")
+    return check
+
+
+def judge_answer(item: SuiteItem, answer: str) -> Verdict:
+    """Check one answer; a verdict without tallies counts once under the item's measure, an unchecked one nowhere."""
+    verdict = CHECKS[item.check].judge(answer, item.params)
+    if verdict.passed is None or verdict.tallies:
+        return verdict
+    return Verdict(verdict.passed, verdict.detail, {item.measure: (int(verdict.passed), 1)})
