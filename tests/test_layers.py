@@ -37,8 +37,9 @@ MAY_IMPORT = {
     "sandbox": UP_TO_LOOP | {"collection.store"},
     "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation"},
     # How AI judges do is pure and torch-free, and shown beside people.
-    "collection": SERVICE | {"judges.monitoring"},
-    "monitor": SERVICE,
+    "collection": SERVICE | {"judges.monitoring", "web"},
+    "monitor": SERVICE | {"web"},
+    "web": GROUND - {"maths"},
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }
 TOP = {"__init__", "__main__", "recipe", "cli", "testing"}
@@ -47,7 +48,7 @@ STAGES = {
     f"stages.{name}"
     for name in ("sft", "candidates", "collect", "reward", "audit", "policy", "direct", "evaluate", "round")
 }
-WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection"}
+WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
 
 
 def imports_of(name, prefix="kleash"):

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from collection.hostile_outputs import ALL, HUGE, OWNED, SMALL
-from kleash.collection.markup import MAX_RENDERED_CHARACTERS, shown_text, visible_text
+from kleash.collection.markup import MAX_RENDERED_CHARACTERS, shown_text
+from kleash.web.visible import visible_text
 
 # Written out once more, apart from the code's own list.
 CLASSED = ["p", "em", "strong", "s", "br", "hr", "pre", "blockquote", "ul", "li", "span", "code", "h4", "h5", "h6"]

@@ -10,10 +10,10 @@ from starlette.routing import Mount
 
 from collection.web import PASSWORD, signed_in, stranger
 from kleash.collection.app import create_app
-from kleash.collection.security import allow_inline_styles, local_path
 from kleash.collection.sessions import require_adjudicator, require_admin, require_labeller
 from kleash.collection.store import accounts
 from kleash.collection.store import tables as t
+from kleash.web.security import allow_inline_styles, local_path
 
 # What is said to a browser does not depend on the kind of database.
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"])
@@ -240,9 +240,10 @@ def add_broken_routes(app):
         ("GET", "/invite/no-such", 404),
         ("POST", "/login", 400),
         ("DELETE", "/login", 405),
-        ("GET", "/static/style.css", 200),
+        ("GET", "/static/admin.css", 200),
+        ("GET", "/shared/style.css", 200),
         ("GET", "/static/no-such.css", 404),
-        ("POST", "/static/style.css", 405),
+        ("POST", "/static/admin.css", 405),
         ("GET", "/broken", 500),
         ("GET", "/api/broken", 500),
     ],
@@ -255,7 +256,7 @@ def test_every_answer_carries_the_security_headers(app, method, path, status):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
-    assert answer.headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store")
+    assert answer.headers["cache-control"] == ("no-cache" if path.startswith(("/static/", "/shared/")) else "no-store")
     assert "secret" not in answer.text
 
 

@@ -1,6 +1,6 @@
 """The labelling service as one ASGI app: its routes, its error pages, and what guards every request.
 
-`sessions.py` says who may do what, `security.py` what browsers are told; `routes/` are the pages.
+`sessions.py` says who may do what, `web/security.py` what browsers are told; `routes/` are the pages.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from starlette.staticfiles import StaticFiles
 
 from kleash.collection.pages import FOLDER, render
 from kleash.collection.routes import accounts, admin, labelling
-from kleash.collection.security import MAX_BODY_BYTES, SecurityHeaders, add_security_headers
 from kleash.collection.sessions import check_csrf, identify
 from kleash.collection.store.database import Database
 from kleash.errors import DataError, KleashError
+from kleash.web import STATIC
+from kleash.web.security import MAX_BODY_BYTES, SecurityHeaders, add_security_headers
 
 _HEADINGS = {
     400: "That did not work",
@@ -54,6 +55,7 @@ def create_app(database: Database, *, https_only: bool = False) -> FastAPI:
     for routes in (accounts, labelling, admin):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(SecurityHeaders, https_only=https_only)
     app.add_exception_handler(HTTPException, _answer_http_error)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kleash.collection.markup import visible_text
 from kleash.records import Comparison
+from kleash.web.visible import visible_text
 
 # Names that mean nothing but a model, in any case and with any article.
 _PLAIN_NAMES = (

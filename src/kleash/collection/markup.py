@@ -2,7 +2,7 @@
 
 Model text is hostile input. Raw HTML is never passed on, links lead to the web or nowhere and show where they lead,
 images are not loaded, characters that reorder or hide a line are made visible, and long texts are cut before they
-cost time. LaTeX is shown as its source. `visible_text` is the same text for a raw view.
+cost time. LaTeX is shown as its source. `web/visible.py` has the same text for a raw view.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from kleash.web.visible import visible_text
+
 # Far beyond what a person compares; markdown of this length takes a fraction of a second at worst.
 MAX_RENDERED_CHARACTERS = 20_000
 # Markdown takes time quadratic in brackets, and fills up a table's missing cells: what has more is shown unrendered.
@@ -28,18 +30,6 @@ _MAX_CELLS = 10_000
 # markdown-it leaves out whatever lies deeper than this; such a text is shown unrendered instead.
 _MAX_NESTING = 60
 _MAX_TARGET_CHARACTERS = 200
-
-# Control characters, bidirectional overrides and isolates, invisible characters, tags, halves of surrogate pairs.
-# The joiners U+200C and U+200D stay: Persian and emoji need them.
-_UNSEEN_RANGES = (
-    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B)),
-    *((0x200E, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
-    (0xD800, 0xDFFF),
-)
-# ... each with the sign that stands for it: a picture, or its code point.
-_SIGNS = {code: f"‹U+{code:04X}›" for first, last in _UNSEEN_RANGES for code in range(first, last + 1)}
-_SIGNS |= {code: chr(0x2400 + code) for code in _SIGNS if code < 0x20} | {0x7F: "\u2421"}
-_LINE_END = re.compile("\r\n?|\u0085")
 
 _TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "span"}
 _TAGS |= {"h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"}
@@ -75,14 +65,6 @@ def shown_text(text: str, *, top_heading: int = 4) -> ShownText:
     raw = visible_text(text)
     html = _safe_html(raw[:MAX_RENDERED_CHARACTERS], top_heading)
     return ShownText(html, raw, len(raw) > MAX_RENDERED_CHARACTERS)
-
-
-def visible_text(text: str) -> str:
-    """Return a text with each character that cannot be seen, or that moves its neighbours, as a visible placeholder.
-
-    Control characters become their pictures (U+2400 ...), others their code point; the result is valid Unicode.
-    """
-    return _LINE_END.sub("\n", text).translate(_SIGNS)
 
 
 @lru_cache(maxsize=256)

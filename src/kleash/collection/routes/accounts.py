@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from kleash.collection.pages import render
-from kleash.collection.security import local_path
 from kleash.collection.sessions import (
     Visitor,
     database_of,
@@ -25,6 +24,7 @@ from kleash.collection.store import accounts as store
 from kleash.collection.store.database import Database
 from kleash.collection.store.throttle import SignInRefused
 from kleash.errors import DataError, KleashError
+from kleash.web.security import local_path
 
 router = APIRouter()
 

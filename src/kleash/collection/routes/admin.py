@@ -22,7 +22,6 @@ from kleash.collection.judge_quality import measure_judges
 from kleash.collection.quality import low_agreement_items
 from kleash.collection.routes import changes, review
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
-from kleash.collection.security import allow_inline_styles
 from kleash.collection.snapshot import Snapshot, read_snapshot
 from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.campaigns import campaigns
@@ -30,6 +29,7 @@ from kleash.collection.store.events import events, now
 from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import raters
 from kleash.collection.views import Pace, export_command, ordinary_votes, pace
+from kleash.web.security import allow_inline_styles
 
 router = APIRouter(prefix="/admin")
 router.include_router(review.router)

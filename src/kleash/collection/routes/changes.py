@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kleash.collection.campaign import CampaignState
-from kleash.collection.markup import visible_text
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, go, show
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.accounts import INVITE_LIFETIME, Role, accounts, create_invite, set_active, set_role
@@ -21,6 +20,7 @@ from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import demote, raters
 from kleash.collection.views import rubric_versions
 from kleash.errors import DataError
+from kleash.web.visible import visible_text
 
 router = APIRouter()
 

@@ -15,13 +15,14 @@ from starlette.responses import RedirectResponse, Response
 from kleash.collection import wording
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT
-from kleash.collection.markup import shown_text, visible_text
+from kleash.collection.markup import shown_text
 from kleash.collection.pages import render
 from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin
 from kleash.collection.snapshot import Measurements
 from kleash.collection.store.campaigns import campaign_by_id
 from kleash.collection.store.database import Database
 from kleash.collection.views import GATE_BOUNDS, verdict_words
+from kleash.web.visible import visible_text
 
 Data = Annotated[Database, Depends(database_of)]
 Admin = Annotated[Visitor, Depends(require_admin)]

@@ -28,9 +28,9 @@ from kleash.collection.store.judgements import judgement_in_force, submit
 from kleash.collection.store.own_progress import num_answered
 from kleash.collection.store.raters import Rater
 from kleash.collection.tasks import SKIP_REASONS, PlacedVerdict, labelling_task, verdict_from_places
-from kleash.collection.word_diff import word_diff
 from kleash.errors import DataError
 from kleash.records import Outcome, Strength
+from kleash.web.word_diff import word_diff
 
 router = APIRouter()
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.collection.markup import visible_text
-from kleash.collection.word_diff import MAX_COMPARED_WORDS, word_diff
+from kleash.web.visible import visible_text
+from kleash.web.word_diff import MAX_COMPARED_WORDS, word_diff
 
 
 def parts(segments):

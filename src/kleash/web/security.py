@@ -49,7 +49,9 @@ def add_security_headers(headers: MutableHeaders, scope: Scope, *, https_only: b
     if https_only:
         headers["Strict-Transport-Security"] = "max-age=31536000"
     # Files may be kept as long as they are asked after each time; pages hold what only their visitor may see.
-    headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+    headers.setdefault(
+        "Cache-Control", "no-cache" if scope["path"].startswith(("/static/", "/shared/")) else "no-store"
+    )
 
 
 def allow_inline_styles(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Which words two answers share, so that a labeller sees at a glance where they differ. Pure, and bounded in cost."""
+"""Which words two answers share, so that a reader sees at a glance where they differ. Pure, and bounded in cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from kleash.collection.markup import visible_text
+from kleash.web.visible import visible_text
 
 # Comparing takes time quadratic in the words that differ; what lies beyond is shown as not compared.
 MAX_COMPARED_WORDS = 1_500
