@@ -77,6 +77,18 @@ def test_prompts_leave_room_for_an_answer(base, data, tmp_path):
         train(base, data, tmp_path / "policy", settings_of(max_prompt_tokens=2))
 
 
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_training_may_start_away_from_the_reference_and_is_held_to_the_reference(base, data, tmp_path, lora_rank):
+    rate = {"optimiser": {"learning_rate": 0.05}}
+    first = train(base, data, tmp_path / "first", settings_of(**rate))
+    place = tiny_place(lora_rank=lora_rank)
+    again = train(base, data, tmp_path / "second", settings_of(**rate), start=first, place=place)
+    steps = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert abs(steps[0]["kl_nats_per_sequence"]) > 0.01, "the start is already away from the reference"
+    assert again.parents["start"] == first.id
+    assert again.parents["reference"] == first.parents["reference"]
+
+
 def test_leashes_are_those_of_the_settings():
     assert leash_from(LeashSettings(kind="fixed", beta=0.3), num_updates=5) == FixedLeash(0.3)
     line = leash_from(LeashSettings(kind="scheduled", beta=0.3, final_beta=0.1), num_updates=5)

@@ -1,8 +1,8 @@
 """Online training (PPO, RLOO, GRPO, REINFORCE): put models, data and checkpoints around `loop.py`.
 
-The reference is the policy that training starts from, frozen. Every few updates the policy answers a fixed set of
-prompts; where an external scorer is given (one that trains nothing here) it decides which weights are the best. The
-answers themselves are kept, so that evaluation can judge each checkpoint afterwards.
+The reference is the policy that training starts from, frozen; a later round may start elsewhere. Every few updates the
+policy answers a fixed set of prompts; where an external scorer is given (one that trains nothing here) it decides which
+weights are the best. The answers themselves are kept, so that evaluation can judge each checkpoint afterwards.
 """
 
 from __future__ import annotations
@@ -41,17 +41,20 @@ def policy(
     judged_by: JudgedBy,
     prompts: Path,
     into: Path,
+    start: Path | Artifact | None = None,
     evaluation_prompts: Path | None = None,
     external: Scorer | None = None,
     texts_to_keep: Path | None = None,
 ) -> Artifact:
-    """Train a policy from `reference` by reinforcement; the artifact is an ordinary Hugging Face folder.
+    """Train a policy by reinforcement, held to `reference`; the artifact is an ordinary Hugging Face folder.
 
-    evaluation_prompts: what the policy answers every `evaluate_every` updates.  external: a scorer that chooses the
-    best checkpoint; never gold, and never what trains the policy.  texts_to_keep: demonstrations for the
-    pretraining-mix term.
+    start: where training starts; None = at the reference.  evaluation_prompts: what the policy answers every
+    `evaluate_every` updates.  external: a scorer that chooses the best checkpoint; never gold, and never what trains
+    the policy.  texts_to_keep: demonstrations for the pretraining-mix term.
     """
     parents = {"reference": given(reference, "model"), **judged_by.parents, "prompts": given(prompts, "prompts")}
+    if start is not None:
+        parents["start"] = given(start, "model")
     if evaluation_prompts is not None:
         parents["evaluation_prompts"] = given(evaluation_prompts, "prompts")
     if texts_to_keep is not None:
@@ -64,7 +67,7 @@ def policy(
     if judged_by.scorer is None:
         raise SettingsError("Nothing scores the policy. Expected a reward model or a function. Set [scorer].")
     loaded = read_prompts(prompts, strict=place.is_strict)
-    model = place.load_policy(parents["reference"], trainable=True)
+    model = place.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
     asked = prompts_that_fit(loaded.records, model, max_tokens=room)
     watched = []
@@ -168,7 +171,7 @@ def build_engine(
 ) -> LocalEngine:
     """Put policy, frozen reference, critic and their optimisers together."""
     reference = None
-    if model.has_adapters:
+    if model.has_adapters and "start" not in parents:
         model.freeze_reference()
     else:
         reference = place.load_policy(parents["reference"])
