@@ -1,0 +1,51 @@
+"""A moving average of policies as a policy: the reference of a later round that should follow, but slowly.
+
+    weights = share * newer + (1 - share) * older
+
+An average of weights is a sensible policy only where both came from the same start by small steps, as the policies of
+successive rounds do. Source: Ramé et al. 2024 (WARP), arXiv:2406.16768, its moving-average anchor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from kleash.artifacts import Artifact, read
+from kleash.errors import ModelError
+from kleash.settings import Settings
+from kleash.stages.workplace import Workplace, given
+
+
+class AverageSettings(Settings):
+    """How fast the average follows."""
+
+    share: float = Field(0.5, gt=0, le=1, description="weight of the newer policy; the older average keeps the rest")
+
+
+@torch.no_grad()
+def average(
+    place: Workplace, settings: AverageSettings, *, older: Path | Artifact, newer: Path | Artifact, into: Path
+) -> Artifact:
+    """Average two policies weight by weight. Raises ModelError when their weights have other names or shapes."""
+    parents = {"older": given(older, "model"), "newer": given(newer, "model")}
+    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+        return done
+    result, other = place.load_policy(parents["newer"]), place.load_policy(parents["older"])
+    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=result) as draft:
+        old_weights = dict(other.model.named_parameters())
+        for name, weight in result.model.named_parameters():
+            old = old_weights.get(name)
+            if old is None or old.shape != weight.shape:
+                found = "is missing" if old is None else f"has shape {tuple(old.shape)}"
+                raise ModelError(
+                    f"Weight {name} has shape {tuple(weight.shape)} in {parents['newer'].path} and {found} in "
+                    f"{parents['older'].path}. Expected two policies of one model. Name policies of the same run."
+                )
+            weight.lerp_(old, 1 - settings.share)
+        if place.ranks.is_first:
+            result.save(draft.path)
+        draft.summary |= {"stage": "average", "share": settings.share}
+    return read(into)
