@@ -13,6 +13,8 @@ from typing import Any
 
 from kleash.errors import DataError
 from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex
+from kleash.evaluation.suites.code import check_code
+from kleash.evaluation.suites.constraints import check_constraints
 from kleash.evaluation.suites.items import Bucket, SuiteItem, Verdict
 
 
@@ -31,6 +33,10 @@ CHECKS: Mapping[str, Check] = {
     "exact": Check(check_exact, required=("expected",), optional=("ignore_case", "ignore_punctuation")),
     "numeric": Check(check_numeric, required=("expected",), optional=("tolerance",)),
     "regex": Check(check_regex, required=("pattern",), optional=("ignore_case", "whole")),
+    "constraints": Check(
+        check_constraints, required=("instructions",), optional=("kwargs",), measure="instructions_followed"
+    ),
+    "code": Check(check_code, required=("tests",), optional=("setup",), measure="tests_passed"),
     "grounded": Check(
         check_grounded, required=("passages",), optional=("expected", "min_citations"), measure="grounded"
     ),
