@@ -4,6 +4,7 @@
     stages.py     one command per stage, on folders and files
     talking.py    chat, sample, compare; conversation.py: the keyboard loop of `chat`
     looking.py    summary, report, lineage, verify, plugins
+    monitor.py    monitor: runs in the browser
     recipes.py    recipe new, check, explain; checking.py: what stands in a recipe's way, for `check` and `run`
     data.py       data check
     collection.py collect: campaigns, pages, accounts, export; judge: AI judges
@@ -29,7 +30,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kleash import __version__
-from kleash.cli import collection, data, looking, recipes, running, sandbox, stages, talking
+from kleash.cli import collection, data, looking, monitor, recipes, running, sandbox, stages, talking
 from kleash.cli.options import examples
 from kleash.cli.screen import show_error
 from kleash.errors import KleashError
@@ -52,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, talking, looking, stages):
+for part in (running, talking, looking, stages, monitor):
     app.add_typer(part.app)
 app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")

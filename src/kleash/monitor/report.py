@@ -21,7 +21,7 @@ from kleash.durable import clear_write_errors, write_text
 from kleash.monitor import charts, markup, provenance, sections, slice_table
 from kleash.monitor.checks import checks
 from kleash.monitor.findings import Findings, findings_of, newest_round
-from kleash.monitor.measures import finite
+from kleash.monitor.measures import finite, json_numbers
 from kleash.monitor.plots import Part
 from kleash.monitor.reader import Run, read_run
 from kleash.monitor.samples import Sample
@@ -79,7 +79,7 @@ def render(run: Run) -> str:
 
 def script_json(content: Any) -> str:
     """Return JSON that cannot end the script element it stands in, nor mean anything else to an HTML parser."""
-    text = json.dumps(_plain(content), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(json_numbers(content), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -130,17 +130,6 @@ def _side(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _round_note(run: Run, findings: Findings) -> str:
     return f"round {findings.round_number}, the newest of {len(run.rounds)}" if len(run.rounds) > 1 else ""
-
-
-def _plain(content: Any) -> Any:
-    """Return JSON-able content in which every number that is not finite is null."""
-    if isinstance(content, Mapping):
-        return {str(name): _plain(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    if isinstance(content, float):
-        return finite(content)
-    return content
 
 
 def _resource(name: str) -> str:

@@ -1,0 +1,39 @@
+"""`kleash monitor`: the web app that shows runs while they train and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kleash.cli.options import examples
+from kleash.cli.screen import remarks
+from kleash.errors import RunError
+
+app = typer.Typer()
+
+LOCAL = "127.0.0.1"
+
+
+@app.command(epilog=examples("kleash monitor", "kleash monitor runs/ --port 8322"))
+def monitor(
+    runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs, or one run.")] = Path("runs"),
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 127.0.0.1 is this machine alone. No sign-in.")
+    ] = LOCAL,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8322,
+) -> None:
+    """Show runs in the browser, live while they train, until Ctrl-C. It only reads."""
+    import uvicorn
+
+    from kleash.monitor.app import LOCAL_HOSTS, create_app
+
+    if not runs.is_dir():
+        raise RunError(
+            f"No folder of runs at {runs}: there is no such folder. Expected one that `kleash run` writes into. "
+            "Name it, or start a run first."
+        )
+    app = create_app(runs, allowed_hosts=LOCAL_HOSTS if host == LOCAL else ("*",))
+    remarks().print(f"Runs at http://{host}:{port} (Ctrl-C ends it)", markup=False, soft_wrap=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning")

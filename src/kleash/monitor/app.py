@@ -1,0 +1,101 @@
+"""The monitor as one ASGI app: local, read-only pages over a folder of runs, live while a run trains.
+
+How a page is made, for whoever adds one:
+
+* `routes/NAME.py` holds a `router` and is named in `ROUTES` below. A page about one run is at `/NAME/RUN`, and what
+  it shows is asked for again at `/data/NAME/RUN`; `pages.RUN_PAGES` gives it a tab, `pages.MAIN_PAGES` gives one to a
+  page about all runs. RUN may hold slashes; `catalogue.run_or_404` is the only way from a name to a folder.
+* Its template extends frame.html (run_frame.html for a page about one run), sets `source` to the address of its data
+  and holds `<div id="NAME">` for what changes and `<div class="chart" data-figure="NAME" role="img" aria-label=...>`
+  for charts; both are filled from the `pages.Live` that the data route returns through `pages.answer_poll`.
+  A menu `<select data-parameter="NAME">` is sent along as `?NAME=value`.
+* A page with charts depends on `web.security.allow_inline_styles` and has the block `scripts` say
+  `{{ super() }}` and load /plotly.js (chart pages extend chart_frame.html, which does both).
+* Every text from a run is hostile: templates escape, `markup.escape` does elsewhere, scripts set `textContent`.
+
+There is no way to write: no route takes anything but GET and HEAD, and nothing here opens a file for writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from kleash.errors import KleashError
+from kleash.monitor.catalogue import Catalogue
+from kleash.monitor.pages import FOLDER, render
+from kleash.monitor.routes import assets, run, runs
+from kleash.web import STATIC
+from kleash.web.security import SecurityHeaders, add_security_headers
+
+ROUTES = (assets, runs, run)
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+"""The names a browser on this machine may use. Another site cannot pass itself off as one of them."""
+
+_SENTENCES = {
+    404: "There is no page at this address. Expected one that a page of the monitor links to. Check the address.",
+    405: "The monitor only shows; it changes nothing. Expected GET or HEAD. Use the command line to change a run.",
+    500: "The monitor made a mistake and wrote it to its log. No run is harmed. Reload the page.",
+}
+
+
+def create_app(runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS) -> FastAPI:
+    """Build the monitor over a folder of runs. allowed_hosts: by which names it may be asked for; ("*",) = any."""
+    app = FastAPI(title="KLeash monitor", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.catalogue = Catalogue(Path(runs_folder))
+    for routes in ROUTES:
+        app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
+    app.add_middleware(GZipMiddleware, minimum_size=2_000, compresslevel=3)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+    app.add_middleware(SecurityHeaders, https_only=False)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(KleashError, _answer_user_error)
+    app.add_exception_handler(Exception, _answer_our_error)
+    return app
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    is_bare = error.detail == HTTPStatus(error.status_code).phrase
+    message = _SENTENCES.get(error.status_code, error.detail) if is_bare else error.detail
+    return _answer(request, error.status_code, message)
+
+
+def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
+    return _answer(request, 422, f"The address does not fit. {'; '.join(faults)[:500]}. Go back and choose again.")
+
+
+def _answer_user_error(request: Request, error: Exception) -> Response:
+    return _answer(request, 404, str(error))
+
+
+def _answer_our_error(request: Request, error: Exception) -> Response:
+    # This answer is made outside of all middleware.
+    response = _answer(request, 500, _SENTENCES[500])
+    add_security_headers(MutableHeaders(raw=response.raw_headers), request.scope, https_only=False)
+    return response
+
+
+def _answer(request: Request, status_code: int, message: str) -> Response:
+    """Say what went wrong: as JSON below /data/, else as a page."""
+    shown = message.encode(errors="replace").decode()
+    if request.url.path.startswith("/data/"):
+        return JSONResponse({"error": shown}, status_code=status_code)
+    return render(request, "error.html", status_code=status_code, message=shown)

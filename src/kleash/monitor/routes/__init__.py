@@ -1,0 +1,1 @@
+"""The monitor's pages: parse the address, call one function, render."""
