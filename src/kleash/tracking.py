@@ -11,6 +11,8 @@ import importlib
 import json
 import math
 import os
+import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,7 @@ class ResumableTracker(Protocol):
     """What `open_trackers` needs of a tracker plug-in, a callable `(folder, run_name) -> ResumableTracker`."""
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None: ...
+    def note(self, step: int, name: str, text: str) -> None: ...
     def cut(self, step: int) -> None: ...
     def close(self) -> None: ...
 
@@ -44,6 +47,9 @@ class JsonlTracker:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def note(self, step: int, name: str, text: str) -> None:
+        """Do nothing: an event has its own file, such as alarms.jsonl, with more in it than a sentence."""
 
     def cut(self, step: int) -> None:
         """Drop the rows of `step` and later, and a last line that a kill tore; call it before the first `log`."""
@@ -81,6 +87,11 @@ class FanOutTracker:
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         for tracker in self.trackers:
             tracker.log(step, metrics)
+
+    def note(self, step: int, name: str, text: str) -> None:
+        """Tell of an event, such as an alarm, by a sentence."""
+        for tracker in self.trackers:
+            tracker.note(step, name, text)
 
     def cut(self, step: int) -> None:
         for tracker in self.trackers:
@@ -138,12 +149,15 @@ class TensorBoardTracker:
         self._purge_step: int | None = None
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        if self._writer is None:
-            self._writer = self._module.SummaryWriter(self._folder, purge_step=self._purge_step)
         for name, value in _numbers(metrics).items():
-            self._writer.add_scalar(name, value, step)
+            self._open().add_scalar(name, value, step)
         # Rows older than a checkpoint are not written again after a kill, so they must not wait in a buffer.
-        self._writer.flush()
+        self._open().flush()
+
+    def note(self, step: int, name: str, text: str) -> None:
+        """Write to the TEXT tab, which reads Markdown: the text is shown as it is, indented by four."""
+        self._open().add_text(name, "    " + text.replace("\n", "\n    "), step)
+        self._open().flush()
 
     def cut(self, step: int) -> None:
         self.close()
@@ -154,18 +168,37 @@ class TensorBoardTracker:
             self._writer.close()
             self._writer = None
 
+    def _open(self) -> Any:
+        if self._writer is None:
+            self._writer = self._module.SummaryWriter(self._folder, purge_step=self._purge_step)
+        return self._writer
+
 
 class WandbTracker:
-    """Log to Weights & Biases; a resumed stage goes on in the same W&B run. W&B's own files go where W&B puts them."""
+    """Log to Weights & Biases; a resumed stage goes on in the same W&B run.
+
+    Project and mode are W&B's own environment variables (WANDB_PROJECT, "kleash" unless set; WANDB_MODE=offline), and
+    its files go where W&B puts them. A run's stages are one W&B group.
+    """
 
     def __init__(self, folder: Path, run_name: str = "") -> None:
-        wandb = _import_extra("wandb", extra="wandb")
-        known = _remembered_id(folder, "wandb")
-        self._run = wandb.init(name=run_name or None, id=known, resume="allow")
+        self._wandb: Any = _import_extra("wandb", extra="wandb")
+        self._run = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or "kleash",
+            group=run_name.partition("/")[0] or None,
+            name=run_name or None,
+            id=_remembered_id(folder, "wandb"),
+            resume="allow",
+        )
         _remember_id(folder, "wandb", self._run.id)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._run.log(_numbers(metrics), step=step)
+
+    def note(self, step: int, name: str, text: str) -> None:
+        """Raise a W&B alert, and leave the latest sentence of this name in the run's summary."""
+        self._run.alert(title=f"{name}, update {step}", text=text, level=self._wandb.AlertLevel.WARN)
+        self._run.summary[name] = f"update {step}: {text}"
 
     def cut(self, step: int) -> None:
         """Do nothing: W&B keeps the first row of a step, and a resumed run repeats it exactly."""
@@ -175,26 +208,44 @@ class WandbTracker:
 
 
 class MlflowTracker:
-    """Log to MLflow; a resumed stage goes on in the same MLflow run."""
+    """Log to MLflow at MLFLOW_TRACKING_URI, its default experiment; a resumed stage goes on in the same MLflow run."""
 
     def __init__(self, folder: Path, run_name: str = "") -> None:
-        mlflow = _import_extra("mlflow", extra="mlflow")
-        self._client = mlflow.MlflowClient()
+        self._mlflow: Any = _import_extra("mlflow", extra="mlflow")
+        self._client = self._mlflow.MlflowClient()
         self._id = _remembered_id(folder, "mlflow")
         if self._id is None:
             self._id = self._client.create_run(experiment_id="0", run_name=run_name or None).info.run_id
             _remember_id(folder, "mlflow", self._id)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        for name, value in _numbers(metrics).items():
-            # MLflow allows no "=" in a metric's name; our slices are written slice/dimension=value/metric.
-            self._client.log_metric(self._id, name.replace("=", "."), value, step=step)
+        """Send the row in as few requests as MLflow allows: one by one, 150 figures take seconds a step."""
+        now_milliseconds = time.time_ns() // 1_000_000
+        rows = [
+            self._mlflow.entities.Metric(_mlflow_name(name), value, now_milliseconds, step)
+            for name, value in _numbers(metrics).items()
+        ]
+        for start in range(0, len(rows), MLFLOW_BATCH):
+            self._client.log_batch(self._id, metrics=rows[start : start + MLFLOW_BATCH])
+
+    def note(self, step: int, name: str, text: str) -> None:
+        """Set a tag of this name to the latest sentence."""
+        self._client.set_tag(self._id, _mlflow_name(name), f"update {step}: {text}")
 
     def cut(self, step: int) -> None:
         """Do nothing: MLflow cannot take rows back, and a resumed run repeats them exactly."""
 
     def close(self) -> None:
         self._client.set_terminated(self._id)
+
+
+MLFLOW_BATCH = 1000
+"""How many metrics MLflow takes in one request."""
+
+
+def _mlflow_name(name: str) -> str:
+    """Return a name that MLflow takes; our slices are written slice/dimension=value/metric, with any text as value."""
+    return re.sub(r"[^\w\-. :/]", "_", name.replace("=", "."), flags=re.ASCII)[:250]
 
 
 def _import_extra(module: str, *, extra: str) -> ModuleType:

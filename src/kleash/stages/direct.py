@@ -29,7 +29,6 @@ from kleash.settings import Settings
 from kleash.stages.encoding import Encoded, encode
 from kleash.stages.heldout import measure_heldout
 from kleash.stages.workplace import Workplace, given
-from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, Objective, fit, fit_optimiser
 
 
@@ -189,7 +188,7 @@ def direct(
     objective, num_rows, num_too_long = build_objective(models, training, settings)
     apart = encode(heldout, lambda row: row.completions, model, max_tokens=settings.max_tokens) if heldout else None
     with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
-        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        tracker = place.open_tracker(draft)
         fit(
             objective,
             num_rows,

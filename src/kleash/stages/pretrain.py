@@ -21,7 +21,6 @@ from kleash.models.causal_lm import LanguageModel, load_language_model
 from kleash.settings import Settings
 from kleash.stages.likelihood import CompletionLikelihood
 from kleash.stages.workplace import Workplace, given
-from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -50,7 +49,7 @@ def pretrain(place: Workplace, settings: PretrainSettings, *, documents: Path, i
         place.ranks.barrier()
         model = load_language_model(start, device=place.model.device, dtype=place.model.dtype)
         windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
-        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        tracker = place.open_tracker(draft)
         fit(
             CompletionLikelihood(model, windows),
             len(windows),

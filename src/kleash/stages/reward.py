@@ -30,7 +30,6 @@ from kleash.settings import Settings
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
 from kleash.stages.heldout import measure_heldout
 from kleash.stages.workplace import Workplace, given
-from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -141,7 +140,7 @@ def reward(
     )
     pad_id = reference.pad_id
     with place.making(into, kind="reward", parents=parents, settings=settings, language_model=reference) as draft:
-        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        tracker = place.open_tracker(draft)
         head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
         body = [(name, weight) for name, weight in model.named_parameters() if not name.startswith("head.")]
         fit(

@@ -16,7 +16,6 @@ from kleash.settings import Settings
 from kleash.stages.encoding import dropped_figures, encode
 from kleash.stages.likelihood import CompletionLikelihood
 from kleash.stages.workplace import Workplace, given
-from kleash.tracking import open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -42,7 +41,7 @@ def sft(
     apart = encode(heldout, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if heldout else None
     objective = CompletionLikelihood(model, [sequences[0] for sequences in rows.sequences])
     with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
-        tracker = open_trackers(draft.path, names=place.trackers, run_name=into.name)
+        tracker = place.open_tracker(draft)
         fit(
             objective,
             len(rows),

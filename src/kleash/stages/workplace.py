@@ -18,12 +18,13 @@ from pydantic import Field
 
 from kleash import artifacts
 from kleash.artifacts import MANIFEST, Artifact, Draft
-from kleash.durable import partial_path
+from kleash.durable import PARTIAL, partial_path
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.chat import text_format
 from kleash.models.folders import find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, reward_model_from
 from kleash.settings import Settings
+from kleash.tracking import FanOutTracker, open_trackers
 from kleash.training.ranks import Ranks
 
 HUB = "hub:"
@@ -115,6 +116,16 @@ class Workplace:
             yield draft
             draft.summary["seconds"] = round(time.perf_counter() - began, 3)
         self.ranks.barrier()
+
+    def open_tracker(self, draft: Draft) -> FanOutTracker:
+        """Open the draft's metrics and, on the first rank alone, the trackers elsewhere: a run is one run there.
+
+        It is named there as it lies on the disk, such as quickstart/round-000/policy.
+        """
+        into = draft.path.absolute()
+        parts = into.parts[-3:] if into.parent.match("round-*") else into.parts[-1:]
+        names = self.trackers if self.ranks.is_first else ()
+        return open_trackers(draft.path, names=names, run_name="/".join(parts).removesuffix(PARTIAL))
 
     def finished(
         self,
