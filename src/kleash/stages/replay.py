@@ -1,0 +1,44 @@
+"""Refresh the preferences that a reward model learns from: earlier rounds' comparisons beside this round's.
+
+The result is a preferences artifact like any other, so the reward stage and the audit need not know of rounds. How old
+and fresh rows are mixed is in `data/replay.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kleash.artifacts import Artifact, read, require
+from kleash.collection.exporting import rows_summary
+from kleash.data.replay import ReplaySettings, replayed, tagged
+from kleash.formats import read_preferences, write_jsonl
+from kleash.stages.workplace import Workplace
+
+PREFERENCES_FILE = "preferences.jsonl"
+
+
+def replay(
+    place: Workplace, settings: ReplaySettings, *, older: Artifact, fresh: Artifact, version: int, into: Path
+) -> Artifact:
+    """Mix the buffer of the rounds before (or the first round's preferences) with those of round `version`."""
+    parents = {"older": require(older, "preferences"), "fresh": require(fresh, "preferences")}
+    beside = {"version": version}
+    if done := place.finished(into, kind="preferences", parents=parents, settings=settings, beside=beside):
+        return done
+    before, now = (read_preferences(parent.path / PREFERENCES_FILE).records for parent in parents.values())
+    if "replay" not in older.summary:
+        before = [tagged(row, 0) for row in before]
+    mixed = replayed(before, now, settings, version=version, seed=place.seed)
+    with place.making(into, kind="preferences", parents=parents, settings=settings, beside=beside) as draft:
+        write_jsonl(draft.path / PREFERENCES_FILE, mixed.rows)
+        draft.summary |= {
+            **rows_summary(mixed.rows),
+            "agreement": fresh.summary.get("agreement"),
+            "replay": {
+                "version": version,
+                "old": mixed.num_old,
+                "fresh": mixed.num_fresh,
+                "left_out": dict(mixed.num_left_out),
+            },
+        }
+    return read(into)
