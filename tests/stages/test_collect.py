@@ -16,7 +16,7 @@ from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.records import Completion, Prompt, comparisons_of
-from kleash.stages.collect import collect, import_preferences, open_store
+from kleash.stages.collect import Chosen, collect, import_preferences, open_store
 from kleash.stages.comparing import CollectSettings
 from kleash.stages.scoring import build_comparer
 from kleash.testing import FakeComparer
@@ -73,6 +73,23 @@ def test_a_comparer_is_asked_about_every_comparison(made, tmp_path):
     for row in read_preferences(artifact.path / "preferences.jsonl").records:
         lengths = [len(text) for text in row.completions]
         assert row.pairs[0].label == (lengths[0] > lengths[1]) + 0.5 * (lengths[0] == lengths[1])
+
+
+def test_a_choice_of_comparisons_is_recorded_and_another_choice_is_refused(made, tmp_path):
+    def first_ones(number):
+        def choose(answers):
+            return comparisons_of(answers, num_completions=2)[:number]
+
+        return Chosen(choose, parents={"reward": made["reward"]}, settings={"selection": {"num_pairs": number}})
+
+    artifact = gather(made, tmp_path, FakeComparer(len), chosen=first_ones(3))
+    assert artifact.summary["rows"] == 3
+    assert artifact.parents["reward"] == made["reward"].id
+    assert artifact.settings["selection"] == {"num_pairs": 3}
+    with pytest.raises(SettingsError, match=r"selection.num_pairs: 3 -> 4"):
+        gather(made, tmp_path, FakeComparer(len), chosen=first_ones(4))
+    fuller = gather(made, tmp_path, FakeComparer(len), chosen=first_ones(4), name="fuller")
+    assert fuller.summary["rows"] == 4
 
 
 def test_verdicts_go_through_the_store_and_know_where_they_went(made, tmp_path):

@@ -8,8 +8,10 @@ comparison. Nothing is thrown away: rows that are not to be trained on say why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kleash.artifacts import Artifact, read, require
 from kleash.collection.campaign import Campaign
@@ -23,7 +25,7 @@ from kleash.formats import read_completions, read_preferences, write_jsonl
 from kleash.judges.configuration import load_judges
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
-from kleash.records import Comparison, comparisons_of, content_id
+from kleash.records import Comparison, Completion, comparisons_of, content_id
 from kleash.settings import Settings
 from kleash.stages.comparing import JUDGES, PEOPLE, CollectSettings
 from kleash.stages.encoding import dropped_figures
@@ -34,6 +36,18 @@ ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """How some of the possible comparisons are chosen for labelling: by what function, from what, by which settings.
+
+    parents, settings: recorded with the outcome, because another choice makes other preferences.
+    """
+
+    choose: Callable[[Sequence[Completion]], list[Comparison]]
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 def collect(
     place: Workplace,
     settings: CollectSettings,
@@ -42,20 +56,27 @@ def collect(
     comparer: Comparer | None,
     database: Database,
     into: Path,
+    chosen: Chosen | None = None,
     announce: Callable[[str], None] = print,
 ) -> Artifact:
     """Have the candidates compared and freeze the outcome.
 
     comparer: None waits for people, who label in the pages that `kleash collect serve` shows; interrupt at will, the
-    same call goes on waiting.  announce: tells a person what to do.
+    same call goes on waiting.  chosen: which comparisons; None = each prompt's answers by
+    `settings.completions_per_comparison`.  announce: tells a person what to do.
     """
-    parents = {"candidates": require(candidates, "candidates")}
-    if done := place.finished(into, kind="preferences", parents=parents, settings=settings):
+    parents = {"candidates": require(candidates, "candidates"), **(chosen.parents if chosen else {})}
+    beside = dict(chosen.settings) if chosen else {}
+    if done := place.finished(into, kind="preferences", parents=parents, settings=settings, beside=beside):
         return done
     answers = read_completions(candidates.path / "candidates.jsonl").records
-    comparisons = comparisons_of(answers, num_completions=settings.completions_per_comparison)
-    with place.making(into, kind="preferences", parents=parents, settings=settings) as draft:
-        campaign = _campaign(place, settings, candidates, comparisons, database, into)
+    if chosen:
+        comparisons = chosen.choose(answers)
+    else:
+        comparisons = comparisons_of(answers, num_completions=settings.completions_per_comparison)
+    with place.making(into, kind="preferences", parents=parents, settings=settings, beside=beside) as draft:
+        choice = [sorted(parent.id for parent in parents.values()), beside]
+        campaign = _campaign(place, settings, choice, comparisons, database, into)
         if comparer is None:
             _wait_for_people(database, campaign, announce)
         else:
@@ -93,7 +114,7 @@ def import_preferences(place: Workplace, settings: Settings, *, file: Path, into
 def _campaign(
     place: Workplace,
     settings: CollectSettings,
-    candidates: Artifact,
+    choice: Sequence[Any],
     comparisons: Sequence[Comparison],
     database: Database,
     into: Path,
@@ -101,8 +122,9 @@ def _campaign(
     """Find the campaign of a run that was interrupted, or make it.
 
     Its name holds a digest of everything that decides the verdicts, so that a run with other settings starts afresh.
+    choice: what the comparisons were made from, and how.
     """
-    digest = content_id(candidates.id, place.seed, settings.model_dump(mode="json"))[:8]
+    digest = content_id(choice, place.seed, settings.model_dump(mode="json"))[:8]
     name = f"{' '.join(into.absolute().parts[-3:])} {digest}"
     with database.write() as connection:
         known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
