@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from kleash.algorithms.online import ONLINE_ALGORITHMS
-from kleash.algorithms.policy_settings import CreditSettings, LossSettings, OptimiserSettings, PolicySettings
+from kleash.algorithms.policy_settings import (
+    CreditSettings,
+    LeashSettings,
+    LossSettings,
+    OptimiserSettings,
+    PolicySettings,
+)
 from kleash.data.batches import TokenSequence
 from kleash.errors import RunError
 from kleash.loop import Crew, LoopState, derived_metrics, run_loop
-from kleash.maths.kl import AdaptiveLeash, FixedLeash, ScheduledLeash
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.protocols import Verdict
 from kleash.records import Prompt
 from kleash.testing import FakeEngine, FakeGenerator, FakeScorer, ListTracker, ScriptedWatch, TabularPolicy
@@ -113,6 +119,35 @@ def test_a_scheduled_leash_walks_its_line():
     crew = crew_of()
     run(crew, settings_of(steps=4), leash=ScheduledLeash(0.4, 0.0, 4))
     assert [row["beta"] for row in crew.tracker.rows] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_the_leash_is_told_the_kl_of_each_slice():
+    leash = AdaptiveLeash(0.5, target_nats=9.0, gain=0.5, slice_limits={"topic=sums": 0.01, "hard=yes": 99.0})
+    crew = crew_of()
+    final = run(crew, settings_of(steps=4), leash=leash)
+    for row in crew.tracker.rows:
+        slices = {name: row[f"slice/{name}/kl_nats_per_sequence"] for name in ("topic=sums", "hard=yes")}
+        leash = leash.observe(row["kl_nats_per_sequence"], slice_kl_nats=slices)
+    assert final.leash == leash
+    unlimited = run(crew_of(), settings_of(steps=4), leash=AdaptiveLeash(0.5, target_nats=9.0, gain=0.5)).leash
+    assert leash.beta > unlimited.beta
+
+
+@pytest.mark.parametrize(("heeds_quality", "betas"), [(True, [0.4, 0.3, 0.2, 0.2]), (False, [0.4, 0.3, 0.2, 0.1])])
+def test_the_leash_heeds_what_the_watch_knows_of_quality_if_it_is_asked_to(heeds_quality, betas):
+    watch = ScriptedWatch({0: Verdict(quality=0.5), 2: Verdict(quality=0.6)})
+    crew = crew_of(watch=watch)
+    settings = settings_of(steps=4, leash=LeashSettings(heeds_quality=heeds_quality))
+    run(crew, settings, leash=ScheduledLeash(0.4, 0.0, 4))
+    assert [row["beta"] for row in crew.tracker.rows] == pytest.approx(betas)
+
+
+def test_a_leash_on_the_learning_rate_slows_the_optimiser():
+    crew = crew_of()
+    settings = settings_of(steps=4, optimiser=OptimiserSettings(learning_rate=0.1, final_share=1.0))
+    run(crew, settings, leash=RateLeash(0.1, target_nats=1e-6, gain=1.0))
+    # At the first update the KL is still zero: below any target, and the rate is whole.
+    assert crew.engine.rate_shares == pytest.approx([1.0, 1.0, 0.8, 0.64])
 
 
 def test_the_watch_may_raise_beta():

@@ -25,12 +25,13 @@ from kleash.errors import RunError
 from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash, kl_per_token
 from kleash.maths.masked import Moments, masked_moments, whiten_with
-from kleash.maths.tally import Tally
+from kleash.maths.tally import Tally, by_slice
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
 from kleash.records import Prompt
 
 # Float32 forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
 MAX_RATIO_ERROR = 1e-4
+KL = "kl_nats_per_sequence"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,11 @@ def run_loop(
         metrics |= learning | {"beta": state.leash.beta, "reward_baseline": baseline}
         verdict = crew.watch.observe(step, rollouts, metrics)
         # A watch that rolls back does so because of figures, such as a NaN, that no leash can go by.
-        leash = state.leash if verdict.action == "roll_back" else state.leash.observe(metrics["kl_nats_per_sequence"])
+        leash = state.leash
+        if verdict.action != "roll_back":
+            quality = verdict.quality if settings.leash.heeds_quality else None
+            kl_nats, kl_of_slices = metrics[KL], by_slice(metrics, KL)
+            leash = leash.observe(kl_nats, quality=quality, slice_kl_nats=kl_of_slices)
         if verdict.action == "raise_beta":
             leash = leash.tightened(settings.raise_beta_factor)
         crew.generator.load_weights(engine.named_weights(), version=step + 1)
@@ -158,6 +163,7 @@ def update(
     """
     engine, num_rows = crew.engine, len(experience.rollouts)
     rate_share = 1 - (1 - settings.optimiser.final_share) * state.step / settings.steps
+    rate_share *= state.leash.learning_rate_share
     trains_policy = state.step >= settings.critic_warmup_steps or not crew.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
     learning: dict[str, float] = {}
@@ -210,7 +216,7 @@ def tally_rollouts(experience: Experience, credit: Credit) -> Tally:
     kl_B, num_tokens_B = kl_BT.sum(dim=1), mask_BT.sum(dim=1).float()
     per_answer = {
         "score_mean": experience.score_B,
-        "kl_nats_per_sequence": kl_B,
+        KL: kl_B,
         "response_tokens_mean": num_tokens_B,
         "truncation_share": (~experience.rollouts.is_finished_B).float(),
         **{f"reward/{name}": part_B for name, part_B in experience.parts.items()},

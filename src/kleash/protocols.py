@@ -115,10 +115,14 @@ Action = Literal["continue", "raise_beta", "roll_back", "stop"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a watch wants done after a step, and why. `roll_back` ends the run at the best weights seen so far."""
+    """What a watch wants done after a step, and why. `roll_back` ends the run at the best weights seen so far.
+
+    quality: the external signal, higher is better, if one was measured since the last verdict; a leash may heed it.
+    """
 
     action: Action = "continue"
     reasons: tuple[str, ...] = ()
+    quality: float | None = None
 
 
 class Watch(Protocol):

@@ -9,7 +9,6 @@ from kleash.data.replay import NO_ROOM, REPEATED, TOO_OLD, ReplaySettings, repla
 from kleash.formats import read_preferences, write_jsonl
 from kleash.records import Pair, Preference, Prompt
 
-
 DECIDED = (Pair(0, 1, 1.0),)
 
 

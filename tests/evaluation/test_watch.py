@@ -43,6 +43,16 @@ def test_figures_that_are_not_numbers_are_rolled_back(name, value):
     assert (verdict.action, verdict.reasons) == ("roll_back", (f"{name} is {value} at step 7",))
 
 
+def test_an_external_score_is_passed_on_once_and_after_a_restart_too():
+    watch = BoundsWatch()
+    assert told(watch).quality is None
+    watch.note_external(3, 0.4)
+    other = BoundsWatch()
+    other.load_state(watch.state())
+    for one in (watch, other):
+        assert [told(one).quality, told(one).quality] == [0.4, None]
+
+
 def test_patience_counts_evaluations_without_a_better_score():
     watch = BoundsWatch(patience=2)
     assert [watch.note_external(step, value) for step, value in enumerate((1.0, 2.0, 2.0))] == [True, True, False]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from kleash.algorithms.policy_settings import LeashSettings, PolicySettings
 from kleash.artifacts import read
@@ -11,7 +12,7 @@ from kleash.errors import DataError, SettingsError
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_completions
 from kleash.judges.ensemble import EnsembleScorer
-from kleash.maths.kl import AdaptiveLeash, FixedLeash, ScheduledLeash
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import ValueHead, load_reward_model
 from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, policy
@@ -95,6 +96,27 @@ def test_leashes_are_those_of_the_settings():
     assert line == ScheduledLeash(0.3, 0.1, 5)
     law = LeashSettings(beta=0.3, target_nats=4, gain=0.5, floor=0.01, hold_updates=7)
     assert leash_from(law, num_updates=5) == AdaptiveLeash(0.3, 4, 0.5, floor=0.01, hold_updates=7)
+    brake = law.model_copy(update={"acts_on": "learning_rate"})
+    assert leash_from(brake, num_updates=5) == RateLeash(0.3, 4, 0.5, floor=0.01)
+
+
+@pytest.mark.parametrize("settings", [{}, {"acts_on": "learning_rate"}, {"kind": "scheduled"}])
+def test_a_leash_knows_the_limits_of_slices(settings):
+    limits = {"topic=sums": 2.0, "*": 4.0}
+    assert leash_from(LeashSettings(**settings, slice_limits=limits), num_updates=5).slice_limits == limits
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"kind": "fixed", "slice_limits": {"*": 1.0}}, "slice_limits are set and kind is fixed, which answers to"),
+        ({"kind": "scheduled", "acts_on": "learning_rate"}, "acts_on is learning_rate and kind is scheduled; only"),
+        ({"slice_limits": {"*": 0.0}}, "greater than 0"),
+    ],
+)
+def test_leash_settings_that_would_do_nothing_are_refused(settings, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        LeashSettings(**settings)
 
 
 def test_known_algorithms_are_found():

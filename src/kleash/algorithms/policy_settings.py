@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from kleash.settings import Settings
 
@@ -41,12 +41,27 @@ class LeashSettings(Settings):
     """How strongly the policy is held to the reference."""
 
     kind: Literal["adaptive", "fixed", "scheduled"] = Field("adaptive", description="law that moves beta")
+    acts_on: Literal["beta", "learning_rate"] = Field(
+        "beta", description="what answers to the KL: beta pulls, a lower learning rate only brakes (adaptive)"
+    )
     beta: float = Field(0.1, ge=0, description="first coefficient, in reward SD per nat")
     target_nats: float = Field(2.0, gt=0, description="wanted KL to the reference, nats per sequence (adaptive)")
     gain: float = Field(0.2, gt=0, description="largest change per update is 0.2 x gain (adaptive)")
-    floor: float = Field(1e-3, ge=0, description="beta never falls below this (adaptive)")
+    floor: float = Field(1e-3, ge=0, description="beta, or the rate's share, never falls below this (adaptive)")
     hold_updates: int = Field(0, ge=0, description="do not lower beta while KL still rises, at most so many updates")
     final_beta: float = Field(0.0, ge=0, description="last coefficient (scheduled)")
+    heeds_quality: bool = Field(False, description="do not slacken while the external signal improves")
+    slice_limits: dict[str, PositiveFloat] = Field(
+        {}, description='most KL of a slice, such as "topic=sums" = 3.0; "*" is every other one (adaptive, scheduled)'
+    )
+
+    @model_validator(mode="after")
+    def _limits_have_an_effect(self) -> LeashSettings:
+        if self.slice_limits and self.kind == "fixed":
+            raise ValueError("slice_limits are set and kind is fixed, which answers to nothing; choose another kind")
+        if self.acts_on == "learning_rate" and self.kind != "adaptive":
+            raise ValueError(f"acts_on is learning_rate and kind is {self.kind}; only adaptive moves the rate")
+        return self
 
 
 class OptimiserSettings(Settings):

@@ -1,6 +1,6 @@
-"""The first watch over a training run: KL out of bounds, figures that are not numbers, external quality at a stand.
+"""The watch over a training run: bounds at every step, and what the alarms of the last evaluation want done.
 
-It implements `protocols.Watch`; the loop knows nothing else of it. Its memory (best so far) is plain JSON and part of
+What the alarms go by stands in `alarms.py` and `symptoms.py`. It implements `protocols.Watch`; the loop knows nothing else of it. Its memory (best so far) is plain JSON and part of
 every checkpoint.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kleash.data.batches import Rollouts
-from kleash.protocols import Verdict
+from kleash.evaluation.alarms import Noted
+from kleash.protocols import Action, Verdict
 
 WATCHED = ("kl_nats_per_sequence", "score_mean", "policy_loss")
 
@@ -33,9 +35,54 @@ class BoundsWatch:
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.num_without_better = 0
+        self.fresh_quality: float | None = None
+        self.wanted = Verdict()
+        self.reasons: tuple[str, ...] = ()
 
     def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict:
-        """Judge one step's figures."""
+        """Judge one step's figures; pass on, once, an external score and what alarms want since the last step."""
+        quality, self.fresh_quality = self.fresh_quality, None
+        wanted, self.wanted = self.wanted, Verdict()
+        verdict = self._bounds(step, metrics)
+        if verdict.action == "continue":
+            verdict = replace(wanted, quality=quality)
+        self.reasons = verdict.reasons
+        return verdict
+
+    def note_alarms(self, noted: Noted) -> None:
+        """Take in what an evaluation came to; its action is due after the next step."""
+        action: Action = "stop" if noted.action == "hold" else "continue" if noted.action == "none" else noted.action
+        self.wanted = Verdict(action, noted.reasons if action != "continue" else ())
+
+    def note_external(self, step: int, value: float) -> bool:
+        """Take in an external score (higher is better) of the weights after `step` updates; say if it is the best."""
+        self.fresh_quality = value
+        if self.best_value is None or value > self.best_value:
+            self.best_value, self.best_step, self.num_without_better = value, step, 0
+            return True
+        self.num_without_better += 1
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "num_without_better": self.num_without_better,
+            "fresh_quality": self.fresh_quality,
+            "wanted": self.wanted.action,
+            "wanted_reasons": list(self.wanted.reasons),
+            "reasons": list(self.reasons),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.best_value = state["best_value"]
+        self.best_step = state["best_step"]
+        self.num_without_better = state["num_without_better"]
+        self.fresh_quality = state["fresh_quality"]
+        self.wanted = Verdict(state["wanted"], tuple(state["wanted_reasons"]))
+        self.reasons = tuple(state["reasons"])
+
+    def _bounds(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         for name in WATCHED:
             if name in metrics and not math.isfinite(metrics[name]):
                 return Verdict("roll_back", (f"{name} is {metrics[name]} at step {step}",))
@@ -50,23 +97,3 @@ class BoundsWatch:
             reason = f"no better external score in {self.patience} evaluations; the best was at step {self.best_step}"
             return Verdict("roll_back", (reason,))
         return Verdict()
-
-    def note_external(self, step: int, value: float) -> bool:
-        """Take in an external score (higher is better) of the weights after `step` updates; say if it is the best."""
-        if self.best_value is None or value > self.best_value:
-            self.best_value, self.best_step, self.num_without_better = value, step, 0
-            return True
-        self.num_without_better += 1
-        return False
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "best_value": self.best_value,
-            "best_step": self.best_step,
-            "num_without_better": self.num_without_better,
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best_value = state["best_value"]
-        self.best_step = state["best_step"]
-        self.num_without_better = state["num_without_better"]

@@ -19,7 +19,7 @@ from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.formats import read_demonstrations, read_prompts
 from kleash.loop import Crew, run_loop
-from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, ScheduledLeash
+from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
 from kleash.progress import progress
@@ -152,13 +152,22 @@ def leash_from(settings: LeashSettings, *, num_updates: int) -> Leash:
     if settings.kind == "fixed":
         return FixedLeash(settings.beta)
     if settings.kind == "scheduled":
-        return ScheduledLeash(settings.beta, settings.final_beta, num_updates)
+        return ScheduledLeash(settings.beta, settings.final_beta, num_updates, slice_limits=settings.slice_limits)
+    if settings.acts_on == "learning_rate":
+        return RateLeash(
+            settings.beta,
+            settings.target_nats,
+            settings.gain,
+            floor=settings.floor,
+            slice_limits=settings.slice_limits,
+        )
     return AdaptiveLeash(
         settings.beta,
         settings.target_nats,
         settings.gain,
         floor=settings.floor,
         hold_updates=settings.hold_updates,
+        slice_limits=settings.slice_limits,
     )
 
 
