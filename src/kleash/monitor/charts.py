@@ -20,7 +20,7 @@ from kleash.monitor.findings import (
     slice_names,
     steps_of,
 )
-from kleash.monitor.measures import Estimate, column, finite
+from kleash.monitor.measures import Estimate, column, metric_names
 from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.monitor.reader import Row
 from kleash.monitor.verdict import judge_label
@@ -97,7 +97,7 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
     """Return (title, unit, figure) of each further metric; of a direct method, of the first few that it recorded."""
     wanted = dict(SMALL_METRICS)
     if findings.method == "direct":
-        names = {name for row in findings.updates for name, value in row.items() if finite(value) is not None}
+        names = metric_names(findings.updates)
         plain = sorted(name for name in names - {"step"} if not name.endswith(OF_THE_OPTIMISER) and "/" not in name)
         wanted = {name: (name.replace("_", " "), "", False) for name in plain[:5]}
     found = []

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kleash.monitor.measures import Estimate, column, estimate, finite, last, whole
-from kleash.monitor.reader import Round, Row, Run
+from kleash.monitor.measures import Estimate, column, estimate, finite, last, metric_names, whole
+from kleash.monitor.reader import Round, Rows, Run
 from kleash.monitor.samples import Sample, mixed, read_samples
 
 KL_METRIC = "kl_nats_per_sequence"
@@ -91,7 +91,7 @@ class Findings:
     num_pairs: int | None
     num_judgements: int | None
     agreement: Estimate | None
-    updates: tuple[Row, ...]
+    updates: Rows
     external: ExternalCurve | None
 
     @property
@@ -136,7 +136,7 @@ def findings_of(run: Run, found: Round | None = None) -> Findings:
             if isinstance(figures, Mapping)
         ),
         samples=mixed(read_samples(found.rows("evaluation", "samples"), judge)),
-        kl_target_nats=_kl_target(run, found),
+        kl_target_nats=kl_target(run, found),
         reward_model=_reward_model(found),
         num_pairs=whole(preferences.get("pairs")),
         num_judgements=whole(preferences.get("judgements")),
@@ -153,10 +153,10 @@ def steps_of(findings: Findings) -> list[int]:
     return sorted({*steps, *evaluated})
 
 
-def slice_names(updates: Iterable[Row]) -> list[str]:
+def slice_names(updates: Rows) -> list[str]:
     """Return the slices whose reward was recorded while training."""
     start, end = "slice/", "/score_mean"
-    metrics = {name for row in updates for name in row if name.startswith(start) and name.endswith(end)}
+    metrics = {name for name in metric_names(updates) if name.startswith(start) and name.endswith(end)}
     return sorted(name.removeprefix(start).removesuffix(end) for name in metrics)
 
 
@@ -171,6 +171,15 @@ def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
             changes = {found: getattr(found, name) for found in slices}
             return tuple(sorted(slices, key=lambda found: (changes[found] is None, _middle(changes[found]))))
     return slices
+
+
+def kl_target(run: Run, found: Round) -> float | None:
+    """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
+    settings = found.settings("policy") or run.recipe.get("policy")
+    leash = settings.get("leash") if isinstance(settings, Mapping) else None
+    if not isinstance(leash, Mapping) or leash.get("kind", "adaptive") != "adaptive":
+        return None
+    return finite(leash.get("target_nats"))
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
@@ -195,15 +204,6 @@ def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
         length_after=finite(figures.get("length_after")),
         kl_nats=estimate(figures.get(KL_METRIC)),
     )
-
-
-def _kl_target(run: Run, found: Round) -> float | None:
-    """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
-    settings = found.settings("policy") or run.recipe.get("policy")
-    leash = settings.get("leash") if isinstance(settings, Mapping) else None
-    if not isinstance(leash, Mapping) or leash.get("kind", "adaptive") != "adaptive":
-        return None
-    return finite(leash.get("target_nats"))
 
 
 def _reward_model(found: Round) -> RewardModelFindings | None:

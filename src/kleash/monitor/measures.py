@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from kleash.monitor.metrics import Metrics
 from kleash.monitor.reader import Row
 
 # One update's KL and length are noisy; what they came to is read off the last few.
@@ -50,9 +51,18 @@ def finite(value: Any) -> float | None:
 
 def column(rows: Iterable[Row], name: str) -> tuple[list[int], list[float]]:
     """Return the steps and values of one metric, of those rows that have it."""
+    if isinstance(rows, Metrics):
+        return rows.column(name)
     pairs = [(finite(row.get("step")), finite(row.get(name))) for row in rows]
     known = [(int(step), value) for step, value in pairs if step is not None and value is not None]
     return [step for step, _ in known], [value for _, value in known]
+
+
+def metric_names(rows: Iterable[Row]) -> set[str]:
+    """Return the metrics that some row has a number for."""
+    if isinstance(rows, Metrics):
+        return set(rows.names)
+    return {name for row in rows for name, value in row.items() if finite(value) is not None}
 
 
 def last(rows: Iterable[Row], name: str, *, num_rows: int = LAST_UPDATES) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kleash.monitor.downsampling import thinned
 from kleash.monitor.measures import Estimate
 from kleash.monitor.wording import GAP
 
@@ -20,12 +21,13 @@ INK, MUTED, RULE, ACCENT, SOFT, BAD, SURFACE = (
 
 
 def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str = ACCENT) -> Part:
-    """Return a line over the updates."""
+    """Return a line over the updates, thinned to what a screen can show."""
+    shown_steps, shown_values = thinned(steps, values)
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": list(steps),
-        "y": list(values),
+        "x": shown_steps,
+        "y": shown_values,
         "name": name,
         "line": {"color": color, "width": 1.8},
         "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",

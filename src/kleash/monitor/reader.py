@@ -2,14 +2,14 @@
 
 Nothing is interpreted here (that is `findings.py`), and nothing is written. A run is read as it stands: stages may be
 missing or unfinished, a last line may be torn by a kill or still being written, a manifest may be damaged; what cannot
-be read is left out and named in `Run.problems`.
+be read is left out and named in `Run.problems`. `live.py` reads the same files again and again while they grow.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from kleash.durable import PARTIAL
 from kleash.errors import ArtifactError, RunError
 
 Row = Mapping[str, Any]
+Rows = Sequence[Row]
+ReadRows = Callable[[Path, list[str]], Rows]
 
 STAGES = ("world", "pretrain", "sft", "candidates", "preferences", "reward", "audit", "policy", "direct", "evaluation")
 """Stages in the order in which a round runs them; others follow in the order of their names."""
@@ -31,7 +33,7 @@ class Stage:
     name: str
     folder: Path
     artifact: Artifact | None
-    rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -53,7 +55,7 @@ class Round:
     number: int
     stages: Mapping[str, Stage]
 
-    def rows(self, stage: str, file: str) -> tuple[Row, ...]:
+    def rows(self, stage: str, file: str) -> Rows:
         """Return a stage's rows of `file`.jsonl; none if the stage or the file is missing."""
         return self.stages[stage].rows.get(file, ()) if stage in self.stages else ()
 
@@ -74,37 +76,7 @@ class Run:
     recipe: Mapping[str, Any]
     summary: Mapping[str, Any]
     rounds: tuple[Round, ...]
-    problems: tuple[str, ...] = ()
-
-
-def read_run(folder: Path) -> Run:
-    """Read the run in `folder`, finished or not.
-
-    Raises RunError if there is no run: no such folder, or neither a recipe nor any stage in it.
-    """
-    folder = Path(folder)
-    problems: list[str] = []
-    rounds = tuple(
-        Round(number=int(path.name.removeprefix("round-")), stages=_read_stages(path, problems))
-        for path in sorted(folder.glob("round-*"))
-        if path.is_dir() and path.name.removeprefix("round-").isdecimal()
-    )
-    recipe_text = _text(folder / "recipe.toml")
-    if not recipe_text and not any(found.stages for found in rounds):
-        reason = "it holds neither recipe.toml nor a stage" if folder.exists() else "no such folder"
-        raise RunError(
-            f"No run at {folder}: {reason}. A folder that `kleash run` made is needed. "
-            "Correct the path, or run a recipe first."
-        )
-    return Run(
-        name=folder.absolute().name,
-        folder=folder,
-        recipe_text=recipe_text,
-        recipe=_recipe(recipe_text, problems),
-        summary=_json_object(folder / "summary.json", problems),
-        rounds=rounds,
-        problems=tuple(problems),
-    )
+    problems: Sequence[str] = ()
 
 
 def read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
@@ -123,16 +95,69 @@ def read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = False) -> Run:
+    """Read the run in `folder`, finished or not.
+
+    rows_of: what reads a JSON-lines file.  is_lazy: each file is read when it is
+    first asked for, and `problems` is complete only then.
+    Raises RunError if there is no run: no such folder, or neither a recipe nor any stage in it.
+    """
+    folder = Path(folder)
+    problems: list[str] = []
+    rounds = tuple(
+        Round(number=int(path.name.removeprefix("round-")), stages=_read_stages(path, problems, rows_of, is_lazy))
+        for path in sorted(folder.glob("round-*"))
+        if path.is_dir() and path.name.removeprefix("round-").isdecimal()
+    )
+    recipe_text = _text(folder / "recipe.toml")
+    if not recipe_text and not any(found.stages for found in rounds):
+        reason = "it holds neither recipe.toml nor a stage" if folder.exists() else "no such folder"
+        raise RunError(
+            f"No run at {folder}: {reason}. A folder that `kleash run` made is needed. "
+            "Correct the path, or run a recipe first."
+        )
+    return Run(
+        name=folder.absolute().name,
+        folder=folder,
+        recipe_text=recipe_text,
+        recipe=_recipe(recipe_text, problems),
+        summary=_json_object(folder / "summary.json", problems),
+        rounds=rounds,
+        problems=problems if is_lazy else tuple(problems),
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------- inside
-def _read_stages(folder: Path, problems: list[str]) -> dict[str, Stage]:
+class _LazyRows(Mapping[str, Rows]):
+    """A stage's row files by their stem, each read when it is first asked for."""
+
+    def __init__(self, files: Sequence[Path], rows_of: ReadRows, problems: list[str]) -> None:
+        self._files = {file.stem: file for file in files}
+        self._rows_of = rows_of
+        self._problems = problems
+        self._read: dict[str, Rows] = {}
+
+    def __getitem__(self, stem: str) -> Rows:
+        if stem not in self._read:
+            self._read[stem] = self._rows_of(self._files[stem], self._problems)
+        return self._read[stem]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _read_stages(folder: Path, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> dict[str, Stage]:
     names = {path.name.removesuffix(PARTIAL) for path in folder.iterdir() if path.is_dir()}
     # What `discard` was killed in the middle of is named NAME.old.partial: debris, not a stage.
     names = {name for name in names if "." not in name}
     order = [name for name in STAGES if name in names] + sorted(names - set(STAGES))
-    return {name: _read_stage(folder, name, problems) for name in order}
+    return {name: _read_stage(folder, name, problems, rows_of, is_lazy) for name in order}
 
 
-def _read_stage(folder: Path, name: str, problems: list[str]) -> Stage:
+def _read_stage(folder: Path, name: str, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> Stage:
     complete, partial = folder / name, folder / (name + PARTIAL)
     path = complete if complete.is_dir() else partial
     artifact = None
@@ -141,8 +166,8 @@ def _read_stage(folder: Path, name: str, problems: list[str]) -> Stage:
             artifact = read(path)
         except ArtifactError as error:
             problems.append(str(error))
-    rows = {file.stem: read_rows(file, problems) for file in sorted(path.glob("*.jsonl"))}
-    return Stage(name=name, folder=path, artifact=artifact, rows=rows)
+    rows = _LazyRows(sorted(path.glob("*.jsonl")), rows_of, problems)
+    return Stage(name=name, folder=path, artifact=artifact, rows=rows if is_lazy else dict(rows))
 
 
 def _recipe(text: str, problems: list[str]) -> dict[str, Any]:

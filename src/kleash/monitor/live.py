@@ -1,0 +1,150 @@
+"""Read the files of runs that are still being written: only what was added since the last look, and kept in memory.
+
+A run's logs are appended to line by line, cut back when it resumes from a checkpoint, and move when a stage ends. A
+last line without its end is still being written and is read later. `Shelf` keeps every file it was asked for; what
+lies in a run folder, and what it means, is known to `reader.py` and `findings.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from kleash.monitor.metrics import Metrics
+from kleash.monitor.reader import Row, Rows, Run, read_run
+from kleash.tracking import METRICS_FILE
+
+# How much of what was read last must still stand before the place where reading goes on: more than a line's tail.
+COMPARED_BYTES = 256
+MAX_FILES = 200
+METRIC_FILES = (METRICS_FILE, "evaluations.jsonl")
+
+
+class Tail:
+    """Reads the whole lines that were added to a file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._last_bytes = b""
+
+    def read(self) -> tuple[bool, list[bytes]]:
+        """Return whether the file begins anew (it was cut back, replaced or is gone), and its new whole lines.
+
+        A file is the same as before if what was read last still stands where it was read.
+        """
+        try:
+            file = open(self.path, "rb")  # noqa: SIM115 (a missing file is no error)
+        except OSError:
+            return self._begin_anew(), []
+        with file:
+            start = self._offset - len(self._last_bytes)
+            is_shorter = os.fstat(file.fileno()).st_size < self._offset
+            file.seek(start)
+            was_cut = (is_shorter or file.read(len(self._last_bytes)) != self._last_bytes) and self._begin_anew()
+            file.seek(self._offset)
+            content = file.read()
+        end = content.rfind(b"\n") + 1
+        if end:
+            self._offset += end
+            self._last_bytes = content[max(end - COMPARED_BYTES, 0) : end]
+        return was_cut, content[:end].split(b"\n")[:-1]
+
+    def _begin_anew(self) -> bool:
+        had_something, self._offset, self._last_bytes = self._offset > 0, 0, b""
+        return had_something
+
+
+@dataclass
+class _Log:
+    """One file of JSON lines, as far as it was read. Figures of a training run are kept by column, else as rows."""
+
+    tail: Tail
+    rows: Metrics | list[Row]
+    problems: list[str]
+
+    def refresh(self) -> None:
+        was_cut, lines = self.tail.read()
+        if was_cut:
+            self.rows = type(self.rows)()
+            self.problems.clear()
+        path, num_before = self.tail.path, len(self.rows)
+        for place, line in enumerate(lines):
+            try:
+                row = _row(line) if line.strip() else None
+            except ValueError:
+                told = f"{path.parent.name}/{path.name}, line {num_before + place + 1}, is not JSON and was left out"
+                self.problems.append(told)
+                continue
+            if isinstance(row, dict):
+                self.rows.append(row)
+
+
+class Shelf:
+    """Every log that was asked for, kept and kept up; what was not asked for longest goes first."""
+
+    def __init__(self) -> None:
+        self._logs: OrderedDict[Path, _Log] = OrderedDict()
+        self.lock = threading.RLock()
+        """Held while a page is made: pages are made in several threads."""
+
+    def rows(self, path: Path, problems: list[str] | None = None) -> Rows:
+        """Return the rows of a JSON-lines file as it stands; none if there is no such file.
+
+        problems: takes up the lines that cannot be read.
+        """
+        with self.lock:
+            log = self._logs.get(path)
+            if log is None:
+                log = _Log(Tail(path), Metrics() if path.name in METRIC_FILES else [], [])
+                self._logs[path] = log
+            self._logs.move_to_end(path)
+            log.refresh()
+            while len(self._logs) > MAX_FILES:
+                self._logs.popitem(last=False)
+            if problems is not None:
+                problems += log.problems
+            return log.rows
+
+    def run(self, folder: Path) -> Run:
+        """Read a run as `read_run` does, each of its logs when it is first asked for."""
+        return read_run(folder, rows_of=self.rows, is_lazy=True)
+
+
+def last_row(path: Path, *, block_bytes: int = 65_536) -> Row:
+    """Return the last whole row of a JSON-lines file without reading the rest; {} if there is none."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (a missing file is no error)
+    except OSError:
+        return {}
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        while True:
+            start = max(size - block_bytes, 0)
+            file.seek(start)
+            lines = file.read(size - start).split(b"\n")
+            # The first line of a block may have begun before it, the last one has no end yet.
+            for line in reversed(lines[1 if start else 0 : -1]):
+                try:
+                    row = _row(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    return row
+            if start == 0:
+                return {}
+            block_bytes *= 4
+
+
+def _row(line: bytes) -> object:
+    """Return what a line of JSON says. pydantic is four times as fast, but refuses half of a surrogate pair."""
+    try:
+        return from_json(line)
+    except ValueError:
+        return json.loads(line)
