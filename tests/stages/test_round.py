@@ -7,7 +7,8 @@ import pytest
 
 from kleash.artifacts import read
 from kleash.errors import SettingsError
-from kleash.stages.round import Round, summarise, write_summary
+from kleash.stages.round import Round
+from kleash.stages.summary import summarise, write_summary
 from kleash.stages.workplace import given
 from stages.tiny_recipe import STAGES, TinyRound, run_round, tiny_place, tiny_recipe
 

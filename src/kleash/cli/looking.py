@@ -51,7 +51,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     from kleash.artifacts import MANIFEST, Artifact, read
     from kleash.recipe import Recipe
     from kleash.settings import load_toml
-    from kleash.stages.round import summarise
+    from kleash.stages.summary import summarise
 
     recipe = load_toml(folder / RECIPE_FILE, Recipe).settings
     newest = newest_round(folder) or folder

@@ -113,7 +113,8 @@ def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
     """Run every stage, say what each left behind, and show the result."""
     from kleash.cli.tables import in_a_line, result_tables
     from kleash.monitor.report import REPORT_FILE, write_report
-    from kleash.stages.round import Round, summarise, write_summary
+    from kleash.stages.round import Round
+    from kleash.stages.summary import summarise, write_summary
 
     done_before = _stages_done(folder, recipe)
     screen = remarks()

@@ -1,0 +1,86 @@
+"""What a finished round is told by: the figures of its stages gathered into one summary.json."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kleash.artifacts import Artifact
+from kleash.durable import write_text
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+
+
+def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
+    """Gather a finished round's figures: what `kleash summary --json` prints."""
+    summary: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed}
+    summary["seconds"] = {stage: artifact.summary.get("seconds") for stage, artifact in made.items()}
+    summary["seconds"]["total"] = round(sum(filter(None, summary["seconds"].values())), 3)
+    if "preferences" in made:
+        figures = made["preferences"].summary
+        summary["preferences"] = {"pairs": figures["pairs"], "agreement": figures.get("agreement")}
+    if "reward" in made:
+        summary["reward_model"] = _heldout_summary(made["reward"].summary)
+    if "direct" in made and "heldout_accuracy" in made["direct"].summary:
+        summary["direct"] = _heldout_summary(made["direct"].summary)
+    if "policy" in made:
+        summary["beta_final"] = made["policy"].summary["beta_final"]
+        leash = recipe.policy.leash
+        summary["kl_target_nats"] = leash.target_nats if leash.kind == "adaptive" else None
+        summary["outcome"] = made["policy"].summary["outcome"]
+    if "evaluation" in made:
+        summary |= _evaluation_summary(made["evaluation"].summary)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    summary["peak_rss_mb"] = round(peak_kib / (1024 if sys.platform != "darwin" else 1024**2), 1)
+    return summary
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> Path:
+    """Write runs/NAME/summary.json."""
+    write_text(run / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return run / "summary.json"
+
+
+def _heldout_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = figures["heldout_accuracy"]
+    return {
+        "heldout_accuracy": accuracy["value"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
+        "n": accuracy["n"],
+        "length_baseline_accuracy": figures["length_baseline_accuracy"],
+    }
+
+
+def _evaluation_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    kind = "gold" if figures["judge"] == "gold" else "judge"
+    slices = {}
+    for name, part in figures["slices"].items():
+        slices[name.partition("=")[2] if name.startswith("topic=") else name] = {
+            f"{kind}_sft": part["judge_before"]["value"],
+            f"{kind}_policy": part["judge_after"]["value"],
+            "kl_nats_per_sequence": part["kl_nats_per_sequence"]["value"],
+            "length_sft": part["length_before"],
+            "length_policy": part["length_after"],
+            "win_rate": part["win_rate"]["value"],
+            "n": part["n"],
+            **{
+                f"{name}_{new}": part[f"{name}_{old}"]
+                for name in ("correct", "refusal")
+                for old, new in (("before", "sft"), ("after", "policy"), ("difference", "difference"))
+                if f"{name}_{old}" in part
+            },
+        }
+    return {
+        "judge": figures["judge"],
+        "sft": {f"{kind}_mean": figures["judge_before"]["value"], "interval": figures["judge_before"]},
+        "policy": {f"{kind}_mean": figures["judge_after"]["value"], "interval": figures["judge_after"]},
+        "win_rate": figures["win_rate"],
+        "kl_nats_per_sequence": figures["kl_nats_per_sequence"]["value"],
+        "slices": slices,
+    }
