@@ -2,10 +2,12 @@
 
 import importlib.util
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from kleash.cli.places import shipped_recipes
 from kleash.formats import read_preferences, read_prompts
 from kleash.judges.function import FunctionScorer
 from kleash.judges.ranked_examples import examples_of, misordered_pairs
@@ -41,6 +43,15 @@ def test_a_shipped_recipe_loads_and_what_it_names_exists(path, monkeypatch):
     if ":" in recipe.evaluation.judge:
         FunctionScorer(recipe.evaluation.judge)
     assert recipe.policy.max_new_tokens == recipe.evaluation.max_new_tokens or "policy" not in recipe.stages
+
+
+def test_every_recipe_is_part_of_the_installed_package():
+    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["kleash"]
+    package = ROOT / "src" / "kleash"
+    shipped = {path for pattern in package_data for path in package.glob(pattern)}
+    inside = {path.relative_to(package / "recipes") for path in shipped if path.is_relative_to(package / "recipes")}
+    assert inside == {path.relative_to(ROOT / "recipes") for path in (ROOT / "recipes").rglob("*.toml")}
+    assert shipped_recipes() == {path.stem: package / "recipes" / path.name for path in RECIPES}
 
 
 @pytest.mark.parametrize("name", ["stories", "stories_function"])

@@ -19,10 +19,9 @@ TRAINED_STAGES = ("policy", "direct", "sft", "pretrain")
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that come with KLeash, by name: beside the sources, or inside an installed package."""
-    package = Path(kleash.__file__).parent
-    folders = (package.parents[1] / "recipes", package / "recipes")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    """Return the recipes that come with KLeash, by name."""
+    # In a checkout this is a link to recipes/ at the top, where people look; an installed package holds the files.
+    return {path.stem: path for path in sorted((Path(kleash.__file__).parent / "recipes").glob("*.toml"))}
 
 
 def find_recipe(name: str) -> Path:
