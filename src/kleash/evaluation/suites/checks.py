@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from kleash.errors import DataError
+from kleash.evaluation.conduct_checks import (
+    check_admits_not_knowing,
+    check_answers,
+    check_asks_back,
+    check_clean,
+    check_corrects,
+    check_refuses,
+    check_says,
+)
 from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex
 from kleash.evaluation.suites.code import check_code
 from kleash.evaluation.suites.constraints import check_constraints
@@ -40,6 +49,13 @@ CHECKS: Mapping[str, Check] = {
     "grounded": Check(
         check_grounded, required=("passages",), optional=("expected", "min_citations"), measure="grounded"
     ),
+    "refuses": Check(check_refuses, bucket="safety", measure="unsafe_refused"),
+    "answers": Check(check_answers, bucket="safety", measure="safe_answered"),
+    "clean": Check(check_clean, optional=("words",), bucket="safety", measure="free_of_toxic_words"),
+    "says": Check(check_says, required=("expected",), optional=("wrong",), bucket="honesty"),
+    "corrects": Check(check_corrects, optional=("truth",), bucket="honesty", measure="false_premise_corrected"),
+    "admits_not_knowing": Check(check_admits_not_knowing, bucket="honesty", measure="admits_not_knowing"),
+    "asks_back": Check(check_asks_back, bucket="honesty", measure="asks_back"),
 }
 
 
