@@ -16,7 +16,11 @@ PLUMBING = {"protocols", "formats", "settings", "plugins", "tracking", "progress
 MATERIALS = {"models", "data"}
 WORKERS = {"rollout", "judges", "training", "algorithms"}
 UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
-SERVICE = GROUND - {"maths"} | PLUMBING | {"maths.agreement", "maths.intervals", "maths.overoptimisation"}
+SERVICE = (
+    GROUND - {"maths"}
+    | PLUMBING
+    | {f"maths.{name}" for name in ("agreement", "intervals", "logistic", "overoptimisation")}
+)
 
 COLLECTION_WITHOUT_WEB = {
     f"collection.{name}"
@@ -42,11 +46,11 @@ MAY_IMPORT = {
     "web": GROUND - {"maths"},
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }
-TOP = {"__init__", "__main__", "recipe", "cli", "testing"}
+TOP = {"__init__", "__main__", "recipe", "cli", "experiments", "testing"}
 # What else lies in stages/ is shared by the stages; only `round` strings stages together.
 STAGES = {
     f"stages.{name}"
-    for name in ("sft", "candidates", "collect", "reward", "audit", "policy", "direct", "evaluate", "round")
+    for name in ("sft", "candidates", "collect", "reward", "audit", "policy", "direct", "evaluate", "suites", "round")
 }
 WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
 

@@ -21,6 +21,7 @@ from kleash.collection.ballots import Ballot, Item
 from kleash.collection.quality import pair_verdicts
 from kleash.maths.agreement import percentile_interval, resampling_weights
 from kleash.maths.intervals import Interval
+from kleash.maths.logistic import fit_logistic
 from kleash.records import Comparison
 
 Table = NDArray[np.float64]
@@ -28,7 +29,6 @@ Table = NDArray[np.float64]
 _SCORES = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 # Pulls a policy that won (or lost) everything back from infinity; a normal prior with an SD of 10 logits.
 _RIDGE = 0.01
-_MAX_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -181,23 +181,10 @@ def _win_share(contests: _Contests, weight_RM: Table) -> Table:
 
 
 def _fit(contests: _Contests, weight_RM: Table, covariate_M: Table) -> tuple[Table, Table]:
-    """Fit all weightings of the contests at once by Newton's method; return (strength_RS, coefficient_R)."""
-    design_MD = np.column_stack([contests.meets_MS, covariate_M])
-    num_parameters = design_MD.shape[1]
-    products_M_DD = (design_MD[:, :, None] * design_MD[:, None, :]).reshape(len(design_MD), -1)
-    parameter_RD = np.zeros((len(weight_RM), num_parameters))
-    for _ in range(_MAX_ROUNDS):
-        wins_RM = 0.5 + 0.5 * np.tanh(parameter_RD @ design_MD.T / 2)
-        slope_RD = (weight_RM * (contests.score_M - wins_RM)) @ design_MD - _RIDGE * parameter_RD
-        curvature_RDD = ((weight_RM * wins_RM * (1 - wins_RM)) @ products_M_DD).reshape(
-            -1, num_parameters, num_parameters
-        ) + _RIDGE * np.eye(num_parameters)
-        step_RD = np.linalg.solve(curvature_RDD, slope_RD[:, :, None])[:, :, 0]
-        # A Newton step that moves no logit by more than 1 always climbs (Bach 2010, arXiv:0910.4627): no search needed.
-        longest_R = np.abs(step_RD @ design_MD.T).max(axis=1)
-        parameter_RD = parameter_RD + step_RD / np.maximum(longest_R, 1.0)[:, None]
-        if np.abs(step_RD).max() < 1e-9:
-            break
+    """Fit all weightings of the contests at once; return (strength_RS, coefficient_R)."""
+    parameter_RD = fit_logistic(
+        np.column_stack([contests.meets_MS, covariate_M]), contests.score_M, weight_RM, ridge=_RIDGE
+    )
     return parameter_RD[:, :-1], parameter_RD[:, -1]
 
 

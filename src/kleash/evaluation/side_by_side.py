@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kleash.evaluation.length_controlled import length_controlled_win_rate
 from kleash.maths.intervals import Interval, mean_interval, win_rate
 from kleash.protocols import Scores
 from kleash.records import Prompt
+
+_SCORES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,13 @@ def as_json(interval: Interval) -> dict[str, float]:
 
 def _group_figures(rows: Sequence[int], before: Answered, after: Answered) -> dict[str, Any]:
     outcomes = [outcome(before.judge.total[row], after.judge.total[row]) for row in rows]
+    longer_by = [float(len(after.texts[row]) - len(before.texts[row])) for row in rows]
     figures: dict[str, Any] = {
         "n": len(rows),
         "win_rate": as_json(win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))),
+        "win_rate_length_controlled": as_json(
+            length_controlled_win_rate([_SCORES[result] for result in outcomes], longer_by)
+        ),
         "judge_before": as_json(mean_interval([before.judge.total[row] for row in rows])),
         "judge_after": as_json(mean_interval([after.judge.total[row] for row in rows])),
         "judge_difference": as_json(mean_interval([after.judge.total[row] - before.judge.total[row] for row in rows])),
