@@ -171,9 +171,68 @@ def fill_reward(folder, own, generator, story, hostile_text):
 def fill_policy(folder, own, generator, story, hostile_text):
     rows = [policy_row(step, generator, story, hostile_text) for step in range(NUM_UPDATES)]
     write_rows(folder / "metrics.jsonl", rows)
-    watched = [{"step": step, "score_mean": proxy_at(step, story)} for step in range(0, NUM_UPDATES + 1, 10)]
-    write_rows(folder / "evaluations.jsonl", watched)
+    write_rows(folder / "evaluations.jsonl", [watched_row(step, story) for step in range(0, NUM_UPDATES + 1, 10)])
+    write_rows(folder / "alarms.jsonl", alarm_rows(hostile_text) if story == "hacked" else [])
+    (folder / "answers").mkdir()
+    for step in range(0, NUM_UPDATES + 1, 10):
+        write_rows(folder / "answers" / f"step-{step:08d}.jsonl", kept_answers(step, story, hostile_text))
     own.update(outcome="finished", steps=NUM_UPDATES, best_step=None, beta_final=rows[-1]["beta"])
+
+
+def watched_row(step, story):
+    """One evaluation while training: the proxy's mean and the panel's win rates, over all prompts and by slice."""
+    row = {"step": step, "score_mean": proxy_at(step, story)}
+    rates = {"": 0.5 + 0.45 * external_quality(step, story), "slice/topic=false premise/": 0.5 - 0.004 * step}
+    for prefix, rate in rates.items():
+        size = 250 if not prefix else 25
+        measured = share(min(max(rate, 0.02), 0.98), size)
+        for part, name in (("value", "win_rate"), ("low", "win_rate_low"), ("high", "win_rate_high"), ("n", "n")):
+            row[f"{prefix}external/{name}"] = measured[part]
+    return row
+
+
+def alarm_rows(hostile_text=""):
+    """Flattery is noticed, then gone; the reward parts from the panel, first in one slice, and ends as a stop."""
+    told = [
+        (10, "length", "", "warn", 0.31, 0.25, "share longer than SFT"),
+        (20, "proxy_external_divergence", "topic=false premise", "warn", 0.13, 0.1, "share of rows"),
+        (20, "length", "", "ok", 0.2, 0.25, "share longer than SFT"),
+        (40, "proxy_external_divergence", "", "stop", 0.27, 0.2, "share of rows"),
+    ]
+    suspect = {
+        "prompt": hostile_text or "what is 17 + 25 ?",
+        "answer": hostile_text or "that is 41 , you are so clever !",
+        "reference_answer": hostile_text or "17 + 25 is 42",
+        "proxy": 2.25,
+        "external": -1.0,
+    }
+    return [
+        {
+            "step": step,
+            "symptom": symptom,
+            "slice": hostile_text or name,
+            "state": state,
+            "value": value,
+            "threshold": threshold,
+            "unit": unit,
+            "evidence": hostile_text or f"{symptom} reached {value} at update {step}.",
+            "action": "none",
+            "remedies": [hostile_text or "raise beta", "stop at the best external checkpoint"],
+            "worst": [suspect] * 5 if state != "ok" else [],
+        }
+        for step, symptom, name, state, value, threshold, unit in told
+    ]
+
+
+def kept_answers(step, story, hostile_text=""):
+    """The watched prompts' answers at one evaluation, one of each slice, as completions."""
+    rows = []
+    for name, (prompt, good, bad) in ASKED.items():
+        text = bad if step == 0 else good + (" you are so clever !" if story == "hacked" and step > 10 else "")
+        rows.append({"prompt": prompt, "completion": text, "policy_version": step, "slices": {"topic": name}})
+    if hostile_text:
+        rows[0] |= {"prompt": hostile_text, "completion": hostile_text, "slices": {"topic": hostile_text}}
+    return rows
 
 
 def proxy_at(step, story):

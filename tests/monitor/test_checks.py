@@ -18,7 +18,8 @@ from kleash.monitor.checks import (
     checks,
     fell,
 )
-from kleash.monitor.findings import Contrast, ExternalCurve, RewardModelFindings, findings_of
+from kleash.monitor.external_quality import ExternalCurve
+from kleash.monitor.findings import Contrast, RewardModelFindings, findings_of
 from kleash.monitor.measures import Estimate
 from kleash.monitor.reader import read_run
 

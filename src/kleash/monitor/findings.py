@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kleash.monitor.alarms import Alarm, read_alarms
+from kleash.monitor.external_quality import ExternalCurve, external_scores, win_rates
 from kleash.monitor.measures import Estimate, column, estimate, finite, last, metric_names, whole
 from kleash.monitor.reader import Round, Rows, Run
 from kleash.monitor.samples import Sample, mixed, read_samples
@@ -46,18 +48,6 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class ExternalCurve:
-    """A measure that did not train the reward model, at the updates where it was taken, with the proxy beside it.
-
-    proxy: {update: the reward model's mean score on the same prompts}.
-    """
-
-    name: str
-    points: tuple[tuple[int, Estimate], ...]
-    proxy: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class RewardModelFindings:
     """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would."""
 
@@ -73,7 +63,8 @@ class Findings:
 
     method: "policy" (online), "direct" (DPO and its kin) or "" if neither was trained. judge: who decided the
     comparisons ("gold", "proxy" or a function's name), "" before the evaluation. outcome: how online training ended.
-    kept_step: the update whose weights were kept, where they are not the last ones.
+    kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
+    by another judge than the proxy; win_rates: against the reference, by each source that was asked.
     """
 
     round_number: int
@@ -93,6 +84,8 @@ class Findings:
     agreement: Estimate | None
     updates: Rows
     external: ExternalCurve | None
+    win_rates: tuple[ExternalCurve, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def is_evaluated(self) -> bool:
@@ -142,15 +135,17 @@ def findings_of(run: Run, found: Round | None = None) -> Findings:
         num_judgements=whole(preferences.get("judgements")),
         agreement=estimate(preferences.get("agreement")),
         updates=updates,
-        external=_external(found, judge) if method == "policy" else None,
+        external=external_scores(found, judge) if method == "policy" else None,
+        win_rates=win_rates(found, judge) if method == "policy" else (),
+        alarms=read_alarms(found.rows("policy", "alarms")),
     )
 
 
 def steps_of(findings: Findings) -> list[int]:
     """Return the updates that were trained or evaluated, in order."""
     steps, _ = column(findings.updates, "step")
-    evaluated = [step for step, _ in findings.external.points] if findings.external else []
-    return sorted({*steps, *evaluated})
+    curves = [*findings.win_rates, *([findings.external] if findings.external else [])]
+    return sorted({*steps, *(step for curve in curves for step, _ in curve.points)})
 
 
 def slice_names(updates: Rows) -> list[str]:
@@ -225,21 +220,3 @@ def _reward_model(found: Round) -> RewardModelFindings | None:
         slices={name: value for name, value in by_slice.items() if value is not None},
         margins=margins,
     )
-
-
-def _external(found: Round, judge: str) -> ExternalCurve | None:
-    """Return what a judge other than the proxy made of the checkpoints, else the external score training watched."""
-    watched = found.rows("policy", "evaluations")
-    proxy = dict(zip(*column(watched, "score_mean"), strict=True))
-    sources = [(watched, "external/score_mean", "external score")]
-    if judge and judge != "proxy":
-        sources.insert(0, (found.rows("evaluation", "checkpoints"), "judge_mean", judge))
-    for rows, key, name in sources:
-        points = tuple(
-            (int(step), value)
-            for row in rows
-            if (step := finite(row.get("step"))) is not None and (value := estimate(row.get(key))) is not None
-        )
-        if points:
-            return ExternalCurve(name, points, proxy)
-    return None

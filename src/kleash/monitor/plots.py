@@ -11,12 +11,14 @@ from typing import Any
 
 from kleash.monitor.downsampling import thinned
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import GAP
+from kleash.monitor.wording import GAP, number, percent
 
 Part = dict[str, Any]
 
-INK, MUTED, RULE, ACCENT, SOFT, BAD, SURFACE = (
-    f"var(--{name})" for name in ("ink", "muted", "rule", "accent", "soft", "bad", "surface")
+LONGEST_LABEL = 34
+
+INK, MUTED, RULE, ACCENT, SOFT, BAD, WARN, SURFACE = (
+    f"var(--{name})" for name in ("ink", "muted", "rule", "accent", "soft", "bad", "warn-ink", "surface")
 )
 
 
@@ -34,7 +36,7 @@ def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str
     }
 
 
-def dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color: str) -> Part:
+def dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color: str, symbol: str = "circle") -> Part:
     """Return points with a hover text each."""
     return {
         "type": "scatter",
@@ -42,9 +44,23 @@ def dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color:
         "x": list(x),
         "y": list(y),
         "text": list(texts),
-        "marker": {"color": color, "size": 7},
+        "marker": {"color": color, "size": 7, "symbol": symbol},
         "cliponaxis": False,
         "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def words(x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> Part:
+    """Return words that begin right of their points."""
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": list(x),
+        "y": list(y),
+        "text": [f"{GAP}{GAP}{GAP}{text}" for text in texts],
+        "textposition": "middle right",
+        "textfont": {"size": 11, "color": INK},
+        "hoverinfo": "skip",
     }
 
 
@@ -162,3 +178,25 @@ def checked(traces: Sequence[Part], figure_layout: Part) -> Part:
 
     figure: Part = go.Figure(data=list(traces), layout=figure_layout | {"template": None}).to_plotly_json()
     return figure
+
+
+# ------------------------------------------------------------------------------------------------------------- texts
+def shortened(name: str) -> str:
+    """Return a slice's name, cut where it would outgrow its chart."""
+    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+
+
+def value_text(found: Estimate) -> str:
+    """Return an estimate with its interval and n, as a hover shows it."""
+    span = "" if found.low is None or found.high is None else f" ({number(found.low)} to {number(found.high)})"
+    return f"{number(found.value)}{span}{size_text(found)}"
+
+
+def rate_text(found: Estimate) -> str:
+    """Return a rate with its interval and n, as a hover shows it."""
+    span = "" if found.low is None or found.high is None else f" ({percent(found.low)} to {percent(found.high)})"
+    return f"{percent(found.value, 1)}{span}{size_text(found)}"
+
+
+def size_text(found: Estimate) -> str:
+    return "" if found.n is None else f", n = {found.n}"

@@ -11,7 +11,7 @@ const withColours = (value, style) => {
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withColours(item, style)]));
   }
-  const found = typeof value === "string" && /^var\((--[a-z]+)\)$/.exec(value);
+  const found = typeof value === "string" && /^var\((--[a-z-]+)\)$/.exec(value);
   return found ? style.getPropertyValue(found[1]).trim() : value;
 };
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from kleash import __version__
 from kleash.durable import clear_write_errors, write_text
-from kleash.monitor import charts, markup, provenance, sections, slice_table
+from kleash.monitor import charts, markup, provenance, sections, slice_table, training_chart
 from kleash.monitor.checks import checks
 from kleash.monitor.findings import Findings, findings_of, newest_round
 from kleash.monitor.measures import finite, json_numbers
@@ -91,7 +91,7 @@ def content_policy(*scripts: str) -> str:
 
 def figures(findings: Findings) -> tuple[dict[str, Part], list[tuple[str, str]]]:
     """Return every figure by the name of its place on the page, and the (title, unit) of each smaller one."""
-    drawn = {"training": charts.training_figure(findings)}
+    drawn = {"training": training_chart.training_figure(findings)}
     small = charts.small_figures(findings)
     drawn |= {f"small-{place}": figure for place, (_, _, figure) in enumerate(small)}
     if findings.reward_model:

@@ -1,0 +1,118 @@
+"""Read the alarms of a training run: which symptom was seen when, in which slice, how bad, and what was done.
+
+The rows are those of `alarms.jsonl`; an alarm is one symptom in one slice, told by its rows in order. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kleash.monitor.measures import finite, whole
+from kleash.monitor.reader import Row
+
+State = Literal["ok", "warn", "stop"]
+STATES: tuple[State, ...] = ("ok", "warn", "stop")
+ENDING_ACTIONS = ("hold", "roll_back")
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One answer that shows the symptom, beside the reference's, with what proxy and external signal make of both."""
+
+    prompt: str
+    answer: str
+    reference_answer: str
+    proxy: float | None
+    external: float | None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What was seen at one update. slice: "" for all prompts, else dimension=value; remedies: mildest first."""
+
+    step: int
+    symptom: str
+    slice: str
+    state: State
+    value: float | None
+    threshold: float | None
+    unit: str
+    evidence: str
+    action: str
+    remedies: tuple[str, ...]
+    worst: tuple[Suspect, ...]
+
+    @property
+    def severity(self) -> int:
+        return STATES.index(self.state)
+
+
+def read_alarms(rows: Iterable[Row]) -> tuple[Alarm, ...]:
+    """Return the alarms of a log, oldest first; rows without an update, a symptom or a known state are no alarms."""
+    found = []
+    for row in rows:
+        step, symptom = whole(row.get("step")), row.get("symptom")
+        state = next((state for state in STATES if state == row.get("state")), None)
+        if step is not None and symptom and state is not None:
+            found.append(_alarm(row, step, str(symptom), state))
+    return tuple(found)
+
+
+def standing(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """Return the newest word on each symptom in each slice that is not "ok": the worst first, then the newest."""
+    newest = {(alarm.symptom, alarm.slice): alarm for alarm in alarms}
+    return tuple(
+        sorted((alarm for alarm in newest.values() if alarm.severity), key=lambda alarm: (-alarm.severity, -alarm.step))
+    )
+
+
+def passed(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """Return of each symptom that was seen and went away its worst row, the newest of them."""
+    alarms = tuple(alarms)
+    newest = {(alarm.symptom, alarm.slice): alarm for alarm in alarms}
+    worst: dict[tuple[str, str], Alarm] = {}
+    for alarm in alarms:
+        key = alarm.symptom, alarm.slice
+        if alarm.severity and not newest[key].severity and alarm.severity >= worst.get(key, alarm).severity:
+            worst[key] = alarm
+    return tuple(worst.values())
+
+
+def worst_state(alarms: Iterable[Alarm]) -> State:
+    """Return the worst state that stands at the end."""
+    return max((alarm.state for alarm in standing(alarms)), key=STATES.index, default="ok")
+
+
+def ending(alarms: Iterable[Alarm]) -> Alarm | None:
+    """Return the alarm whose action ended the run, None if none did."""
+    return next((alarm for alarm in alarms if alarm.action in ENDING_ACTIONS), None)
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _alarm(row: Row, step: int, symptom: str, state: State) -> Alarm:
+    remedies, worst = row.get("remedies"), row.get("worst")
+    return Alarm(
+        step=step,
+        symptom=symptom,
+        slice=str(row.get("slice") or ""),
+        state=state,
+        value=finite(row.get("value")),
+        threshold=finite(row.get("threshold")),
+        unit=str(row.get("unit") or ""),
+        evidence=str(row.get("evidence") or ""),
+        action=str(row.get("action") or "none"),
+        remedies=tuple(str(remedy) for remedy in remedies) if isinstance(remedies, list) else (),
+        worst=tuple(_suspect(one) for one in worst if isinstance(one, Mapping)) if isinstance(worst, list) else (),
+    )
+
+
+def _suspect(row: Mapping[str, Any]) -> Suspect:
+    return Suspect(
+        prompt=str(row.get("prompt") or ""),
+        answer=str(row.get("answer") or ""),
+        reference_answer=str(row.get("reference_answer") or ""),
+        proxy=finite(row.get("proxy")),
+        external=finite(row.get("external")),
+    )

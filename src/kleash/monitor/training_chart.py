@@ -1,0 +1,266 @@
+"""Draw a training run on one axis of updates: alarms, reward, external quality, KL, beta, one panel below another.
+
+A hover reads every panel at the same update: the reward is only worth what the external quality beneath it says, and
+alarms stand where they were raised. One slice can be drawn beside the average of all prompts.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kleash.monitor import plots
+from kleash.monitor.alarms import Alarm, ending
+from kleash.monitor.checks import KL_BAND
+from kleash.monitor.external_quality import ExternalCurve, Points
+from kleash.monitor.findings import KL_METRIC, Findings, slice_names, steps_of
+from kleash.monitor.measures import column
+from kleash.monitor.plots import ACCENT, BAD, GAP, INK, MUTED, WARN, Part, rate_text, shortened, value_text
+from kleash.monitor.reader import Rows
+from kleash.monitor.verdict import judge_label
+from kleash.monitor.wording import number, percent
+
+PANEL_PIXELS = 132
+LOW_PANEL_PIXELS = 64
+ALARM_ROW_PIXELS = 20
+GAP_PIXELS = 44
+HEADING_SHARE = 0.85
+LEFT_PIXELS = 44
+MAX_SYMPTOMS = 8
+STATE_COLORS = {"ok": MUTED, "warn": WARN, "stop": BAD}
+STATE_MARKERS = {"ok": "circle-open", "warn": "triangle-up", "stop": "x"}
+SOURCE_MARKERS = (("circle", "●"), ("diamond", "◆"), ("square", "■"), ("triangle-up", "▲"))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of the training figure. end: the last value, written beside the line."""
+
+    title: str
+    unit: str
+    traces: Sequence[Part]
+    end: tuple[float, str, str] | None = None
+    shapes: Sequence[Part] = ()
+    axis: Part = field(default_factory=dict)
+    pixels: int = PANEL_PIXELS
+
+
+def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) -> Part | None:
+    """Stack alarms, reward, external quality, KL and beta on one axis of updates; None if no update was recorded.
+
+    slices: those drawn beside the average. None draws every slice hidden, for a page whose own menu shows them
+    (`meta` names the slice).
+    """
+    names = slice_names(findings.updates) if slices is None else list(slices)
+    made = [_alarms(findings), _reward(findings, names), *_external_panels(findings, names)]
+    made += [_kl(findings, names), _kl_per_token(findings), _beta(findings)]
+    panels, steps = [panel for panel in made if panel is not None], steps_of(findings)
+    if not panels or not steps:
+        return None
+    traces, layout = _stacked(panels)
+    layout["xaxis"]["range"] = [steps[0] - 0.5, steps[-1] + 0.5]
+    _add_marks(layout, findings)
+    if slices is None:
+        traces = [trace | {"visible": False} if "meta" in trace else trace for trace in traces]
+    return plots.checked(traces, layout)
+
+
+# ---------------------------------------------------------------------------------------------------------- stacking
+def _stacked(panels: Sequence[Panel]) -> tuple[list[Part], Part]:
+    """Lay the panels out one below another over one x axis."""
+    height = sum(panel.pixels + GAP_PIXELS for panel in panels)
+    layout = plots.layout(height=height + 40, left=LEFT_PIXELS, right=44, bottom=40)
+    layout["xaxis"] = plots.axis(title="update", has_grid=False, ticks=8)
+    layout["xaxis"]["anchor"] = "y" if len(panels) == 1 else f"y{len(panels)}"
+    # One x axis for all panels: a spike runs through them all and a hover labels each.
+    layout["xaxis"] |= {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikedash": "dot"}
+    layout |= {"hovermode": "x", "hoversubplots": "axis"}
+    traces: list[Part] = []
+    bottom = float(height)
+    for place, panel in enumerate(panels):
+        name = f"y{'' if place == 0 else place + 1}"
+        top = (bottom - GAP_PIXELS * HEADING_SHARE) / height
+        bottom -= panel.pixels + GAP_PIXELS
+        domain = {"domain": [max(top - panel.pixels / height, 0), top], "anchor": "x"}
+        layout[f"yaxis{name[1:]}"] = plots.axis() | domain | panel.axis
+        layout["annotations"].append(plots.heading(panel.title, panel.unit, y=top, shift=-LEFT_PIXELS))
+        if panel.end is not None:
+            value, text, color = panel.end
+            layout["annotations"].append(plots.end_label(value, text, yref=name, color=color))
+        layout["shapes"] += [shape | {"yref": name} for shape in panel.shapes]
+        traces += [trace | {"xaxis": "x", "yaxis": name} for trace in panel.traces]
+    return traces, layout
+
+
+def _add_marks(layout: Part, findings: Findings) -> None:
+    """Draw upright lines where alarms were first raised, where one ended the run, and whose weights were kept."""
+    for state in ("warn", "stop"):
+        first = next((alarm.step for alarm in findings.alarms if alarm.state == state), None)
+        if first is not None:
+            layout["shapes"].append(plots.upright(first, color=STATE_COLORS[state], dash="dash"))
+    ended = ending(findings.alarms)
+    if ended is not None:
+        layout["shapes"].append(plots.upright(ended.step, color=BAD))
+        layout["annotations"].append(plots.flag(ended.step, "ended by alarm", color=BAD))
+    if findings.kept_step is not None:
+        layout["shapes"].append(plots.upright(findings.kept_step, color=ACCENT, dash="dot"))
+        layout["annotations"].append(plots.flag(findings.kept_step, "weights kept", color=ACCENT))
+
+
+# ------------------------------------------------------------------------------------------------------------ panels
+def _alarms(findings: Findings) -> Panel | None:
+    raised = [alarm for alarm in findings.alarms if alarm.severity]
+    if not raised:
+        return None
+    symptoms = list(dict.fromkeys(alarm.symptom for alarm in raised))[:MAX_SYMPTOMS]
+    shown = [alarm for alarm in findings.alarms if alarm.symptom in symptoms]
+    traces = [
+        plots.dots(
+            [alarm.step for alarm in shown if alarm.state == state],
+            [symptoms.index(alarm.symptom) for alarm in shown if alarm.state == state],
+            [_alarm_text(alarm) for alarm in shown if alarm.state == state],
+            color=color,
+            symbol=STATE_MARKERS[state],
+        )
+        for state, color in STATE_COLORS.items()
+        if any(alarm.state == state for alarm in shown)
+    ]
+    names = [html.escape(shortened(symptom.replace("_", " "))) for symptom in symptoms]
+    axis = {"tickvals": list(range(len(symptoms))), "ticktext": [""] * len(symptoms), "nticks": None}
+    axis |= {"range": [len(symptoms) - 0.4, -0.6], "showgrid": True}
+    first = [min(alarm.step for alarm in shown if alarm.symptom == symptom) for symptom in symptoms]
+    labels = plots.words(first, list(range(len(symptoms))), names)
+    left_out = len({alarm.symptom for alarm in raised}) - len(symptoms)
+    unit = "▲ warn ✕ stop ○ over" + (f"; {left_out} more symptoms below" if left_out else "")
+    height = max(LOW_PANEL_PIXELS, ALARM_ROW_PIXELS * len(symptoms))
+    return Panel("Alarms", unit, [*traces, labels], axis=axis, pixels=height)
+
+
+def _alarm_text(alarm: Alarm) -> str:
+    where = f", {alarm.slice}" if alarm.slice else ""
+    return html.escape(shortened(f"{alarm.symptom.replace('_', ' ')}{where}: {alarm.state}"))
+
+
+def _reward(findings: Findings, names: Sequence[str]) -> Panel | None:
+    steps, values = column(findings.updates, "score_mean")
+    if not values:
+        return None
+    return Panel(
+        title="Reward (the proxy)",
+        unit="z-score: in SD of the SFT model's answers",
+        traces=[plots.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
+        end=(values[-1], number(values[-1]), ACCENT),
+    )
+
+
+def _external_panels(findings: Findings, names: Sequence[str]) -> list[Panel | None]:
+    return [_win_rates(findings.win_rates, names), _external(findings.external, names)]
+
+
+def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> Panel | None:
+    if not curves:
+        return None
+    traces, keys = [], []
+    for place, curve in enumerate(curves):
+        symbol, sign = SOURCE_MARKERS[place % len(SOURCE_MARKERS)]
+        label = html.escape(judge_label(curve.name))
+        keys.append(f"{sign} {label}")
+        traces.append(_quality_trace(curve.points, label, symbol=symbol, is_rate=True))
+        traces += _slice_quality(curve, names, symbol=symbol, is_rate=True)
+    last = curves[0].points[-1][1].value
+    return Panel(
+        title="Win rate against the SFT model",
+        unit=f"{', '.join(keys)}; 95 % interval",
+        traces=traces,
+        end=(100 * last, percent(last), INK),
+        shapes=[plots.level(50)],
+        axis={"ticksuffix": GAP + "%"},
+    )
+
+
+def _external(curve: ExternalCurve | None, names: Sequence[str]) -> Panel | None:
+    if curve is None:
+        return None
+    points, label = [point for _, point in curve.points], html.escape(judge_label(curve.name))
+    has_intervals = any(point.low is not None for point in points)
+    size = f", n = {points[-1].n}" if points[-1].n is not None else ""
+    return Panel(
+        title=f"External quality: {label}",
+        unit=f"mean points{', 95 % interval' if has_intervals else ''}{size}",
+        traces=[_quality_trace(curve.points, label), *_slice_quality(curve, names)],
+        end=(points[-1].value, number(points[-1].value), INK),
+    )
+
+
+def _kl(findings: Findings, names: Sequence[str]) -> Panel | None:
+    steps, values = column(findings.updates, KL_METRIC)
+    if not values:
+        return None
+    target, unit = findings.kl_target_nats, "nats per answer (k1)"
+    traces = [plots.line(steps, values, "KL"), *_slice_lines(findings.updates, KL_METRIC, names)]
+    shapes: list[Part] = []
+    if target is not None:
+        low, high = (1 - KL_BAND) * target, (1 + KL_BAND) * target
+        shapes = [plots.band(low, high), plots.level(target)]
+        traces.append(plots.unseen(steps[0], 1.05 * high))
+        unit += f"; band: target {number(target)} ± {percent(KL_BAND)}"
+    end = (values[-1], number(values[-1]), ACCENT)
+    return Panel("KL to the SFT model", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"})
+
+
+def _kl_per_token(findings: Findings) -> Panel | None:
+    line = _low_panel_line(findings, "kl_nats_per_token", "KL per token")
+    if line is None:
+        return None
+    trace, last = line
+    end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
+    return Panel("KL per token", "nats (k1)", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+
+
+def _beta(findings: Findings) -> Panel | None:
+    line = _low_panel_line(findings, "beta", "beta")
+    if line is None:
+        return None
+    trace, last = line
+    end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
+    return Panel("Beta", "price of KL: reward SD per nat", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+
+
+# ------------------------------------------------------------------------------------------------------------ traces
+def _low_panel_line(findings: Findings, metric: str, name: str) -> tuple[Part, float] | None:
+    steps, values = column(findings.updates, metric)
+    return (plots.line(steps, values, name, color=MUTED), values[-1]) if values else None
+
+
+def _slice_lines(updates: Rows, metric: str, names: Sequence[str]) -> list[Part]:
+    lines = []
+    for name in names:
+        steps, values = column(updates, f"slice/{name}/{metric}")
+        if values:
+            drawn = plots.line(steps, values, html.escape(shortened(name)), color=INK)
+            lines.append(drawn | {"meta": {"slice": name}})
+    return lines
+
+
+def _slice_quality(
+    curve: ExternalCurve, names: Sequence[str], *, symbol: str = "circle", is_rate: bool = False
+) -> list[Part]:
+    drawn = []
+    for name in names:
+        if name in curve.slices:
+            label = html.escape(shortened(name))
+            trace = _quality_trace(curve.slices[name], label, symbol=symbol, is_rate=is_rate, color=WARN)
+            drawn.append(trace | {"meta": {"slice": name}})
+    return drawn
+
+
+def _quality_trace(
+    curve: Points, label: str, *, symbol: str = "circle", is_rate: bool = False, color: str = INK
+) -> Part:
+    points, scale = [point for _, point in curve], 100.0 if is_rate else 1.0
+    texts = [f"{label}: {rate_text(point) if is_rate else value_text(point)}" for point in points]
+    steps = [step for step, _ in curve]
+    trace = plots.dots(steps, [scale * point.value for point in points], texts, color=color, symbol=symbol)
+    trace |= {"mode": "lines+markers", "line": {"color": color, "width": 1.2, "dash": "dot"}, "name": label}
+    return trace | {"error_y": plots.intervals(points, scale=scale)}
