@@ -161,3 +161,20 @@ def test_mean_pooling_has_a_head_file_of_its_own(base, made, tmp_path):
     answers = [Completion(Prompt("is it big?"), text) for text in ("yes", "no the cat")]
     scores = load_scorer(artifact.path, device="cpu").score(answers).parts["raw"]
     assert scores[0] != scores[1]
+
+
+def test_a_later_round_goes_on_from_the_earlier_reward_model(base, made, tmp_path):
+    still = FitSettings(batch_size=4, learning_rate=1e-12)
+    settings = RewardSettings(**SMALL | {"fit": still})
+    again = reward(
+        tiny_place(),
+        settings,
+        base=base,
+        preferences=made["preferences"],
+        continues=made["reward"],
+        into=tmp_path / "reward",
+    )
+    assert again.parents["continues"] == made["reward"].id
+    answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat", " is red")]
+    before, after = (load_scorer(one.path, device="cpu").score(answers).parts["raw"] for one in (made["reward"], again))
+    assert after == pytest.approx(before, abs=1e-5)

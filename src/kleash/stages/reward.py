@@ -116,10 +116,21 @@ def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], *, p
 
 
 def reward(
-    place: Workplace, settings: RewardSettings, *, base: Path | Artifact, preferences: Artifact, into: Path
+    place: Workplace,
+    settings: RewardSettings,
+    *,
+    base: Path | Artifact,
+    preferences: Artifact,
+    into: Path,
+    continues: Artifact | None = None,
 ) -> Artifact:
-    """Train a reward model from `base` (the SFT policy, also the reference that sets the score's scale)."""
+    """Train a reward model from `base` (the SFT policy, also the reference that sets the score's scale).
+
+    continues: an earlier round's reward model to go on from, instead of a fresh head on `base`.
+    """
     parents = {"reference": given(base, "model"), "preferences": require(preferences, "preferences")}
+    if continues is not None:
+        parents["continues"] = require(continues, "reward")
     if done := place.finished(into, kind="reward", parents=parents, settings=settings):
         return done
     loaded = read_preferences(preferences.path / "preferences.jsonl")
@@ -135,9 +146,11 @@ def reward(
         encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
         for part in (training, heldout)
     )
-    model = place.fresh_scalar_model(
-        parents["reference"], seed=derived_seed(place.seed, "head"), pooling=settings.pooling
-    )
+    if continues is not None:
+        model = place.load_scalar_model(continues)
+    else:
+        seed = derived_seed(place.seed, "head")
+        model = place.fresh_scalar_model(parents["reference"], seed=seed, pooling=settings.pooling)
     pad_id = reference.pad_id
     with place.making(into, kind="reward", parents=parents, settings=settings, language_model=reference) as draft:
         tracker = place.open_tracker(draft)

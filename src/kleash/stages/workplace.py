@@ -22,7 +22,7 @@ from kleash.durable import PARTIAL, partial_path
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.chat import text_format
 from kleash.models.folders import find_model_folder
-from kleash.models.heads import Pooling, ScalarModel, reward_model_from
+from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
 from kleash.settings import Settings
 from kleash.tracking import FanOutTracker, open_trackers
 from kleash.training.ranks import Ranks
@@ -75,6 +75,16 @@ class Workplace:
             folder.path,
             seed=seed,
             pooling=pooling,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    def load_scalar_model(self, folder: Artifact) -> ScalarModel:
+        """Load a reward model, to be scored with or trained further."""
+        return load_reward_model(
+            folder.path,
             device=self.model.device,
             dtype=self.model.dtype,
             trust_remote_code=self.model.trust_remote_code,
