@@ -15,6 +15,7 @@ from pydantic import Field
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
 from kleash.settings import Loaded, Settings, load_toml
+from kleash.stages.alarming import AlarmSettings
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import CollectSettings
 from kleash.stages.direct import DirectSettings
@@ -71,6 +72,7 @@ class Recipe(Settings):
     reward: RewardSettings = RewardSettings()
     scorer: ScorerSettings = ScorerSettings()
     policy: PolicySettings = PolicySettings()
+    alarms: AlarmSettings = AlarmSettings()
     direct: DirectSettings = DirectSettings()
     evaluation: EvaluateSettings = EvaluateSettings()
 

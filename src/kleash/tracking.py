@@ -128,9 +128,11 @@ def _json_value(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_json_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _json_value(item) for name, item in value.items()}
     if hasattr(value, "item"):
         return _json_value(value.item())
-    raise TypeError(f"a metric must be a number, text or a list of them, not {type(value).__name__}")
+    raise TypeError(f"a metric must be a number, text, or a list or mapping of them, not {type(value).__name__}")
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from kleash.stages.policy import algorithm_named, build_critic, check_batch, lea
 from kleash.stages.scoring import JudgedBy, ScorerSettings, build_scorer
 from kleash.testing import FakeScorer
 from kleash.tracking import JsonlTracker
-from stages.tiny_recipe import JUDGE, TABLES, tiny_place
+from stages.tiny_recipe import JUDGE, TABLES, scripted_alarms, tiny_place
 
 # Below the penalty of -1 for an answer that does not end, which few do here: the scores stay apart.
 VARIED = FakeScorer(lambda answer: -2.0 - sum(answer.token_ids) % 7)
@@ -152,19 +152,17 @@ def test_a_pretraining_mix_without_a_coefficient_changes_nothing(base, data, tmp
     assert same_weights(mixed.path, plain.path)
 
 
-def external_by_step(**values):
-    """An external score of the weights after so many updates: step_2=1.0 ..."""
-    return FakeScorer(lambda answer: values[f"step_{answer.policy_version}"])
-
-
-def test_the_artifact_holds_the_weights_that_an_external_score_likes_best(base, data, tmp_path):
-    """Training on to step 4 and keeping the best of step 2 leaves what training to step 2 would have left."""
+def test_a_roll_back_leaves_the_weights_that_the_external_signal_liked_best(base, data, tmp_path):
+    """Training on to step 5 and going back to step 2 leaves what training to step 2 would have left."""
     constant = {"optimiser": {"learning_rate": 1e-2, "final_share": 1.0}, "evaluate_every": 2}
     watched = {"evaluation_prompts": data["evaluation_prompts"]}
-    external = external_by_step(step_0=0.0, step_2=2.0, step_4=1.0)
-    best = train(base, data, tmp_path / "best", settings_of(steps=4, **constant), external=external, **watched)
+    patient = settings_of(steps=8, watch={"patience_evaluations": 1}, **constant)
+    alarms = scripted_alarms(tmp_path / "best", 1.0, 0.8, 0.8)
+    best = train(base, data, tmp_path / "best", patient, watched_by=alarms, **watched)
     short = train(base, data, tmp_path / "short", settings_of(steps=2, **constant), **watched)
-    last = train(base, data, tmp_path / "last", settings_of(steps=4, **constant), **watched)
+    last = train(base, data, tmp_path / "last", settings_of(steps=5, **constant), **watched)
+    assert (best.summary["outcome"], best.summary["steps"]) == ("roll_back", 5)
+    assert best.summary["ended_because"] == ["no better external score in 1 evaluations; the best was at step 2"]
     assert (best.summary["best_step"], last.summary["best_step"]) == (2, None)
     assert same_weights(best.path, short.path)
     assert not same_weights(best.path, last.path)
@@ -175,12 +173,22 @@ def test_a_policy_that_only_gets_worse_goes_back_to_where_it_started(base, data,
         base,
         data,
         tmp_path / "policy",
-        settings_of(steps=8, watch={"patience_evaluations": 2}),
+        settings_of(steps=8, evaluate_every=2, watch={"patience_evaluations": 2}),
         evaluation_prompts=data["evaluation_prompts"],
-        external=external_by_step(step_0=3.0, step_2=2.0, step_4=1.0, step_5=1.0),
+        watched_by=scripted_alarms(tmp_path / "policy", 0.4, 0.3, 0.3),
     )
     assert (artifact.summary["outcome"], artifact.summary["steps"]) == ("roll_back", 5)
     assert same_weights(base, artifact.path)
+
+
+def test_a_finished_run_keeps_its_last_weights_though_others_were_better(base, data, tmp_path):
+    watched = {"evaluation_prompts": data["evaluation_prompts"]}
+    alarms = scripted_alarms(tmp_path / "watched", 1.0, action="none")
+    settings = settings_of(evaluate_every=1, steps=1)
+    artifact = train(base, data, tmp_path / "watched", settings, watched_by=alarms, **watched)
+    plain = train(base, data, tmp_path / "plain", settings, **watched)
+    assert artifact.summary["outcome"] == "finished"
+    assert same_weights(artifact.path, plain.path)
 
 
 def test_a_policy_that_slips_the_leash_is_stopped(base, data, tmp_path):
@@ -194,13 +202,13 @@ def test_a_policy_that_slips_the_leash_is_stopped(base, data, tmp_path):
 
 def test_answers_to_the_watched_prompts_are_kept_with_their_version(made):
     folder = made["policy"].path / "answers"
-    assert sorted(file.name for file in folder.iterdir()) == [f"step-{step:08d}.jsonl" for step in (0, 2, 4)]
-    for step in (0, 2, 4):
+    assert sorted(file.name for file in folder.iterdir()) == [f"step-{step:08d}.jsonl" for step in range(5)]
+    for step in range(5):
         answers = read_completions(folder / f"step-{step:08d}.jsonl").records
         assert len(answers) == 15
         assert {(answer.policy_version, answer.policy_id) for answer in answers} == {(step, "policy")}
     rows = JsonlTracker(made["policy"].path / "evaluations.jsonl").rows()
-    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
     assert rows[0]["score_mean"] == pytest.approx(0.0, abs=1.5)  # z-scored: the reference's answers are the unit
 
 

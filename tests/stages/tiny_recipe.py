@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
+from kleash.durable import partial_path
 from kleash.recipe import Recipe
+from kleash.stages.alarming import AlarmSettings, WatchedBy
 from kleash.stages.policy import policy
 from kleash.stages.round import Round
 from kleash.stages.workplace import ModelSettings, Workplace
-from kleash.testing import FakeScorer
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
 JUDGE = f"{Path(__file__).parent / 'judge.py'}:likes_short_words"
@@ -25,10 +26,11 @@ TABLES = {
         "max_new_tokens": 6,
         "epochs": 2,
         "minibatches": 2,
-        "evaluate_every": 2,
+        "evaluate_every": 1,
         "checkpoint_every": 2,
         "optimiser": {"learning_rate": 3e-3},
         "leash": {"hold_updates": 1},
+        "watch": {"patience_evaluations": 1},
     },
     "direct": {"fit": FIT},
     "evaluation": {"judge": JUDGE, "max_new_tokens": 6},
@@ -60,8 +62,29 @@ def tiny_place(*, seed=0, **model):
     return Workplace(model=ModelSettings(device="cpu", **model), seed=seed)
 
 
+class ScriptedSignal:
+    """An external signal whose win rates are given, by place of the evaluation; the first is the reference's, a half.
+
+    It counts the answers kept in `folder` before an evaluation, so that a resumed run hears what it would have heard.
+    """
+
+    def __init__(self, folder, win_rates):
+        self.folder, self.win_rates = folder, (0.5, *win_rates)
+
+    def votes(self, prompts, reference, now):
+        rate = self.win_rates[len(list((self.folder / "answers").glob("step-*.jsonl")))]
+        num_wins = round(rate * len(prompts) - 0.01)
+        return [0.5] * len(prompts) if rate == 0.5 else [float(row < num_wins) for row in range(len(prompts))]
+
+
+def scripted_alarms(into, *win_rates, action="roll_back"):
+    """Return alarms with a scripted signal for a policy stage that writes `into`."""
+    settings = AlarmSettings(action=action, comparer="simulated")
+    return WatchedBy(settings, ScriptedSignal(partial_path(into), win_rates))
+
+
 class TinyRound(Round):
-    """A round whose policy stage also has an external score, which picks the weights after two updates as the best."""
+    """A round whose policy stage also has an external signal: best after two updates, and by then out of patience."""
 
     def policy(self, into):
         return policy(
@@ -71,7 +94,7 @@ class TinyRound(Round):
             judged_by=self.judged_by(),
             prompts=self._file("prompts"),
             evaluation_prompts=self._file("evaluation_prompts"),
-            external=FakeScorer(lambda answer: {0: 0.0, 2: 1.0, 4: 0.5}[answer.policy_version]),
+            watched_by=scripted_alarms(into, 0.8, 1.0, 0.6, 0.6),
             into=into,
         )
 

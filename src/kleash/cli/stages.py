@@ -196,6 +196,7 @@ def policy(
 
     def make(settings: Recipe, place: Workplace) -> Artifact:
         from kleash.artifacts import read
+        from kleash.stages.alarming import build_alarms
         from kleash.stages.policy import policy as stage
         from kleash.stages.scoring import build_scorer
 
@@ -208,6 +209,7 @@ def policy(
             judged_by=judged_by,
             prompts=prompts,
             evaluation_prompts=evaluation_prompts,
+            watched_by=build_alarms(settings.alarms, seed=settings.seed),
             texts_to_keep=demonstrations,
             into=into,
         )

@@ -1,7 +1,7 @@
 """The watch over a training run: bounds at every step, and what the alarms of the last evaluation want done.
 
-What the alarms go by stands in `alarms.py` and `symptoms.py`. It implements `protocols.Watch`; the loop knows nothing else of it. Its memory (best so far) is plain JSON and part of
-every checkpoint.
+What the alarms go by stands in `symptoms.py`, what they make of it in `alarms.py`. The watch implements
+`protocols.Watch`; the loop knows nothing else of it. Its memory is plain JSON and part of every checkpoint.
 """
 
 from __future__ import annotations

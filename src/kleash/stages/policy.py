@@ -1,8 +1,8 @@
 """Online training (PPO, RLOO, GRPO, REINFORCE): put models, data and checkpoints around `loop.py`.
 
 The reference is the policy that training starts from, frozen; a later round may start elsewhere. Every few updates the
-policy answers a fixed set of prompts; where an external scorer is given (one that trains nothing here) it decides which
-weights are the best. The answers themselves are kept, so that evaluation can judge each checkpoint afterwards.
+policy answers a fixed set of prompts, and the alarms look for symptoms of over-optimisation in the answers. They are
+kept, so that evaluation can judge each checkpoint afterwards.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, Schedul
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
 from kleash.progress import progress
-from kleash.protocols import Scorer
 from kleash.records import Prompt
+from kleash.stages.alarming import BY_NOBODY, WatchedBy
 from kleash.stages.encoding import dropped_figures, encode, prompts_that_fit
 from kleash.stages.run_books import RunBooks
 from kleash.stages.scoring import JudgedBy
@@ -43,14 +43,14 @@ def policy(
     into: Path,
     start: Path | Artifact | None = None,
     evaluation_prompts: Path | None = None,
-    external: Scorer | None = None,
+    watched_by: WatchedBy = BY_NOBODY,
     texts_to_keep: Path | None = None,
 ) -> Artifact:
     """Train a policy by reinforcement, held to `reference`; the artifact is an ordinary Hugging Face folder.
 
     start: where training starts; None = at the reference.  evaluation_prompts: what the policy answers every
-    `evaluate_every` updates.  external: a scorer that chooses the best checkpoint; never gold, and never what trains
-    the policy.  texts_to_keep: demonstrations for the pretraining-mix term.
+    `evaluate_every` updates.  watched_by: the alarms, and who is asked whether those answers get better; never gold,
+    and never what trains the policy.  texts_to_keep: demonstrations for the pretraining-mix term.
     """
     parents = {"reference": given(reference, "model"), **judged_by.parents, "prompts": given(prompts, "prompts")}
     if start is not None:
@@ -59,7 +59,7 @@ def policy(
         parents["evaluation_prompts"] = given(evaluation_prompts, "prompts")
     if texts_to_keep is not None:
         parents["texts_to_keep"] = given(texts_to_keep, "demonstrations")
-    beside = judged_by.recorded()
+    beside = judged_by.recorded() | watched_by.recorded()
     if done := place.finished(into, kind="policy", parents=parents, settings=settings, beside=beside):
         return done
     algorithm = algorithm_named(settings)
@@ -77,7 +77,7 @@ def policy(
     with place.making(
         into, kind="policy", parents=parents, settings=settings, beside=beside, language_model=model
     ) as draft:
-        books = RunBooks(place, settings, draft, into.name, model, engine, watched, external, judged_by.scorer)
+        books = RunBooks(place, settings, draft, into.name, model, engine, watched, watched_by, judged_by.scorer)
         state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
         crew = Crew(books.generator, judged_by.scorer, engine, books.watch, books, algorithm)
         with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
@@ -102,8 +102,9 @@ def policy(
             "algorithm": algorithm.name,
             "steps": state.step,
             "outcome": state.outcome,
+            "ended_because": list(books.watch.reasons),
             "beta_final": state.leash.beta,
-            "best_step": books.watch.best_step,
+            "best_step": books.watch.best_step if state.outcome == "roll_back" else None,
             "prompts": len(asked),
             "dropped": dropped_figures(loaded),
         }

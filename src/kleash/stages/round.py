@@ -15,6 +15,7 @@ from kleash.artifacts import Artifact
 from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
+from kleash.stages.alarming import build_alarms
 from kleash.stages.candidates import candidates
 from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.direct import direct
@@ -99,6 +100,7 @@ class Round:
             judged_by=self.judged_by(),
             prompts=self._file("prompts"),
             evaluation_prompts=self._watched_prompts(),
+            watched_by=build_alarms(self.recipe.alarms, seed=self.recipe.seed),
             texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
             into=into,
         )

@@ -6,23 +6,28 @@ run leaves the very files an uninterrupted one leaves.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import Draft
-from kleash.data.batches import derived_seed
+from kleash.data.batches import Rollouts, derived_seed
 from kleash.durable import partial_path, publish, sync_path
+from kleash.evaluation.alarms import AlarmBook, screen_lines
+from kleash.evaluation.matched_checkpoints import snapshot_of
+from kleash.evaluation.symptoms import WATCHED_FIGURES
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import write_jsonl
 from kleash.loop import LoopState
-from kleash.maths.kl import Leash
+from kleash.maths.kl import Leash, kl_per_token
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import Advance
 from kleash.protocols import Scorer
-from kleash.records import Prompt
+from kleash.records import Completion, Prompt
 from kleash.rollout.local import LocalGenerator
+from kleash.stages.alarming import WatchedBy
 from kleash.stages.workplace import Workplace
-from kleash.tracking import JsonlTracker, open_trackers
+from kleash.tracking import JsonlTracker
 from kleash.training import checkpoints
 from kleash.training.local import LocalEngine
 
@@ -39,12 +44,12 @@ class RunBooks:
         model: LanguageModel,
         engine: LocalEngine,
         watched: Sequence[Prompt],
-        external: Scorer | None,
+        watched_by: WatchedBy,
         proxy: Scorer,
     ) -> None:
         self.place, self.settings, self.draft = place, settings, draft
         self.model, self.engine = model, engine
-        self.watched, self.external, self.proxy = watched, external, proxy
+        self.watched, self.signal, self.proxy = watched, watched_by.signal, proxy
         self.generator = LocalGenerator(
             model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, policy_id=name
         )
@@ -55,8 +60,16 @@ class RunBooks:
             min_kl_nats=settings.watch.min_kl_nats,
             patience=settings.watch.patience_evaluations,
         )
-        self.tracker = open_trackers(draft.path, names=place.trackers, run_name=name)
+        self.alarms = AlarmBook(
+            watched,
+            action=watched_by.settings.action,
+            thresholds=watched_by.settings.thresholds,
+            kl_target_nats=target,
+        )
+        self.tracker = place.open_tracker(draft)
         self.evaluations = JsonlTracker(draft.path / "evaluations.jsonl")
+        self.events = JsonlTracker(draft.path / "alarms.jsonl")
+        self.training: Mapping[str, float] = {}
         self.advance: Advance = _ignore
 
     def resume(self, leash: Leash) -> LoopState:
@@ -71,6 +84,7 @@ class RunBooks:
         checkpoint = checkpoints.load(path)
         self.engine.restore(checkpoint.tensors, checkpoint.state["engine"])
         self.watch.load_state(checkpoint.state["watch"])
+        self.alarms.load_state(checkpoint.state["alarms"])
         self._cut_logs(checkpoint.step, evaluated_to=checkpoint.step)
         loop = checkpoint.state["loop"]
         return LoopState(checkpoint.step, type(leash)(**loop["leash"]), loop["baseline"], loop["outcome"])
@@ -89,35 +103,42 @@ class RunBooks:
             return
         tensors, engine_state = self.engine.snapshot()
         loop = {"leash": state.leash.state(), "baseline": state.baseline, "outcome": state.outcome}
-        content = {"engine": engine_state, "loop": loop, "watch": self.watch.state()}
+        content = {"engine": engine_state, "loop": loop, "watch": self.watch.state(), "alarms": self.alarms.state()}
         checkpoints.save(self.draft.work / "checkpoints", state.step, tensors, content)
 
     def evaluate(self, step: int) -> None:
-        """Answer the fixed prompts after `step` updates, score them, and keep the weights if they are the best."""
+        """Answer the fixed prompts after `step` updates, look for symptoms, keep the weights if they are the best."""
         if not self.watched:
             return
         seed = derived_seed(self.place.seed, "watched")
         rollouts = self.generator.generate(self.watched, samples_per_prompt=1, seed=seed, policy_version=step)
         answers = rollouts.completions()
-        row = {"score_mean": _mean_of(self.proxy.score(answers).total)}
-        if self.external is not None:
-            row["external/score_mean"] = _mean_of(self.external.score(answers).total)
-            if self.watch.note_external(step, row["external/score_mean"]) and self.place.ranks.is_first:
-                tensors, _ = self.engine.snapshot()
-                weights = {name: tensor for name, tensor in tensors.items() if name.startswith("policy/weights/")}
-                checkpoints.save(self.draft.work / "best", step, weights, {}, keep=1)
+        noted = self.alarms.note(
+            snapshot_of(
+                step,
+                answers,
+                scores=self.proxy.score(answers),
+                kl_nats=self._kl_nats(rollouts),
+                external=self._votes(rollouts.texts),
+                training=self.training,
+            )
+        )
+        self.watch.note_alarms(noted)
+        if noted.win_rate is not None and self.watch.note_external(step, noted.win_rate):
+            self._save_best(step)
         if self.place.ranks.is_first:
-            folder = self.draft.path / "answers"
-            folder.mkdir(exist_ok=True)
-            file = folder / f"step-{step:08d}.jsonl"
-            write_jsonl(partial_path(file), answers)
-            sync_path(partial_path(file))
-            publish(partial_path(file), file)
-            self.evaluations.log(step, row)
+            self._write_answers(step, answers)
+            self.evaluations.log(step, noted.figures)
+            for alarm in noted.alarms:
+                self.events.log(step, alarm.to_json())
+                if alarm.is_change:
+                    self.tracker.note(step, f"alarm/{alarm.symptom}", alarm.line)
+            for line in screen_lines(noted.alarms):
+                print(line, file=sys.stderr, flush=True)
 
     def take_best(self, state: LoopState) -> None:
-        """End with the best weights by the external score, where one was given; else with the last ones."""
-        if self.watch.best_step is None or self.watch.best_step == state.step:
+        """After a roll-back, end with the best weights by the external signal, where there was one."""
+        if state.outcome != "roll_back" or self.watch.best_step in (None, state.step):
             return
         path = checkpoints.latest(self.draft.work / "best")
         assert path is not None, "the best weights are saved when they are noted"
@@ -127,23 +148,54 @@ class RunBooks:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Be the loop's tracker: pass the figures on and move the progress bar."""
+        self.training = {name: metrics[name] for name in WATCHED_FIGURES if name in metrics}
         if self.place.ranks.is_first:
             self.tracker.log(step, metrics)
         names = {"reward": "score_mean", "kl": "kl_nats_per_sequence", "beta": "beta"}
         self.advance(1, **{short: metrics[name] for short, name in names.items()})
+
+    def _kl_nats(self, rollouts: Rollouts) -> list[float]:
+        """Return each answer's log pi - log pi_ref, summed over its tokens."""
+        logprob_BT, reference_logprob_BT, _ = self.engine.annotate(rollouts)
+        kl_BT = kl_per_token(logprob_BT, reference_logprob_BT, estimator="k1")
+        return kl_BT.where(rollouts.mask_BT, 0.0).sum(dim=1).tolist()
+
+    def _votes(self, texts: Sequence[str]) -> list[float | None]:
+        """Have answers compared with the reference's; the first rank asks, for all."""
+        if self.signal is None:
+            return [None] * len(texts)
+        given: Mapping[int, float] = {}
+        if self.place.ranks.is_first:
+            reference = self.alarms.reference.texts if self.alarms.reference else texts
+            votes = self.signal.votes(self.watched, reference, texts)
+            given = {row: vote for row, vote in enumerate(votes) if vote is not None}
+        shared = self.place.ranks.sum_across_ranks({str(row): vote for row, vote in given.items()})
+        return [shared.get(str(row)) for row in range(len(texts))]
+
+    def _save_best(self, step: int) -> None:
+        if not self.place.ranks.is_first:
+            return
+        tensors, _ = self.engine.snapshot()
+        weights = {name: tensor for name, tensor in tensors.items() if name.startswith("policy/weights/")}
+        checkpoints.save(self.draft.work / "best", step, weights, {}, keep=1)
+
+    def _write_answers(self, step: int, answers: Sequence[Completion]) -> None:
+        folder = self.draft.path / "answers"
+        folder.mkdir(exist_ok=True)
+        file = folder / f"step-{step:08d}.jsonl"
+        write_jsonl(partial_path(file), answers)
+        sync_path(partial_path(file))
+        publish(partial_path(file), file)
 
     def _cut_logs(self, step: int, *, evaluated_to: int) -> None:
         if not self.place.ranks.is_first:
             return
         self.tracker.cut(step)
         self.evaluations.cut(evaluated_to + 1)
+        self.events.cut(evaluated_to + 1)
         for file in (self.draft.path / "answers").glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > evaluated_to:
                 file.unlink()
-
-
-def _mean_of(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _ignore(num_done: int = 1, /, **figures: float) -> None:

@@ -1,0 +1,57 @@
+"""The external signal of the alarms: a budget of fresh comparisons between present answers and the reference's.
+
+Who compares is any `Comparer` that has not trained the proxy: AI judges, a scoring function, in the sandbox a panel of
+simulated experts. It is never the sandbox's gold: alarms that read the truth would train on it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kleash.errors import SettingsError
+from kleash.protocols import Comparer
+from kleash.records import Comparison, Judgement, Prompt
+
+
+class ExternalSignal:
+    """Asks a comparer which of two answers is better, for the same prompts at every evaluation.
+
+    num_comparisons: how many prompts are asked about at an evaluation, spread evenly over the watched ones.
+    Raises SettingsError for fewer than one.
+    """
+
+    def __init__(self, comparer: Comparer, *, num_comparisons: int) -> None:
+        if num_comparisons < 1:
+            raise SettingsError(
+                f"The external signal has a budget of {num_comparisons} comparisons. Expected at least one. Raise "
+                "alarms.comparisons_per_evaluation, or leave alarms.panel out."
+            )
+        self.comparer = comparer
+        self.num_comparisons = num_comparisons
+
+    def votes(self, prompts: Sequence[Prompt], reference: Sequence[str], now: Sequence[str]) -> list[float | None]:
+        """Return the share of votes for each present answer against the reference's to the same prompt; ties half.
+
+        Equal answers are a tie without being asked about. None where nobody was asked, or nobody could say.
+        """
+        size = min(self.num_comparisons, len(prompts))
+        asked = [place * len(prompts) // size for place in range(size)]
+        comparisons = {
+            row: Comparison(prompts[row], (reference[row], now[row])) for row in asked if reference[row] != now[row]
+        }
+        verdicts: dict[str, list[float]] = defaultdict(list)
+        for judgement in self.comparer.compare(list(comparisons.values())):
+            if judgement.outcome == "ranked":
+                verdicts[judgement.comparison_id].append(_vote(judgement))
+        votes: list[float | None] = [None] * len(prompts)
+        for row in asked:
+            given = verdicts[comparisons[row].id] if row in comparisons else [0.5]
+            votes[row] = sum(given) / len(given) if given else None
+        return votes
+
+
+def _vote(judgement: Judgement) -> float:
+    """Return 1 if the second answer was preferred, 0 if the first, one half for a tie."""
+    first, second = judgement.ranks
+    return 0.5 if first == second else float(second < first)

@@ -1,0 +1,173 @@
+"""Symptoms in a checkpoint's figures: length, KL, entropy, scores beyond their range, optimiser health.
+
+Each is a pure function of a `Matched` and a confidence; None where there is nothing to measure. The two makers
+`growth` and `rise` turn a figure of one answer into a symptom, and serve `symptoms_of_text.py` as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+from kleash.evaluation.matched_checkpoints import Matched, Snapshot
+from kleash.maths.diagnostics import pearson_correlation
+from kleash.maths.intervals import Interval, mean_interval, wilson_interval
+
+Measure = Callable[[Matched, float], Interval | None]
+Severity = Callable[[Matched], Sequence[float]]
+"""How bad each answer is, to choose the worst ones by; larger is worse."""
+PerAnswer = Callable[[Snapshot], Sequence[float]]
+
+
+def growth(per_answer: PerAnswer) -> Measure:
+    """Return the measure: mean of a figure now, over its mean in the reference's answers, less 1."""
+
+    def measure(matched: Matched, confidence: float) -> Interval | None:
+        before, now = per_answer(matched.reference), per_answer(matched.now)
+        base = _mean(before)
+        if base <= 0 or len(now) < 2:
+            return None
+        rise = mean_interval([b - a for a, b in zip(before, now, strict=True)], confidence=confidence)
+        return Interval(rise.value / base, rise.low / base, rise.high / base, rise.n)
+
+    return measure
+
+
+def rise(per_answer: PerAnswer) -> Measure:
+    """Return the measure: mean of a figure now, less its mean in the reference's answers."""
+
+    def measure(matched: Matched, confidence: float) -> Interval | None:
+        gains = gain_of(per_answer)(matched)
+        return mean_interval(gains, confidence=confidence) if len(gains) > 1 else None
+
+    return measure
+
+
+def gain_of(per_answer: PerAnswer) -> Severity:
+    """Return the severity: how much a figure of each answer rose."""
+
+    def severity(matched: Matched) -> Sequence[float]:
+        before, now = per_answer(matched.reference), per_answer(matched.now)
+        return [b - a for a, b in zip(before, now, strict=True)]
+
+    return severity
+
+
+def num_tokens(snapshot: Snapshot) -> Sequence[float]:
+    return snapshot.num_tokens
+
+
+def disagreement(snapshot: Snapshot) -> Sequence[float]:
+    """Return the standard deviation of an ensemble's members on each answer; zeros for a lone scorer."""
+    return snapshot.parts.get("disagreement", [0.0] * len(snapshot.texts))
+
+
+def score_follows_length(matched: Matched, confidence: float) -> Interval | None:
+    """Return the correlation of gains in score with gains in length (Fisher's interval)."""
+    longer = gain_of(num_tokens)(matched)
+    higher = gain_of(lambda snapshot: snapshot.proxy)(matched)
+    if len(longer) < 5:
+        return None
+    r = pearson_correlation(longer, higher)
+    if math.isnan(r):
+        return None
+    half_width = _z(confidence) / math.sqrt(len(longer) - 3)
+    centre = math.atanh(max(min(r, 1 - 1e-9), -1 + 1e-9))
+    return Interval(r, math.tanh(centre - half_width), math.tanh(centre + half_width), len(longer))
+
+
+def kl_over_target(matched: Matched, confidence: float) -> Interval | None:
+    """Return mean KL over the leash's target; None without a target."""
+    if not matched.kl_target_nats or len(matched.prompts) < 2:
+        return None
+    return _scaled(mean_interval(matched.now.kl_nats, confidence=confidence), matched.kl_target_nats)
+
+
+def kl_tail_over_target(matched: Matched, confidence: float) -> Interval | None:
+    """Return the 95th percentile of the answers' KL over the target; order statistics bound it."""
+    n = len(matched.prompts)
+    if not matched.kl_target_nats or n < 40:
+        return None
+    ordered = sorted(matched.now.kl_nats)
+    spread = _z(confidence) * math.sqrt(n * 0.95 * 0.05)
+    places = (math.ceil(0.95 * n) - 1, math.floor(0.95 * n - spread), math.ceil(0.95 * n + spread))
+    value, low, high = (ordered[min(max(place, 0), n - 1)] for place in places)
+    return _scaled(Interval(value, low, high, n), matched.kl_target_nats)
+
+
+def kl_jump(matched: Matched, confidence: float) -> Interval | None:
+    """Return the rise of KL since the checkpoint before, nats per sequence, over the target."""
+    if not matched.kl_target_nats or not matched.recent or len(matched.prompts) < 2:
+        return None
+    rises = [now - before for before, now in zip(matched.recent[-1].kl_nats, matched.now.kl_nats, strict=True)]
+    return _scaled(mean_interval(rises, confidence=confidence), matched.kl_target_nats)
+
+
+def negative_kl(matched: Matched, confidence: float) -> Interval | None:
+    """Return how far mean KL lies below zero, nats per sequence: mean k1 cannot be negative but by chance."""
+    if len(matched.prompts) < 2:
+        return None
+    return mean_interval([-kl for kl in matched.now.kl_nats], confidence=confidence)
+
+
+def lost_entropy(matched: Matched, confidence: float) -> Interval | None:
+    """Return the share of the reference's entropy per token that is gone: 1 - H / H_ref."""
+    lost = [_per_token_entropy(snapshot) for snapshot in (matched.reference, matched.now)]
+    if lost[0] <= 0 or len(matched.prompts) < 2:
+        return None
+    mean_tokens = _mean(matched.now.num_tokens)
+    # Ratio estimator: each answer's deviation from the mean entropy per token, in tokens' worth.
+    deviations = [
+        entropy - lost[1] * tokens
+        for entropy, tokens in zip(matched.now.entropy_nats, matched.now.num_tokens, strict=True)
+    ]
+    half_width = mean_interval(deviations, confidence=confidence).high - _mean(deviations)
+    width = half_width / mean_tokens / lost[0]
+    value = 1 - lost[1] / lost[0]
+    return Interval(value, value - width, value + width, len(matched.prompts))
+
+
+def beyond_range(matched: Matched, confidence: float) -> Interval | None:
+    """Return the share of answers that score above all but half a percent of the reference's.
+
+    Differs: EVALUATION says the reward model's training scores. Its training answers were sampled from the reference,
+    whose answers to the watched prompts are at hand in every run.
+    """
+    ordered = sorted(matched.reference.proxy)
+    bound = ordered[math.ceil(0.995 * len(ordered)) - 1]
+    return wilson_interval(sum(score > bound for score in matched.now.proxy), len(ordered), confidence=confidence)
+
+
+def clipped_scores(matched: Matched, confidence: float) -> Interval | None:
+    """Return the share of answers whose score was clipped; None for a scorer that does not clip."""
+    clipped = matched.now.parts.get("clipped_share")
+    return None if clipped is None else wilson_interval(sum(clipped), len(clipped), confidence=confidence)
+
+
+def training_figure(name: str, *, factor: float = 1.0) -> Measure:
+    """Return the measure: a figure of the training loop at its newest update; the loop has no slices."""
+
+    def measure(matched: Matched, confidence: float) -> Interval | None:
+        value = matched.now.training.get(name)
+        if value is None or not math.isfinite(value):
+            return None
+        return Interval(factor * value, factor * value, factor * value, 1)
+
+    return measure
+
+
+def _per_token_entropy(snapshot: Snapshot) -> float:
+    return math.fsum(snapshot.entropy_nats) / max(sum(snapshot.num_tokens), 1)
+
+
+def _scaled(interval: Interval, unit: float) -> Interval:
+    return Interval(interval.value / unit, interval.low / unit, interval.high / unit, interval.n)
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,90 @@
+"""Who watches over a policy while it trains: the `[alarms]` table of a recipe, and the external signal built from it.
+
+What is watched for stands in `evaluation/symptoms.py`; `run_books.py` evaluates and keeps the events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from kleash.collection.campaign import CampaignSettings
+from kleash.data.batches import derived_seed
+from kleash.evaluation.alarms import AlarmAction
+from kleash.evaluation.external_signal import ExternalSignal
+from kleash.evaluation.symptoms import SYMPTOMS
+from kleash.protocols import CallLog
+from kleash.settings import Settings
+from kleash.stages.comparing import PEOPLE, CollectSettings
+from kleash.stages.scoring import build_comparer
+
+
+class AlarmSettings(Settings):
+    """What is done about symptoms of over-optimisation, and who is asked whether answers truly get better."""
+
+    action: AlarmAction = Field(
+        "none", description="at a stop: none, raise_beta, hold (end here) or roll_back (end at the best checkpoint)"
+    )
+    comparer: str | None = Field(
+        None, description="external signal: simulated, judges, a plug-in, or module:attribute; none = nobody is asked"
+    )
+    comparisons_per_evaluation: int = Field(250, ge=1, description="prompts asked about at each evaluation")
+    raters: int = Field(1, ge=1, description="verdicts per comparison")
+    panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
+    score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
+    judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
+    thresholds: dict[str, tuple[float, float]] = Field(
+        {}, description="warn and stop by symptom, such as length = [0.5, 1.0], where they are not docs/alarms.md's"
+    )
+
+    @field_validator("thresholds")
+    @classmethod
+    def _symptoms_are_known(cls, thresholds: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        known = [symptom.name for symptom in SYMPTOMS]
+        for name, (warn, stop) in thresholds.items():
+            if name not in known:
+                raise ValueError(f"there is no symptom {name!r}; expected one of {', '.join(known)}")
+            if not 0 < warn <= stop:
+                raise ValueError(f"{name} warns at {warn} and stops at {stop}; expected 0 < warn <= stop")
+        return thresholds
+
+    @model_validator(mode="after")
+    def _somebody_can_be_asked(self) -> AlarmSettings:
+        if self.comparer == PEOPLE:
+            raise ValueError("people cannot be asked while a policy trains; use judges, or `kleash evaluate --people`")
+        if self.action == "roll_back" and self.comparer is None:
+            raise ValueError("roll_back goes to the best checkpoint by the external signal; set alarms.comparer")
+        return self
+
+
+@dataclass(frozen=True)
+class WatchedBy:
+    """The alarms' settings and who is asked; None: nobody."""
+
+    settings: AlarmSettings = field(default_factory=AlarmSettings)
+    signal: ExternalSignal | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        return {"alarms": self.settings.model_dump(mode="json")}
+
+
+BY_NOBODY = WatchedBy()
+
+
+def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = None) -> WatchedBy:
+    """Return the alarms that the settings describe; calls: where AI judges keep what they asked and were told."""
+    if settings.comparer is None:
+        return WatchedBy(settings)
+    asked = CollectSettings(
+        comparer=settings.comparer,
+        panel=settings.panel,
+        score_temperature=settings.score_temperature,
+        judges=settings.judges,
+        campaign=CampaignSettings(overlap=settings.raters),
+    )
+    comparer = build_comparer(asked, seed=derived_seed(seed, "alarms"), calls=calls)
+    assert comparer is not None, "people were refused when the settings were read"
+    return WatchedBy(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation))
