@@ -40,6 +40,37 @@ def test_no_other_coefficients_fit_better(form):
     assert fit.peak_value > max(fit.gold(fit.peak_distance * 0.99), fit.gold(fit.peak_distance * 1.01))
 
 
+@pytest.mark.parametrize("form", FITS)
+def test_the_peaks_interval_holds_the_true_peak_as_often_as_it_says(form):
+    rng = np.random.default_rng(1)
+    d = np.linspace(1.1, 4, 8)
+    law = Fit(form, 1.2, 0.4, 1.0, 8)
+    fits = [FITS[form](d**2, [law.gold(x) + 0.3 * rng.normal() for x in d]) for _ in range(400)]
+    held = sum(fit.peak_low <= law.peak_distance <= fit.peak_high for fit in fits)
+    # 95 % of 400 is 380; a binomial count strays from that by more than 13 in fewer than 1 of 100 seeds.
+    assert 367 <= held <= 393
+    assert all(fit.peak_low <= fit.peak_distance <= fit.peak_high for fit in fits if fit.bends)
+
+
+def test_checkpoints_that_lie_together_predict_no_peak():
+    rng = np.random.default_rng(2)
+    d = np.linspace(1.4, 1.5, 8)
+    fit = fit_ppo(d**2, 0.5 + 0.05 * rng.normal(size=8))
+    assert (fit.peak_low, fit.peak_high) == (0.0, math.inf)
+    assert not fit.bends
+
+
+def test_two_points_leave_no_error_to_judge_by():
+    fit = fit_ppo([1.0, math.e**2], [2.0, math.e])
+    assert (fit.peak_low, fit.peak_high) == (0.0, math.inf)
+
+
+def test_without_error_the_interval_is_the_peak():
+    d = np.linspace(1, 4, 6)
+    fit = fit_ppo(d**2, d * (1.0 - 0.5 * np.log(d)))
+    assert (fit.peak_low, fit.peak_high) == pytest.approx((math.e, math.e))
+
+
 def test_ppo_leaves_out_what_lies_before_one():
     kl, gold = [1.0, 4.0, 9.0], [1.0, 1.5, 1.2]
     fit = fit_ppo(kl, gold)

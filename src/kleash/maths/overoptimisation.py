@@ -24,13 +24,19 @@ LEAST_PPO_DISTANCE = 1.0
 
 @dataclass(frozen=True)
 class Fit:
-    """gold(d) - gold(0) = d (a - b log d) for PPO, d (a - b d) for best-of-n; r_squared over its num_points points."""
+    """gold(d) - gold(0) = d (a - b log d) for PPO, d (a - b d) for best-of-n; r_squared over its num_points points.
+
+    peak_low, peak_high: the 95 % interval of `peak_distance`, from Fieller's of a / b with independent errors of one
+    size; from 0 to infinity where b cannot be told from 0, and so no peak from none.
+    """
 
     form: Form
     a: float
     b: float
     r_squared: float
     num_points: int
+    peak_low: float = 0.0
+    peak_high: float = math.inf
 
     def gold(self, distance: float) -> float:
         """Return the law's gold reward at distance d > 0, less that at 0."""
@@ -50,6 +56,11 @@ class Fit:
         if math.isinf(peak):
             return math.inf
         return self.gold(peak) if peak > 0 else 0.0
+
+    @property
+    def bends(self) -> bool:
+        """Whether the measured points tell the peak from none."""
+        return self.b > 0 and math.isfinite(self.peak_high)
 
 
 def fit_ppo(kl_nats: ArrayLike, gold_gain: ArrayLike) -> Fit:
@@ -133,7 +144,34 @@ def _fit(form: Form, distance: NDArray[np.float64], gold: NDArray[np.float64], *
             "Pass more checkpoints, further from the start."
         )
     features = np.stack([distance, -distance * (distance if form == "best_of_n" else np.log(distance))], axis=1)
-    (a, b), *_ = np.linalg.lstsq(features, gold, rcond=None)
-    misfit = float(((features @ np.array([a, b]) - gold) ** 2).sum())
+    coefficients, *_ = np.linalg.lstsq(features, gold, rcond=None)
+    a, b = coefficients
+    misfit = float(((features @ coefficients - gold) ** 2).sum())
     r_squared = 1 - misfit / float(((gold - gold.mean()) ** 2).sum()) if np.ptp(gold) > 0 else math.nan
-    return Fit(form, float(a), float(b), r_squared, len(gold))
+    inverse = np.asarray(np.linalg.inv(features.T @ features), dtype=np.float64)
+    ratios = _ratio_interval(coefficients, inverse, misfit, len(gold) - 2)
+    # Both peaks rise with a / b: exp(a / b - 1) and a / 2b.
+    peaks = [max(ratio / 2, 0.0) if form == "best_of_n" else math.exp(min(ratio - 1, 700.0)) for ratio in ratios]
+    low, high = peaks if b > 0 and peaks else (0.0, math.inf)
+    return Fit(form, float(a), float(b), r_squared, len(gold), low, high)
+
+
+def _ratio_interval(
+    coefficients: NDArray[np.float64], inverse: NDArray[np.float64], misfit: float, num_free: int
+) -> list[float]:
+    """Return the ends of the 95 % interval of a / b; none where it is unbounded, that is, where b may be 0.
+
+    Source: Fieller 1954: all r for which a - r b cannot be told from 0.
+    """
+    from scipy.stats import t
+
+    if num_free < 1:
+        return []
+    a, b = coefficients
+    (v_a, v_ab), (_, v_b) = inverse * (misfit / num_free) * float(t.ppf(0.975, num_free)) ** 2
+    # (a - r b)^2 <= v_a - 2 r v_ab + r^2 v_b, a parabola in r that opens upwards if b is told from 0.
+    square, linear, constant = b * b - v_b, a * b - v_ab, a * a - v_a
+    if square <= 0:
+        return []
+    half_width = math.sqrt(max(linear * linear - square * constant, 0.0)) / square
+    return [float(linear / square - half_width), float(linear / square + half_width)]
