@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,14 +17,14 @@ from kleash.artifacts import Artifact, read
 from kleash.data.batches import Rollouts, derived_seed, pack_by_tokens, token_batch
 from kleash.durable import write_text
 from kleash.errors import SettingsError
-from kleash.evaluation.side_by_side import Answered, as_json, compare, sample_rows
-from kleash.formats import read_completions, read_prompts
+from kleash.evaluation.checkpoints import judged_rows, kept_answers
+from kleash.evaluation.side_by_side import Answered, compare, sample_rows
+from kleash.formats import read_prompts
 from kleash.judges.function import FunctionScorer
-from kleash.maths.intervals import mean_interval, win_rate
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
 from kleash.protocols import Scorer
-from kleash.records import Completion, Prompt
+from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.encoding import prompts_that_fit
@@ -73,7 +72,7 @@ def evaluate(
         figures = compare(asked, before, after)
         rows = sample_rows(asked, before, after)
         write_text(draft.path / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        checkpoints = judge_checkpoints(parents["policy"], judge)
+        checkpoints = judged_rows(kept_answers(parents["policy"]), judge)
         if checkpoints:
             lines = "".join(json.dumps(row) + "\n" for row in checkpoints)
             write_text(draft.path / "checkpoints.jsonl", lines)
@@ -135,24 +134,3 @@ def kl_to_reference(
         reference_BT = reference.response_outputs(batch, temperature=settings.temperature).logprob_BT.cpu()
         kl_B[rows] = (logprob_BT - reference_BT).where(batch.response_mask_BT.cpu(), 0.0).sum(dim=1)
     return kl_B.tolist()
-
-
-def judge_checkpoints(policy: Artifact, judge: Scorer) -> list[dict[str, Any]]:
-    """Judge the answers that were kept while the policy trained: quality and win rate against step 0, by step."""
-    files = sorted((policy.path / "answers").glob("step-*.jsonl"))
-    rows: list[dict[str, Any]] = []
-    first: Sequence[float] | None = None
-    for file in files:
-        answers: list[Completion] = list(read_completions(file).records)
-        totals = judge.score(answers).total
-        first = first or totals
-        wins = sum(b > a for a, b in zip(first, totals, strict=True))
-        ties = sum(b == a for a, b in zip(first, totals, strict=True))
-        rows.append(
-            {
-                "step": int(file.stem.removeprefix("step-")),
-                "judge_mean": as_json(mean_interval(list(totals))),
-                "win_rate": as_json(win_rate(wins, ties, len(totals) - wins - ties)),
-            }
-        )
-    return rows
