@@ -24,9 +24,12 @@ from kleash.stages.pretrain import PretrainSettings
 from kleash.stages.reward import RewardSettings
 from kleash.stages.scoring import ScorerSettings
 from kleash.stages.sft import SftSettings
+from kleash.stages.suites import SuitesSettings
 from kleash.stages.workplace import ModelSettings
 
-Stage = Literal["world", "pretrain", "sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation"]
+Stage = Literal[
+    "world", "pretrain", "sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation", "suites"
+]
 
 
 class DataSettings(Settings):
@@ -75,6 +78,7 @@ class Recipe(Settings):
     alarms: AlarmSettings = AlarmSettings()
     direct: DirectSettings = DirectSettings()
     evaluation: EvaluateSettings = EvaluateSettings()
+    suites: SuitesSettings = SuitesSettings()
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
@@ -93,6 +97,7 @@ def check_order(recipe: Recipe) -> None:
         "evaluation": ("data.evaluation_prompts", recipe.data.evaluation_prompts, "world"),
         "preferences": ("data.preferences", recipe.data.preferences, "candidates"),
         "pretrain": ("data.documents", recipe.data.documents, None),
+        "suites": ("suites.files", recipe.suites.files or None, None),
     }
     for position, stage in enumerate(recipe.stages):
         if stage not in needs:

@@ -40,7 +40,7 @@ def test_the_stages_can_be_run_one_by_one(kleash, workplace):
     )
     made("direct", "--reference", "sft", "--preferences", "preferences", "--into", "dpo", *SHORT)
     shown = made(
-        "evaluate", "--policy", "policy", "--reference", "sft", "--reward", "reward",
+        "evaluate", "policy", "--reference", "sft", "--reward", "reward",
         "--prompts", "data/evaluation.jsonl", "--into", "evaluation", *SHORT,
     )  # fmt: skip
     assert shown.out.startswith(f"evaluation {read(Path('evaluation')).id} in evaluation\n")

@@ -2,6 +2,7 @@
 
     running.py    run: a whole recipe, resumed or branched
     stages.py     one command per stage, on folders and files
+    evaluation.py evaluate: a policy against its reference, and on suites
     talking.py    chat, sample, compare; conversation.py: the keyboard loop of `chat`
     looking.py    summary, report, lineage, verify, plugins
     monitor.py    monitor: runs in the browser
@@ -30,7 +31,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kleash import __version__
-from kleash.cli import collection, data, looking, monitor, recipes, running, sandbox, stages, talking
+from kleash.cli import collection, data, evaluation, looking, monitor, recipes, running, sandbox, stages, talking
 from kleash.cli.options import examples
 from kleash.cli.screen import show_error
 from kleash.errors import KleashError
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, talking, looking, stages, monitor):
+for part in (running, talking, looking, stages, evaluation, monitor):
     app.add_typer(part.app)
 app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")

@@ -54,7 +54,7 @@ def pretrain(
 
         return stage(place, settings.pretrain, documents=documents, into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -78,7 +78,7 @@ def sft(
         start = find_policy(base, runs_dir)
         return stage(place, settings.sft, base=start, demonstrations=demonstrations, into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -102,7 +102,7 @@ def candidates(
         policies = [find_policy(name, runs_dir) for name in policy]
         return stage(place, settings.candidates, policies=policies, prompts=prompts, into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -140,7 +140,7 @@ def preferences(
             comparer = build_comparer(chosen, seed=settings.seed, calls=StoredCalls(database))
             return collect(place, chosen, candidates=read(candidates), comparer=comparer, database=database, into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -165,7 +165,7 @@ def reward(
         start = find_policy(base, runs_dir)
         return stage(place, settings.reward, base=start, preferences=read(preferences), into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -214,7 +214,7 @@ def policy(
             into=into,
         )
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -239,55 +239,11 @@ def direct(
         start = find_policy(reference, runs_dir)
         return stage(place, settings.direct, reference=start, preferences=read(preferences), into=into)
 
-    _run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, into, recipe, overrides, strict=strict)
 
 
-@app.command(
-    rich_help_panel=PANEL,
-    epilog=examples(
-        "kleash evaluate --policy policy --reference sft --prompts evaluation.jsonl --into evaluation"
-        " --set evaluation.judge=my_judge:score"
-    ),
-)
-def evaluate(
-    policy: Annotated[str, typer.Option("--policy", help="Policy to measure.")],
-    reference: Annotated[str, typer.Option("--reference", help="Policy to measure it against; usually SFT's.")],
-    prompts: Prompts,
-    into: Into,
-    reward: RewardModels = None,
-    recipe: RecipeFile = None,
-    overrides: Overrides = None,
-    strict: Strict = False,
-    runs_dir: RunsFolder = RUNS,
-) -> None:
-    """Measure a policy against its reference on fresh prompts: win rate, gains, KL, slice by slice."""
-
-    def make(settings: Recipe, place: Workplace) -> Artifact:
-        from kleash.artifacts import read
-        from kleash.stages.evaluate import evaluate as stage
-        from kleash.stages.scoring import JudgedBy, build_scorer
-
-        models = [read(folder) for folder in reward or []]
-        judged_by = JudgedBy(None, {})
-        if models or settings.scorer.kind not in ("reward_model", "ensemble"):
-            clip = settings.policy.score_clip
-            judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=clip)
-        return stage(
-            place,
-            settings.evaluation,
-            policy=find_policy(policy, runs_dir),
-            reference=find_policy(reference, runs_dir),
-            prompts=prompts,
-            proxy=judged_by.scorer,
-            proxy_parents=dict(judged_by.parents),
-            into=into,
-        )
-
-    _run_stage(make, into, recipe, overrides, strict=strict)
-
-
-# ----------------------------------------------------------------------------------------------------------- inside
-def _run_stage(
+# ------------------------------------------------------------------------------------------- shared with `evaluate`
+def run_stage(
     make: Callable[[Recipe, Workplace], Artifact],
     into: Path,
     recipe: str | None,
@@ -297,7 +253,7 @@ def _run_stage(
 ) -> None:
     """Make one artifact and show it."""
     from kleash.cli.options import workplace_of
-    from kleash.cli.tables import figures_table
+    from kleash.cli.tables import artifact_tables
 
     settings = _settings(recipe, overrides)
     place = workplace_of(settings, strict=strict)
@@ -305,7 +261,7 @@ def _run_stage(
         made = make(settings, place)
     screen = results()
     screen.print(f"{made.kind} {made.id} in {into}", style="bold", markup=False, soft_wrap=True)
-    screen.print(figures_table(made))
+    screen.print(*artifact_tables(made), sep="\n")
 
 
 @contextmanager

@@ -43,6 +43,10 @@ def _telling(kind: str, figures: Figures) -> list[str]:
             return [pairs, f"raters agree on {percent(agreement)}" if agreement is not None else ""]
         case "reward":
             return _telling_of_heldout(figures)
+        case "suites":
+            told = [f"{figures['items']:,} items"]
+            broken = figures.get("regression", {}).get("newly_broken")
+            return told if broken is None else [*told, f"{broken:,} newly broken"]
         case "evaluation":
             return [f"win rate {rate(figures['win_rate'])} prompts", f"judged by {figures['judge']}"]
     return _telling_of_policy(figures)
@@ -64,6 +68,15 @@ def _telling_of_heldout(figures: Figures) -> list[str]:
         return []
     length_alone = percent(figures["length_baseline_accuracy"])
     return [f"right on {rate(figures['heldout_accuracy'])} held-out pairs", f"length alone {length_alone}"]
+
+
+def artifact_tables(artifact: Artifact) -> list[Table]:
+    """Return what an artifact came to, as its kind is best read."""
+    if artifact.kind == "suites":
+        from kleash.cli.suite_tables import suite_tables
+
+        return suite_tables(artifact.summary)
+    return [figures_table(artifact)]
 
 
 def figures_table(artifact: Artifact) -> Table:

@@ -25,6 +25,7 @@ from kleash.stages.pretrain import pretrain
 from kleash.stages.reward import reward
 from kleash.stages.scoring import JudgedBy, build_comparer, build_scorer
 from kleash.stages.sft import sft
+from kleash.stages.suites import suites
 from kleash.stages.workplace import Workplace
 from kleash.training.ranks import Ranks
 
@@ -120,6 +121,17 @@ class Round:
             prompts=self._file("evaluation_prompts"),
             proxy=judged_by.scorer,
             proxy_parents=dict(judged_by.parents),
+            into=into,
+        )
+
+    def suites(self, into: Path) -> Artifact:
+        earlier = sorted(self.folder.parent.glob(f"round-*/{into.name}"))
+        return suites(
+            self.place,
+            self.recipe.suites,
+            policy=self.trained(),
+            reference=self.start(),
+            previous=[folder for folder in earlier if folder < into],
             into=into,
         )
 

@@ -7,7 +7,8 @@
     code.py         unit-tested code, in a closed subprocess
     reading.py      suite files to items: our own rows, GSM8K's, IFEval's
     running.py      answers to checked rows
-    figures.py      rows to rates, differences and what broke since earlier rounds
+    figures.py      rows to rates and differences
+    history.py      rows and earlier rounds' rows to what broke since
     harness.py      tasks of lm-evaluation-harness, as rows of the same form
 
 A new check is a function and a row in `checks.CHECKS`. Read `items.py` next.

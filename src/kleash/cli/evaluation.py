@@ -1,0 +1,99 @@
+"""`kleash evaluate`: a policy against its reference on fresh prompts, and on suites of tasks, safety and honesty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kleash.artifacts import Artifact
+from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.places import find_policy
+from kleash.cli.stages import PANEL, RewardModels, run_stage
+from kleash.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.workplace import Workplace
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "kleash evaluate policy --reference sft --prompts evaluation.jsonl --into evaluation"
+        " --set evaluation.judge=my_judge:score",
+        "kleash evaluate policy --reference sft --suite gsm8k.jsonl --suite ifeval.jsonl --into suites",
+        "kleash evaluate policy --suite gsm8k.jsonl --previous round-000/suites --into round-001/suites",
+    ),
+)
+def evaluate(
+    policy: Annotated[str, typer.Argument(help="Policy to measure.")],
+    into: Into,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Policy to measure it against; usually SFT's.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="File of fresh prompts, to be judged on.")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", help="Suite file, or a built-in one's name; may be given often.")
+    ] = None,
+    previous: Annotated[
+        list[Path] | None, typer.Option("--previous", help="Earlier suites artifact, to see what broke; oldest first.")
+    ] = None,
+    reward: RewardModels = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Measure a policy against its reference: by a judge on fresh prompts, or by rules on suites.
+
+    With --prompts: win rate, gains and KL, slice by slice. With --suite: the share of items passed, by bucket. With
+    both, the artifacts are named evaluation and suites, in the folder of --into.
+    """
+    tests = tuple(suite or ())
+    if prompts is None and not tests:
+        raise SettingsError("Nothing to measure by. Expected --prompts FILE, --suite FILE, or both. Name one.")
+    if prompts is not None and reference is None:
+        raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
+    judged_into, tested_into = (into / "evaluation", into / "suites") if prompts and tests else (into, into)
+
+    def judge(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
+        from kleash.stages.evaluate import evaluate as stage
+        from kleash.stages.scoring import JudgedBy, build_scorer
+
+        models = [read(folder) for folder in reward or []]
+        judged_by = JudgedBy(None, {})
+        if models or settings.scorer.kind not in ("reward_model", "ensemble"):
+            clip = settings.policy.score_clip
+            judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=clip)
+        return stage(
+            place,
+            settings.evaluation,
+            policy=find_policy(policy, runs_dir),
+            reference=find_policy(str(reference), runs_dir),
+            prompts=Path(str(prompts)),
+            proxy=judged_by.scorer,
+            proxy_parents=dict(judged_by.parents),
+            into=judged_into,
+        )
+
+    def test(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.suites import suites as stage
+
+        return stage(
+            place,
+            settings.suites.model_copy(update={"files": tests}),
+            policy=find_policy(policy, runs_dir),
+            reference=None if reference is None else find_policy(reference, runs_dir),
+            previous=previous or (),
+            into=tested_into,
+        )
+
+    if prompts is not None:
+        run_stage(judge, judged_into, recipe, overrides, strict=strict)
+    if tests:
+        run_stage(test, tested_into, recipe, overrides, strict=strict)

@@ -1,0 +1,149 @@
+"""Suite files to items: rows of our own, and those of public sets in the form they were published in.
+
+A suite is read whole or not at all: a row left out would change the figure. What a row asks for is tried on a made-up
+answer at once, so that a pattern that does not compile stops the command before anything is sampled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from kleash.errors import DataError
+from kleash.evaluation.suites.checks import find_check
+from kleash.evaluation.suites.items import Bucket, Suite, SuiteItem
+from kleash.formats import fields
+from kleash.formats.rows import Row, RowProblem, rows_of
+from kleash.records import content_id
+
+BUILT_IN_FOLDER = Path(__file__).parents[1] / "suites_data"
+_NUM_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class SuiteFormat:
+    """A layout of rows. read: a row and the suite's name to an item; raises RowProblem or DataError."""
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Mapping[str, Any], str], SuiteItem]
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read a suite: a file, or the name of one that comes with KLeash.
+
+    Raises DataError for a file that is not understood, naming its first faulty rows, and for an id that occurs twice.
+    """
+    path = find_suite(path)
+    rows = list(rows_of(path, own_files=["suite.jsonl"]))
+    chosen = _format_of(rows, path)
+    items: list[SuiteItem] = []
+    faults: list[str] = []
+    for row in rows:
+        try:
+            items.append(_item(row, chosen, path.stem))
+        except (RowProblem, DataError) as problem:
+            fix = f" ({problem.fix})" if isinstance(problem, RowProblem) else ""
+            faults.append(f"{row.file}:{row.line}: {problem}{fix}")
+    if faults:
+        raise DataError(
+            f"{len(faults)} of the {len(rows)} rows of the suite {path} cannot be used: "
+            f"{'; '.join(faults[:_NUM_SHOWN])}{' ...' * (len(faults) > _NUM_SHOWN)} Expected rows of the format "
+            f"{chosen.name}. Correct or remove them."
+        )
+    repeated = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"{path} holds the id {repeated[0]} {'and others ' * (len(repeated) > 1)}more than once. Expected each "
+            "item once, so that its history can be followed. Remove repeated rows, or give each its own id."
+        )
+    return Suite(path.stem, tuple(items))
+
+
+def find_suite(name: str | Path) -> Path:
+    """Return the file that a name stands for: a path, or a suite that comes with KLeash. Raises DataError."""
+    built_in = {path.stem: path for path in sorted(BUILT_IN_FOLDER.glob("*.jsonl"))}
+    if Path(name).exists():
+        return Path(name)
+    if str(name) in built_in:
+        return built_in[str(name)]
+    raise DataError(
+        f"There is no suite {name}: no such file, and none of that name comes with KLeash. Expected a JSONL file or "
+        f"one of {', '.join(built_in) or 'none'}. Correct the path."
+    )
+
+
+def _format_of(rows: list[Row], path: Path) -> SuiteFormat:
+    first = next((row.content for row in rows if isinstance(row.content, Mapping)), {})
+    for candidate in SUITE_FORMATS:
+        if all(name in first for name in candidate.columns):
+            return candidate
+    known = "; ".join(f"{form.name} ({', '.join(form.columns)})" for form in SUITE_FORMATS)
+    raise DataError(
+        f"{path} is not understood as a suite: its columns are {', '.join(first) or 'none'}. Expected one of: {known}. "
+        'Give each row a "prompt" and a "check".'
+    )
+
+
+def _item(row: Row, chosen: SuiteFormat, suite: str) -> SuiteItem:
+    if isinstance(row.content, RowProblem):
+        raise row.content
+    item = chosen.read(row.content, suite)
+    check = find_check(item.check, item.params)
+    try:
+        check.judge("x", item.params)
+    except Exception as error:
+        raise RowProblem(
+            f"its check {item.check} fails: {type(error).__name__}: {error}", "correct the check"
+        ) from error
+    return item
+
+
+# ---------------------------------------------------------------------------------------------------------- formats
+def _own_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    given = fields.column(row, "check")
+    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
+        raise RowProblem(f"'check' is {fields.shown(given)}", 'write {"kind": "exact", "expected": ...}')
+    params = {name: value for name, value in given.items() if name != "kind"}
+    check = find_check(given["kind"], params)
+    prompt = fields.prompt(row, "prompt", ())
+    texts = {name: fields.text({name: "", **row}, name) for name in ("measure", "follow_up", "pair", "variant")}
+    return SuiteItem(
+        id=str(row["id"])
+        if row.get("id") is not None
+        else content_id(prompt.content_json(), dict(given), *texts.values()),
+        suite=suite,
+        bucket=fields.one_of({"bucket": check.bucket, **row}, "bucket", get_args(Bucket)),  # type: ignore[arg-type]
+        prompt=prompt,
+        check=given["kind"],
+        params=params,
+        measure=texts["measure"] or check.measure,
+        follow_up=texts["follow_up"],
+        pair=texts["pair"],
+        variant=texts["variant"],
+    )
+
+
+def _ifeval_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    """Zhou et al. 2023, arXiv:2311.07911: `input_data.jsonl`."""
+    check = {"kind": "constraints", "instructions": row["instruction_id_list"], "kwargs": row["kwargs"]}
+    return _own_row({"id": row.get("key"), "prompt": row["prompt"], "check": check}, suite)
+
+
+def _gsm8k_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    """Cobbe et al. 2021, arXiv:2110.14168: the final answer stands after "####"."""
+    answer = fields.text(row, "answer")
+    if "####" not in answer:
+        raise RowProblem("its answer has no '####' before the result", "write the result after '####'")
+    check = {"kind": "numeric", "expected": answer.rpartition("####")[2].strip()}
+    return _own_row({"prompt": row["question"], "check": check}, suite)
+
+
+SUITE_FORMATS = (
+    SuiteFormat("suite", ("prompt", "check"), _own_row),
+    SuiteFormat("ifeval", ("prompt", "instruction_id_list", "kwargs"), _ifeval_row),
+    SuiteFormat("gsm8k", ("question", "answer"), _gsm8k_row),
+)

@@ -1,0 +1,178 @@
+"""Ask a policy, and its reference, the items of suites, and write down every answer and what became of it.
+
+What a check is, and how rates and differences are made, is in `evaluation/suites/`. Answers are kept in chunks while
+the stage works, so that a killed one asks nothing twice; they do not depend on where it was killed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kleash.artifacts import Artifact, Draft, external, read, require
+from kleash.data.batches import derived_seed
+from kleash.data.prompts import as_messages
+from kleash.durable import write_text
+from kleash.errors import SettingsError
+from kleash.evaluation.suites.code import CodeLimits
+from kleash.evaluation.suites.figures import summarise_rows
+from kleash.evaluation.suites.history import regression, with_history
+from kleash.evaluation.suites.items import Suite, SuiteItem
+from kleash.evaluation.suites.reading import find_suite, read_suite
+from kleash.evaluation.suites.running import Answers, answer_items, judge_answers, to_row, with_limits
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.chat import encode_prompt
+from kleash.progress import Advance, progress
+from kleash.records import Prompt
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import readable_by
+from kleash.stages.workplace import Workplace, given
+
+ITEMS = "items.jsonl"
+_CHUNK_ITEMS = 128
+
+
+class CodeSettings(Settings):
+    """Whether and how programs that a policy wrote are run against their unit tests."""
+
+    is_allowed: bool = Field(False, description="run them, in a closed subprocess; untested code counts nowhere")
+    seconds: int = Field(5, ge=1, description="of CPU, per program")
+    memory_mib: int = Field(512, ge=64, description="per program")
+
+
+class SuitesSettings(Settings):
+    """What a policy is tested on, beside people's preferences: tasks, safety, honesty, regression."""
+
+    files: tuple[str, ...] = Field((), description="suite files, or names of suites that come with KLeash")
+    num_prompts: int | None = Field(None, ge=1, description="the first so many items of each suite; none = all")
+    max_new_tokens: int = Field(256, ge=1)
+    max_prompt_tokens: int = Field(1024, ge=1, description="longer prompts are not asked, and counted")
+    temperature: float = Field(0.0, ge=0, description="0 = the likeliest answer")
+    as_messages: bool = Field(False, description="put plain text into a user's turn of the chat template")
+    max_batch_tokens: int = Field(16_384, ge=1)
+    code: CodeSettings = CodeSettings()
+
+
+def suites(
+    place: Workplace,
+    settings: SuitesSettings,
+    *,
+    policy: Path | Artifact,
+    reference: Path | Artifact | None,
+    into: Path,
+    previous: Sequence[Path | Artifact] = (),
+) -> Artifact:
+    """Make a suites artifact: items.jsonl, a row per item, and the figures by bucket.
+
+    reference: answers the same items; differences are paired. previous: suites artifacts of earlier rounds, oldest
+    first, with which each item's history goes on.
+    Raises SettingsError without a suite, DataError for one that cannot be read.
+    """
+    if not settings.files:
+        raise SettingsError("No suite is named. Expected at least one in suites.files. Name a JSONL file of prompts.")
+    earlier = [require(folder, "suites") for folder in previous]
+    models = {"policy": given(policy, "model")} | ({"reference": given(reference, "model")} if reference else {})
+    parents = dict(models) | {f"previous_{number}": artifact for number, artifact in enumerate(earlier)}
+    parents |= {f"suite_{number}": external(find_suite(name), "suite") for number, name in enumerate(settings.files)}
+    if done := place.finished(into, kind="suites", parents=parents, settings=settings):
+        return done
+    tests = [_prepared(read_suite(name), settings) for name in settings.files]
+    with place.making(into, kind="suites", parents=parents, settings=settings) as draft:
+        num_answers = len(models) * sum(len(suite.items) for suite in tests)
+        with progress(num_answers, "Suites") as advance:
+            answered = {
+                role: _answer_suites(place, settings, draft, tests, artifact, role=role, advance=advance)
+                for role, artifact in models.items()
+            }
+        rows = _rows(tests, answered)
+        if earlier:
+            rows = with_history(rows, [(artifact.id, read_items(artifact)) for artifact in earlier])
+        write_text(draft.path / ITEMS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        draft.summary |= _summary(rows, has_history=bool(earlier))
+    return read(into)
+
+
+def read_items(artifact: Artifact) -> list[dict[str, Any]]:
+    """Return the rows of a suites artifact."""
+    lines = (artifact.path / ITEMS).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
+    limits = CodeLimits(**settings.code.model_dump())
+    items = (with_limits(item, limits) for item in suite.items[: settings.num_prompts])
+    return Suite(suite.name, tuple(items))
+
+
+def _answer_suites(
+    place: Workplace,
+    settings: SuitesSettings,
+    draft: Draft,
+    tests: Sequence[Suite],
+    artifact: Artifact,
+    *,
+    role: str,
+    advance: Advance,
+) -> list[list[Answers]]:
+    """Have one model answer every suite, chunk by chunk; chunks that were answered before are read back."""
+    model: LanguageModel | None = None
+    answered: list[list[Answers]] = []
+    for number, suite in enumerate(tests):
+        answered.append([])
+        for start in range(0, len(suite.items), _CHUNK_ITEMS):
+            items = suite.items[start : start + _CHUNK_ITEMS]
+            file = draft.work / f"answers-{role}-{number}-{start:06}.json"
+            if not file.exists():
+                model = model or place.load_policy(artifact)
+                answers = _answer_chunk(place, settings, model, items)
+                write_text(file, json.dumps(answers))
+            answered[-1] += [tuple(answers) for answers in json.loads(file.read_text(encoding="utf-8"))]
+            advance(len(items))
+    return answered
+
+
+def _answer_chunk(
+    place: Workplace, settings: SuitesSettings, model: LanguageModel, items: Sequence[SuiteItem]
+) -> list[Answers]:
+    generator = LocalGenerator(
+        model,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        max_batch_tokens=settings.max_batch_tokens,
+    )
+    seed = derived_seed(place.seed, "suites")
+    return answer_items(items, generator, as_asked=_asking(settings, model), seed=seed)
+
+
+def _asking(settings: SuitesSettings, model: LanguageModel) -> Callable[[Prompt], Prompt | None]:
+    """Return how a prompt is put to this model, or not, if it is too long."""
+    room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
+
+    def as_asked(prompt: Prompt) -> Prompt | None:
+        shown = readable_by(model, as_messages(prompt) if settings.as_messages else prompt)
+        return shown if len(encode_prompt(model.tokenizer, shown)) <= room else None
+
+    return as_asked
+
+
+def _rows(tests: Sequence[Suite], answered: dict[str, list[list[Answers]]]) -> list[dict[str, Any]]:
+    rows = []
+    for number, suite in enumerate(tests):
+        for position, item in enumerate(suite.items):
+            results = {role: judge_answers(item, lists[number][position]) for role, lists in answered.items()}
+            rows.append(to_row(results["policy"], results.get("reference")))
+    return rows
+
+
+def _summary(rows: Sequence[dict[str, Any]], *, has_history: bool) -> dict[str, Any]:
+    summary = summarise_rows(rows)
+    if has_history:
+        summary["regression"] = regression(rows)
+        kept = summary["regression"].pop("kept")
+        summary["buckets"]["regression"] = {**summary["buckets"].get("regression", {}), **kept}
+    return summary
