@@ -36,9 +36,14 @@ def test_scalars_of_torch_and_numpy_are_numbers(tracker):
 
 
 def test_what_is_no_figure_is_refused(tracker):
-    with pytest.raises(TypeError, match="a metric must be a number, text or a list of them, not dict"):
-        tracker.log(0, {"nested": {"a": 1}})
+    with pytest.raises(TypeError, match="a metric must be a number, text, or a list or mapping of them, not set"):
+        tracker.log(0, {"a": {1, 2}})
     assert tracker.rows() == []
+
+
+def test_events_have_samples_in_them(tracker):
+    tracker.log(7, {"worst": [{"answer": "yes", "external": None, "proxy": math.nan}]})
+    assert tracker.rows() == [{"step": 7, "worst": [{"answer": "yes", "external": None, "proxy": None}]}]
 
 
 def test_cut_drops_the_given_step_and_later_and_a_torn_line(tracker):
