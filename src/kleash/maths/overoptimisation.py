@@ -144,7 +144,7 @@ def _fit(form: Form, distance: NDArray[np.float64], gold: NDArray[np.float64], *
             "Pass more checkpoints, further from the start."
         )
     features = np.stack([distance, -distance * (distance if form == "best_of_n" else np.log(distance))], axis=1)
-    coefficients, *_ = np.linalg.lstsq(features, gold, rcond=None)
+    coefficients = np.asarray(np.linalg.lstsq(features, gold, rcond=None)[0], dtype=np.float64)
     a, b = coefficients
     misfit = float(((features @ coefficients - gold) ** 2).sum())
     r_squared = 1 - misfit / float(((gold - gold.mean()) ** 2).sum()) if np.ptp(gold) > 0 else math.nan
