@@ -57,7 +57,7 @@ def render(run: Run) -> str:
         title=markup.escape(run.name),
         round=_round_note(run, findings),
         version=markup.escape(__version__),
-        css=_resource("report.css"),
+        css=_resource("report.css") + _resource("static/sections.css"),
         stages=sections.stages_line(run, found),
         verdict=sections.verdict_section(verdict_of(findings)),
         tiles=sections.tiles(findings),
