@@ -1,6 +1,7 @@
 """Metrics on disk: rows that survive a kill, are cut on resume, and never lie about a number that is not finite."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
