@@ -16,8 +16,8 @@ from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.records import Completion, Prompt, comparisons_of
-from kleash.stages.collect import Chosen, collect, import_preferences, open_store
-from kleash.stages.comparing import CollectSettings
+from kleash.stages.collect import collect, import_preferences, open_store
+from kleash.stages.comparing import Chosen, CollectSettings
 from kleash.stages.scoring import build_comparer
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_place

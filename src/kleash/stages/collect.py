@@ -8,8 +8,7 @@ comparison. Nothing is thrown away: rows that are not to be trained on say why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,15 @@ from kleash.formats import read_completions, read_preferences, write_jsonl
 from kleash.judges.configuration import load_judges
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
-from kleash.records import Comparison, Completion, comparisons_of, content_id
+from kleash.records import Comparison, comparisons_of, content_id
 from kleash.settings import Settings
-from kleash.stages.comparing import JUDGES, PEOPLE, CollectSettings
+from kleash.stages.comparing import JUDGES, PEOPLE, Chosen, CollectSettings
 from kleash.stages.encoding import dropped_figures
 from kleash.stages.judging import have_compared, hold_to_band
 from kleash.stages.workplace import Workplace, given
 
 ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """How some of the possible comparisons are chosen for labelling: by what function, from what, by which settings.
-
-    parents, settings: recorded with the outcome, because another choice makes other preferences.
-    """
-
-    choose: Callable[[Sequence[Completion]], list[Comparison]]
-    parents: Mapping[str, Artifact] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def collect(

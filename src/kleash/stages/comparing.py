@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
+from kleash.artifacts import Artifact
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
 from kleash.errors import SettingsError
+from kleash.records import Comparison, Completion
 from kleash.settings import Settings
 
 PEOPLE = "people"
@@ -42,3 +47,15 @@ class CollectSettings(Settings):
             return self.rubric.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"Cannot read preferences.rubric: {error}. Give the path of a UTF-8 text.") from None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How some of the possible comparisons are chosen for labelling: by what function, from what, by which settings.
+
+    parents, settings: recorded with the outcome, because another choice makes other preferences.
+    """
+
+    choose: Callable[[Sequence[Completion]], list[Comparison]]
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)

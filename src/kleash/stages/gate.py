@@ -1,0 +1,136 @@
+"""The gate at the end of a round: does its policy become the current one, from which the next round goes on?
+
+Every policy accepted so far answers the same prompts, and whoever gives the alarms their external signal compares the
+answers: people's stand-in, never the sandbox's gold, for what decides where training goes on is part of training. The
+policy is held back when it is beaten by the current one, overall or on a slice that the average hides, or when its
+reward model lost what it knew of earlier rounds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import derived_seed
+from kleash.evaluation.external_signal import ExternalSignal
+from kleash.evaluation.side_by_side import as_json
+from kleash.formats import read_prompts
+from kleash.maths.intervals import Interval, win_rate
+from kleash.records import Prompt
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.workplace import Workplace, given
+
+
+class GateSettings(Settings):
+    """How a round's policy is compared with the ones before it."""
+
+    num_prompts: int = Field(250, ge=1, description="prompts that every policy answers")
+    min_slice_prompts: int = Field(20, ge=2, description="smaller slices cannot hold a policy back")
+    max_new_tokens: int = Field(64, ge=1)
+    max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out")
+    temperature: float = Field(1.0, gt=0, description="of all policies")
+
+
+def gate(
+    place: Workplace,
+    settings: GateSettings,
+    *,
+    policy: Artifact,
+    earlier: Mapping[str, Artifact],
+    current: str,
+    prompts: Path,
+    signal: ExternalSignal | None,
+    audit: Artifact | None,
+    into: Path,
+) -> Artifact:
+    """Compare a round's policy with those accepted before it and say whether it takes their place.
+
+    earlier: accepted policies by round, the SFT model among them.  current: the round among them to go on from so far.
+    signal: who compares; None: nobody, and only the audit speaks.  audit: of the reward model that trained the policy.
+    """
+    parents = {"policy": policy, **earlier, "prompts": given(prompts, "prompts")}
+    if audit is not None:
+        parents["audit"] = audit
+    beside = {"current": current, "budget": signal.num_comparisons if signal else 0}
+    if done := place.finished(into, kind="gate", parents=parents, settings=settings, beside=beside):
+        return done
+    with place.making(into, kind="gate", parents=parents, settings=settings, beside=beside) as draft:
+        against: dict[str, dict[str, Any]] = {}
+        slices: dict[str, Interval] = {}
+        if signal is not None:
+            asked, answers = answers_of(place, settings, {"policy": policy, **earlier}, prompts)
+            for name in earlier:
+                votes = signal.votes(asked, answers[name], answers["policy"])
+                against[name] = as_json(rate_of(votes))
+                if name == current:
+                    slices = slice_rates(asked, votes, min_prompts=settings.min_slice_prompts)
+        reasons = reasons_to_hold(against.get(current), slices, current=current, audit=audit)
+        draft.summary |= {
+            "moves": not reasons,
+            "reasons": reasons,
+            "current": current,
+            "against": against,
+            "slices": {name: as_json(rate) for name, rate in slices.items()},
+        }
+    return read(into)
+
+
+def answers_of(
+    place: Workplace, settings: GateSettings, policies: Mapping[str, Artifact], prompts: Path
+) -> tuple[list[Prompt], dict[str, list[str]]]:
+    """Have every policy answer the same prompts once, with the same seed; return the prompts and each one's texts."""
+    asked: list[Prompt] = []
+    answers: dict[str, list[str]] = {}
+    for name, artifact in policies.items():
+        model = place.load_policy(artifact)
+        if not asked:
+            room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
+            asked = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=room)[: settings.num_prompts]
+        generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+        seed = derived_seed(place.seed, "gate")
+        answers[name] = list(generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0).texts)
+    return asked, answers
+
+
+def rate_of(votes: Sequence[float | None], *, confidence: float = 0.95) -> Interval:
+    """Return the win rate behind shares of votes; a split vote goes to its majority, an even one is a tie."""
+    told = [vote for vote in votes if vote is not None]
+    wins, losses = sum(vote > 0.5 for vote in told), sum(vote < 0.5 for vote in told)
+    return win_rate(wins, len(told) - wins - losses, losses, confidence=confidence)
+
+
+def slice_rates(
+    prompts: Sequence[Prompt], votes: Sequence[float | None], *, min_prompts: int, confidence: float = 0.95
+) -> dict[str, Interval]:
+    """Return the win rate of each slice that is large enough, with intervals that hold for all slices at once."""
+    groups: dict[str, list[float | None]] = defaultdict(list)
+    for prompt, vote in zip(prompts, votes, strict=True):
+        for dimension, value in prompt.slices.items():
+            groups[f"{dimension}={value}"].append(vote)
+    large = {name: group for name, group in groups.items() if sum(vote is not None for vote in group) >= min_prompts}
+    # Bonferroni: with many slices one of them is always below its own interval by chance.
+    of_each = 1 - (1 - confidence) / max(len(large), 1)
+    return {name: rate_of(group, confidence=of_each) for name, group in sorted(large.items())}
+
+
+def reasons_to_hold(
+    overall: Mapping[str, Any] | None, slices: Mapping[str, Interval], *, current: str, audit: Artifact | None
+) -> list[str]:
+    """Return why the policy may not become the current one, in sentences; none if it may."""
+    reasons = []
+    if audit is not None and audit.summary["verdict"] == "fail":
+        why = "; ".join(str(reason["measure"]) for reason in audit.summary["reasons"] if reason["level"] == "fail")
+        reasons.append(f"its reward model failed the audit ({why})")
+    if overall is not None and overall["high"] < 0.5:
+        reasons.append(f"it wins {overall['value']:.0%} of {overall['n']} comparisons with {current}")
+    for name, rate in slices.items():
+        if rate.high < 0.5:
+            reasons.append(f"on {name} it wins {rate.value:.0%} of {rate.n} comparisons with {current}")
+    return reasons

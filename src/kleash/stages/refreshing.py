@@ -1,0 +1,67 @@
+"""What rounds after the first do otherwise: the `[refresh]` table of a recipe, and the choice of pairs to label.
+
+A round's order is in `round.py`; what is remembered from round to round in `data/replay.py`, which pairs are worth a
+rater's time in `data/selection.py`, and who may become the current policy in `gate.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from kleash.data.batches import derived_seed
+from kleash.data.replay import ReplaySettings
+from kleash.data.selection import Scored, SelectionSettings, select_pairs
+from kleash.protocols import Scorer
+from kleash.records import Comparison, Completion
+from kleash.settings import Settings
+from kleash.stages.comparing import Chosen
+from kleash.stages.scoring import JudgedBy
+
+
+class RefreshSettings(Settings):
+    """Later rounds: fresh comparisons from the current policy, a refreshed reward model, a leash to some reference."""
+
+    every_updates: int | None = Field(
+        None, ge=1, description="updates before the reward model is refreshed: those of a round; none = policy.steps"
+    )
+    on_alarm: int = Field(0, ge=0, description="rounds that may be added because an alarm ended the last one early")
+    outside_share: float | None = Field(
+        None, gt=0, le=1, description="add a round when more of the policy's answers lie outside what was trained on"
+    )
+    older_policies: int = Field(1, ge=0, description="earlier policies that answer beside the current one, blind")
+    continues_reward: bool = Field(False, description="train the last reward model further; else a fresh one")
+    start: Literal["sft", "previous"] = Field("sft", description="where PPO starts: the SFT or the current policy")
+    reference: Literal["sft", "previous", "average"] = Field(
+        "sft", description="what the leash is tied to: SFT, the current policy, or a moving average of the policies"
+    )
+    average_share: float = Field(0.5, gt=0, le=1, description="weight of the newest policy in the moving average")
+    most_forgotten: float = Field(
+        0.02, ge=0, le=1, description="accuracy that a refreshed reward model may lose on an earlier round's pairs"
+    )
+    selection: SelectionSettings = SelectionSettings()
+    replay: ReplaySettings = ReplaySettings()
+
+
+def chosen_by(judged_by: JudgedBy, settings: SelectionSettings, *, seed: int) -> Chosen:
+    """Return the choice of pairs that the present reward model (or ensemble) suggests."""
+    scorer = judged_by.scorer
+    assert scorer is not None, "a later round has the earlier one's reward model"
+
+    def choose(answers: Sequence[Completion]) -> list[Comparison]:
+        return select_pairs(scored(scorer, answers), settings, seed=derived_seed(seed, "selection"))
+
+    recorded = {"selection": settings.model_dump(mode="json"), **judged_by.recorded()}
+    return Chosen(choose, parents=dict(judged_by.parents), settings=recorded)
+
+
+def scored(scorer: Scorer, answers: Sequence[Completion]) -> list[Scored]:
+    """Return each answer with its score and, for an ensemble, its members' scores."""
+    scores = scorer.score(answers)
+    members = [list(part) for name, part in scores.parts.items() if name.startswith("member_")]
+    return [
+        Scored(answer, total, members=tuple(member[row] for member in members))
+        for row, (answer, total) in enumerate(zip(answers, scores.total, strict=True))
+    ]
