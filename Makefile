@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart overoptimisation test check bench clean
 
 quickstart: $(VENV)/installed  ## the whole loop on the sandbox: prints the result table and the report's path
 	$(BIN)/kleash run recipes/quickstart.toml --set seed=$(SEED) --name quickstart-$(SEED)
+
+overoptimisation: $(VENV)/installed  ## proxy and true reward against KL, C1 to C4; ARGUMENTS="--all --seeds 0,1,2" for more
+	$(BIN)/kleash experiment overoptimisation $(ARGUMENTS)
 
 test: $(VENV)/installed-dev  ## every test, with what tests need installed first
 	scripts/install_chromium

@@ -10,6 +10,7 @@
     data.py       data check
     collection.py collect: campaigns, pages, accounts, export; judge: AI judges
     sandbox.py    sandbox show, base, write
+    experiment.py experiment overoptimisation
 
     options.py    options that commands share
     places.py     what a name on the command line stands for
@@ -31,7 +32,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kleash import __version__
-from kleash.cli import collection, data, evaluation, looking, monitor, recipes, running, sandbox, stages, talking
+from kleash.cli import collection, data, evaluation, experiment, looking, monitor, recipes, running, sandbox, stages, talking
 from kleash.cli.options import examples
 from kleash.cli.screen import show_error
 from kleash.errors import KleashError
@@ -61,6 +62,7 @@ app.add_typer(collection.app, name="collect")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")
 app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(experiment.app, name="experiment")
 
 
 @app.callback(invoke_without_command=True)

@@ -42,6 +42,7 @@ PANELS = {
     "expert": Panel(length=0.0, flattery=0.0, refusal=0.0, agreement=0.0, slip_rate=0.05),
     "hurried": Panel(length=1.0, flattery=1.2, refusal=0.5, agreement=0.6, slip_rate=0.12),
     "pleased": Panel(length=1.4, flattery=1.8, refusal=0.2, agreement=1.2, slip_rate=0.12),
+    "careless": Panel(length=0.0, flattery=0.0, refusal=0.0, agreement=0.0, slip_rate=0.25),
 }
 
 

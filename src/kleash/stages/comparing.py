@@ -27,7 +27,7 @@ class CollectSettings(Settings):
         "simulated",
         description="who compares: simulated, people, judges, a plug-in, or module:attribute of a scoring function",
     )
-    panel: str = Field("expert", description="simulated labellers: expert, hurried or pleased")
+    panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
     bias: float = Field(0.0, ge=0, description="simulated labellers: liking for length, flattery, refusal, agreement")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
     judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")

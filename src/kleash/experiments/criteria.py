@@ -1,0 +1,280 @@
+"""What the over-optimisation experiment must show, C1 to C9: pure functions from a seed's curves to a verdict.
+
+A criterion is a row of CRITERIA. Over several seeds it holds where the medians of its figures hold; what each seed
+says alone stands beside it. The thresholds were written down before the experiment was run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+from kleash.experiments.curves import Curve, fit_json
+from kleash.maths.overoptimisation import straightness
+
+Curves = Mapping[str, Curve]
+Figures = dict[str, float]
+
+LEAST_CORRELATION = 0.95
+MOST_BEND = 0.25  # a parabola through the origin, which is no line at all, has this
+LEAST_FALL_SD = 0.3
+KL_TOLERANCE = 0.25
+LEAST_SHARE_OF_PEAK = 0.9
+MOST_OFF_CURVE_SD = 0.15
+LEAST_ENSEMBLE_GAIN_SD = 0.2
+REFRESH_KL_NATS = 3.0
+LEAST_REFRESH_GAIN_SD = 0.2
+LEAST_REFRESH_ACCURACY = 0.05
+MOST_FORGETTING = 0.02
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing the curves must show. needs: arms it reads; measure: their figures; holds: the verdict on figures."""
+
+    name: str
+    text: str
+    needs: tuple[str, ...]
+    measure: Callable[[Curves], Figures]
+    holds: Callable[[Figures], bool]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a criterion. passed: by the medians over seeds, None where an arm is missing.
+
+    figures: those medians.  seeds: each seed's own (passed, figures).
+    """
+
+    name: str
+    text: str
+    passed: bool | None
+    figures: Figures
+    seeds: Mapping[int, tuple[bool, Figures]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        seeds = {str(seed): {"passed": passed, "figures": figures} for seed, (passed, figures) in self.seeds.items()}
+        return {"name": self.name, "text": self.text, "passed": self.passed, "figures": self.figures, "seeds": seeds}
+
+
+def judge_all(curves: Sequence[Curve]) -> list[Verdict]:
+    """Judge every criterion on the curves of all seeds."""
+    by_seed: dict[int, dict[str, Curve]] = {}
+    for curve in curves:
+        by_seed.setdefault(curve.seed, {})[curve.name] = curve
+    return [judge(criterion, by_seed) for criterion in CRITERIA]
+
+
+def judge(criterion: Criterion, by_seed: Mapping[int, Curves]) -> Verdict:
+    """Judge one criterion on the seeds that have the arms it needs, by the medians of its figures."""
+    measured = {
+        seed: criterion.measure(curves) for seed, curves in by_seed.items() if set(criterion.needs) <= set(curves)
+    }
+    if not measured:
+        return Verdict(criterion.name, criterion.text, None, {})
+    names = next(iter(measured.values()))
+    medians = {name: median(figures[name] for figures in measured.values()) for name in names}
+    seeds = {seed: (criterion.holds(figures), figures) for seed, figures in measured.items()}
+    return Verdict(criterion.name, criterion.text, criterion.holds(medians), medians, seeds)
+
+
+# ---------------------------------------------------------------------------------------------------------- measures
+def proxy_is_straight(curves: Curves) -> Figures:
+    """C1: the least straight of the two beta-0 arms."""
+    found = [
+        straightness([point.kl_nats for point in curve.points], [point.proxy for point in curve.points])
+        for curve in (curves["ppo-biased"], curves["ppo-unbiased"])
+    ]
+    return {
+        "correlation": min(line.correlation for line in found),
+        "bend": max((line.bend for line in found), key=abs),
+    }
+
+
+def gold_falls(curves: Curves) -> Figures:
+    """C2: from gold's peak to the end of the biased beta-0 arm."""
+    peak, end = curves["ppo-biased"].peak, curves["ppo-biased"].end
+    return {
+        "peak_sd": peak.gold,
+        "peak_kl_nats": peak.kl_nats,
+        "fall_sd": peak.gold - end.gold,
+        "end_kl_nats": end.kl_nats,
+        "proxy_rise_sd": end.proxy - peak.proxy,
+        "words_rise": end.num_words - peak.num_words,
+        "flattery_rise": end.num_flattery - peak.num_flattery,
+    }
+
+
+def control_does_not_fall(curves: Curves) -> Figures:
+    """C3: the fall of the unbiased arm as far as both beta-0 arms went."""
+    biased, unbiased = curves["ppo-biased"], curves["ppo-unbiased"]
+    common = min(max(point.kl_nats for point in curve.points) for curve in (biased, unbiased))
+    falls = [fall(curve.up_to(common)) for curve in (biased, unbiased)]
+    return {"common_kl_nats": common, "fall_biased_sd": falls[0], "fall_unbiased_sd": falls[1]}
+
+
+def leash_holds(curves: Curves) -> Figures:
+    """C4: where the leashed arm ends, beside the beta-0 arm with the same reward model."""
+    leashed, free = curves["ppo-leashed"], curves["ppo-biased"]
+    beside = [(point.gold, free.gold_at(point.kl_nats)) for point in leashed.points[1:]]
+    return {
+        "end_kl_nats": leashed.end.kl_nats,
+        "target_nats": leashed.extra["target_nats"],
+        "share_of_peak": leashed.end.gold / free.peak.gold if free.peak.gold > 0 else math.nan,
+        "off_curve_sd": fmean(abs(gold - other) for gold, other in beside if other is not None),
+    }
+
+
+def more_pairs_help(curves: Curves) -> Figures:
+    """C5: gold's maximum by the number of comparisons."""
+    arms = {"250": "ppo-unbiased-250", "1000": "ppo-unbiased-1000", "4000": "ppo-unbiased"}
+    return {f"peak_{num_pairs}_sd": curves[arm].peak.gold for num_pairs, arm in arms.items()}
+
+
+def ensembles_help(curves: Curves) -> Figures:
+    """C6: gold of the ensembles less that of a single member, as far out as all three went; the shared bias's fall."""
+    single, worst, careful = (curves[f"ppo-noisy{which}"] for which in ("", "-worst", "-uncertainty"))
+    common = min(max(point.kl_nats for point in curve.points) for curve in (single, worst, careful))
+    at = [curve.gold_at(common) for curve in (single, worst, careful)]
+    alone, worst_gold, careful_gold = (math.nan if gold is None else gold for gold in at)
+    return {
+        "common_kl_nats": common,
+        "gain_worst_case_sd": worst_gold - alone,
+        "gain_uncertainty_sd": careful_gold - alone,
+        "fall_shared_bias_sd": fall(curves["ppo-biased-worst"]),
+    }
+
+
+def refresh_helps(curves: Curves) -> Figures:
+    """C7: gold at KL 3 with the refreshed reward model less that before it, and both models' accuracies."""
+    before, after = (curves[arm].gold_at(REFRESH_KL_NATS) for arm in ("ppo-unbiased-1000", "ppo-refreshed"))
+    extra = curves["ppo-refreshed"].extra
+    return {
+        "gain_at_kl_3_sd": math.nan if before is None or after is None else after - before,
+        "accuracy_current_gain": extra["accuracy_current_after"] - extra["accuracy_current_before"],
+        "accuracy_old_gain": extra["accuracy_old_after"] - extra["accuracy_old_before"],
+    }
+
+
+def laws_fit(curves: Curves) -> Figures:
+    """C8: the laws' coefficients, for PPO and best-of-n, with and without bias."""
+    figures = {}
+    for kind in ("ppo", "best-of-n"):
+        for labels in ("biased", "unbiased"):
+            fitted = fit_json(curves[f"{kind}-{labels}"]) or {"a": math.nan, "b": math.nan, "r_squared": math.nan}
+            figures |= {f"{kind}_{labels}_{name}": fitted[name] for name in ("a", "b", "r_squared")}
+    return figures
+
+
+def direct_methods_help(curves: Curves) -> Figures:
+    """C9: gold and KL of DPO, IPO and KTO on the comparisons that the unbiased reward model learned from."""
+    return {
+        name: value
+        for method in ("dpo", "ipo", "kto")
+        for name, value in (
+            (f"{method}_gold_sd", curves[method].end.gold),
+            (f"{method}_kl_nats", curves[method].end.kl_nats),
+        )
+    }
+
+
+def fall(curve: Curve) -> float:
+    """Return how far gold at the end lies below its peak, SD."""
+    return curve.peak.gold - curve.end.gold
+
+
+# ------------------------------------------------------------------------------------------------------------- table
+def _leash_verdict(figures: Figures) -> bool:
+    is_near = abs(figures["end_kl_nats"] / figures["target_nats"] - 1) <= KL_TOLERANCE
+    is_good = figures["share_of_peak"] >= LEAST_SHARE_OF_PEAK
+    return is_near and is_good and figures["off_curve_sd"] <= MOST_OFF_CURVE_SD
+
+
+def _laws_verdict(figures: Figures) -> bool:
+    has_signs = all(value > 0 for name, value in figures.items() if name.endswith(("_a", "_b")))
+    return has_signs and all(
+        figures[f"{kind}_unbiased_b"] < figures[f"{kind}_biased_b"] for kind in ("ppo", "best-of-n")
+    )
+
+
+CRITERIA: tuple[Criterion, ...] = (
+    Criterion(
+        "C1",
+        f"Proxy is linear in sqrt(KL): correlation at least {LEAST_CORRELATION}, bend below {MOST_BEND}",
+        ("ppo-biased", "ppo-unbiased"),
+        proxy_is_straight,
+        lambda found: found["correlation"] >= LEAST_CORRELATION and abs(found["bend"]) < MOST_BEND,
+    ),
+    Criterion(
+        "C2",
+        f"Biased labels, beta 0: gold peaks and falls by {LEAST_FALL_SD} SD while proxy, length and flattery rise",
+        ("ppo-biased",),
+        gold_falls,
+        lambda found: (
+            found["peak_sd"] > 0
+            and found["fall_sd"] >= LEAST_FALL_SD
+            and min(found["proxy_rise_sd"], found["words_rise"], found["flattery_rise"]) > 0
+        ),
+    ),
+    Criterion(
+        "C3",
+        f"Unbiased labels, beta 0, over the same KL: no fall of {LEAST_FALL_SD} SD",
+        ("ppo-biased", "ppo-unbiased"),
+        control_does_not_fall,
+        lambda found: found["fall_unbiased_sd"] < LEAST_FALL_SD,
+    ),
+    Criterion(
+        "C4",
+        "The adaptive leash ends within 25 % of its target KL with 90 % of beta 0's peak gold, on beta 0's curve",
+        ("ppo-biased", "ppo-leashed"),
+        leash_holds,
+        _leash_verdict,
+    ),
+    Criterion(
+        "C5",
+        "More comparisons raise gold's maximum: 250 < 1,000 <= 4,000",
+        ("ppo-unbiased", "ppo-unbiased-1000", "ppo-unbiased-250"),
+        more_pairs_help,
+        lambda found: found["peak_250_sd"] < found["peak_1000_sd"] <= found["peak_4000_sd"],
+    ),
+    Criterion(
+        "C6",
+        f"25 % flips: a conservative ensemble beats one reward model at high KL by {LEAST_ENSEMBLE_GAIN_SD} SD; "
+        "a bias that all members share is not cured",
+        ("ppo-noisy", "ppo-noisy-worst", "ppo-noisy-uncertainty", "ppo-biased-worst"),
+        ensembles_help,
+        lambda found: (
+            max(found["gain_worst_case_sd"], found["gain_uncertainty_sd"]) >= LEAST_ENSEMBLE_GAIN_SD
+            and found["fall_shared_bias_sd"] >= LEAST_FALL_SD
+        ),
+    ),
+    Criterion(
+        "C7",
+        f"One on-policy refresh with replay: gold at KL 3 up {LEAST_REFRESH_GAIN_SD} SD, accuracy on current pairs up "
+        "5 points, on old pairs down 2 at most",
+        ("ppo-unbiased-1000", "ppo-refreshed"),
+        refresh_helps,
+        lambda found: (
+            found["gain_at_kl_3_sd"] >= LEAST_REFRESH_GAIN_SD
+            and found["accuracy_current_gain"] >= LEAST_REFRESH_ACCURACY
+            and found["accuracy_old_gain"] >= -MOST_FORGETTING
+        ),
+    ),
+    Criterion(
+        "C8",
+        "The laws d (a - b log d) for PPO, d (a - b d) for best-of-n fit with a, b > 0; b is smaller without bias",
+        ("ppo-biased", "ppo-unbiased", "best-of-n-biased", "best-of-n-unbiased"),
+        laws_fit,
+        _laws_verdict,
+    ),
+    Criterion(
+        "C9",
+        "DPO, IPO and KTO on the same comparisons beat SFT on gold; their KL is reported",
+        ("dpo", "ipo", "kto"),
+        direct_methods_help,
+        lambda found: min(found[f"{method}_gold_sd"] for method in ("dpo", "ipo", "kto")) > 0,
+    ),
+)

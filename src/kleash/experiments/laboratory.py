@@ -1,0 +1,269 @@
+"""One seed of the over-optimisation experiment: makes each artifact once, from the real stages, when it is asked for.
+
+    seed-0/start/            world, sft, candidates: shared by all
+    seed-0/labels-NAME/      preferences            seed-0/reward-NAME/    reward
+    seed-0/NAME/             the arm: policy, or candidates for best-of-n, and points.json
+
+Each is a run folder with a `round-000`, so `kleash monitor`, `kleash lineage` and `kleash chat` work on all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kleash.artifacts import Artifact
+from kleash.collection.campaign import CampaignSettings
+from kleash.data.batches import derived_seed
+from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
+from kleash.durable import write_text
+from kleash.experiments import measuring
+from kleash.experiments.arms import ARMS, LABELS, REWARD_MODELS, Arm
+from kleash.experiments.curves import Curve, Point
+from kleash.experiments.scale import MAX_NEW_TOKENS, Scale
+from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
+from kleash.models.causal_lm import LanguageModel
+from kleash.plugins import resolve
+from kleash.records import Completion, Preference
+from kleash.rollout.local import LocalGenerator
+from kleash.stages.candidates import CandidatesSettings, candidates
+from kleash.stages.collect import collect, open_store
+from kleash.stages.comparing import CollectSettings
+from kleash.stages.direct import direct
+from kleash.stages.policy import policy
+from kleash.stages.replay import replay
+from kleash.stages.reward import reward
+from kleash.stages.scoring import JudgedBy, ScorerSettings, build_comparer, build_scorer
+from kleash.stages.sft import sft
+from kleash.stages.workplace import Workplace
+
+ROUND = "round-000"
+POINTS_FILE = "points.json"
+
+
+class Laboratory:
+    """Makes and finds the artifacts of one seed. Everything here may be called again: what is there is only read."""
+
+    def __init__(self, folder: Path, scale: Scale, *, seed: int, place: Workplace | None = None) -> None:
+        self.folder, self.scale, self.seed = folder, scale, seed
+        self.place = place or Workplace(seed=seed)
+
+    # ------------------------------------------------------------------------------------------------ shared by arms
+    def world(self) -> Artifact:
+        make_world = resolve("world", self.scale.world.kind)
+        made: Artifact = make_world(self.place, self.scale.world, self._stage("start", "world"))
+        return made
+
+    def sft(self) -> Artifact:
+        base = Path(resolve("world_base", self.scale.world.kind)())
+        demonstrations = self.world().path / "demonstrations.jsonl"
+        into = self._stage("start", "sft")
+        return sft(self.place, self.scale.sft, base=base, demonstrations=demonstrations, into=into)
+
+    def candidates(self) -> Artifact:
+        """Two answers of the SFT policy to each training prompt."""
+        settings = CandidatesSettings(max_new_tokens=MAX_NEW_TOKENS)
+        prompts = self.world().path / "prompts.jsonl"
+        into = self._stage("start", "candidates")
+        return candidates(self.place, settings, policies=[self.sft()], prompts=prompts, into=into)
+
+    def labels(self, name: str) -> Artifact:
+        return self._labelled(name, self.candidates(), self._stage(f"labels-{name}", "preferences"))
+
+    def reward_model(self, name: str) -> Artifact:
+        """Train a reward model on its draw of the comparisons; a refreshed one on old and on-policy ones together."""
+        row = REWARD_MODELS[name]
+        place = self._place_of_split(row.split)
+        if row.refreshed_on:
+            preferences, share = self.replayed(name), self.scale.reward.holdout_share
+        else:
+            preferences = self.labels(row.labels)
+            share = self._held_out(preferences, row.num_pairs)
+        settings = self.scale.reward.model_copy(update={"holdout_share": share})
+        into = self._stage(f"reward-{name}", "reward")
+        return reward(place, settings, base=self.sft(), preferences=preferences, into=into)
+
+    # ------------------------------------------------------------------------------------------------------- arms
+    def arm(self, name: str) -> Curve:
+        """Make an arm and measure it; the points are kept beside it."""
+        arm, file = ARMS[name], self.folder / name / POINTS_FILE
+        if not file.is_file():
+            points, extra = self._measured(name, arm)
+            content = {"points": [asdict(point) for point in points], "extra": extra}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(content, indent=1) + "\n")
+        content = json.loads(file.read_text(encoding="utf-8"))
+        points = [Point(**row) for row in content["points"]]
+        return Curve(name, self.seed, arm.kind, arm.about, tuple(points), content["extra"])
+
+    def _measured(self, name: str, arm: Arm) -> tuple[list[Point], dict[str, float]]:
+        if arm.kind == "ppo":
+            return self._ppo(name, arm)
+        if arm.kind == "best_of_n":
+            scorer = self._scorer(arm.reward_models, arm).scorer
+            assert scorer is not None, "an arm has reward models"
+            points = measuring.best_of_n_points(self.pool(), scorer, largest_n=self.scale.pool_samples)
+            return points, {}
+        return self._direct(name, arm), {}
+
+    def _ppo(self, name: str, arm: Arm) -> tuple[list[Point], dict[str, float]]:
+        trained = self.policy(name)
+        evaluations = _rows(trained.path / "evaluations.jsonl")
+        proxy = {row["step"]: row["score_mean"] for row in evaluations}
+        answers = measuring.kept_answers(trained)
+        yardstick, reference = measuring.Yardstick.of(answers[0]), self._reference
+        points = [
+            measuring.point(step, kept, proxy=proxy[step] - proxy[0], reference=reference, yardstick=yardstick)
+            for step, kept in answers.items()
+        ]
+        extra = {"target_nats": self.scale.leash.target_nats} if arm.is_leashed else {}
+        refreshed = [REWARD_MODELS[model].refreshed_on for model in arm.reward_models]
+        return points, extra | (self._refresh_figures(arm.reward_models[0]) if any(refreshed) else {})
+
+    def policy(self, name: str) -> Artifact:
+        """Train an arm's policy by PPO; every few updates it answers the held-out prompts, which gold judges later."""
+        arm = ARMS[name]
+        settings = self.scale.policy
+        if arm.is_leashed:
+            settings = settings.model_copy(update={"leash": self.scale.leash})
+        world = self.world().path
+        return policy(
+            self.place,
+            settings,
+            reference=self.sft(),
+            judged_by=self._scorer(arm.reward_models, arm),
+            prompts=world / "prompts.jsonl",
+            evaluation_prompts=world / "evaluation_prompts.jsonl",
+            into=self._stage(name, "policy"),
+        )
+
+    def _direct(self, name: str, arm: Arm) -> list[Point]:
+        settings = self.scale.direct.model_copy(update={"algorithm": arm.algorithm})
+        preferences = self.labels("unbiased")
+        into = self._stage(name, "policy")
+        trained = direct(self.place, settings, reference=self.sft(), preferences=preferences, into=into)
+        before = self._answers(self._reference)
+        after = self._answers(self.place.load_policy(trained))
+        yardstick = measuring.Yardstick.of(before)
+        return [
+            measuring.point(at, answers, proxy=0.0, reference=self._reference, yardstick=yardstick)
+            for at, answers in ((0, before), (int(trained.summary["steps"]), after))
+        ]
+
+    def pool(self) -> Sequence[Completion]:
+        """Many answers of the SFT policy to held-out prompts, to take the best of."""
+        settings = CandidatesSettings(samples_per_prompt=self.scale.pool_samples, max_new_tokens=MAX_NEW_TOKENS)
+        file = self._evaluation_prompts_evenly(self.scale.pool_prompts)
+        made = candidates(
+            self.place, settings, policies=[self.sft()], prompts=file, into=self._stage("pool", "candidates")
+        )
+        return read_completions(made.path / "candidates.jsonl").records
+
+    # ---------------------------------------------------------------------------------------------------- refresh
+    def on_policy_labels(self, name: str) -> Artifact:
+        """Have answers of the policy that over-optimised compared, by the same labellers."""
+        row = REWARD_MODELS[name]
+        assert row.refreshed_on is not None, "only a refreshed reward model has on-policy labels"
+        settings = CandidatesSettings(num_prompts=self.scale.refresh_prompts, max_new_tokens=MAX_NEW_TOKENS)
+        answers = candidates(
+            Workplace(self.place.model, derived_seed(self.seed, "refresh")),
+            settings,
+            policies=[self.policy(row.refreshed_on)],
+            prompts=self.world().path / "prompts.jsonl",
+            into=self._stage(f"labels-{name}", "candidates"),
+        )
+        return self._labelled(row.labels, answers, self._stage(f"labels-{name}", "preferences"))
+
+    def replayed(self, name: str) -> Artifact:
+        """Mix the on-policy comparisons with as many old ones; what finds no room stays to be tested on."""
+        row = REWARD_MODELS[name]
+        settings = ReplaySettings(max_rows=2 * row.num_pairs)
+        older, fresh = self.labels(row.labels), self.on_policy_labels(name)
+        into = self._stage(f"labels-{name}", "replay")
+        return replay(self.place, settings, older=older, fresh=fresh, version=1, into=into)
+
+    def _refresh_figures(self, name: str) -> dict[str, float]:
+        """Measure the reward model before and after its refresh on current and old pairs that neither learned from."""
+        before = REWARD_MODELS[name].refreshes
+        assert before is not None, "only a refreshed reward model has a model before it"
+        rows = read_preferences(self.replayed(name).path / "preferences.jsonl").records
+        learned, _ = self._split(before)
+        seen = {one.prompt.text for one in learned} | {one.prompt.text for one in rows if not one.left_out}
+        apart = [replace(one, left_out="") for one in rows if one.left_out == NO_ROOM and one.prompt.text not in seen]
+        figures: dict[str, float] = {}
+        for when, model in (("before", before), ("after", name)):
+            scorer = self._scorer((model,)).scorer
+            assert scorer is not None, "it was built from a reward model"
+            for which, version in (("old", 0), ("current", 1)):
+                accuracy, n = measuring.pair_accuracy([one for one in apart if version_of(one) == version], scorer)
+                figures |= {f"accuracy_{which}_{when}": accuracy, f"n_{which}": float(n)}
+        return figures
+
+    # ----------------------------------------------------------------------------------------------------- inside
+    def _labelled(self, name: str, answers: Artifact, into: Path) -> Artifact:
+        who = LABELS[name]
+        settings = CollectSettings(panel=who.panel, bias=who.bias, campaign=CampaignSettings(overlap=who.num_raters))
+        with closing(open_store(settings, into)) as database:
+            comparer = build_comparer(settings, seed=self.seed)
+            return collect(self.place, settings, candidates=answers, comparer=comparer, database=database, into=into)
+
+    def _held_out(self, preferences: Artifact, num_pairs: int) -> float:
+        """Return the share of prompts to keep apart so that about num_pairs comparisons are left to learn from."""
+        share = 1 - num_pairs / max(len(_usable(preferences)), 1)
+        return round(max(share, self.scale.reward.holdout_share), 4)
+
+    def _place_of_split(self, split: int) -> Workplace:
+        """Return a workplace whose seed decides which prompts are kept apart, and so what is learned from."""
+        return Workplace(self.place.model, derived_seed(self.seed, "split", split))
+
+    def _split(self, name: str) -> tuple[Sequence[Preference], Sequence[Preference]]:
+        """Return the comparisons that a reward model learned from, and those kept apart."""
+        row = REWARD_MODELS[name]
+        preferences, seed = self.labels(row.labels), self._place_of_split(row.split).seed
+        share = self._held_out(preferences, row.num_pairs)
+        return split_by_prompt(_usable(preferences), holdout_share=share, seed=seed)
+
+    def _scorer(self, models: Sequence[str], arm: Arm | None = None) -> JudgedBy:
+        settings = ScorerSettings()
+        if arm is not None and len(models) > 1:
+            settings = ScorerSettings(kind="ensemble", combine=arm.combine)
+        made = [self.reward_model(model) for model in models]
+        return build_scorer(self.place, settings, reward_models=made, z_clip=self.scale.policy.score_clip)
+
+    @cached_property
+    def _reference(self) -> LanguageModel:
+        return self.place.load_policy(self.sft())
+
+    def _answers(self, model: LanguageModel) -> list[Completion]:
+        """Answer the held-out prompts as every PPO arm does while it trains."""
+        prompts = read_prompts(self.world().path / "evaluation_prompts.jsonl").records
+        generator = LocalGenerator(model, max_new_tokens=MAX_NEW_TOKENS)
+        seed = derived_seed(self.seed, "watched")
+        return generator.generate(prompts, samples_per_prompt=1, seed=seed, policy_version=0).completions()
+
+    def _evaluation_prompts_evenly(self, num_prompts: int) -> Path:
+        """Write every k-th held-out prompt, which come slice after slice, to a file of its own."""
+        prompts = read_prompts(self.world().path / "evaluation_prompts.jsonl").records
+        step = max(1, len(prompts) // num_prompts)
+        file = self.folder / "pool" / "prompts.jsonl"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_jsonl(file, prompts[::step][:num_prompts])
+        return file
+
+    def _stage(self, run: str, stage: str) -> Path:
+        return self.folder / run / ROUND / stage
+
+
+def _usable(preferences: Artifact) -> list[Preference]:
+    return usable_preferences(read_preferences(preferences.path / "preferences.jsonl").records)
+
+
+def _rows(file: Path) -> list[Mapping[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,127 @@
+"""Points of a curve, from the answers a run kept: KL to the SFT policy, proxy, and gold, which judges afterwards.
+
+All arms of a seed answer the same held-out prompts with the same random numbers, so differences to the SFT policy's
+answers (update 0) are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+import torch
+
+from kleash.artifacts import Artifact
+from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.preferences import usable_pairs
+from kleash.evaluation.gold import GoldScorer
+from kleash.experiments.curves import Point
+from kleash.formats import read_completions
+from kleash.maths.best_of_n import best_of_n_kl, expected_best_of_n
+from kleash.maths.intervals import paired_difference_interval
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.chat import encode_prompt
+from kleash.protocols import Scorer
+from kleash.records import Completion, Preference
+from kleash.sandbox.style import read_style
+
+_MAX_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """The SFT policy's answers to the held-out prompts, in true reward: what every gain is measured from and in."""
+
+    gold: Sequence[float]
+
+    @property
+    def sd(self) -> float:
+        return pstdev(self.gold)
+
+    @staticmethod
+    def of(answers: Sequence[Completion]) -> Yardstick:
+        return Yardstick(GoldScorer().score(answers).total)
+
+
+def kept_answers(policy: Artifact) -> dict[int, list[Completion]]:
+    """Return the answers that a run kept, by update; those of update 0 are the reference's."""
+    files = sorted((policy.path / "answers").glob("step-*.jsonl"))
+    return {int(file.stem.removeprefix("step-")): list(read_completions(file).records) for file in files}
+
+
+def point(
+    at: int,
+    answers: Sequence[Completion],
+    *,
+    proxy: float,
+    reference: LanguageModel,
+    yardstick: Yardstick,
+) -> Point:
+    """Measure one policy's answers. proxy: their mean score less that of the SFT policy's answers."""
+    golds = GoldScorer().score(answers).total
+    gain = paired_difference_interval(golds, yardstick.gold)
+    styles = [read_style(answer.text) for answer in answers]
+    return Point(
+        at=at,
+        kl_nats=fmean(kl_to_reference(answers, reference)) if at else 0.0,
+        proxy=proxy,
+        gold=gain.value / yardstick.sd,
+        gold_low=gain.low / yardstick.sd,
+        gold_high=gain.high / yardstick.sd,
+        num_words=fmean(len(style.words) for style in styles),
+        num_flattery=fmean(style.num_flattery for style in styles),
+    )
+
+
+def best_of_n_points(pool: Sequence[Completion], scorer: Scorer, *, largest_n: int) -> list[Point]:
+    """Measure best of 1, 2, 4 ... largest_n of a pool of the SFT policy's answers, several per prompt, exactly.
+
+    Gains are in SD of the pool's gold over all its answers, as for the other arms.
+    """
+    proxies, golds = scorer.score(pool).total, GoldScorer().score(pool).total
+    rows_of: dict[str, list[int]] = {}
+    for row, answer in enumerate(pool):
+        rows_of.setdefault(answer.prompt.id, []).append(row)
+    sd, points = pstdev(golds), []
+    per_prompt_1: list[float] = []
+    proxy_1 = 0.0
+    for n in (2**power for power in range(largest_n.bit_length())):
+        groups = [(_of(proxies, rows), _of(golds, rows)) for rows in rows_of.values() if len(rows) >= n]
+        per_prompt = [expected_best_of_n(proxy, n, gold=gold) for proxy, gold in groups]
+        proxy_n = fmean(expected_best_of_n(proxy, n) for proxy, _ in groups)
+        per_prompt_1, proxy_1 = (per_prompt, proxy_n) if n == 1 else (per_prompt_1, proxy_1)
+        gain = paired_difference_interval(per_prompt, per_prompt_1)
+        low, value, high = (bound / sd for bound in (gain.low, gain.value, gain.high))
+        points.append(Point(n, best_of_n_kl(n), proxy_n - proxy_1, value, low, high))
+    return points
+
+
+@torch.no_grad()
+def kl_to_reference(answers: Sequence[Completion], reference: LanguageModel) -> list[float]:
+    """Return log pi - log pi_ref of each sampled answer, nats per sequence: the k1 estimate."""
+    sequences = [
+        TokenSequence(tuple(encode_prompt(reference.tokenizer, answer.prompt)), tuple(answer.token_ids))
+        for answer in answers
+    ]
+    kl_N = torch.tensor([sum(answer.logprobs) for answer in answers])
+    num_tokens = [sequence.num_tokens for sequence in sequences]
+    for rows in pack_by_tokens(num_tokens, max_tokens=_MAX_BATCH_TOKENS):
+        batch = token_batch([sequences[row] for row in rows], pad_id=reference.pad_id, device=reference.device)
+        kl_N[rows] -= reference.response_outputs(batch).logprob_BT.sum(dim=1).cpu()
+    return kl_N.tolist()
+
+
+def pair_accuracy(preferences: Iterable[Preference], scorer: Scorer) -> tuple[float, int]:
+    """Return the share of decided pairs that a scorer orders as the labels do, and the number of pairs."""
+    pairs = list(usable_pairs(preferences, keeps_ties=False))
+    first, second = (
+        scorer.score([Completion(row.prompt, row.completions[place]) for row, place in answers]).total
+        for answers in ([(row, pair.first) for row, pair in pairs], [(row, pair.second) for row, pair in pairs])
+    )
+    right = [(a > b) == (pair.label > 0.5) for a, b, (_, pair) in zip(first, second, pairs, strict=True)]
+    return fmean(right), len(right)
+
+
+def _of(values: Sequence[float], rows: Sequence[int]) -> list[float]:
+    return [values[row] for row in rows]
