@@ -59,8 +59,7 @@ def test_the_order_of_the_steps_makes_no_difference():
 
 
 def test_slices_are_every_dimension_with_its_values():
-    answers = [Completion(prompt, "x") for prompt in ASKED]
-    assert slice_rows(answers) == {
+    assert slice_rows(ASKED) == {
         "aim=harmless": [2],
         "aim=helpful": [0, 1],
         "topic=crime": [2],

@@ -20,7 +20,7 @@ from kleash.evaluation.side_by_side import as_json, outcome
 from kleash.formats import read_completions
 from kleash.maths.intervals import mean_interval, wilson_interval, win_rate
 from kleash.protocols import Scorer
-from kleash.records import Completion
+from kleash.records import Completion, Prompt
 
 AIM = "aim"
 HELPFUL = "helpful"
@@ -44,7 +44,7 @@ def judged_rows(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list
             name: _figures(strict_first, strict_now, group)
             if name.startswith(f"{AIM}=")
             else _figures(first, now, group)
-            for name, group in slice_rows(answers).items()
+            for name, group in slice_rows([answer.prompt for answer in answers]).items()
         }
         rows.append({"step": step, **_figures(first, now, range(len(answers))), "slices": slices})
     return rows
@@ -67,11 +67,11 @@ class Judged:
         return Judged(self.answers, totals)
 
 
-def slice_rows(answers: Sequence[Completion]) -> dict[str, list[int]]:
-    """Return which answers belong to each "dimension=value"."""
+def slice_rows(prompts: Sequence[Prompt]) -> dict[str, list[int]]:
+    """Return which rows belong to each "dimension=value"."""
     groups: dict[str, list[int]] = defaultdict(list)
-    for row, answer in enumerate(answers):
-        for dimension, value in answer.prompt.slices.items():
+    for row, prompt in enumerate(prompts):
+        for dimension, value in prompt.slices.items():
             groups[f"{dimension}={value}"].append(row)
     return dict(sorted(groups.items()))
 

@@ -1,0 +1,232 @@
+"""Have people, or AI judges, compare a run's checkpoints with its start: a campaign over the answers it kept.
+
+Each comparison is a checkpoint's answer against step 0's, blind. Two equal answers are a tie that nobody needs to be
+asked about, and an answer that two checkpoints share is asked about once; such items are in the campaign and held back.
+What was judged is frozen into the artifact `people/`: `checkpoints.jsonl`, rows as in `evaluation/checkpoints.py`, and
+each campaign's export. It is a snapshot: frozen again after more verdicts, it takes the old one's place.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from kleash.artifacts import Artifact, find, read, writing
+from kleash.collection.aggregation import AggregationSettings
+from kleash.collection.ballots import Ballot, Item
+from kleash.collection.campaign import Campaign, CampaignSettings
+from kleash.collection.exporting import write_export
+from kleash.collection.identity import identity_holds
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.database import Database
+from kleash.collection.store.judgements import ballots
+from kleash.durable import write_text
+from kleash.errors import DataError, SettingsError
+from kleash.evaluation.checkpoints import kept_answers, outcome_rate, slice_rows
+from kleash.records import Comparison, Completion, Judgement
+
+By = Literal["people", "judges"]
+
+_EVERYTHING: tuple[By, ...] = ("people", "judges")
+_NUM_STEPS = 4
+_SAME_ANSWER = "the same answer as at step 0"
+_ASKED_ALREADY = "asked about at another step"
+
+
+def campaign_name(policy: Artifact, by: By) -> str:
+    """Return the name of a policy's campaign; it says whose checkpoints, and that people or AI judges compare them."""
+    return f"{' '.join(policy.path.absolute().parts[-3:-1])} checkpoints {policy.id[:8]} by {by}"
+
+
+def open_campaign(
+    database: Database,
+    policy: Artifact,
+    *,
+    by: By,
+    settings: CampaignSettings,
+    steps: Sequence[int] | None = None,
+    num_prompts: int = 60,
+    actor: str,
+) -> tuple[Campaign, int]:
+    """Make the campaign over a policy's checkpoints, or add what is new to it; return it and how many items were added.
+
+    steps: which checkpoints; None = up to four, evenly spread, the last among them, and for a campaign that is there
+    already nothing new.  num_prompts: drawn at random, the same ones every time.
+    Raises DataError if the run kept no answers, SettingsError for a step it did not keep.
+    """
+    kept = kept_answers(policy)
+    if len(kept) < 2:
+        raise DataError(
+            f"{policy.path} kept the answers of {len(kept)} checkpoints. Expected step 0 and at least one later. Train "
+            "with policy.evaluate_every set and prompts to be watched."
+        )
+    name = campaign_name(policy, by)
+    with database.write() as connection:
+        known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
+        if name in known and steps is None:
+            return known[name], 0
+        campaign = known.get(name) or stored.create_campaign(
+            connection, name, settings, seed=f"{policy.id} {by}", actor=actor
+        )
+        comparisons = checkpoint_comparisons(kept, _chosen_steps(kept, steps), num_prompts=num_prompts, seed=policy.id)
+        there = [item.comparison for item in stored.items(connection, campaign).values()]
+        holds = identity_holds(comparisons) | _needless(comparisons, there)
+        return campaign, stored.add_items(connection, campaign, comparisons, holds=holds, actor=actor).num_added
+
+
+def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Artifact | None:
+    """Freeze what has been judged of a policy's checkpoints so far; None while nothing has been.
+
+    A snapshot that holds the very same verdicts is left as it is.
+    """
+    campaigns = _campaigns_of(database, policy)
+    num_judgements = {by: len(given) for by, (_, _, _, given) in campaigns.items() if given}
+    if not num_judgements:
+        return None
+    if (before := find(into)) is not None:
+        if before.settings["judgements"] == num_judgements and before.parents.get("policy") == policy.id:
+            return before
+        shutil.rmtree(into)
+    settings = {
+        "judgements": num_judgements,
+        "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
+    }
+    rows: list[dict[str, Any]] = []
+    with writing(into, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
+        for by in num_judgements:
+            campaign, rubrics, items, given = campaigns[by]
+            (draft.path / by).mkdir(exist_ok=True)
+            export = write_export(draft.path / by, campaign, rubrics, items, given, settings=AggregationSettings())
+            draft.summary[by] = {"name": campaign.name, **export}
+            rows += checkpoint_rows(items, given)
+        write_text(draft.path / "checkpoints.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        draft.summary["checkpoints"] = rows
+    return read(into)
+
+
+def checkpoint_comparisons(
+    kept: Mapping[int, Sequence[Completion]], steps: Sequence[int], *, num_prompts: int, seed: str
+) -> list[Comparison]:
+    """Return each chosen checkpoint's answers against step 0's, on prompts drawn at random."""
+    first = min(kept)
+    num_answers = len(kept[first])
+    drawn = sorted(random.Random(seed).sample(range(num_answers), k=num_answers)[:num_prompts])
+    return [
+        Comparison(now.prompt, (now.text, before.text), (_source(step), _source(first)))
+        for step in steps
+        for row in drawn
+        for now, before in [(kept[step][row], kept[first][row])]
+    ]
+
+
+def checkpoint_rows(items: Mapping[str, Item], given: Sequence[Ballot]) -> list[dict[str, Any]]:
+    """Return a row per checkpoint and kind of rater: the win rate against step 0, over all prompts and by slice.
+
+    An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
+    """
+    votes: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for ballot in given:
+        if ballot.is_vote:
+            votes[ballot.judgement.rater_kind][_asked(items[ballot.item_id].comparison)].append(
+                _score(ballot.judgement)
+            )
+    by_step: dict[int, list[Comparison]] = defaultdict(list)
+    for item in items.values():
+        by_step[int(item.comparison.sources[0].removeprefix("step-"))].append(item.comparison)
+    return [
+        {"step": step, "rater_kind": kind, **_rates(_decided(comparisons, scores))}
+        for kind, scores in sorted(votes.items())
+        for step, comparisons in sorted(by_step.items())
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _campaigns_of(
+    database: Database, policy: Artifact
+) -> dict[By, tuple[Campaign, list[tuple[str, str]], dict[str, Item], list[Ballot]]]:
+    with database.read() as connection:
+        known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
+        return {
+            by: (
+                campaign,
+                stored.rubrics(connection, campaign.id),
+                stored.items(connection, campaign),
+                ballots(connection, campaign),
+            )
+            for by in _EVERYTHING
+            if (campaign := known.get(campaign_name(policy, by))) is not None
+        }
+
+
+def _chosen_steps(kept: Mapping[int, Sequence[Completion]], steps: Sequence[int] | None) -> list[int]:
+    later = sorted(kept)[1:]
+    if steps is None:
+        count = min(_NUM_STEPS, len(later))
+        return [later[(place + 1) * len(later) // count - 1] for place in range(count)]
+    unknown = [step for step in steps if step not in kept]
+    if unknown or not set(steps) & set(later):
+        raise SettingsError(
+            f"Steps {', '.join(map(str, steps))} {'are not all kept' if unknown else 'hold nothing to compare'}. "
+            f"Expected some of {', '.join(map(str, later))}; step {min(kept)} is what they are compared with. Name "
+            "those."
+        )
+    return [step for step in later if step in steps]
+
+
+def _needless(comparisons: Sequence[Comparison], there: Sequence[Comparison]) -> dict[str, str]:
+    """Return why comparisons need not be asked about, by id."""
+    known = {comparison.id for comparison in there}
+    asked = {_asked(comparison) for comparison in there}
+    holds = {}
+    for comparison in comparisons:
+        if _is_tie(comparison):
+            holds[comparison.id] = _SAME_ANSWER
+        elif _asked(comparison) in asked and comparison.id not in known:
+            holds[comparison.id] = _ASKED_ALREADY
+        asked.add(_asked(comparison))
+    return holds
+
+
+def _asked(comparison: Comparison) -> tuple[str, ...]:
+    return (comparison.prompt.id, *comparison.completions)
+
+
+def _score(judgement: Judgement) -> float:
+    if judgement.outcome != "ranked" or judgement.ranks[0] == judgement.ranks[1]:
+        return 0.5
+    return float(judgement.ranks[0] < judgement.ranks[1])
+
+
+def _decided(
+    comparisons: Sequence[Comparison], scores: Mapping[tuple[str, ...], Sequence[float]]
+) -> list[tuple[Comparison, str]]:
+    """Return the comparisons whose outcome is known, with it."""
+    same = [comparison for comparison in comparisons if _is_tie(comparison)]
+    open_ones = [comparison for comparison in comparisons if not _is_tie(comparison)]
+    voted = [(c, sum(given) / len(given)) for c in open_ones if (given := scores.get(_asked(c)))]
+    # While some are still to be judged, ties that nobody is asked about must not outweigh those that are.
+    num_same = round(len(same) * len(voted) / len(open_ones)) if open_ones else len(same)
+    ties = [(comparison, 0.5) for comparison in same[:num_same]]
+    return [(c, "tie" if mean == 0.5 else "win" if mean > 0.5 else "loss") for c, mean in voted + ties]
+
+
+def _is_tie(comparison: Comparison) -> bool:
+    return comparison.completions[0] == comparison.completions[1]
+
+
+def _rates(decided: Sequence[tuple[Comparison, str]]) -> dict[str, Any]:
+    outcomes = [outcome for _, outcome in decided]
+    groups = slice_rows([comparison.prompt for comparison, _ in decided])
+    return {
+        "win_rate": outcome_rate(outcomes),
+        "slices": {name: {"win_rate": outcome_rate([outcomes[row] for row in rows])} for name, rows in groups.items()},
+    }
+
+
+def _source(step: int) -> str:
+    return f"step-{step}"
