@@ -155,19 +155,6 @@ def slice_names(updates: Rows) -> list[str]:
     return sorted(name.removeprefix(start).removesuffix(end) for name in metrics)
 
 
-def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
-    """Order slices by how they changed, the worst change first, those that cannot be told last.
-
-    One measure orders all: the share correct if any slice has it, else the judge's score, else the win rate.
-    """
-    slices = tuple(slices)
-    for name in ("correct_difference", "judge_difference", "win_rate"):
-        if any(getattr(found, name) is not None for found in slices):
-            changes = {found: getattr(found, name) for found in slices}
-            return tuple(sorted(slices, key=lambda found: (changes[found] is None, _middle(changes[found]))))
-    return slices
-
-
 def kl_target(run: Run, found: Round) -> float | None:
     """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
     settings = found.settings("policy") or run.recipe.get("policy")
@@ -199,6 +186,19 @@ def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
         length_after=finite(figures.get("length_after")),
         kl_nats=estimate(figures.get(KL_METRIC)),
     )
+
+
+def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
+    """Order slices by how they changed, the worst change first, those that cannot be told last.
+
+    One measure orders all: the share correct if any slice has it, else the judge's score, else the win rate.
+    """
+    slices = tuple(slices)
+    for name in ("correct_difference", "judge_difference", "win_rate"):
+        if any(getattr(found, name) is not None for found in slices):
+            changes = {found: getattr(found, name) for found in slices}
+            return tuple(sorted(slices, key=lambda found: (changes[found] is None, _middle(changes[found]))))
+    return slices
 
 
 def _reward_model(found: Round) -> RewardModelFindings | None:

@@ -13,8 +13,11 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from fastapi import Depends
 from pydantic_core import from_json
+from starlette.requests import Request
 
 from kleash.monitor.metrics import Metrics
 from kleash.monitor.reader import Row, Rows, Run, read_run
@@ -115,6 +118,27 @@ class Shelf:
     def run(self, folder: Path) -> Run:
         """Read a run as `read_run` does, each of its logs when it is first asked for."""
         return read_run(folder, rows_of=self.rows, is_lazy=True)
+
+
+def shelf_of(request: Request) -> Shelf:
+    kept: Shelf = request.app.state.shelf
+    return kept
+
+
+Logs = Annotated[Shelf, Depends(shelf_of)]
+
+
+def files_state(folder: Path) -> list[tuple[str, int, int]]:
+    """Return (path, size, time of the last change in ns) of every file of a run that a page may be made from."""
+    found = []
+    for pattern in ("*.*", "round-*/*", "round-*/*/*.json*", "round-*/policy*/answers"):
+        for path in folder.glob(pattern):
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # it was moved since the folder was listed
+            found.append((str(path), status.st_size, status.st_mtime_ns))
+    return sorted(found)
 
 
 def last_row(path: Path, *, block_bytes: int = 65_536) -> Row:

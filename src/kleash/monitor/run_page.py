@@ -1,38 +1,127 @@
-"""One run's page as parts and figures."""
+"""Gather what one run's page shows, verdict, alarms, charts, slices, as parts that are sent again when they change.
+
+The parts are the report's own sections and figures; only the table of slices while training is the monitor's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kleash.monitor import sections, slice_table
+from kleash.monitor import charts, sections, slice_table, training_chart, watched_slices
+from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
-from kleash.monitor.findings import findings_of, newest_round
+from kleash.monitor.findings import Findings, findings_of, newest_round, slice_names
+from kleash.monitor.live import Shelf, files_state
+from kleash.monitor.markup import escape
 from kleash.monitor.pages import Live
-from kleash.monitor.reader import read_run
-from kleash.monitor.report import figures
+from kleash.monitor.plots import Part
+from kleash.monitor.reader import Round, Run
+from kleash.monitor.run_list import is_being_written, run_state_word, state_pill
 from kleash.monitor.verdict import verdict_of
+
+LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
+
+PARTS = ("stages", "verdict", "tiles", "alarms", "training", "small", "watched", "slices", "checks", "reward-model")
+"""The page's parts from top to bottom; the element of each is called NAME-part."""
 
 
 def run_state(folder: Path) -> object:
-    """Return the sizes and times of the run's files: what its page depends on."""
-    files = [*folder.glob("*.*"), *folder.glob("round-*/*/*.json*")]
-    return sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    """Return what a run's pages depend on: its files' sizes and times, and whether it is being written."""
+    return files_state(folder), is_being_written(folder)
 
 
-def live_run(folder: Path, *, round_number: int | None = None, slice_name: str = "") -> Live:
-    """Return what a run's page shows now."""
-    run = read_run(folder)
-    found = next((found for found in run.rounds if found.number == round_number), newest_round(run))
-    findings = findings_of(run, found)
-    drawn, small = figures(findings)
-    html = {
-        "state": "",
-        "verdict-part": sections.verdict_section(verdict_of(findings)),
-        "tiles-part": sections.tiles(findings),
-        "alarms-part": "",
-        "checks-part": sections.checks_section(checks(findings), run.problems),
-        "training-part": sections.training_section(findings, small, has_main_figure="training" in drawn),
-        "slices-part": slice_table.slices_section(findings.slices, findings.judge),
-        "reward-model-part": sections.reward_model_section(findings, drawn),
+def live_run(shelf: Shelf, folder: Path, *, round_number: int | None = None, slice_name: str = "") -> Live:
+    """Return what a run's page shows now.
+
+    round_number: None is the newest round that trained something.  slice_name: drawn beside the average, if recorded.
+    """
+    with shelf.lock:
+        run = shelf.run(folder)
+        found = next((found for found in run.rounds if found.number == round_number), newest_round(run))
+        findings = findings_of(run, found)
+        figures, small = _figures(findings, slice_name)
+        html = _html(run, found, findings, figures, small, slice_name)
+    changed = max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
+    state = run_state_word(run, found or Round(0, {}), changed=changed)
+    seconds = LIVE_SECONDS if state == "running" else QUIET_SECONDS
+    return Live({"state": state_pill(state), **html}, figures, poll_seconds=seconds)
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _figures(findings: Findings, slice_name: str) -> tuple[dict[str, Part], list[tuple[str, str]]]:
+    known = set(slice_names(findings.updates))
+    drawn = {"training": training_chart.training_figure(findings, slices=[slice_name] if slice_name in known else [])}
+    small = charts.small_figures(findings)
+    drawn |= {f"small-{place}": figure for place, (_, _, figure) in enumerate(small)}
+    if findings.reward_model:
+        drawn["margins"] = charts.margin_figure(findings.reward_model)
+        drawn["reward-slices"] = charts.slice_accuracy_figure(findings.reward_model)
+    return {name: figure for name, figure in drawn.items() if figure is not None}, [part[:2] for part in small]
+
+
+def _html(
+    run: Run,
+    found: Round | None,
+    findings: Findings,
+    figures: Mapping[str, Part],
+    small: Sequence[tuple[str, str]],
+    slice_name: str,
+) -> dict[str, str]:
+    """Return each part's HTML by its element's id; the checks come last, when every file that is shown was read."""
+    was_watched = found is not None and "policy" in found.stages and "alarms" in found.stages["policy"].rows
+    parts = {
+        "stages": _round_menu(run, findings) + sections.stages_line(run, found),
+        "verdict": sections.verdict_section(verdict_of(findings)),
+        "tiles": sections.tiles(findings),
+        "alarms": alarms_section(findings.alarms, was_watched=was_watched),
+        "training": _training(findings, slice_name) if "training" in figures else "",
+        "small": _small(small),
+        "watched": watched_slices.watched_section(findings),
+        "slices": slice_table.slices_section(findings.slices, findings.judge),
+        "reward-model": sections.reward_model_section(findings, figures),
     }
-    return Live(html=html, figures=drawn, poll_seconds=2.0)
+    parts["checks"] = sections.checks_section(checks(findings), run.problems)
+    return {f"{name}-part": html for name, html in parts.items()}
+
+
+def _round_menu(run: Run, findings: Findings) -> str:
+    if len(run.rounds) < 2:
+        return ""
+    options = "".join(
+        f'<option value="{found.number}"{" selected" if found.number == findings.round_number else ""}>'
+        f"{found.number}</option>"
+        for found in run.rounds
+    )
+    return (
+        '<p class="controls"><label>Round <select id="round" data-parameter="round" autocomplete="off">'
+        f"{options}</select></label></p>"
+    )
+
+
+def _training(findings: Findings, slice_name: str) -> str:
+    options = "".join(
+        f'<option value="{escape(name)}"{" selected" if name == slice_name else ""}>{escape(name)}</option>'
+        for name in slice_names(findings.updates)
+    )
+    menu = (
+        '<p class="controls"><label>Compare with one slice '
+        '<select id="slice" data-parameter="slice" autocomplete="off">'
+        f'<option value="">none</option>{options}</select></label></p>'
+        if options
+        else ""
+    )
+    label = "Alarms, reward, external quality, KL and beta by update, on one axis"
+    return (
+        f'<section id="training-section"><h2>Training</h2><p class="about">{sections.ABOUT_ONLINE}</p>{menu}'
+        f"{sections.chart_place('training', label)}</section>"
+    )
+
+
+def _small(small: Sequence[tuple[str, str]]) -> str:
+    drawn = "".join(
+        f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
+        f"{sections.chart_place(f'small-{place}', f'{title} by update')}</figure>"
+        for place, (title, unit) in enumerate(small)
+    )
+    return f'<div class="small-charts">{drawn}</div>' if drawn else ""

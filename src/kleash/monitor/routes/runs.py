@@ -7,21 +7,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kleash.monitor.catalogue import Runs
+from kleash.monitor.live import Logs
 from kleash.monitor.pages import Live, answer_poll, render
-from kleash.monitor.run_list import list_state, rows_of, runs_table
+from kleash.monitor.run_list import list_state, run_rows, runs_table
 
 router = APIRouter()
 
+POLL_SECONDS = 3.0
+
 
 @router.api_route("/", methods=["GET", "HEAD"])
-def show_runs(request: Request, catalogue: Runs) -> Response:
-    return render(request, "runs.html", source="/data/runs", table=runs_table(rows_of(catalogue)))
+def show_runs(request: Request, catalogue: Runs, shelf: Logs) -> Response:
+    table = runs_table(run_rows(catalogue, shelf))
+    return render(request, "runs.html", source="/data/runs", folder=str(catalogue.folder), table=table)
 
 
 @router.api_route("/data/runs", methods=["GET", "HEAD"])
-def runs_data(request: Request, catalogue: Runs) -> Response:
-    return answer_poll(
-        request,
-        list_state(catalogue),
-        lambda: Live(html={"runs": runs_table(rows_of(catalogue))}, poll_seconds=3.0),
-    )
+def runs_data(request: Request, catalogue: Runs, shelf: Logs) -> Response:
+    def live() -> Live:
+        return Live({"runs": runs_table(run_rows(catalogue, shelf))}, poll_seconds=POLL_SECONDS)
+
+    return answer_poll(request, list_state(catalogue), live)
