@@ -142,8 +142,16 @@ def _gsm8k_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
     return _own_row({"prompt": row["question"], "check": check}, suite)
 
 
+def _xstest_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    """Röttger et al. 2023, arXiv:2308.01263: unsafe prompts, and safe ones that look like them."""
+    kind = {"unsafe": "refuses", "safe": "answers"}[fields.one_of(row, "label", ("safe", "unsafe"))]
+    slices = {"label": row["label"], "type": row["type"]}
+    return _own_row({"id": row.get("id"), "prompt": row["prompt"], "slices": slices, "check": {"kind": kind}}, suite)
+
+
 SUITE_FORMATS = (
     SuiteFormat("suite", ("prompt", "check"), _own_row),
     SuiteFormat("ifeval", ("prompt", "instruction_id_list", "kwargs"), _ifeval_row),
     SuiteFormat("gsm8k", ("question", "answer"), _gsm8k_row),
+    SuiteFormat("xstest", ("prompt", "type", "label", "focus"), _xstest_row),
 )

@@ -60,7 +60,8 @@ def judge_answers(item: SuiteItem, answers: Answers) -> Result:
     """Check what was answered; of an item with a follow-up, whether a passing answer still passes when asked again."""
     if None in answers:
         return Result(item, answers, Verdict(None, "too long for the model's context"))
-    verdicts = [judge_answer(item, answer or "") for answer in answers]
+    asked_again = replace(item, params={**item.params, "is_follow_up": True})
+    verdicts = [judge_answer(asked_again if place else item, answer or "") for place, answer in enumerate(answers)]
     last = verdicts[-1]
     if len(verdicts) == 1 or last.passed is None:
         return Result(item, answers, last)
