@@ -97,7 +97,7 @@ def check_order(recipe: Recipe) -> None:
         "evaluation": ("data.evaluation_prompts", recipe.data.evaluation_prompts, "world"),
         "preferences": ("data.preferences", recipe.data.preferences, "candidates"),
         "pretrain": ("data.documents", recipe.data.documents, None),
-        "suites": ("suites.files", recipe.suites.files or None, None),
+        "suites": ("suites.files", recipe.suites.files or recipe.suites.harness.tasks or None, None),
     }
     for position, stage in enumerate(recipe.stages):
         if stage not in needs:

@@ -47,6 +47,7 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "wandb": "wandb",
     "mlflow": "mlflow",
+    "lm_eval": "lm-eval",
 }
 """Optional packages, and the extra that installs each."""
 

@@ -39,6 +39,12 @@ def evaluate(
     suite: Annotated[
         list[str] | None, typer.Option("--suite", help="Suite file, or a built-in one's name; may be given often.")
     ] = None,
+    lm_eval: Annotated[
+        str | None, typer.Option("--lm-eval", help="Tasks of lm-evaluation-harness, with commas between them.")
+    ] = None,
+    lm_eval_tasks: Annotated[
+        Path | None, typer.Option("--lm-eval-tasks", help="Folder of YAML tasks of your own for --lm-eval.")
+    ] = None,
     previous: Annotated[
         list[Path] | None, typer.Option("--previous", help="Earlier suites artifact, to see what broke; oldest first.")
     ] = None,
@@ -50,15 +56,16 @@ def evaluate(
 ) -> None:
     """Measure a policy against its reference: by a judge on fresh prompts, or by rules on suites.
 
-    With --prompts: win rate, gains and KL, slice by slice. With --suite: the share of items passed, by bucket. With
-    both, the artifacts are named evaluation and suites, in the folder of --into.
+    With --prompts: win rate, gains and KL, slice by slice. With --suite or --lm-eval: the share of items passed, by
+    bucket. With both, the artifacts are named evaluation and suites, in the folder of --into.
     """
-    tests = tuple(suite or ())
-    if prompts is None and not tests:
-        raise SettingsError("Nothing to measure by. Expected --prompts FILE, --suite FILE, or both. Name one.")
+    tasks = tuple(filter(None, (lm_eval or "").split(",")))
+    is_tested = bool(suite or tasks)
+    if prompts is None and not is_tested:
+        raise SettingsError("Nothing to measure by. Expected --prompts, --suite or --lm-eval. Name a file or a task.")
     if prompts is not None and reference is None:
         raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
-    judged_into, tested_into = (into / "evaluation", into / "suites") if prompts and tests else (into, into)
+    judged_into, tested_into = (into / "evaluation", into / "suites") if prompts and is_tested else (into, into)
 
     def judge(settings: Recipe, place: Workplace) -> Artifact:
         from kleash.artifacts import read
@@ -84,9 +91,10 @@ def evaluate(
     def test(settings: Recipe, place: Workplace) -> Artifact:
         from kleash.stages.suites import suites as stage
 
+        harness = settings.suites.harness.model_copy(update={"tasks": tasks, "folder": lm_eval_tasks})
         return stage(
             place,
-            settings.suites.model_copy(update={"files": tests}),
+            settings.suites.model_copy(update={"files": tuple(suite or ()), "harness": harness}),
             policy=find_policy(policy, runs_dir),
             reference=None if reference is None else find_policy(reference, runs_dir),
             previous=previous or (),
@@ -95,5 +103,5 @@ def evaluate(
 
     if prompts is not None:
         run_stage(judge, judged_into, recipe, overrides, strict=strict)
-    if tests:
+    if is_tested:
         run_stage(test, tested_into, recipe, overrides, strict=strict)

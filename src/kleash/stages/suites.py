@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from kleash.durable import write_text
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.code import CodeLimits
 from kleash.evaluation.suites.figures import summarise_rows
+from kleash.evaluation.suites.harness import HarnessResults, run_tasks, with_reference
 from kleash.evaluation.suites.history import regression, with_history
 from kleash.evaluation.suites.items import Suite, SuiteItem
 from kleash.evaluation.suites.reading import find_suite, read_suite
@@ -45,6 +48,14 @@ class CodeSettings(Settings):
     memory_mib: int = Field(512, ge=64, description="per program")
 
 
+class HarnessSettings(Settings):
+    """Tasks of lm-evaluation-harness, beside the suites."""
+
+    tasks: tuple[str, ...] = Field((), description="names of its tasks or groups, or of YAML tasks of your own")
+    folder: Path | None = Field(None, description="folder of YAML tasks of your own")
+    batch_size: int = Field(8, ge=1)
+
+
 class SuitesSettings(Settings):
     """What a policy is tested on, beside people's preferences: tasks, safety, honesty, regression."""
 
@@ -56,6 +67,7 @@ class SuitesSettings(Settings):
     as_messages: bool = Field(False, description="put plain text into a user's turn of the chat template")
     max_batch_tokens: int = Field(16_384, ge=1)
     code: CodeSettings = CodeSettings()
+    harness: HarnessSettings = HarnessSettings()
 
 
 def suites(
@@ -71,29 +83,36 @@ def suites(
 
     reference: answers the same items; differences are paired. previous: suites artifacts of earlier rounds, oldest
     first, with which each item's history goes on.
-    Raises SettingsError without a suite, DataError for one that cannot be read.
+    Raises SettingsError without a suite or task, DataError for a suite that cannot be read.
     """
-    if not settings.files:
-        raise SettingsError("No suite is named. Expected at least one in suites.files. Name a JSONL file of prompts.")
+    if not settings.files and not settings.harness.tasks:
+        raise SettingsError(
+            "No suite is named. Expected one in suites.files, or a task in suites.harness.tasks. Name a JSONL file."
+        )
     earlier = [require(folder, "suites") for folder in previous]
     models = {"policy": given(policy, "model")} | ({"reference": given(reference, "model")} if reference else {})
     parents = dict(models) | {f"previous_{number}": artifact for number, artifact in enumerate(earlier)}
     parents |= {f"suite_{number}": external(find_suite(name), "suite") for number, name in enumerate(settings.files)}
+    if settings.harness.folder is not None:
+        parents["harness_folder"] = external(settings.harness.folder, "folder of tasks")
     if done := place.finished(into, kind="suites", parents=parents, settings=settings):
         return done
     tests = [_prepared(read_suite(name), settings) for name in settings.files]
     with place.making(into, kind="suites", parents=parents, settings=settings) as draft:
         num_answers = len(models) * sum(len(suite.items) for suite in tests)
         with progress(num_answers, "Suites") as advance:
-            answered = {
-                role: _answer_suites(place, settings, draft, tests, artifact, role=role, advance=advance)
+            asked = {
+                role: _ask(place, settings, draft, tests, artifact, role=role, advance=advance)
                 for role, artifact in models.items()
             }
-        rows = _rows(tests, answered)
+        rows = _rows(tests, {role: answers.suites for role, answers in asked.items()})
+        rows += with_reference(asked["policy"].harness.rows, asked["reference"].harness.rows if reference else ())
         if earlier:
             rows = with_history(rows, [(artifact.id, read_items(artifact)) for artifact in earlier])
         write_text(draft.path / ITEMS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         draft.summary |= _summary(rows, has_history=bool(earlier))
+        if settings.harness.tasks:
+            draft.summary["harness"] = {role: answers.harness.figures for role, answers in asked.items()}
     return read(into)
 
 
@@ -109,7 +128,15 @@ def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
     return Suite(suite.name, tuple(items))
 
 
-def _answer_suites(
+@dataclass(frozen=True)
+class _Asked:
+    """What one model answered: by suite and item, and to the harness's tasks."""
+
+    suites: list[list[Answers]]
+    harness: HarnessResults
+
+
+def _ask(
     place: Workplace,
     settings: SuitesSettings,
     draft: Draft,
@@ -118,27 +145,48 @@ def _answer_suites(
     *,
     role: str,
     advance: Advance,
-) -> list[list[Answers]]:
-    """Have one model answer every suite, chunk by chunk; chunks that were answered before are read back."""
-    model: LanguageModel | None = None
-    answered: list[list[Answers]] = []
+) -> _Asked:
+    """Have one model answer everything, loaded once and only if something is left to answer."""
+    loaded = cache(lambda: place.load_policy(artifact))
+    by_suite: list[list[Answers]] = []
     for number, suite in enumerate(tests):
-        answered.append([])
+        by_suite.append([])
         for start in range(0, len(suite.items), _CHUNK_ITEMS):
             items = suite.items[start : start + _CHUNK_ITEMS]
             file = draft.work / f"answers-{role}-{number}-{start:06}.json"
-            if not file.exists():
-                model = model or place.load_policy(artifact)
-                answers = _answer_chunk(place, settings, model, items)
-                write_text(file, json.dumps(answers))
-            answered[-1] += [tuple(answers) for answers in json.loads(file.read_text(encoding="utf-8"))]
+            found = _kept(file, partial(_answer_chunk, place, settings, loaded, items))
+            by_suite[-1] += [tuple(answers) for answers in found]
             advance(len(items))
-    return answered
+    if not settings.harness.tasks:
+        return _Asked(by_suite, HarnessResults([], {}))
+    found = _kept(draft.work / f"harness-{role}.json", partial(_run_harness, place, settings, loaded))
+    return _Asked(by_suite, HarnessResults(**found))
+
+
+def _kept(file: Path, work: Callable[[], Any]) -> Any:
+    """Return what a killed stage had done already, else do it and keep it."""
+    if not file.exists():
+        write_text(file, json.dumps(work()))
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _run_harness(place: Workplace, settings: SuitesSettings, loaded: Callable[[], LanguageModel]) -> dict[str, Any]:
+    results = run_tasks(
+        loaded(),
+        settings.harness.tasks,
+        folder=settings.harness.folder,
+        num_prompts=settings.num_prompts,
+        batch_size=settings.harness.batch_size,
+        as_messages=settings.as_messages,
+        seed=place.seed,
+    )
+    return asdict(results)
 
 
 def _answer_chunk(
-    place: Workplace, settings: SuitesSettings, model: LanguageModel, items: Sequence[SuiteItem]
+    place: Workplace, settings: SuitesSettings, loaded: Callable[[], LanguageModel], items: Sequence[SuiteItem]
 ) -> list[Answers]:
+    model = loaded()
     generator = LocalGenerator(
         model,
         max_new_tokens=settings.max_new_tokens,

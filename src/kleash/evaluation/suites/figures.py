@@ -7,15 +7,16 @@ tries, with Wilson's interval. A suite's measure is named `SUITE/MEASURE`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kleash.evaluation.side_by_side import as_json
+from kleash.evaluation.suites.items import Tally
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
 
 Row = Mapping[str, Any]
 Figures = dict[str, Any]
-Paired = tuple[tuple[int, int], tuple[int, int]]
+Paired = tuple[Tally, Tally]
 
 POLICY, REFERENCE = "tallies", "reference_tallies"
 
@@ -42,7 +43,7 @@ def rates(rows: Sequence[Row], side: str = POLICY) -> Figures:
     """Return {bucket: {measure: interval}} of one side."""
     totals: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
     for row in rows:
-        for measure, (successes, tries) in row.get(side, {}).items():
+        for measure, (successes, tries) in _tallies(row, side).items():
             name = f"{row['suite']}/{measure}"
             so_far = totals[row["bucket"]].get(name, (0, 0))
             totals[row["bucket"]][name] = (so_far[0] + successes, so_far[1] + tries)
@@ -54,49 +55,36 @@ def rates(rows: Sequence[Row], side: str = POLICY) -> Figures:
 
 def differences(rows: Sequence[Row]) -> Figures:
     """Return {bucket: {measure: interval and p_value}} of policy minus reference, paired by item."""
-    paired: dict[str, dict[str, list[Paired]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        for measure in row[POLICY].keys() & row.get(REFERENCE, {}).keys():
-            pair = (tuple(row[POLICY][measure]), tuple(row[REFERENCE][measure]))
-            paired[row["bucket"]][f"{row['suite']}/{measure}"].append(pair)
-    return {
-        bucket: {name: paired_figure(pairs) for name, pairs in sorted(measures.items())}
-        for bucket, measures in paired.items()
-    }
+    return _paired((row, _tallies(row, REFERENCE), "") for row in rows)
 
 
 def variant_differences(rows: Sequence[Row]) -> Figures:
     """Return {bucket: {"SUITE/MEASURE, VARIANT": figure}} of each variant minus the plain item of its pair."""
     plain = {(row["suite"], row["pair"]): row for row in rows if row.get("pair") and not row.get("variant")}
-    paired: dict[str, dict[str, list[Paired]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        other = plain.get((row["suite"], row.get("pair")))
-        if not row.get("variant") or other is None:
-            continue
-        for measure in row[POLICY].keys() & other[POLICY].keys():
-            pair = (tuple(row[POLICY][measure]), tuple(other[POLICY][measure]))
-            paired[row["bucket"]][f"{row['suite']}/{measure}, {row['variant']}"].append(pair)
-    return {
-        bucket: {name: paired_figure(pairs) for name, pairs in sorted(measures.items())}
-        for bucket, measures in paired.items()
-    }
+    return _paired(
+        (row, _tallies(plain[row["suite"], row["pair"]], POLICY), f", {row['variant']}")
+        for row in rows
+        if row.get("variant") and (row["suite"], row["pair"]) in plain
+    )
 
 
 def paired_figure(pairs: Sequence[Paired]) -> Figures:
     """Return the difference of two rates over the same items: interval, n items and the p-value of a sign test.
 
     Of single tries the difference is twice the win rate less one, whose interval stays open when every item comes out
-    alike; of items with several tries (IFEval's instructions) it is the mean difference of successes over mean tries.
+    alike; of items with several tries (IFEval's instructions, the words of an answer) it is that of two ratios of sums,
+
+        R = sum_i s_i / sum_i t_i,   with the spread of  z_i = (s_i - R t_i) / mean t - (s'_i - R' t'_i) / mean t'
+
+    Source: Cochran 1977, Sampling Techniques, section 6.
     """
-    gains = [first[0] - second[0] for first, second in pairs]
-    wins, losses = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    shares = [(first[0] / first[1], second[0] / second[1]) for first, second in pairs]
+    wins, losses = sum(one > other for one, other in shares), sum(one < other for one, other in shares)
     if all(tries == 1 for pair in pairs for _, tries in pair):
         won = win_rate(wins, len(pairs) - wins - losses, losses)
         found = Interval(2 * won.value - 1, 2 * won.low - 1, 2 * won.high - 1, won.n)
     else:
-        mean_tries = sum(first[1] for first, _ in pairs) / len(pairs)
-        gain = mean_interval(gains)
-        found = Interval(gain.value / mean_tries, gain.low / mean_tries, gain.high / mean_tries, gain.n)
+        found = _difference_of_ratios([first for first, _ in pairs], [second for _, second in pairs])
     return {**as_json(found), "p_value": sign_test(wins, losses)}
 
 
@@ -105,6 +93,38 @@ def sign_test(wins: int, losses: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def _paired(matches: Iterable[tuple[Row, Mapping[str, Tally], str]]) -> Figures:
+    """Compare rows with the tallies each is matched with, measure by measure; the text is added to a measure's name."""
+    paired: dict[str, dict[str, list[Paired]]] = defaultdict(lambda: defaultdict(list))
+    for row, others, suffix in matches:
+        for measure, tally in _tallies(row, POLICY).items():
+            if measure in others:
+                paired[row["bucket"]][f"{row['suite']}/{measure}{suffix}"].append((tally, others[measure]))
+    return {
+        bucket: {name: paired_figure(pairs) for name, pairs in measures.items()} for bucket, measures in paired.items()
+    }
+
+
+def _difference_of_ratios(first: Sequence[Tally], second: Sequence[Tally]) -> Interval:
+    sides = []
+    for side in (first, second):
+        ratio = sum(successes for successes, _ in side) / sum(tries for _, tries in side)
+        mean_tries = sum(tries for _, tries in side) / len(side)
+        sides.append((ratio, mean_tries, [(successes - ratio * tries) / mean_tries for successes, tries in side]))
+    value = sides[0][0] - sides[1][0]
+    deviations = [one - other for one, other in zip(sides[0][2], sides[1][2], strict=True)]
+    # Half a success more and half a one less, for the width alone: items that all come out alike prove no zero.
+    half = 0.5 / min(mean_tries for _, mean_tries, _ in sides)
+    spread = mean_interval([*deviations, half, -half])
+    half_width = (spread.high - spread.low) / 2
+    return Interval(value, value - half_width, value + half_width, len(first))
+
+
+def _tallies(row: Row, side: str) -> dict[str, Tally]:
+    """Return a row's tallies of one side; what was tried no time says nothing."""
+    return {measure: (tally[0], tally[1]) for measure, tally in row.get(side, {}).items() if tally[1]}
 
 
 def _sides(rows: Sequence[Row]) -> Figures:
