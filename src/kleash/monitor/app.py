@@ -34,6 +34,7 @@ from starlette.staticfiles import StaticFiles
 
 from kleash.errors import KleashError
 from kleash.monitor.catalogue import Catalogue
+from kleash.monitor.live import Shelf
 from kleash.monitor.pages import FOLDER, render
 from kleash.monitor.routes import assets, run, runs
 from kleash.web import STATIC
@@ -55,6 +56,7 @@ def create_app(runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS)
     """Build the monitor over a folder of runs. allowed_hosts: by which names it may be asked for; ("*",) = any."""
     app = FastAPI(title="KLeash monitor", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.catalogue = Catalogue(Path(runs_folder))
+    app.state.shelf = Shelf()
     for routes in ROUTES:
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
