@@ -79,7 +79,7 @@ def lineage_of(path: Path) -> Lineage:
     path = Path(path).absolute()
     if (path / MANIFEST).exists():
         asked = [read(path)]
-        run = path.parent.parent if path.parent.match(_ROUNDS) else path.parent
+        run = run_around(path)
     else:
         run, asked = path, _artifacts_of_run(path)
     if not asked:
@@ -103,6 +103,11 @@ def lineage_of(path: Path) -> Lineage:
                 waiting.append(_parent(artifact, role))
     whole = Lineage(artifacts, tuple(links), tuple(dict.fromkeys(artifact.id for artifact in asked)))
     return _connected(whole)
+
+
+def run_around(artifact: Path) -> Path:
+    """Return the run that an artifact folder lies in, or the folder it lies in where that is no run."""
+    return artifact.parent.parent if artifact.parent.match(_ROUNDS) else artifact.parent
 
 
 def labels_behind(lineage: Lineage, identity: str) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@
     data.py       data check
     collection.py collect: campaigns, pages, accounts, export; judge: AI judges
     sandbox.py    sandbox show, base, write
+    transfer.py   import and export: policies, reward models, preferences
     experiment.py experiment overoptimisation
 
     options.py    options that commands share
@@ -32,7 +33,20 @@ import typer
 from typer.exceptions import TyperException
 
 from kleash import __version__
-from kleash.cli import collection, data, evaluation, experiment, looking, monitor, recipes, running, sandbox, stages, talking
+from kleash.cli import (
+    collection,
+    data,
+    evaluation,
+    experiment,
+    looking,
+    monitor,
+    recipes,
+    running,
+    sandbox,
+    stages,
+    talking,
+    transfer,
+)
 from kleash.cli.options import examples
 from kleash.cli.screen import show_error
 from kleash.errors import KleashError
@@ -63,6 +77,8 @@ app.add_typer(collection.app, name="collect")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")
 app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(transfer.bringing_in, name="import")
+app.add_typer(transfer.handing_on, name="export")
 app.add_typer(experiment.app, name="experiment")
 
 

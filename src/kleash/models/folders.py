@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ NO_POSITION_LIMIT = 1 << 30
 
 _HUB_PREFIX = "hub:"
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.py"]
+_OF_OTHERS = {"artifact.json", "trainer_state.json"}  # what made the model says so itself, elsewhere
 _TOKENIZER_FILES = ["tokenizer.*", "vocab.*", "spiece.model", "*.tiktoken", "tokenization_*.py"]
 
 
@@ -154,6 +156,14 @@ def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | 
         "Neither the generation settings, config.json nor the tokenizer name an end-of-text token. Expected one, for "
         "responses must end. Set `eos_token` to the token that ends a text."
     )
+
+
+def copy_model_files(folder: Path, into: Path) -> None:
+    """Copy what makes a model folder: weights, settings, tokenizer, licence; no pickles, nor what else lies there."""
+    for pattern in (*_HUB_FILES, "LICENSE*", "LICENCE*"):
+        for file in folder.glob(pattern):
+            if file.is_file() and file.name not in _OF_OTHERS:
+                shutil.copyfile(file, into / file.name)
 
 
 def weights_digest(folder: Path) -> str:

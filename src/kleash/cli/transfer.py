@@ -1,0 +1,184 @@
+"""`kleash import`, `kleash export`: models and preferences from elsewhere and to elsewhere, with their provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kleash.artifacts import MANIFEST, Artifact
+from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.places import find_policy, find_run_or_artifact
+from kleash.cli.screen import results
+from kleash.cli.stages import run_stage
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.workplace import Workplace
+
+bringing_in = typer.Typer(
+    help="Bring in what was made elsewhere as an artifact with recorded provenance.",
+    epilog=examples('kleash import policy models/theirs --into models/sft --origin "their SFT, June" --licence mit'),
+)
+handing_on = typer.Typer(
+    help="Hand on a policy or preferences as ordinary files, with a card.",
+    epilog=examples("kleash export policy quickstart --into exported/quickstart --licence apache-2.0"),
+)
+
+Origin = Annotated[str, typer.Option("--origin", help="Where it is from: an address, a paper, a person.")]
+Licence = Annotated[
+    str, typer.Option("--licence", help="Its licence, such as apache-2.0; recorded and shown in cards.")
+]
+
+
+@bringing_in.command(
+    "policy",
+    epilog=examples('kleash import policy hub:owner/name --into models/start --origin "hub, 2026-11" --licence mit'),
+)
+def import_policy(
+    source: Annotated[str, typer.Argument(help="Model folder, adapter folder, or hub:owner/name.")],
+    into: Into,
+    origin: Origin,
+    licence: Licence = "",
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Import a language model, to start from or to compare with; an adapter is merged into its base."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.importing import Provenance
+        from kleash.stages.importing import import_policy as stage
+
+        return stage(place, Provenance(origin=origin, licence=licence), source=source, into=into)
+
+    run_stage(make, into, recipe, overrides, strict=False)
+
+
+@bringing_in.command(
+    "reward",
+    epilog=examples(
+        'kleash import reward models/theirs --into reward --origin "a leaderboard"',
+        'kleash import reward hub:owner/name --into reward --origin "hub" --reference sft --prompts prompts.jsonl',
+    ),
+)
+def import_reward(
+    source: Annotated[str, typer.Argument(help="Sequence-classification folder with one label, or hub:owner/name.")],
+    into: Into,
+    origin: Origin,
+    licence: Licence = "",
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Policy on whose answers the score's scale is measured.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="Prompts that it answers for that.")] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Import a reward model; reward.normaliser_* say on how many answers its scale is measured."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.importing import Provenance, ScaleSettings
+        from kleash.stages.importing import import_reward as stage
+
+        scale = ScaleSettings(
+            num_samples=settings.reward.normaliser_samples,
+            max_new_tokens=settings.reward.normaliser_max_new_tokens,
+            temperature=settings.reward.normaliser_temperature,
+        )
+        return stage(
+            place,
+            Provenance(origin=origin, licence=licence),
+            source=source,
+            into=into,
+            reference=find_policy(reference, runs_dir) if reference else None,
+            prompts=prompts,
+            scale=scale,
+        )
+
+    run_stage(make, into, recipe, overrides, strict=False)
+
+
+@bringing_in.command(
+    "preferences",
+    epilog=examples('kleash import preferences hh.jsonl --into preferences --origin "HH-RLHF" --licence mit'),
+)
+def import_preferences(
+    source: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    into: Into,
+    origin: Origin,
+    licence: Licence = "",
+    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
+) -> None:
+    """Import preferences in any format that `kleash data check` understands."""
+
+    def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.stages.importing import Provenance
+        from kleash.stages.importing import import_preferences as stage
+
+        return stage(
+            place,
+            Provenance(origin=origin, licence=licence),
+            source=source,
+            into=into,
+            format=format,
+            slice_columns=slices or (),
+        )
+
+    run_stage(make, into, recipe, overrides, strict=strict)
+
+
+@handing_on.command(
+    "policy", epilog=examples("kleash export policy quickstart/policy --into exported --licence apache-2.0")
+)
+def export_policy(
+    policy: Annotated[str, typer.Argument(help="Run, RUN/STAGE, or the folder of a policy artifact.")],
+    into: Annotated[Path, typer.Option("--into", help="Folder to make.")],
+    licence: Licence = "",
+    name: Annotated[str | None, typer.Option("--name", help="Name in the card; without one, the folder's.")] = None,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Export a policy as a Hugging Face folder: safetensors, tokenizer, and a card filled from the lineage."""
+    from kleash.artifacts import read
+    from kleash.lineage import lineage_of, run_around
+    from kleash.monitor.cards import model_card
+    from kleash.stages.exporting import export_policy as write
+
+    source = read(find_policy(policy, runs_dir))
+    # Of the whole run: what audited the reward model is neither an ancestor of the policy nor made from it.
+    card = model_card(lineage_of(run_around(source.path.absolute())), source.id, name=name or into.name, licence=licence)
+    write(source, into=into, card=card)
+    results().print(f"{source.kind} {source.id} in {into}", style="bold", markup=False, soft_wrap=True)
+
+
+@handing_on.command(
+    "preferences", epilog=examples("kleash export preferences quickstart/preferences --into pairs --format trl")
+)
+def export_preferences(
+    preferences: Annotated[str, typer.Argument(help="RUN/preferences, an artifact's folder, or a preference file.")],
+    into: Annotated[Path, typer.Option("--into", help="Folder to make.")],
+    format: Annotated[str, typer.Option("--format", help="jsonl (loses nothing), parquet or trl.")] = "jsonl",
+    licence: Licence = "",
+    strict: Strict = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Export preferences as JSON lines, as Parquet, or as TRL's prompt, chosen and rejected."""
+    from kleash.formats import read_preferences
+    from kleash.lineage import lineage_of
+    from kleash.monitor.cards import preferences_card
+    from kleash.stages.exporting import export_preferences as write
+
+    source = Path(preferences) if Path(preferences).exists() else find_run_or_artifact(preferences, runs_dir)
+    loaded = read_preferences(source, strict=strict)
+    lineage = lineage_of(source) if (source / MANIFEST).is_file() else None
+    card = preferences_card(lineage, loaded.records, name=into.name, licence=licence)
+    made = write(loaded.records, into=into, format=format, card=card)
+    results().print(f"{made.path}: {made.num_rows:,} rows", markup=False, soft_wrap=True)
+    for reason, number in made.num_left_out.items():
+        results().print(f"  not for training: {number:,} ({reason})", markup=False, soft_wrap=True)

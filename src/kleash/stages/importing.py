@@ -1,0 +1,154 @@
+"""Bring in what was made elsewhere, a policy, a reward model or preferences, as an artifact that says where it is from.
+
+Nothing is trained. What comes in is loaded once, so that a folder that is no such thing is refused here rather than in
+a later stage, and then copied: the artifact stands on its own, and what is made from it names it as a parent.
+The way out is `exporting.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+from pydantic import Field
+
+from kleash.artifacts import Artifact, external, read
+from kleash.collection.exporting import rows_summary
+from kleash.data.batches import derived_seed
+from kleash.errors import SettingsError
+from kleash.formats import read_preferences, read_prompts, write_jsonl
+from kleash.formats.rows import HUB_PREFIX
+from kleash.judges.reward_model import RewardModelScorer
+from kleash.models.folders import copy_model_files, find_model_folder
+from kleash.models.heads import RewardNormaliser, load_reward_model
+from kleash.models.lora import is_adapter_folder
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.workplace import Workplace, given
+
+
+class Provenance(Settings):
+    """Where something came from, in its importer's words; recorded in the artifact and shown in model cards."""
+
+    origin: str = Field(min_length=1, description="where it is from: an address, a paper, a person")
+    licence: str = Field("", description="its licence, such as apache-2.0 or cc-by-4.0; empty = not known")
+
+
+class ScaleSettings(Settings):
+    """How the scale of an imported reward model is measured: on answers of the policy that will be the reference."""
+
+    num_samples: int = Field(512, ge=2)
+    max_new_tokens: int = Field(64, ge=1)
+    temperature: float = Field(1.0, gt=0)
+
+
+def import_policy(place: Workplace, provenance: Provenance, *, source: str, into: Path) -> Artifact:
+    """Import a language model: a Hugging Face folder as it stands, an adapter merged into its base."""
+    folder = find_model_folder(source)
+    parents = {"source": given(folder, "model")}
+    if done := place.finished(into, kind="policy", parents=parents, settings=provenance):
+        return done
+    model = place.load_policy(folder)
+    with place.making(into, kind="policy", parents=parents, settings=provenance, language_model=model) as draft:
+        if is_adapter_folder(folder):
+            model.save(draft.path)
+        else:
+            copy_model_files(folder, draft.path)
+        draft.summary |= {"stage": "import", **provenance.model_dump()}
+    return read(into)
+
+
+def import_reward(
+    place: Workplace,
+    provenance: Provenance,
+    *,
+    source: str,
+    into: Path,
+    reference: Path | Artifact | None = None,
+    prompts: Path | None = None,
+    scale: ScaleSettings = ScaleSettings(),  # noqa: B008 (frozen)
+) -> Artifact:
+    """Import a reward model: a sequence-classification folder with one label.
+
+    Its scores mean what beta and the clips suppose only when they are z-scores of the reference policy's answers: with
+    `reference` and `prompts` the scale is measured; without, it is the folder's own, or mean 0 and SD 1.
+    """
+    if (reference is None) != (prompts is None):
+        raise SettingsError(
+            "The scale of a reward model is measured on answers, and only one of --reference and --prompts is given. "
+            "Expected both or neither. Give the other one too."
+        )
+    folder = find_model_folder(source)
+    parents = {"source": given(folder, "reward model")}
+    if reference is not None and prompts is not None:
+        parents |= {"reference": given(reference, "model"), "prompts": given(prompts, "prompts")}
+    beside = {"scale": scale.model_dump() if reference is not None else None}
+    if done := place.finished(into, kind="reward", parents=parents, settings=provenance, beside=beside):
+        return done
+    model = load_reward_model(
+        folder,
+        device=place.model.device,
+        dtype=place.model.dtype,
+        trust_remote_code=place.model.trust_remote_code,
+        eos_token=place.model.eos_token,
+    )
+    reader = RewardModelScorer(model, RewardNormaliser())
+    with place.making(into, kind="reward", parents=parents, settings=provenance, beside=beside) as draft:
+        normaliser = RewardNormaliser.load(folder)
+        if prompts is not None:
+            normaliser = _measured_scale(place, reader, parents["reference"], prompts, scale)
+        copy_model_files(folder, draft.path)
+        normaliser.save(draft.path)
+        draft.summary |= {"mean": normaliser.mean, "sd": normaliser.sd, **provenance.model_dump()}
+    return read(into)
+
+
+def import_preferences(
+    place: Workplace,
+    provenance: Provenance,
+    *,
+    source: str,
+    into: Path,
+    format: str | None = None,
+    slice_columns: Sequence[str] = (),
+) -> Artifact:
+    """Import preferences in any format `kleash data check` understands."""
+    # A hub set is not a file that could be hashed: what was read of it is in the artifact itself.
+    parents = {} if source.startswith(HUB_PREFIX) else {"source": external(Path(source), "preferences file")}
+    beside = {"format": format, "slice_columns": list(slice_columns)}
+    if done := place.finished(into, kind="preferences", parents=parents, settings=provenance, beside=beside):
+        return done
+    loaded = read_preferences(source, strict=place.is_strict, format=format, slice_columns=slice_columns)
+    with place.making(into, kind="preferences", parents=parents, settings=provenance, beside=beside) as draft:
+        write_jsonl(draft.path / "preferences.jsonl", loaded.records)
+        draft.summary |= {
+            **rows_summary(loaded.records),
+            "format": loaded.format,
+            "dropped": dropped_figures(loaded),
+            "agreement": None,
+            **provenance.model_dump(),
+        }
+    return read(into)
+
+
+def _measured_scale(
+    place: Workplace, reader: RewardModelScorer, reference: Artifact, prompts: Path, scale: ScaleSettings
+) -> RewardNormaliser:
+    """Measure mean and SD of the raw score over answers of the reference policy to the prompts."""
+    policy = place.load_policy(reference)
+    room = min(policy.max_positions, reader.model.max_positions) - scale.max_new_tokens
+    asked = prompts_that_fit(read_prompts(prompts, strict=place.is_strict).records, policy, max_tokens=room)
+    generator = LocalGenerator(
+        policy, max_new_tokens=scale.max_new_tokens, temperature=scale.temperature, policy_id=reference.id
+    )
+    num_rounds = -(-scale.num_samples // len(asked))
+    chosen = (asked * num_rounds)[: scale.num_samples]
+    seed = derived_seed(place.seed, "imported scale")
+    answers = generator.generate(chosen, samples_per_prompt=1, seed=seed, policy_version=0).completions()
+    # The policy's token ids mean nothing to a stranger's tokenizer: its texts are read anew.
+    texts = [replace(answer, token_ids=(), logprobs=()) for answer in answers]
+    raw = reader.score(texts).parts["raw"]
+    return RewardNormaliser(fmean(raw), stdev(raw))
