@@ -48,7 +48,7 @@ def overoptimisation(
 
     run_experiment(
         into,
-        seeds=_numbers(seeds),
+        seeds=seeds_from(seeds),
         arms=list(ARMS) if everything else default_arms(),
         scale=settings_from(Scale, overrides),
         num_workers=workers or max(1, os.cpu_count() or 1),
@@ -58,7 +58,7 @@ def overoptimisation(
     results().print(f"Page: {write_page(into)}", soft_wrap=True)
 
 
-def _numbers(text: str) -> list[int]:
+def seeds_from(text: str) -> list[int]:
     """Read "0,1,2". Raises SettingsError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts) or len(set(parts)) < len(parts):

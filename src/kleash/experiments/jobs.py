@@ -42,16 +42,23 @@ class Progress:
     seconds_left: float
 
 
-def run_jobs(jobs: Sequence[Job], *, num_workers: int, announce: Callable[[Progress], None]) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    num_workers: int,
+    announce: Callable[[Progress], None],
+    has_fresh_workers: bool = False,
+) -> None:
     """Run every job once, those earlier in the table first where several could go.
 
+    has_fresh_workers: a new process for each job, so that its memory can be told from that of the job before it.
     What a job raises stops the table: jobs under way end, the others are not begun.
     """
     waiting = {job.name: job for job in jobs}
     running: dict[Future[float], Job] = {}
     done: set[str] = set()
     began = time.monotonic()
-    with _pool(num_workers) as pool:
+    with _pool(num_workers, has_fresh_workers=has_fresh_workers) as pool:
         while waiting or running:
             for job in [job for job in waiting.values() if done.issuperset(job.needs)][: num_workers - len(running)]:
                 running[pool.submit(_run, job)] = waiting.pop(job.name)
@@ -71,11 +78,15 @@ def seconds_left(jobs: Sequence[Job], done: set[str], seconds_so_far: float) -> 
     return cost_left * seconds_so_far / cost_done
 
 
-def _pool(num_workers: int) -> ProcessPoolExecutor:
+def _pool(num_workers: int, *, has_fresh_workers: bool) -> ProcessPoolExecutor:
     num_threads = max(1, (os.cpu_count() or 1) // num_workers)
     # Forked children of a process that has used torch's threads hang; spawned ones start afresh.
     return ProcessPoolExecutor(
-        num_workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(num_threads,)
+        num_workers,
+        mp_context=get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(num_threads,),
+        max_tasks_per_child=1 if has_fresh_workers else None,
     )
 
 
