@@ -28,10 +28,10 @@ from kleash.web.visible import visible_text
 
 FOLDER = Path(__file__).parent
 
-MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs")]
+MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs"), ("/compare", "Compare")]
 """(address, title) of the pages that are not about one run."""
 
-RUN_PAGES: list[tuple[str, str]] = [("run", "Overview"), ("samples", "Samples")]
+RUN_PAGES: list[tuple[str, str]] = [("run", "Overview"), ("samples", "Samples"), ("lineage", "Lineage")]
 """(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
 
 

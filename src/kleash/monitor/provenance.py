@@ -103,7 +103,7 @@ def settings_section(run: Run, found: Round | None) -> str:
         f"<details><summary>{escape(stage.name)}, all settings</summary><table class='settings'>"
         + "".join(
             f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in _flat(stage.settings)
+            for name, value in flat_settings(stage.settings)
         )
         + "</table></details>"
         for stage in (found.stages.values() if found else ())
@@ -114,10 +114,11 @@ def settings_section(run: Run, found: Round | None) -> str:
     return f'<section id="settings"><h2>Settings</h2>{recipe}{folded}</section>'
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Yield (name with dots, value) of nested settings; "none" stands for a value that is not set."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat_settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", "none" if value is None else value
 
