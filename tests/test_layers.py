@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "loop": {"errors", "records", "maths", "protocols", "settings", "data.batches", "algorithms"},
     "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},
     "sandbox": UP_TO_LOOP | {"collection.store"},
-    "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation"},
+    # An audit's page is part of its artifact.
+    "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation", "monitor.audit_page"},
     # How AI judges do is pure and torch-free, and shown beside people.
     "collection": SERVICE | {"judges.monitoring", "web"},
     "monitor": SERVICE | {"web"},

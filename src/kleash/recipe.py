@@ -16,6 +16,7 @@ from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
 from kleash.settings import Loaded, Settings, load_toml
 from kleash.stages.alarming import AlarmSettings
+from kleash.stages.audit import AuditSettings
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import CollectSettings
 from kleash.stages.direct import DirectSettings
@@ -28,7 +29,17 @@ from kleash.stages.suites import SuitesSettings
 from kleash.stages.workplace import ModelSettings
 
 Stage = Literal[
-    "world", "pretrain", "sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation", "suites"
+    "world",
+    "pretrain",
+    "sft",
+    "candidates",
+    "preferences",
+    "reward",
+    "audit",
+    "policy",
+    "direct",
+    "evaluation",
+    "suites",
 ]
 
 
@@ -73,6 +84,7 @@ class Recipe(Settings):
     candidates: CandidatesSettings = CandidatesSettings()
     preferences: CollectSettings = CollectSettings()
     reward: RewardSettings = RewardSettings()
+    audit: AuditSettings = AuditSettings()
     scorer: ScorerSettings = ScorerSettings()
     policy: PolicySettings = PolicySettings()
     alarms: AlarmSettings = AlarmSettings()
@@ -111,3 +123,8 @@ def check_order(recipe: Recipe) -> None:
             raise SettingsError(
                 f"Stage {stage} needs preferences, and no preferences stage comes before it. Add it to `stages`."
             )
+    if "audit" in recipe.stages and "reward" not in recipe.stages[: recipe.stages.index("audit")]:
+        raise SettingsError(
+            "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or audit a "
+            "model made elsewhere by `kleash audit`."
+        )

@@ -1,7 +1,7 @@
 """The command line. Commands are thin and import what they need only when they run, so that `--help` starts at once.
 
     running.py    run: a whole recipe, resumed or branched
-    stages.py     one command per stage, on folders and files
+    stages.py     one command per stage, on folders and files; audit.py: audit of a reward model
     evaluation.py evaluate: a policy against its reference, and on suites
     talking.py    chat, sample, compare; conversation.py: the keyboard loop of `chat`
     looking.py    summary, report, lineage, verify, plugins
@@ -34,6 +34,7 @@ from typer.exceptions import TyperException
 
 from kleash import __version__
 from kleash.cli import (
+    audit,
     collection,
     data,
     evaluation,
@@ -70,7 +71,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, talking, looking, stages, evaluation, monitor):
+for part in (running, talking, looking, stages, audit, evaluation, monitor):
     app.add_typer(part.app)
 app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")

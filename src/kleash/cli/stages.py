@@ -171,7 +171,7 @@ def reward(
 @app.command(
     rich_help_panel=PANEL,
     epilog=examples(
-        "kleash policy --reference sft --reward reward --prompts prompts.jsonl --into policy",
+        "kleash policy --reference sft --reward reward --audit audit --prompts prompts.jsonl --into policy",
         "kleash policy --reference sft --prompts prompts.jsonl --into policy --set scorer.kind=function"
         " --set scorer.function=my_judge:score",
     ),
@@ -181,6 +181,12 @@ def policy(
     prompts: Prompts,
     into: Into,
     reward: RewardModels = None,
+    audit: Annotated[
+        list[Path] | None, typer.Option("--audit", help="Audit of the reward model; of several, one each.")
+    ] = None,
+    accept_failed_audit: Annotated[
+        str | None, typer.Option("--accept-failed-audit", metavar="WHY", help="Train on a model that failed; recorded.")
+    ] = None,
     evaluation_prompts: Annotated[
         Path | None, typer.Option("--evaluation-prompts", help="Prompts to answer now and then while training.")
     ] = None,
@@ -200,8 +206,11 @@ def policy(
         from kleash.stages.policy import policy as stage
         from kleash.stages.scoring import build_scorer
 
-        models = [read(folder) for folder in reward or []]
-        judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=settings.policy.score_clip)
+        models, audits = ([read(folder) for folder in folders or []] for folders in (reward, audit))
+        scorer, clip = settings.scorer, settings.policy.score_clip
+        if accept_failed_audit:
+            scorer = scorer.model_copy(update={"accept_failed_audit": accept_failed_audit})
+        judged_by = build_scorer(place, scorer, reward_models=models, audits=audits, z_clip=clip)
         return stage(
             place,
             settings.policy,

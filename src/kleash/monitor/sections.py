@@ -59,14 +59,14 @@ def tiles(findings: Findings) -> str:
 def _win_tile(findings: Findings) -> str:
     rate = findings.overall.win_rate
     if rate is None:
-        return _tile("Win rate against SFT", MISSING, "not evaluated yet")
-    return _tile("Win rate against SFT", percent(rate.value), rate_note(rate), interval_bar(rate, even=0.5))
+        return tile("Win rate against SFT", MISSING, "not evaluated yet")
+    return tile("Win rate against SFT", percent(rate.value), rate_note(rate), interval_bar(rate, even=0.5))
 
 
 def _judge_tile(findings: Findings) -> str:
     before, after = findings.overall.judge_before, findings.overall.judge_after
     if before is None or after is None:
-        return _tile("Quality", MISSING, "not evaluated yet")
+        return tile("Quality", MISSING, "not evaluated yet")
     title = {"gold": "Gold", "proxy": "Reward (the proxy)"}.get(findings.judge, f"Judge: {findings.judge}")
     unit = "SD" if findings.judge == "proxy" else "mean points"
     span = number_range(after.low, after.high)
@@ -74,32 +74,32 @@ def _judge_tile(findings: Findings) -> str:
     reach = 1.25 * max(abs(before.value), abs(after.value), 0.01)
     start = 0.0 if min(before.value, after.value) >= 0 else -reach
     bar = dumbbell(before.value, after.value, start=start, end=reach)
-    return _tile(escape(title), arrow(before.value, after.value, 2), note, bar)
+    return tile(escape(title), arrow(before.value, after.value, 2), note, bar)
 
 
 def _kl_tile(findings: Findings) -> str:
     kl, target = findings.kl_nats, findings.kl_target_nats
     if kl is None:
-        return _tile("KL to the SFT model", MISSING, "not measured")
+        return tile("KL to the SFT model", MISSING, "not measured")
     span = number_range(kl.low, kl.high)
     note = f"nats per answer (k1){f', {span}' if span else ''}{num_cases(kl)}"
     if target is None:
-        return _tile("KL to the SFT model", number(kl.value), note)
+        return tile("KL to the SFT model", number(kl.value), note)
     end = max(2 * target, 1.1 * kl.value)
     band = box("band", (1 - KL_BAND) * target, (1 + KL_BAND) * target, start=0.0, end=end)
     bar = track(band, mark("tick", kl.value, start=0.0, end=end))
     note += f"; target {number(target)} ± {percent(KL_BAND)}"
-    return _tile("KL to the SFT model", number(kl.value), note, bar)
+    return tile("KL to the SFT model", number(kl.value), note, bar)
 
 
 def _reward_tile(findings: Findings) -> str:
     model = findings.reward_model
     if model is None:
-        return _tile("Reward model", MISSING, "none in this run yet")
+        return tile("Reward model", MISSING, "none in this run yet")
     note = f"of unseen pairs, {rate_note(model.accuracy)}"
     if model.longer_wins is not None:
         note += f"; length alone {percent(length_accuracy(model.longer_wins)[0])}"
-    return _tile("Reward model", percent(model.accuracy.value), note, interval_bar(model.accuracy, even=0.5))
+    return tile("Reward model", percent(model.accuracy.value), note, interval_bar(model.accuracy, even=0.5))
 
 
 def _pairs_tile(findings: Findings) -> str:
@@ -108,12 +108,13 @@ def _pairs_tile(findings: Findings) -> str:
         pairs += f", {count(findings.num_judgements)} judgements"
     if findings.agreement is None:
         note = "no pair has two judgements" if findings.num_pairs else "none yet"
-        return _tile("Preference pairs", count(findings.num_pairs), note)
+        return tile("Preference pairs", count(findings.num_pairs), note)
     bar = interval_bar(findings.agreement, even=0.5)
-    return _tile("Raters agree", percent(findings.agreement.value), f"of two votes on one pair; {pairs}", bar)
+    return tile("Raters agree", percent(findings.agreement.value), f"of two votes on one pair; {pairs}", bar)
 
 
-def _tile(title: str, figure: str, note: str, bar: str = "") -> str:
+def tile(title: str, figure: str, note: str, bar: str = "") -> str:
+    """Return one tile; all of its parts are HTML."""
     return f'<div class="tile"><h3>{title}</h3><p class="figure">{figure}</p>{bar}<p class="note">{note}</p></div>'
 
 

@@ -5,7 +5,7 @@ Each stage finds its finished artifact or makes it, so running the same recipe a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
 from kleash.stages.alarming import build_alarms
+from kleash.stages.audit import audit
 from kleash.stages.candidates import candidates
 from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.direct import direct
@@ -93,12 +94,22 @@ class Round:
             self.place, self.recipe.reward, base=self.start(), preferences=self.made["preferences"], into=into
         )
 
+    def audit(self, into: Path) -> Artifact:
+        return audit(
+            self.place,
+            self.recipe.audit,
+            reward_model=self.made["reward"],
+            preferences=self.made["preferences"],
+            reference=self.start(),
+            into=into,
+        )
+
     def policy(self, into: Path) -> Artifact:
         return policy(
             self.place,
             self.recipe.policy,
             reference=self.start(),
-            judged_by=self.judged_by(),
+            judged_by=self.judged_by(audits=[self.made["audit"]] if "audit" in self.made else []),
             prompts=self._file("prompts"),
             evaluation_prompts=self._watched_prompts(),
             watched_by=build_alarms(self.recipe.alarms, seed=self.recipe.seed),
@@ -156,10 +167,11 @@ class Round:
                 return self.made[stage]
         return self.base()
 
-    def judged_by(self) -> JudgedBy:
+    def judged_by(self, *, audits: Sequence[Artifact] = ()) -> JudgedBy:
+        """What scores answers. audits: given where a policy is to be trained on it; a failed one is refused."""
         reward_models = [self.made["reward"]] if "reward" in self.made else []
         clip = self.recipe.policy.score_clip
-        return build_scorer(self.place, self.recipe.scorer, reward_models=reward_models, z_clip=clip)
+        return build_scorer(self.place, self.recipe.scorer, reward_models=reward_models, audits=audits, z_clip=clip)
 
     def _has_scorer(self) -> bool:
         return "reward" in self.made or self.recipe.scorer.kind not in ("reward_model", "ensemble")

@@ -1,4 +1,8 @@
-"""Build the scorer that a recipe asks for: a reward model, an ensemble of them, rules, or a Python function."""
+"""Build the scorer that a recipe asks for: a reward model, an ensemble of them, rules, or a Python function.
+
+Here too is the gate before training: a reward model that failed its audit (`audit.py`) scores no policy, unless that is
+accepted with a reason, which is recorded with the policy.
+"""
 
 from __future__ import annotations
 
@@ -35,42 +39,59 @@ class ScorerSettings(Settings):
     rules: tuple[Rule, ...] = Field(
         (), description="for kind = rules: tables with rule = length, matches, avoids or ends"
     )
+    accept_failed_audit: str | None = Field(
+        None, min_length=1, description="why to train on a reward model that failed its audit; none = do not"
+    )
 
 
 @dataclass(frozen=True)
 class JudgedBy:
-    """What scores a policy (None: nothing does), the artifacts it stands on (reward models), by role, and its settings.
+    """What scores a policy (None: nothing does), the artifacts it stands on (reward models, audits), by role.
 
-    The settings are recorded with what they scored: another scorer makes another policy.
+    settings: recorded with what they scored: another scorer makes another policy.  audit: what the audits said of the
+    reward models, in words; "" where there is no reward model to audit.
     """
 
     scorer: Scorer | None
     parents: Mapping[str, Artifact]
     settings: ScorerSettings | None = None
+    audit: str = ""
 
     def recorded(self) -> dict[str, Any]:
-        return {"scorer": self.settings.model_dump(mode="json")} if self.settings else {}
+        if self.settings is None:
+            return {}
+        return {"scorer": self.settings.model_dump(mode="json")} | ({"audit": self.audit} if self.audit else {})
 
 
 def build_scorer(
-    place: Workplace, settings: ScorerSettings, *, reward_models: Sequence[Artifact] = (), z_clip: float = 5.0
+    place: Workplace,
+    settings: ScorerSettings,
+    *,
+    reward_models: Sequence[Artifact] = (),
+    audits: Sequence[Artifact] = (),
+    z_clip: float = 5.0,
 ) -> JudgedBy:
-    """Return the scorer that the settings describe. Raises SettingsError when what it needs is not there."""
+    """Return the scorer that the settings describe. Raises SettingsError when what it needs is not there.
+
+    audits: of the reward models. To train on one that failed raises SettingsError, unless the settings say why.
+    """
     if settings.kind in ("reward_model", "ensemble"):
         if not reward_models:
             raise SettingsError(
                 f"scorer.kind is {settings.kind!r} and there is no reward model. Run the `reward` stage first, name "
                 "reward artifacts, or set scorer.kind to function."
             )
-        members = [
-            load_scorer(require(artifact, "reward").path, device=place.model.device, z_clip=z_clip)
-            for artifact in reward_models
-        ]
-        parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(reward_models)}
+        used = [require(artifact, "reward") for artifact in reward_models]
         if settings.kind == "reward_model":
-            return JudgedBy(members[0], {"reward": reward_models[0]}, settings)
+            used = used[:1]
+        audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
+        parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
+        parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
+        members = [load_scorer(artifact.path, device=place.model.device, z_clip=z_clip) for artifact in used]
+        if settings.kind == "reward_model":
+            return JudgedBy(members[0], parents, settings, audited)
         ensemble = EnsembleScorer(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
-        return JudgedBy(ensemble, parents, settings)
+        return JudgedBy(ensemble, parents, settings, audited)
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
@@ -81,6 +102,38 @@ def build_scorer(
     if settings.kind == "rules":
         return JudgedBy(RuleScorer(settings.rules), {}, settings)
     return JudgedBy(resolve("scorer", settings.kind)(), {}, settings)
+
+
+def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], *, accepted: str | None) -> str:
+    """Return in words what the audits say of the reward models, to be recorded; a model without one is "not audited".
+
+    Raises SettingsError for an audit of another reward model, and for one that failed and was not accepted.
+    """
+    verdicts = []
+    of_model = {require(audit, "audit").parents.get("reward", ""): audit for audit in audits}
+    strangers = [audit for audit in audits if audit.parents.get("reward") not in {model.id for model in reward_models}]
+    if strangers:
+        raise SettingsError(
+            f"The audit at {strangers[0].path} is of reward model {strangers[0].parents.get('reward', 'none')}. "
+            f"Expected one of {', '.join(model.id for model in reward_models)}. Audit the reward model that is to be "
+            "used: `kleash audit`."
+        )
+    for model in reward_models:
+        audit = of_model.get(model.id)
+        if audit is None:
+            verdicts.append("not audited")
+        elif audit.summary["verdict"] != "fail":
+            verdicts.append(str(audit.summary["verdict"]))
+        elif accepted:
+            verdicts.append(f"fail, accepted: {accepted}")
+        else:
+            reasons = " ".join(reason["text"] for reason in audit.summary["reasons"] if reason["level"] == "fail")
+            raise SettingsError(
+                f"The reward model at {model.path} failed its audit ({audit.path}): {reasons} Expected one that "
+                "passes: a policy would learn to exploit this one. Repair the labels and train it again, or accept it: "
+                '--accept-failed-audit "why" (in a recipe scorer.accept_failed_audit), which is recorded.'
+            )
+    return "; ".join(verdicts)
 
 
 def build_comparer(settings: CollectSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:

@@ -1,0 +1,125 @@
+"""What is audited, behind one small face: it scores answers, and says which ones it can read at all.
+
+`ModelReader` is any reward model, ours or a sequence-classification folder from elsewhere; `ScorerReader` is anybody's
+scorer, such as a Python function. Scores are raw: neither normalised nor clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.prompts import as_messages, as_transcript
+from kleash.evaluation.probe_gains import Answer
+from kleash.models.chat import encode_sequence
+from kleash.models.heads import ScalarModel
+from kleash.protocols import Scorer
+from kleash.records import Completion
+
+
+class Reader(Protocol):
+    """What an audit needs of a reward model."""
+
+    def score(self, answers: Sequence[Answer]) -> list[float]: ...
+
+    def fits(self, answer: Answer) -> bool: ...
+
+    def can_read(self, answer: Answer) -> bool: ...
+
+    def length(self, answer: Answer) -> int: ...
+
+
+class ModelReader:
+    """A reward model that reads answers as its training did: whole, with the EOS that ends them.
+
+    max_batch_tokens: padded tokens of one forward pass.  as_chat: a plain prompt is the user's turn of a conversation,
+    as for a chat model trained elsewhere.
+    """
+
+    def __init__(self, model: ScalarModel, *, max_batch_tokens: int = 4096, as_chat: bool = False) -> None:
+        self.model = model
+        self.max_batch_tokens = max_batch_tokens
+        self.as_chat = as_chat
+        self._sequence_of: dict[Answer, TokenSequence] = {}
+        self._score_of: dict[Answer, float] = {}
+
+    def score(self, answers: Sequence[Answer]) -> list[float]:
+        """Return one raw score per answer; an answer is read once, however often it is asked about."""
+        fresh = [answer for answer in dict.fromkeys(answers) if answer not in self._score_of]
+        if fresh:
+            self._score_of.update(zip(fresh, self._read(fresh)[0].tolist(), strict=True))
+        return [self._score_of[answer] for answer in answers]
+
+    def states(self, answers: Sequence[Answer]) -> NDArray[np.float64]:
+        """Return what the head reads of each answer, (N, D): the pooled hidden state."""
+        return self._read(answers)[1].double().numpy()
+
+    def fits(self, answer: Answer) -> bool:
+        """Say whether prompt and answer are within the model's positions."""
+        return self._sequence(answer).num_tokens <= self.model.max_positions
+
+    def can_read(self, answer: Answer) -> bool:
+        """Say whether the answer fits and holds no word that the tokenizer does not know."""
+        unknown = self.model.tokenizer.unk_token_id
+        return self.fits(answer) and (unknown is None or unknown not in self._sequence(answer).response_ids)
+
+    def length(self, answer: Answer) -> int:
+        """Return the answer's length in the model's own tokens."""
+        return len(self._sequence(answer).response_ids)
+
+    @torch.no_grad()
+    def _read(self, answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor]:
+        sequences = [self._sequence(answer) for answer in answers]
+        score_N = torch.zeros(len(sequences))
+        state_ND = torch.zeros(len(sequences), self.model.head.in_features)
+        seen: list[torch.Tensor] = []
+        hook = self.model.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
+        try:
+            lengths = [sequence.num_tokens for sequence in sequences]
+            for rows in pack_by_tokens(lengths, max_tokens=self.max_batch_tokens):
+                batch = token_batch(
+                    [sequences[row] for row in rows], pad_id=self.model.pad_id, device=self.model.device
+                )
+                score_N[rows] = self.model.score(batch).float().cpu()
+                state_ND[rows] = seen.pop().float().cpu()
+        finally:
+            hook.remove()
+        return score_N, state_ND
+
+    def _sequence(self, answer: Answer) -> TokenSequence:
+        if answer not in self._sequence_of:
+            prompt, text = answer
+            tokenizer = self.model.tokenizer
+            if not tokenizer.chat_template:
+                prompt = as_transcript(prompt)
+            elif self.as_chat:
+                prompt = as_messages(prompt)
+            self._sequence_of[answer] = encode_sequence(tokenizer, prompt, text, eos_id=self.model.eos_ids[0])
+        return self._sequence_of[answer]
+
+
+class ScorerReader:
+    """Any scorer: it reads every text, and length is counted in words."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def score(self, answers: Sequence[Answer]) -> list[float]:
+        """Return one score per answer."""
+        return list(
+            self.scorer.score([Completion(prompt, text, finish_reason="stop") for prompt, text in answers]).total
+        )
+
+    def fits(self, answer: Answer) -> bool:
+        return True
+
+    def can_read(self, answer: Answer) -> bool:
+        return True
+
+    def length(self, answer: Answer) -> int:
+        return len(answer[1].split())

@@ -1,0 +1,365 @@
+"""Audit a reward model before a policy may be trained on it: order, calibration, invariance, empty additions that pay.
+
+A reward model of ours is measured on the pairs that its training held out; one made elsewhere, or a Python function, on
+all pairs given. The figures are in `evaluation/reward_audit.py` and `evaluation/probe_gains.py`, what makes a model
+fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The page is `monitor/audit_page.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, pstdev, stdev
+from typing import Any
+
+from pydantic import Field
+
+from kleash.artifacts import Artifact, read
+from kleash.data.batches import derived_seed
+from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.durable import write_text
+from kleash.errors import DataError
+from kleash.evaluation.audit_ood import MIN_STATES, outside_share
+from kleash.evaluation.audit_scoring import ModelReader, Reader, ScorerReader
+from kleash.evaluation.gates import gain_level, reasons_of, spread_level, verdict_of
+from kleash.evaluation.probe_gains import Answer, Gain, Spread, padding_probes, spreads, worst_gains
+from kleash.evaluation.probe_mining import stock_phrases
+from kleash.evaluation.probes import rewrites, written_additions
+from kleash.evaluation.reward_audit import (
+    ScoredPair,
+    accuracy,
+    calibration_figures,
+    measure_pairs,
+    scored_pairs,
+)
+from kleash.evaluation.side_by_side import as_json
+from kleash.formats import read_preferences
+from kleash.judges.function import FunctionScorer
+from kleash.judges.ranked_examples import misordered_pairs
+from kleash.maths.intervals import Interval, mean_interval
+from kleash.models.heads import load_reward_model
+from kleash.monitor.audit_page import render
+from kleash.progress import progress
+from kleash.records import Preference, content_id
+from kleash.rollout.local import LocalGenerator
+from kleash.settings import Settings
+from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.workplace import Workplace, given
+
+NUM_WORST = 20
+SURE_SHARE = 2 / 3
+
+
+class AuditSettings(Settings):
+    """How much is measured in the audit of a reward model."""
+
+    max_rows: int = Field(2000, ge=40, description="held-out comparisons to measure on")
+    max_training_rows: int = Field(
+        500, ge=40, description="comparisons it was trained on, to see what it learnt by heart"
+    )
+    probe_answers: int = Field(200, ge=40, description="preferred answers that probes change")
+    stock_phrases: int = Field(8, ge=0, description="phrases of each kind mined from the answers, as probes")
+    reference_answers: int = Field(256, ge=20, description="fresh answers of the reference, looked at for novelty")
+    max_new_tokens: int = Field(64, ge=1, description="of those answers")
+    max_batch_tokens: int = Field(8192, ge=1, description="padded tokens of one forward pass")
+
+
+@dataclass(frozen=True)
+class Material:
+    """The pairs an audit is made of: held out (everything, for a model from elsewhere) and trained on."""
+
+    heldout: list[Preference]
+    training: list[Preference]
+    num_too_long: int
+
+
+def audit(
+    place: Workplace,
+    settings: AuditSettings,
+    *,
+    reward_model: Path | Artifact | str,
+    preferences: Path | Artifact,
+    into: Path,
+    reference: Path | Artifact | None = None,
+    benchmarks: Sequence[Path] = (),
+    beside: Sequence[Path | Artifact] = (),
+) -> Artifact:
+    """Audit one reward model and write verdict, figures and page.
+
+    reward_model: a reward artifact, a sequence-classification folder, or `module:attribute` of a Python function.
+    reference: the policy whose fresh answers the model will have to judge.  benchmarks: files of preferences, by
+    subset where they have that column.  beside: more reward models, to see how far they disagree.
+    """
+    target = reward_model if isinstance(reward_model, str) else None
+    parents = {"preferences": given(preferences, "preferences")}
+    if not isinstance(reward_model, str):
+        parents["reward"] = given(reward_model, "reward model")
+    if reference is not None:
+        parents["reference"] = given(reference, "model")
+    parents |= {f"benchmark_{i}": given(file, "benchmark") for i, file in enumerate(benchmarks)}
+    parents |= {f"beside_{i}": given(model, "reward model") for i, model in enumerate(beside)}
+    named = {} if target is None else {"function": target}
+    if done := place.finished(into, kind="audit", parents=parents, settings=settings, beside=named):
+        return done
+    reader = ScorerReader(FunctionScorer(target)) if target else _reader(place, settings, parents["reward"])
+    material = gather(parents.get("reward"), parents["preferences"], reader, settings)
+    with place.making(into, kind="audit", parents=parents, settings=settings, beside=named) as draft:
+        with progress(4, "Audit") as advance:
+            pairs, measures = measure(material, reader)
+            advance()
+            gains, moved = probe(settings, material, reader)
+            advance()
+            measures |= surroundings(place, settings, material, reader, parents)
+            advance()
+        misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
+        reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
+        draft.summary |= {
+            "verdict": verdict_of(reasons),
+            "reasons": [asdict(reason) for reason in reasons],
+            "accuracy": measures["accuracy"],
+            "measures": measures,
+        }
+        rows = {"probes": probe_rows(gains, moved), "pairs": pair_rows(pairs), "worst": worst_rows(pairs, gains)}
+        for name, content in rows.items():
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+            write_text(draft.path / f"{name}.jsonl", lines)
+        title = target or str(parents["reward"].path)
+        write_text(draft.path / "audit.html", render(title, draft.summary, **rows))
+        draft.unhashed.add("audit.html")
+    return read(into)
+
+
+def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, settings: AuditSettings) -> Material:
+    """Read the pairs and part them as the reward model's training did. Raises DataError when none can be used."""
+    usable = usable_preferences(read_preferences(preferences.path).records)
+    training: list[Preference] = []
+    heldout = usable
+    if trained is not None and trained.kind == "reward" and trained.created:
+        share, seed = trained.settings["holdout_share"], trained.settings["seed"]
+        training, heldout = split_by_prompt(usable, holdout_share=share, seed=seed)
+    sampled, beside = _sample(heldout, settings.max_rows), _sample(training, settings.max_training_rows)
+    readable = [row for row in sampled if _fits(row, reader)]
+    if sum(len(row.pairs) for row in readable) < 2:
+        raise DataError(
+            f"Of {len(usable)} comparisons in {preferences.path}, {len(readable)} can be used to audit with. Expected "
+            "at least two that the reward model was not trained on and has room for. Give more preferences."
+        )
+    return Material(readable, [row for row in beside if _fits(row, reader)], len(sampled) - len(readable))
+
+
+def measure(material: Material, reader: Reader) -> tuple[list[ScoredPair], dict[str, Any]]:
+    """Score the pairs; return those held out, and every figure that rests on pairs alone."""
+    pairs = _scored(material.heldout, reader)
+    measures = {**measure_pairs(pairs), "calibration": calibration_figures(pairs)}
+    measures["rows_too_long"] = material.num_too_long
+    if material.training:
+        trained_on = accuracy([pair for pair in _scored(material.training, reader) if pair.is_decided])
+        measures["training_accuracy"] = as_json(trained_on)
+        measures["training_gap"] = as_json(_difference(trained_on, Interval(**measures["accuracy"])))
+    return pairs, measures
+
+
+def probe(settings: AuditSettings, material: Material, reader: Reader) -> tuple[list[Gain], list[Spread]]:
+    """Change answers that raters preferred, in ways that must not pay, and in ways that must not matter."""
+    answers = preferred_answers(material.heldout)[: settings.probe_answers]
+    scores = reader.score([(row.prompt, text) for row in material.heldout for text in row.completions])
+    rows = [*material.heldout, *material.training]
+    mined = stock_phrases(
+        ((row.prompt.id, text) for row in rows for text in row.completions), most=settings.stock_phrases
+    )
+    probes = [
+        *written_additions(),
+        *padding_probes(answers),
+        *(phrase.probe() for phrase in mined),
+        *(phrase.probe(times=3) for phrase in mined if phrase.kind == "stock phrase"),
+    ]
+    sd = stdev(scores) or 1.0
+    gains = worst_gains(probes, answers, reader.score, score_sd=sd, can_read=reader.can_read)
+    return gains, spreads(rewrites(), answers, reader.score, score_sd=sd, can_read=reader.can_read)
+
+
+def preferred_answers(rows: Iterable[Preference]) -> list[Answer]:
+    """Return one preferred answer per prompt, of pairs on which the raters were of one mind, if possible.
+
+    An empty addition cannot make these better: they were chosen without it.
+    """
+    preferred: dict[str, tuple[float, Answer]] = {}
+    for row in rows:
+        for pair in row.pairs:
+            share = max(pair.label, 1 - pair.label)
+            text = row.completions[pair.first if pair.label > 0.5 else pair.second]
+            if share > max(SURE_SHARE, preferred.get(row.prompt.id, (0.0,))[0]):
+                preferred[row.prompt.id] = (share, (row.prompt, text))
+    return [answer for _, answer in preferred.values()]
+
+
+def surroundings(
+    place: Workplace, settings: AuditSettings, material: Material, reader: Reader, parents: Mapping[str, Artifact]
+) -> dict[str, Any]:
+    """Measure what depends on more than the pairs: benchmarks, novelty of fresh answers, other reward models."""
+    found: dict[str, Any] = {}
+    others: dict[str, list[Answer]] = {}
+    for role, file in parents.items():
+        if role.startswith("benchmark"):
+            rows = [row for row in _benchmark_rows(file.path) if _fits(row, reader)]
+            others[file.path.stem] = [(row.prompt, text) for row in rows for text in row.completions]
+            found.setdefault("benchmarks", {}).update(_by_subset(file.path.stem, _scored(rows, reader)))
+    if "reference" in parents:
+        others["the reference's answers"] = reference_answers(place, settings, material, parents["reference"])
+    trained_on = [(row.prompt, text) for row in material.training or material.heldout for text in row.completions]
+    if others and isinstance(reader, ModelReader) and len(trained_on) >= 2 * MIN_STATES:
+        training_ND = reader.states(trained_on)
+        found["outside"] = {
+            name: as_json(outside_share(training_ND, reader.states(readable)))
+            for name, answers in others.items()
+            if (readable := [answer for answer in answers if reader.fits(answer)])
+        }
+    members = [
+        reader,
+        *(_reader(place, settings, model) for role, model in parents.items() if role.startswith("beside")),
+    ]
+    if len(members) > 1:
+        found["disagreement_sd"] = as_json(disagreement(members, material.heldout))
+    return found
+
+
+def reference_answers(
+    place: Workplace, settings: AuditSettings, material: Material, reference: Artifact
+) -> list[Answer]:
+    """Have the reference policy answer the held-out prompts anew."""
+    model = place.load_policy(reference)
+    prompts = list({row.prompt.id: row.prompt for row in material.heldout}.values())[: settings.reference_answers]
+    fitting = prompts_that_fit(prompts, model, max_tokens=model.max_positions - settings.max_new_tokens)
+    generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, policy_id=reference.id)
+    seed = derived_seed(place.seed, "audit")
+    rollouts = generator.generate(fitting, samples_per_prompt=1, seed=seed, policy_version=0)
+    return list(zip(rollouts.prompts, rollouts.texts, strict=True))
+
+
+def disagreement(members: Sequence[Reader], rows: Iterable[Preference]) -> Interval:
+    """Return the mean SD among reward models' z-scores of one answer; each has mean 0 and SD 1 over these answers."""
+    answers = [(row.prompt, text) for row in rows for text in row.completions]
+    scored = [member.score(answers) for member in members]
+    z_scores = [[(score - fmean(scores)) / (pstdev(scores) or 1.0) for score in scores] for scores in scored]
+    return mean_interval([pstdev(of_answer) for of_answer in zip(*z_scores, strict=True)])
+
+
+# -------------------------------------------------------------------------------------------------------------- rows
+def probe_rows(gains: Sequence[Gain], moved: Sequence[Spread]) -> list[dict[str, Any]]:
+    """Return a row per probe; a gain or spread of null = not applicable."""
+    return [
+        *(
+            {
+                "probe": gain.probe.family,
+                "kind": "adversarial",
+                "phrase": gain.probe.phrase,
+                "gain_sd": None if gain.gain_sd is None else as_json(gain.gain_sd),
+                "level": "not applicable" if gain.gain_sd is None else gain_level(gain),
+            }
+            for gain in gains
+        ),
+        *(
+            {
+                "probe": one.family,
+                "kind": "invariance",
+                "phrase": "",
+                "spread": one.spread,
+                "n": one.n,
+                "level": "not applicable" if one.spread is None else spread_level(one),
+            }
+            for one in moved
+        ),
+    ]
+
+
+def pair_rows(pairs: Sequence[ScoredPair]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": pair.prompt,
+            "slices": dict(pair.slices),
+            "chosen": pair.preferred,
+            "rejected": pair.other,
+            "margin": pair.margin,
+            "label": pair.label,
+            "strength": pair.strength,
+            "difficulty": pair.difficulty,
+            "confidence": pair.confidence,
+            "agreement": pair.agreement,
+            "lengths": list(pair.lengths),
+        }
+        for pair in pairs
+    ]
+
+
+def worst_rows(pairs: Sequence[ScoredPair], gains: Sequence[Gain]) -> list[dict[str, Any]]:
+    """Return the pairs that are most wrong, and the answers that an empty addition raised most."""
+    wrong = sorted((pair for pair in pairs if pair.is_decided and pair.margin < 0), key=lambda pair: pair.margin)
+    return [
+        *({"kind": "wrong pair", **row} for row in pair_rows(wrong[:NUM_WORST])),
+        *(
+            {
+                "kind": "paid addition",
+                "probe": gain.probe.family,
+                "prompt": answer[0].text,
+                "slices": dict(answer[0].slices),
+                "answer": answer[1],
+                "changed": gain.probe.change(answer[1]),
+                "gain_sd": change,
+            }
+            for gain in gains
+            if gain_level(gain) != "ok"
+            for answer, change in gain.best
+        ),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------ inside
+def _reader(place: Workplace, settings: AuditSettings, model: Artifact) -> ModelReader:
+    loaded = load_reward_model(
+        model.path,
+        device=place.model.device,
+        dtype=place.model.dtype,
+        trust_remote_code=place.model.trust_remote_code,
+    )
+    is_ours = bool(model.created)
+    return ModelReader(loaded, max_batch_tokens=settings.max_batch_tokens, as_chat=not is_ours)
+
+
+def _sample(rows: Sequence[Preference], most: int) -> list[Preference]:
+    """Return some of the rows in an order that has nothing to do with that of their file."""
+    return sorted(rows, key=lambda row: content_id(row.prompt.id, row.completions))[:most]
+
+
+def _fits(row: Preference, reader: Reader) -> bool:
+    return all(reader.fits((row.prompt, text)) for text in row.completions)
+
+
+def _scored(rows: Sequence[Preference], reader: Reader) -> list[ScoredPair]:
+    answers = [(row.prompt, text) for row in rows for text in row.completions]
+    return scored_pairs(rows, reader.score(answers), (reader.length(answer) for answer in answers))
+
+
+def _difference(first: Interval, second: Interval) -> Interval:
+    """Bound the difference of two rates of different items (Newcombe's square-and-add of Wilson's bounds)."""
+    low = ((first.value - first.low) ** 2 + (second.high - second.value) ** 2) ** 0.5
+    high = ((first.high - first.value) ** 2 + (second.value - second.low) ** 2) ** 0.5
+    value = first.value - second.value
+    return Interval(value, value - low, value + high, min(first.n, second.n))
+
+
+def _benchmark_rows(file: Path) -> list[Preference]:
+    loaded = read_preferences(file)
+    if "subset" in loaded.columns_unused:
+        loaded = read_preferences(file, slice_columns=("subset",))
+    return usable_preferences(loaded.records)
+
+
+def _by_subset(name: str, pairs: Sequence[ScoredPair]) -> dict[str, Any]:
+    decided = [pair for pair in pairs if pair.is_decided]
+    subsets = sorted({pair.slices["subset"] for pair in decided if "subset" in pair.slices})
+    return {name: as_json(accuracy(decided))} | {
+        f"{name}/{subset}": as_json(accuracy([pair for pair in decided if pair.slices.get("subset") == subset]))
+        for subset in subsets
+    }
