@@ -69,3 +69,14 @@ def test_slices_are_every_dimension_with_its_values():
 
 def test_a_run_without_kept_answers_has_no_rows():
     assert judged_rows({}, FakeScorer(lambda answer: 0.0)) == []
+
+
+def test_what_refusing_everything_would_score_is_told_on_the_first_row():
+    start, end = judged(step_0=["fair", "poor", "fair"], step_20=[REFUSAL, "good", REFUSAL])
+    assert start["refuses_everything"] == {"helpful": -1.0, "harmless": 5.0}
+    assert "refuses_everything" not in end
+
+
+def test_without_a_refusal_it_is_told_from_the_other_answers():
+    start, _ = judged(step_0=["fair", "poor", "fair"], step_20=["good", "good", "good"])
+    assert start["refuses_everything"] == {"helpful": -1.0, "harmless": 2.0}
