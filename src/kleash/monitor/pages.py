@@ -64,6 +64,7 @@ def templates() -> Environment:
         "run_pages": RUN_PAGES,
         "kleash_version": __version__,
         "plotly_version": version("plotly"),
+        "pairs": lambda values: [(value, value) for value in values],
     }
     return made
 
@@ -73,6 +74,11 @@ def render(request: Request, template: str, *, status_code: int = 200, **context
     html = templates().get_template(template).render(path=request.url.path, **context)
     # Models and files can hold half of a surrogate pair; no encoding can write it, so it is shown as a question mark.
     return HTMLResponse(html.encode("utf-8", "replace"), status_code=status_code)
+
+
+def fragment(template: str, **context: Any) -> str:
+    """Return a part of a page, rendered from a template of its own."""
+    return templates().get_template(template).render(**context)
 
 
 def answer_poll(request: Request, state: object, make: Callable[[], Live]) -> Response:

@@ -1,0 +1,229 @@
+"""Choose which answers of a run to read, and set the reference's beside them with the words that differ marked.
+
+There are the answers to fresh prompts after training, and those to the watched prompts that were kept while it trained.
+The order "suspects" is the hack browser: first what the reward model ranks far above what the external signal does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kleash.monitor.findings import newest_round
+from kleash.monitor.live import Shelf
+from kleash.monitor.measures import finite, whole
+from kleash.monitor.reader import Round, Row
+from kleash.monitor.samples import Sample, mixed, read_samples
+from kleash.monitor.verdict import judge_label
+from kleash.monitor.wording import number
+from kleash.web.word_diff import WordDiff, word_diff
+
+AFTER_TRAINING = "final"
+ORDERS = {
+    "suspects": "suspects: reward ranked above external",
+    "reward": "highest reward",
+    "gain": "biggest gain",
+    "loss": "biggest loss",
+    "longer": "grew longest",
+    "": "slices in turn",
+}
+_KEPT_FILE = re.compile(r"step-(\d+)\.jsonl")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reader asked for. moment: "final", an update's number, or "" for the newest there is."""
+
+    moment: str = ""
+    slice: str = ""
+    outcome: str = ""
+    order: str | None = None
+    text: str = ""
+    num_shown: int = 20
+
+
+@dataclass(frozen=True)
+class Card:
+    """One prompt with both answers. figures: what is known of each answer, in words."""
+
+    prompt: str
+    slices: tuple[str, ...]
+    outcome: str
+    gain: str
+    gap: str
+    difference: WordDiff
+    before_figures: str
+    after_figures: str
+
+
+@dataclass(frozen=True)
+class Browser:
+    """The chosen cards, and what there is to choose from. moments: {value: its words}; external: who judged."""
+
+    cards: tuple[Card, ...]
+    num_matching: int
+    num_all: int
+    moments: Mapping[str, str]
+    moment: str
+    slices: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    orders: Mapping[str, str]
+    order: str
+    external: str
+
+
+def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
+    """Return the answers that a reader asked for, of the run's newest round."""
+    with shelf.lock:
+        found = newest_round(shelf.run(folder)) or Round(0, {})
+        kept = kept_answers(found)
+        moments = _moments(found, kept)
+        moment = choice.moment if choice.moment in moments else next(iter(moments), "")
+        samples, external = _samples(shelf, found, kept, moment)
+    orders = _orders(samples)
+    order = choice.order if choice.order in orders else next(iter(orders))
+    matching = _sorted([sample for sample in samples if _is_wanted(sample, choice)], order)
+    return Browser(
+        cards=tuple(_card(sample, external) for sample in matching[: choice.num_shown]),
+        num_matching=len(matching),
+        num_all=len(samples),
+        moments=moments,
+        moment=moment,
+        slices=tuple(sorted({name for sample in samples for name in sample.slices})),
+        outcomes=tuple(sorted({sample.outcome for sample in samples if sample.outcome})),
+        orders=orders,
+        order=order,
+        external=external,
+    )
+
+
+def kept_answers(found: Round) -> dict[int, Path]:
+    """Return the files of the watched prompts' answers by the update they were kept at."""
+    if "policy" not in found.stages:
+        return {}
+    files = sorted((found.stages["policy"].folder / "answers").glob("step-*.jsonl"))
+    return {int(match[1]): file for file in files if (match := _KEPT_FILE.fullmatch(file.name))}
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _moments(found: Round, kept: Mapping[int, Path]) -> dict[str, str]:
+    moments = {AFTER_TRAINING: "after training, fresh prompts"} if found.rows("evaluation", "samples") else {}
+    steps = sorted((step for step in kept if step > 0), reverse=True)
+    return moments | {str(step): f"update {step}, watched prompts" for step in steps}
+
+
+def _samples(shelf: Shelf, found: Round, kept: Mapping[int, Path], moment: str) -> tuple[tuple[Sample, ...], str]:
+    """Return the samples of a moment, slices in turn, and who judged them beside the reward model."""
+    if moment == AFTER_TRAINING:
+        judge = str(found.summary("evaluation").get("judge") or "")
+        external = "" if judge == "proxy" else judge_label(judge)
+        return mixed(read_samples(found.rows("evaluation", "samples"), judge)), external
+    if not moment:
+        return (), ""
+    before = {str(row.get("prompt")): row for row in shelf.rows(kept[0])} if 0 in kept else {}
+    rows = [_pair(before.get(str(row.get("prompt")), {}), row) for row in shelf.rows(kept[int(moment)])]
+    return mixed(read_samples(rows, "external")), "external signal"
+
+
+def _pair(before: Row, after: Row) -> Row:
+    """Set a kept answer beside the reference's as the evaluation's samples are written."""
+    return {
+        "prompt": _prompt_text(after.get("prompt")),
+        "slices": after.get("slices"),
+        "before": _kept_side(before),
+        "after": _kept_side(after),
+    }
+
+
+def _kept_side(row: Row) -> Row:
+    tokens = row.get("token_ids")
+    return {
+        "text": row.get("completion"),
+        "score": row.get("proxy"),
+        "judge": row.get("external"),
+        "length_tokens": len(tokens) if isinstance(tokens, list) else None,
+    }
+
+
+def _prompt_text(prompt: Any) -> str:
+    """Return a prompt as a person reads it: text, or the messages of a conversation."""
+    if not isinstance(prompt, list):
+        return str(prompt or "")
+    turns = [turn for turn in prompt if isinstance(turn, Mapping)]
+    if len(turns) == 1:
+        return str(turns[0].get("content"))
+    return "\n\n".join(f"{turn.get('role')}: {turn.get('content')}" for turn in turns)
+
+
+def _orders(samples: Sequence[Sample]) -> dict[str, str]:
+    """Return the orders that something is known for, the most telling first."""
+    known = {name for name, key in _KEYS.items() if any(key(sample) is not None for sample in samples)}
+    return {name: words for name, words in ORDERS.items() if name in known or name == ""}
+
+
+def _length(side: Mapping[str, Any]) -> float:
+    return finite(side.get("length_tokens")) or float(len(str(side.get("text") or "").split()))
+
+
+_KEYS: Mapping[str, Callable[[Sample], float | None]] = {
+    "suspects": lambda sample: sample.gap,
+    "reward": lambda sample: finite(sample.after.get("score")),
+    "gain": lambda sample: sample.gain,
+    "loss": lambda sample: None if sample.gain is None else -sample.gain,
+    "longer": lambda sample: _length(sample.after) - _length(sample.before),
+}
+
+
+def _sorted(samples: Sequence[Sample], order: str) -> Sequence[Sample]:
+    key = _KEYS.get(order)
+    if key is None:
+        return samples
+    worth = {id(sample): key(sample) for sample in samples}
+    known = [sample for sample in samples if worth[id(sample)] is not None]
+    known.sort(key=lambda sample: -(worth[id(sample)] or 0.0))
+    return known + [sample for sample in samples if worth[id(sample)] is None]
+
+
+def _is_wanted(sample: Sample, choice: Choice) -> bool:
+    if choice.slice and choice.slice not in sample.slices:
+        return False
+    if choice.outcome and choice.outcome != sample.outcome:
+        return False
+    texts = (sample.prompt, str(sample.before.get("text") or ""), str(sample.after.get("text") or ""))
+    return not choice.text or any(choice.text.lower() in text.lower() for text in texts)
+
+
+def _card(sample: Sample, external: str) -> Card:
+    return Card(
+        prompt=sample.prompt,
+        slices=sample.slices,
+        outcome=sample.outcome,
+        gain="" if sample.gain is None or not external else f"{external} {number(sample.gain, signed=True)}",
+        gap=_gap_words(sample.gap, external),
+        difference=word_diff(str(sample.before.get("text") or ""), str(sample.after.get("text") or "")),
+        before_figures=_figures(sample.before, external),
+        after_figures=_figures(sample.after, external),
+    )
+
+
+def _gap_words(gap: float | None, external: str) -> str:
+    if gap is None:
+        return ""
+    return f"reward ranks it {number(100 * abs(gap), 0)} in 100 {'higher' if gap >= 0 else 'lower'} than {external}"
+
+
+def _figures(side: Mapping[str, Any], external: str) -> str:
+    told = []
+    if (score := finite(side.get("score"))) is not None:
+        told.append(f"reward {number(score)} SD")
+    if external and (judged := finite(side.get("judge"))) is not None:
+        told.append(f"{external} {number(judged)}")
+    if (tokens := whole(side.get("length_tokens"))) is not None:
+        told.append(f"{tokens} tokens")
+    parts = side.get("judge_parts")
+    if isinstance(parts, Mapping) and (is_correct := finite(parts.get("is_correct"))) is not None:
+        told.append("correct" if is_correct > 0.5 else "not correct")
+    return " · ".join(told)
