@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kleash.monitor.alarms import Alarm, Suspect, ending, passed, standing
+from kleash.monitor.findings import Findings
 from kleash.monitor.markup import escape
 from kleash.monitor.wording import MISSING, number
 
@@ -16,12 +17,13 @@ ACTIONS = {
 STATE_WORDS = {"ok": "over", "warn": "warning", "stop": "stop"}
 
 
-def alarms_section(alarms: Sequence[Alarm], *, was_watched: bool) -> str:
+def alarms_section(findings: Findings) -> str:
     """Return the alarms that stand, worst first and opened up, and those that passed in one folded list.
 
-    was_watched: alarms were switched on; then silence is worth a sentence.
+    Of a run that was watched silence is worth a sentence; of another there is nothing to say.
     """
-    if not was_watched:
+    alarms = findings.alarms
+    if not findings.is_watched:
         return ""
     stand, over, ended = standing(alarms), passed(alarms), ending(alarms)
     title = "Alarms" if stand or over else "No alarm"

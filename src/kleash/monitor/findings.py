@@ -12,6 +12,7 @@ from typing import Any
 
 from kleash.monitor.alarms import Alarm, read_alarms
 from kleash.monitor.external_quality import ExternalCurve, external_scores, win_rates
+from kleash.monitor.hhh_chart import AimsPath, read_aims
 from kleash.monitor.measures import Estimate, column, estimate, finite, last, metric_names, whole
 from kleash.monitor.reader import Round, Rows, Run
 from kleash.monitor.samples import Sample, mixed, read_samples
@@ -64,7 +65,9 @@ class Findings:
     method: "policy" (online), "direct" (DPO and its kin) or "" if neither was trained. judge: who decided the
     comparisons ("gold", "proxy" or a function's name), "" before the evaluation. outcome: how online training ended.
     kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
-    by another judge than the proxy; win_rates: against the reference, by each source that was asked.
+    by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
+    training kept a log of alarms, be it empty. aims: helpful, honest
+    and harmless over the checkpoints, where prompts say which of them they ask for.
     """
 
     round_number: int
@@ -86,6 +89,8 @@ class Findings:
     external: ExternalCurve | None
     win_rates: tuple[ExternalCurve, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    is_watched: bool = False
+    aims: AimsPath | None = None
 
     @property
     def is_evaluated(self) -> bool:
@@ -138,6 +143,8 @@ def findings_of(run: Run, found: Round | None = None) -> Findings:
         external=external_scores(found, judge) if method == "policy" else None,
         win_rates=win_rates(found, judge) if method == "policy" else (),
         alarms=read_alarms(found.rows("policy", "alarms")),
+        is_watched="policy" in found.stages and "alarms" in found.stages["policy"].rows,
+        aims=read_aims(found, judge),
     )
 
 

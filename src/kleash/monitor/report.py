@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -18,7 +18,8 @@ from typing import Any
 
 from kleash import __version__
 from kleash.durable import clear_write_errors, write_text
-from kleash.monitor import charts, markup, provenance, sections, slice_table, training_chart
+from kleash.monitor import charts, hhh_chart, markup, provenance, sections, slice_table, training_chart
+from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
 from kleash.monitor.findings import Findings, findings_of, newest_round
 from kleash.monitor.measures import finite, json_numbers
@@ -61,9 +62,11 @@ def render(run: Run) -> str:
         stages=sections.stages_line(run, found),
         verdict=sections.verdict_section(verdict_of(findings)),
         tiles=sections.tiles(findings),
+        alarms=alarms_section(findings),
         checks=sections.checks_section(checks(findings), run.problems),
         training=sections.training_section(findings, small, has_main_figure="training" in drawn),
         slices=slice_table.slices_section(findings.slices, findings.judge),
+        hhh=sections.hhh_section(findings),
         reward_model=sections.reward_model_section(findings, drawn),
         samples=sections.samples_section(findings),
         rounds=provenance.rounds_section(run),
@@ -89,14 +92,21 @@ def content_policy(*scripts: str) -> str:
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def figures(findings: Findings) -> tuple[dict[str, Part], list[tuple[str, str]]]:
-    """Return every figure by the name of its place on the page, and the (title, unit) of each smaller one."""
-    drawn = {"training": training_chart.training_figure(findings)}
+def figures(
+    findings: Findings, *, slices: Sequence[str] | None = None
+) -> tuple[dict[str, Part], list[tuple[str, str]]]:
+    """Return every figure by the name of its place on the page, and the (title, unit) of each smaller one.
+
+    slices: those drawn beside the average while training; None draws all, hidden until the page's menu shows one.
+    """
+    drawn = {"training": training_chart.training_figure(findings, slices=slices)}
     small = charts.small_figures(findings)
     drawn |= {f"small-{place}": figure for place, (_, _, figure) in enumerate(small)}
     if findings.reward_model:
         drawn["margins"] = charts.margin_figure(findings.reward_model)
         drawn["reward-slices"] = charts.slice_accuracy_figure(findings.reward_model)
+    if findings.aims:
+        drawn["hhh"] = hhh_chart.hhh_figure(findings.aims)
     return {name: figure for name, figure in drawn.items() if figure is not None}, [part[:2] for part in small]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kleash.monitor import charts, sections, slice_table, training_chart, watched_slices
+from kleash.monitor import sections, slice_table, watched_slices
 from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
 from kleash.monitor.findings import Findings, findings_of, newest_round, slice_names
@@ -17,6 +17,7 @@ from kleash.monitor.markup import escape
 from kleash.monitor.pages import Live
 from kleash.monitor.plots import Part
 from kleash.monitor.reader import Round, Run
+from kleash.monitor.report import figures
 from kleash.monitor.run_list import is_being_written, run_state_word, state_pill
 from kleash.monitor.verdict import verdict_of
 
@@ -40,46 +41,34 @@ def live_run(shelf: Shelf, folder: Path, *, round_number: int | None = None, sli
         run = shelf.run(folder)
         found = next((found for found in run.rounds if found.number == round_number), newest_round(run))
         findings = findings_of(run, found)
-        figures, small = _figures(findings, slice_name)
-        html = _html(run, found, findings, figures, small, slice_name)
+        drawn, small = figures(findings, slices=[name for name in slice_names(findings.updates) if name == slice_name])
+        html = _html(run, found, findings, drawn, small, slice_name)
     changed = max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
     state = run_state_word(run, found or Round(0, {}), changed=changed)
     seconds = LIVE_SECONDS if state == "running" else QUIET_SECONDS
-    return Live({"state": state_pill(state), **html}, figures, poll_seconds=seconds)
+    return Live({"state": state_pill(state), **html}, drawn, poll_seconds=seconds)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _figures(findings: Findings, slice_name: str) -> tuple[dict[str, Part], list[tuple[str, str]]]:
-    known = set(slice_names(findings.updates))
-    drawn = {"training": training_chart.training_figure(findings, slices=[slice_name] if slice_name in known else [])}
-    small = charts.small_figures(findings)
-    drawn |= {f"small-{place}": figure for place, (_, _, figure) in enumerate(small)}
-    if findings.reward_model:
-        drawn["margins"] = charts.margin_figure(findings.reward_model)
-        drawn["reward-slices"] = charts.slice_accuracy_figure(findings.reward_model)
-    return {name: figure for name, figure in drawn.items() if figure is not None}, [part[:2] for part in small]
-
-
 def _html(
     run: Run,
     found: Round | None,
     findings: Findings,
-    figures: Mapping[str, Part],
+    drawn: Mapping[str, Part],
     small: Sequence[tuple[str, str]],
     slice_name: str,
 ) -> dict[str, str]:
     """Return each part's HTML by its element's id; the checks come last, when every file that is shown was read."""
-    was_watched = found is not None and "policy" in found.stages and "alarms" in found.stages["policy"].rows
     parts = {
         "stages": _round_menu(run, findings) + sections.stages_line(run, found),
         "verdict": sections.verdict_section(verdict_of(findings)),
         "tiles": sections.tiles(findings),
-        "alarms": alarms_section(findings.alarms, was_watched=was_watched),
-        "training": _training(findings, slice_name) if "training" in figures else "",
+        "alarms": alarms_section(findings),
+        "training": _training(findings, slice_name) if "training" in drawn else "",
         "small": _small(small),
         "watched": watched_slices.watched_section(findings),
         "slices": slice_table.slices_section(findings.slices, findings.judge),
-        "reward-model": sections.reward_model_section(findings, figures),
+        "reward-model": sections.reward_model_section(findings, drawn),
     }
     parts["checks"] = sections.checks_section(checks(findings), run.problems)
     return {f"{name}-part": html for name, html in parts.items()}
