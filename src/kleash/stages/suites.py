@@ -27,6 +27,7 @@ from kleash.evaluation.suites.history import regression, with_history
 from kleash.evaluation.suites.items import Suite, SuiteItem
 from kleash.evaluation.suites.reading import find_suite, read_suite
 from kleash.evaluation.suites.running import Answers, answer_items, judge_answers, to_row, with_limits
+from kleash.evaluation.suites.variants import with_variants
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import encode_prompt
 from kleash.progress import Advance, progress
@@ -60,6 +61,9 @@ class SuitesSettings(Settings):
     """What a policy is tested on, beside people's preferences: tasks, safety, honesty, regression."""
 
     files: tuple[str, ...] = Field((), description="suite files, or names of suites that come with KLeash")
+    variants: tuple[str, ...] = Field(
+        (), description="ways to ask fitting items again: jailbreaks, beliefs, are_you_sure"
+    )
     num_prompts: int | None = Field(None, ge=1, description="the first so many items of each suite; none = all")
     max_new_tokens: int = Field(256, ge=1)
     max_prompt_tokens: int = Field(1024, ge=1, description="longer prompts are not asked, and counted")
@@ -124,8 +128,8 @@ def read_items(artifact: Artifact) -> list[dict[str, Any]]:
 
 def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
     limits = CodeLimits(**settings.code.model_dump())
-    items = (with_limits(item, limits) for item in suite.items[: settings.num_prompts])
-    return Suite(suite.name, tuple(items))
+    items = with_variants(suite.items[: settings.num_prompts], settings.variants)
+    return Suite(suite.name, tuple(with_limits(item, limits) for item in items))
 
 
 @dataclass(frozen=True)

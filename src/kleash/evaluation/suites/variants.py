@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kleash.errors import SettingsError
 from kleash.evaluation.honesty_pairs import belief_variants, challenged
 from kleash.evaluation.jailbreaks import jailbreak_variants
 from kleash.evaluation.suites.items import SuiteItem
@@ -34,8 +35,15 @@ VARIANTS: Mapping[str, Variants] = {
 
 
 def with_variants(items: Sequence[SuiteItem], kinds: Sequence[str]) -> list[SuiteItem]:
-    """Return the items with their variants of each kind, each after its plain item; variants are not varied again."""
+    """Return the items with their variants of each kind, each after its plain item; variants are not varied again.
+
+    Raises SettingsError for a kind that is not in the table.
+    """
     for kind in kinds:
+        if kind not in VARIANTS:
+            raise SettingsError(
+                f"There are no variants {kind!r}. Expected some of {', '.join(VARIANTS)}. Correct suites.variants."
+            )
         how = VARIANTS[kind]
         items = [
             made for item in items for made in (how.make(item) if not item.variant and how.suits(item) else [item])
