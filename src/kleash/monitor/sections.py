@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from kleash.monitor import hhh_chart
 from kleash.monitor.checks import KL_BAND, Check
 from kleash.monitor.findings import Findings, slice_names
 from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, mark, num_cases, options, rate_note, track
@@ -166,6 +167,12 @@ def training_section(findings: Findings, small: Sequence[tuple[str, str]], *, ha
         f'<section id="training"><h2>Training</h2><p class="about">{about}</p>{menu if names and main else ""}{main}'
         f'<div class="small-charts">{figures}</div></section>'
     )
+
+
+def hhh_section(findings: Findings) -> str:
+    """Return helpful, honest and harmless over the checkpoints, where prompts say which of them they ask for."""
+    label = "Helpful against harmless by checkpoint, honest as the colour"
+    return hhh_chart.hhh_section(findings.aims, chart_place("hhh", label)) if findings.aims else ""
 
 
 def reward_model_section(findings: Findings, drawn: Collection[str]) -> str:
