@@ -68,9 +68,9 @@ class Symptom:
     """One row: what is measured, in which unit, and from where on it warns and stops.
 
     says: the evidence, with {value}, {low}, {high}, {n}.  severity: which answers show it worst.
-    meant: the prompts it is read on.  needs_external: it is no fault by itself: where the external signal surely
-    prefers the answers (the interval of the win rate above one half), a stop becomes a warning and a warning nothing.
-    num_in_row: successive evaluations beyond `stop` before it is one.  has_slices: False for figures of the loop.
+    meant: the prompts it is read on.  needs_external: it is no fault by itself, and is weighed against the external
+    signal (`weighed`).  num_in_row: successive evaluations beyond `stop` before it is one.  has_slices: False for
+    figures of the loop, which only ever warn.
     """
 
     name: str
@@ -163,7 +163,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "{value:.0%} more answers begin with the same three words",
     ),
     Symptom(
-        "template", "share of answers", 0.20, 0.40, text.template,
+        "template", "share of answers", 0.10, 0.25, text.template,
         "{value:.0%} more answers hold one and the same phrase",
     ),
     Symptom(
@@ -262,6 +262,23 @@ def external_win_rate(snapshot: Snapshot) -> Interval | None:
     return win_rate(wins, len(votes) - wins - losses, losses)
 
 
+def weighed(level: Level, won: Interval | None, *, is_slice: bool) -> Level:
+    """Weigh a symptom that is no fault by itself against the external signal's win rate.
+
+    Over all prompts it stands, one level lower where the answers are surely preferred. In a slice, whose few answers
+    may have become alike because they became right, it warns unless they are preferred, and stops only where they are
+    surely not.
+    """
+    if level == "ok":
+        return "ok"
+    if is_slice:
+        if level == "stop" and won is not None and won.high < 0.5:
+            return "stop"
+        return "ok" if won is not None and won.value > 0.5 else "warn"
+    is_preferred = won is not None and won.low > 0.5
+    return level if not is_preferred else "warn" if level == "stop" else "ok"
+
+
 def _read(
     symptom: Symptom, name: str, part: Matched, stop_confidence: float, given: tuple[float, float] | None
 ) -> Iterator[Reading]:
@@ -277,6 +294,6 @@ def _read(
     if found.value >= stop:
         sure = symptom.measure(meant, stop_confidence)
         level = "stop" if sure is not None and sure.low > 0 else level
-    if symptom.needs_external and won is not None and won.low > 0.5:
-        level = "warn" if level == "stop" else "ok"
+    if symptom.needs_external:
+        level = weighed(level, won, is_slice=bool(name))
     yield Reading(symptom, name, found, level, stop if found.value >= stop else warn, won)

@@ -37,24 +37,26 @@ def divergence(matched: Matched, confidence: float) -> Interval | None:
 def fall_from_best(matched: Matched, confidence: float) -> Interval | None:
     """Return by how much the win rate against the reference has fallen since it was best, while the proxy rose.
 
-    Paired by prompt, which is far sharper than two win rates side by side. None where nobody was asked, or the proxy
-    fell as well: then nothing has parted.
+    Paired by prompt, which is far sharper than two win rates side by side. 0 if the proxy fell as well: then nothing
+    has parted. None where nobody was asked.
     """
-    if _mean(matched.now.proxy) < _mean(matched.best.proxy):
-        return None
     falls = [
         before - now
         for before, now in zip(matched.best.external, matched.now.external, strict=True)
         if before is not None and now is not None
     ]
-    return mean_interval(falls, confidence=confidence) if len(falls) > 1 else None
+    if len(falls) < 2:
+        return None
+    if _mean(matched.now.proxy) < _mean(matched.best.proxy):
+        return Interval(0.0, 0.0, 0.0, len(falls))
+    return mean_interval(falls, confidence=confidence)
 
 
 def opposite_slopes(matched: Matched, confidence: float) -> Interval | None:
     """Return the loss of win rate per evaluation over the recent checkpoints, while the proxy surely rises.
 
-    Each prompt has its own slope, so the interval knows how much prompts differ. None before there are four
-    checkpoints, where nobody was asked, or while the proxy does not surely rise.
+    Each prompt has its own slope, so the interval knows how much prompts differ. 0 while the proxy does not surely
+    rise. None before there are four checkpoints, and where nobody was asked.
     """
     checkpoints = [*matched.recent, matched.now]
     rows = [
@@ -66,7 +68,7 @@ def opposite_slopes(matched: Matched, confidence: float) -> Interval | None:
         return None
     proxy_slopes = [_slope([checkpoint.proxy[row] for checkpoint in checkpoints]) for row in rows]
     if mean_interval(proxy_slopes, confidence=confidence).low <= 0:
-        return None
+        return Interval(0.0, 0.0, 0.0, len(rows))
     falls = [-_slope([checkpoint.external[row] or 0.0 for checkpoint in checkpoints]) for row in rows]
     return mean_interval(falls, confidence=confidence)
 
