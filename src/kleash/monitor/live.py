@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -70,20 +70,20 @@ class _Log:
 
     tail: Tail
     rows: Metrics | list[Row]
-    problems: list[str]
+    num_lines: int = 0
+    problems: list[str] = field(default_factory=list)
 
     def refresh(self) -> None:
         was_cut, lines = self.tail.read()
         if was_cut:
-            self.rows = type(self.rows)()
-            self.problems.clear()
-        path, num_before = self.tail.path, len(self.rows)
-        for place, line in enumerate(lines):
+            self.rows, self.num_lines, self.problems = type(self.rows)(), 0, []
+        for line in lines:
+            self.num_lines += 1
             try:
                 row = _row(line) if line.strip() else None
             except ValueError:
-                told = f"{path.parent.name}/{path.name}, line {num_before + place + 1}, is not JSON and was left out"
-                self.problems.append(told)
+                place = f"{self.tail.path.parent.name}/{self.tail.path.name}, line {self.num_lines},"
+                self.problems.append(f"{place} is not JSON and was left out")
                 continue
             if isinstance(row, dict):
                 self.rows.append(row)
@@ -105,7 +105,7 @@ class Shelf:
         with self.lock:
             log = self._logs.get(path)
             if log is None:
-                log = _Log(Tail(path), Metrics() if path.name in METRIC_FILES else [], [])
+                log = _Log(Tail(path), Metrics() if path.name in METRIC_FILES else [])
                 self._logs[path] = log
             self._logs.move_to_end(path)
             log.refresh()
