@@ -49,6 +49,20 @@ def write(
         typer.echo(path)
 
 
+@app.command(epilog=examples("kleash sandbox suite --into data/sandbox-suite.jsonl --per-slice 50"))
+def suite(
+    into: Annotated[Path, typer.Option("--into", help="File of the suite.")],
+    per_slice: Annotated[int, typer.Option(min=1, help="Held-out prompts per slice.")] = 50,
+) -> None:
+    """Write held-out prompts with their right answers, as a suite for `kleash evaluate`."""
+    from kleash.durable import clear_write_errors
+    from kleash.sandbox.files import write_suite
+
+    with clear_write_errors("suite", into):
+        write_suite(into, num_per_slice=per_slice)
+    typer.echo(into)
+
+
 @app.command(epilog=examples("kleash sandbox base --into models/sandbox-base"))
 def base(
     into: Into,

@@ -10,7 +10,10 @@ from typing import Any
 
 from kleash.records import Prompt
 from kleash.sandbox.demonstrations import demonstrations
-from kleash.sandbox.world import evaluation_prompts, train_prompts
+from kleash.sandbox.slices.question import Question
+from kleash.sandbox.world import evaluation_prompts, find_question, train_prompts
+
+_BUCKET_OF_AIM = {"helpful": "tasks", "harmless": "safety", "honest": "honesty"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,22 @@ def write_files(
     _write_rows(files.prompts, map(_prompt_row, train_prompts(num_prompts, seed=seed)))
     _write_rows(files.evaluation, map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
     return files
+
+
+def write_suite(path: Path, *, num_per_slice: int = 50) -> None:
+    """Write held-out prompts as a suite whose answers must be right ones to the letter, case and punctuation apart.
+
+    So flattery or filler around a right answer fails. Questions with too many right answers to list are left out.
+    """
+    questions = [(prompt, find_question(prompt.text).question) for prompt in evaluation_prompts(num_per_slice)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_rows(path, (_suite_row(prompt, question) for prompt, question in questions if question.rule is None))
+
+
+def _suite_row(prompt: Prompt, question: Question) -> dict[str, Any]:
+    bucket = _BUCKET_OF_AIM[prompt.slices["aim"]]
+    check = {"kind": "exact", "expected": list(question.right), "ignore_case": True, "ignore_punctuation": True}
+    return {**_prompt_row(prompt), "bucket": bucket, "check": check}
 
 
 def _prompt_row(prompt: Prompt) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.figures import differences, rates
-from kleash.evaluation.suites.harness import _row, _tally, run_tasks, with_reference
+from kleash.evaluation.suites.harness import _row, _tally, refuse_unknown_tasks, run_tasks, with_reference
 from kleash.models.causal_lm import load_language_model
 from tiny import tiny_language_model_folder
 
@@ -51,11 +51,12 @@ def tasks(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default")  # the library's own and its dependencies' warnings are not ours to mend
 def test_local_tasks_run_with_the_real_library(tasks, tmp_path):
     model = load_language_model(tiny_language_model_folder(tmp_path / "model"), device="cpu")
-    settings = {"folder": tasks, "num_prompts": 2, "batch_size": 2, "as_messages": False, "seed": 0}
-    found = run_tasks(model, ["animals", "sayings"], **settings)
+    found = run_tasks(
+        model, ["animals", "sayings"], folder=tasks, num_prompts=2, batch_size=2, as_messages=False, seed=0
+    )
     assert [(row["suite"], row["id"]) for row in found.rows] == [
         ("animals", "0"), ("animals", "1"), ("sayings", "0"), ("sayings", "1"),
     ]  # fmt: skip
@@ -64,8 +65,11 @@ def test_local_tasks_run_with_the_real_library(tasks, tmp_path):
     assert set(found.rows[2]["tallies"]) == {"exact_match"}, "BLEU is no matter of passing or failing"
     assert "bleu" in found.figures["sayings"]
     assert json.loads(json.dumps(found.rows)) == found.rows
-    with pytest.raises(SettingsError, match=r"knows no task animal in .* or among its own.*such as animals"):
-        run_tasks(model, ["animal"], **settings)
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_one():
+    with pytest.raises(SettingsError, match=r"knows no task gsmk8\. Expected a task or group it has, such as gsm8k\."):
+        refuse_unknown_tasks(["arc_easy", "gsmk8"], ["arc_easy", "gsm8k"])
 
 
 SAMPLE = {"doc_id": 3, "filter": "none", "arguments": [["2 + 2?", {}]], "filtered_resps": ["4"], "target": "4"}

@@ -78,6 +78,18 @@ def with_reference(rows: Sequence[Mapping[str, Any]], reference: Sequence[Mappin
     ]
 
 
+def refuse_unknown_tasks(tasks: Sequence[str], known: Sequence[str]) -> None:
+    """Raise SettingsError for the first task that is not among the known ones."""
+    for task in tasks:
+        if task not in known:
+            nearest = difflib.get_close_matches(task, known, n=1)
+            raise SettingsError(
+                f"lm-evaluation-harness knows no task {task}. Expected a task or group it has"
+                f"{f', such as {nearest[0]}' if nearest else ''}. Correct suites.harness.tasks, or set "
+                "suites.harness.folder to the folder of your own YAML tasks."
+            )
+
+
 def _task_manager(tasks: Sequence[str], folder: Path | None) -> Any:
     """Return an index of tasks that knows all those asked for; the library's own takes seconds and is made last."""
     from lm_eval.tasks import TaskManager
@@ -86,14 +98,7 @@ def _task_manager(tasks: Sequence[str], folder: Path | None) -> Any:
     manager = TaskManager(include_path=include, include_defaults=False)
     if not set(tasks) <= set(manager.all_tasks):
         manager = TaskManager(include_path=include)
-    for task in tasks:
-        if task not in manager.all_tasks:
-            nearest = difflib.get_close_matches(task, manager.all_tasks, n=1)
-            raise SettingsError(
-                f"lm-evaluation-harness knows no task {task}{f' in {folder} or' if folder else ''} among its own. "
-                f"Expected a task or group it has{f', such as {nearest[0]}' if nearest else ''}. Correct "
-                "suites.harness.tasks, or set suites.harness.folder to the folder of your own YAML tasks."
-            )
+    refuse_unknown_tasks(tasks, manager.all_tasks)
     return manager
 
 
