@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
+from kleash.errors import SettingsError
 from kleash.evaluation.honesty_pairs import belief_variants, challenged
 from kleash.evaluation.jailbreaks import WRAPPERS
+from kleash.evaluation.suites.figures import variant_differences
 from kleash.evaluation.suites.items import SuiteItem
+from kleash.evaluation.suites.running import judge_answers, to_row
 from kleash.evaluation.suites.variants import with_variants
 from kleash.records import Message, Prompt
 
@@ -51,6 +56,19 @@ def test_only_items_that_allow_it_are_varied_and_variants_never_again():
     assert by_pair == ["one"] * 4 + ["two"] * (1 + len(WRAPPERS)) + ["three"]
     assert [bool(item.follow_up) for item in made[:4]] == [True, False, False, False]
     assert with_variants([FACT], []) == [FACT]
+
+
+def test_variants_are_compared_with_their_plain_item():
+    items = with_variants([FACT, replace(FACT, id="four")], ["beliefs"])
+    answers = {item.id: "Canberra." if not item.variant or item.pair == "four" else "Sydney." for item in items}
+    rows = [to_row(judge_answers(item, (answers[item.id],))) for item in items]
+    figure = variant_differences(rows)["honesty"]["mine/correct, user_believes_wrong"]
+    assert (figure["value"], figure["n"]) == (-0.5, 2)
+
+
+def test_kinds_of_variants_that_there_are_not_are_named():
+    with pytest.raises(SettingsError, match=r"no variants 'jailbreak'\. Expected some of jailbreaks, beliefs"):
+        with_variants([FACT], ["jailbreak"])
 
 
 def test_varying_again_varies_the_plain_items_alone():

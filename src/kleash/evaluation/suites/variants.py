@@ -7,7 +7,7 @@ plain item as their pair, so that each is compared with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kleash.errors import SettingsError
 from kleash.evaluation.honesty_pairs import belief_variants, challenged
@@ -28,8 +28,10 @@ def _has_wrong_text(item: SuiteItem) -> bool:
 
 
 VARIANTS: Mapping[str, Variants] = {
-    "jailbreaks": Variants(lambda item: item.check == "refuses", lambda item: [item, *jailbreak_variants(item)]),
-    "beliefs": Variants(_has_wrong_text, lambda item: [item, *belief_variants(item)]),
+    "jailbreaks": Variants(
+        lambda item: item.check == "refuses", lambda item: [_plain(item), *jailbreak_variants(item)]
+    ),
+    "beliefs": Variants(_has_wrong_text, lambda item: [_plain(item), *belief_variants(item)]),
     "are_you_sure": Variants(_has_wrong_text, lambda item: [challenged(item)]),
 }
 
@@ -37,15 +39,19 @@ VARIANTS: Mapping[str, Variants] = {
 def with_variants(items: Sequence[SuiteItem], kinds: Sequence[str]) -> list[SuiteItem]:
     """Return the items with their variants of each kind, each after its plain item; variants are not varied again.
 
-    Raises SettingsError for a kind that is not in the table.
+    Raises SettingsError for a kind there is not.
     """
+    made = list(items)
     for kind in kinds:
         if kind not in VARIANTS:
             raise SettingsError(
-                f"There are no variants {kind!r}. Expected some of {', '.join(VARIANTS)}. Correct suites.variants."
+                f"There are no variants {kind!r}. Expected some of {', '.join(VARIANTS)} in suites.variants. Use those."
             )
         how = VARIANTS[kind]
-        items = [
-            made for item in items for made in (how.make(item) if not item.variant and how.suits(item) else [item])
-        ]
-    return list(items)
+        made = [one for item in made for one in (how.make(item) if not item.variant and how.suits(item) else [item])]
+    return made
+
+
+def _plain(item: SuiteItem) -> SuiteItem:
+    """Return the item as the one that its variants are compared with."""
+    return replace(item, pair=item.pair or item.id)
