@@ -59,6 +59,19 @@ def test_states_change_stay_and_go_back_to_ok():
     assert told[3] is None
 
 
+def test_a_warning_that_lasts_is_told_again_over_all_prompts_and_not_in_a_slice():
+    book = AlarmBook(PROMPTS, thresholds={"repetition": (0.01, 9.0)})
+    book.note(plain())
+    wordy = saying(plain(8), lambda said: f"{said} {said}")
+    first, second = (
+        {alarm.slice: alarm.is_change for alarm in book.note(replace(wordy, step=step)).alarms
+         if alarm.symptom == "repetition"}
+        for step in (4, 8)
+    )  # fmt: skip
+    assert first == {"": True, "topic=facts": True, "topic=false_premise": True}
+    assert second == {"": False}
+
+
 def test_a_fall_from_the_best_must_be_seen_twice_in_a_row():
     book = AlarmBook(PROMPTS)
     book.note(plain())

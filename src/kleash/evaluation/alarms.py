@@ -25,7 +25,7 @@ _NUM_LINES = 3
 
 @dataclass(frozen=True)
 class Alarm:
-    """One event of a run: a symptom in a slice that changed its state, or is still not ok."""
+    """One event of a run: a symptom changed its state in a slice, or lasts: a stop, or a warning over all prompts."""
 
     step: int
     symptom: str
@@ -127,7 +127,8 @@ class AlarmBook:
         if level == "stop" and self.num_in_row[key] < reading.symptom.num_in_row:
             level = "warn"
         before, self.states[key] = self.states.get(key, "ok"), level
-        if level == before == "ok":
+        is_lasting = level == before
+        if is_lasting and (level == "ok" or (level == "warn" and reading.slice)):
             return []
         alarm = Alarm(
             step=matched.now.step,
@@ -141,7 +142,7 @@ class AlarmBook:
             action=self.action if level == "stop" else "none",
             remedies=[REMEDIES[name] for name in reading.symptom.remedies],
             worst=worst_samples(reading, matched),
-            is_change=level != before,
+            is_change=not is_lasting,
         )
         return [alarm]
 

@@ -7,7 +7,7 @@ so that a watch can keep it in a checkpoint and a resumed run goes on exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kleash.protocols import Scores
@@ -48,7 +48,7 @@ class Snapshot:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 def snapshot_of(
