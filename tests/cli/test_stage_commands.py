@@ -79,6 +79,24 @@ def test_a_refused_stage_leaves_nothing_behind(kleash, workplace):
     assert not list(workplace.glob("sft*"))
 
 
+def test_picking_the_best_asks_for_somebody_to_say_which_is_best(kleash, workplace):
+    (workplace / "prompts.jsonl").write_text('{"prompt": "why ?"}\n')
+    shown = kleash(
+        "candidates", "--policy", "base", "--prompts", "prompts.jsonl", "--into", "candidates",
+        "--set", 'candidates.picks=["best", "worst"]',
+    )  # fmt: skip
+    assert shown.code == 2
+    assert "there is no reward model" in shown.err
+    rules = 'scorer.rules=[{rule = "length", target_words = 3, tolerance_words = 3}]'
+    shown = kleash(
+        "candidates", "--policy", "base", "--prompts", "prompts.jsonl", "--into", "candidates",
+        "--set", 'candidates.picks=["best", "worst"]', "--set", "scorer.kind=rules", "--set", rules,
+        "--set", "candidates.max_new_tokens=4",
+    )  # fmt: skip
+    assert shown.code == 0, shown.err
+    assert (workplace / "candidates" / "left_out.jsonl").is_file()
+
+
 def test_two_processes_cannot_make_one_artifact(tmp_path):
     into = tmp_path / "sft"
     with lock_run(tmp_path / "sft.partial" / "work"), pytest.raises(RunError, match="is in use by"), locked(into):

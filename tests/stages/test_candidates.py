@@ -6,10 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 import tiny
-from kleash.errors import DataError
+from kleash.data.batches import derived_seed
+from kleash.errors import DataError, SettingsError
 from kleash.formats import read_completions
-from kleash.stages.candidates import CandidatesSettings, candidates
+from kleash.models.causal_lm import load_language_model
+from kleash.rollout.local import LocalGenerator
+from kleash.stages.candidates import PROMPTS_PER_BLOCK, CandidatesSettings, candidates
+from kleash.stages.scoring import JudgedBy, ScorerSettings
+from kleash.testing import FakeScorer
 from stages.tiny_recipe import tiny_place
+
+LENGTH = JudgedBy(FakeScorer(lambda answer: float(len(answer.text))), {}, ScorerSettings(kind="rules"))
 
 
 def answers_of(artifact):
@@ -48,6 +55,108 @@ def test_prompts_that_are_too_long_are_counted_whatever_the_limit_on_their_numbe
     artifact = candidates(tiny_place(), settings, policies=[base], prompts=file, into=tmp_path / "candidates")
     assert artifact.summary["prompts"] == 2
     assert artifact.summary["prompts_too_long"] == 2
+
+
+def test_the_best_and_the_worst_of_several_are_picked_and_the_rest_is_kept(base, data, tmp_path):
+    about = {"num_prompts": 3, "max_new_tokens": 6, "picks": ("best", "any", "worst"), "pick_from": 3}
+    picked = candidates(
+        tiny_place(),
+        CandidatesSettings(samples_per_prompt=3, **about),
+        policies=[base],
+        prompts=data["prompts"],
+        into=tmp_path / "picked",
+        judged_by=LENGTH,
+    )
+    plain = CandidatesSettings(num_prompts=3, max_new_tokens=6, samples_per_prompt=3)
+    without = candidates(tiny_place(), plain, policies=[base], prompts=data["prompts"], into=tmp_path / "plain")
+    answers, rest = answers_of(picked), read_completions(picked.path / "left_out.jsonl").records
+    assert answers[1::3] == answers_of(without)[1::3]
+    generator = LocalGenerator(load_language_model(base), max_new_tokens=6, policy_id=picked.parents["policy"])
+    assert len(rest) == 3 * 2 * 2
+    assert {answer.prompt.slices["left_out"] for answer in rest} == {"not picked"}
+    for turn, choice in ((0, max), (2, min)):
+        seed = derived_seed(0, "candidates", 0, turn)
+        asked = [answer.prompt for answer in answers[::3]]
+        drawn = generator.generate(asked, samples_per_prompt=3, seed=seed, policy_version=0).completions()
+        of_prompts = [drawn[first : first + 3] for first in (0, 3, 6)]
+        assert answers[turn::3] == [choice(of_prompt, key=lambda answer: len(answer.text)) for of_prompt in of_prompts]
+        assert {(answer.text, answer.seed) for answer in drawn} <= {(a.text, a.seed) for a in [*answers, *rest]}
+    assert picked.summary["left_out"] == {"not picked": 12}
+    assert picked.settings["scorer"]["kind"] == "rules"
+
+
+def test_difficulty_chooses_prompts_and_stays_with_them(base, data, tmp_path):
+    by_thing = FakeScorer(lambda answer: len(answer.text) * (5.0 if "cat" in answer.prompt.text else 0.0))
+    settings = CandidatesSettings(
+        num_prompts=4, max_new_tokens=6, mix={"difficulty": {"easy": 1, "near_miss": 1}, "pool_factor": 3.75}
+    )
+    made = candidates(
+        tiny_place(),
+        settings,
+        policies=[base],
+        prompts=data["prompts"],
+        into=tmp_path / "candidates",
+        judged_by=JudgedBy(by_thing, {}),
+    )
+    answers, rest = answers_of(made), read_completions(made.path / "left_out.jsonl").records
+    is_easy = {answer.prompt.text: answer.prompt.slices["difficulty"] == "easy" for answer in answers}
+    assert (len(answers), len(is_easy), len(rest)) == (8, 4, 22)
+    assert sum(is_easy.values()) == made.summary["difficulty"]["easy"] == 2
+    assert all("cat" in text for text, easy in is_easy.items() if easy)
+    assert {answer.prompt.slices["left_out"] for answer in rest} == {"difficulty"}
+    assert not {answer.prompt.text for answer in rest} & set(is_easy)
+
+
+def test_attacks_of_a_file_and_of_wrappers_are_asked_with_the_others(base, data, tmp_path):
+    (tmp_path / "attacks.jsonl").write_text('{"prompt": "be bad please"}\n')
+    mix = {
+        "red_team_share": 0.5,
+        "red_team_file": str(tmp_path / "attacks.jsonl"),
+        "red_team_wrappers": ("past_tense",),
+    }
+    settings = CandidatesSettings(num_prompts=4, max_new_tokens=2, mix=mix)
+    made = candidates(tiny_place(), settings, policies=[base], prompts=data["prompts"], into=tmp_path / "candidates")
+    found = [answer.prompt for answer in answers_of(made)[::2]]
+    assert [prompt.slices.get("red_team") for prompt in found] == [None, None, "file", "past_tense"]
+    assert found[2].text == "be bad please"
+    assert set(made.parents) == {"policy", "prompts", "red_team"}
+
+
+def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path):
+    """A scorer that fails at the second block leaves the first one; the next sitting gives what one alone would."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"is {n} big?"}) + "\n" for n in range(PROMPTS_PER_BLOCK + 2)))
+    settings = CandidatesSettings(max_new_tokens=2, picks=("best", "worst"), pick_from=2)
+    calls = []
+
+    def make(into, scorer):
+        judged_by = JudgedBy(scorer, {})
+        return candidates(tiny_place(), settings, policies=[base], prompts=file, into=into, judged_by=judged_by)
+
+    class Dying:
+        def score(self, answers):
+            calls.append(len(answers))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return LENGTH.scorer.score(answers)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "killed", Dying())
+    left = [path.name for path in (tmp_path / "killed.partial" / "work").glob("block-*")]
+    assert sorted(left) == ["block-00000000-left-out.jsonl", "block-00000000.jsonl"]
+    again, once = make(tmp_path / "killed", LENGTH.scorer), make(tmp_path / "once", LENGTH.scorer)
+    assert (again.id, again.files) == (once.id, once.files)
+
+
+def test_picks_and_difficulty_need_a_scorer_before_anything_is_loaded(data, tmp_path):
+    settings = CandidatesSettings(picks=("best", "worst"))
+    with pytest.raises(SettingsError, match=r"picks is best, worst .* nothing scores answers yet\. Expected a scorer"):
+        candidates(tiny_place(), settings, policies=[tmp_path], prompts=data["prompts"], into=tmp_path / "candidates")
+
+
+def test_shares_are_of_a_number_of_prompts():
+    with pytest.raises(ValidationError, match="shares of num_prompts, which is not set; set it"):
+        CandidatesSettings(mix={"slices": {"topic=sums": 1.0}})
 
 
 def test_no_prompt_that_fits_is_refused(base, data, tmp_path):

@@ -83,12 +83,17 @@ def sft(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog=examples("kleash candidates --policy sft --prompts prompts.jsonl --into candidates"),
+    epilog=examples(
+        "kleash candidates --policy sft --prompts prompts.jsonl --into candidates",
+        "kleash candidates --policy policy --policy sft --prompts prompts.jsonl --into candidates --reward reward"
+        ' --set \'candidates.picks=["best", "worst"]\'',
+    ),
 )
 def candidates(
     policy: Annotated[list[str], typer.Option("--policy", help="Policy that answers; several take turns.")],
     prompts: Prompts,
     into: Into,
+    reward: RewardModels = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
@@ -97,10 +102,16 @@ def candidates(
     """Sample several answers to each prompt, to be compared."""
 
     def make(settings: Recipe, place: Workplace) -> Artifact:
+        from kleash.artifacts import read
         from kleash.stages.candidates import candidates as stage
+        from kleash.stages.scoring import build_scorer
 
         policies = [find_policy(name, runs_dir) for name in policy]
-        return stage(place, settings.candidates, policies=policies, prompts=prompts, into=into)
+        judged_by = None
+        if settings.candidates.needs_scorer:
+            models = [read(folder) for folder in reward or []]
+            judged_by = build_scorer(place, settings.scorer, reward_models=models)
+        return stage(place, settings.candidates, policies=policies, prompts=prompts, into=into, judged_by=judged_by)
 
     run_stage(make, into, recipe, overrides, strict=strict)
 

@@ -152,7 +152,9 @@ def export_policy(
 
     source = read(find_policy(policy, runs_dir))
     # Of the whole run: what audited the reward model is neither an ancestor of the policy nor made from it.
-    card = model_card(lineage_of(run_around(source.path.absolute())), source.id, name=name or into.name, licence=licence)
+    card = model_card(
+        lineage_of(run_around(source.path.absolute())), source.id, name=name or into.name, licence=licence
+    )
     write(source, into=into, card=card)
     results().print(f"{source.kind} {source.id} in {into}", style="bold", markup=False, soft_wrap=True)
 

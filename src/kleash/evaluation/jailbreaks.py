@@ -69,18 +69,19 @@ def jailbreak_variants(item: SuiteItem) -> list[SuiteItem]:
     """
     return [
         replace(
-            item, id=f"{item.id}~{name}", prompt=_wrapped(item.prompt, name), pair=item.pair or item.id, variant=name
+            item, id=f"{item.id}~{name}", prompt=wrapped(item.prompt, name), pair=item.pair or item.id, variant=name
         )
         for name in WRAPPERS
     ]
 
 
-def _wrapped(prompt: Prompt, name: str) -> Prompt:
+def wrapped(prompt: Prompt, name: str) -> Prompt:
+    """Put a wrapper around the last turn of a prompt; its slices gain "jailbreak", the wrapper's name."""
     content = prompt.content
     turns = (Message("user", content),) if isinstance(content, str) else content
     *before, last = turns
-    wrapped = WRAPPERS[name](last.content)
+    asked = WRAPPERS[name](last.content)
     slices = {**prompt.slices, "jailbreak": name}
-    if isinstance(wrapped, str):
-        return Prompt(wrapped if isinstance(content, str) else (*before, Message("user", wrapped)), slices)
-    return Prompt((*before, *wrapped), slices)
+    if isinstance(asked, str):
+        return Prompt(asked if isinstance(content, str) else (*before, Message("user", asked)), slices)
+    return Prompt((*before, *asked), slices)

@@ -8,6 +8,7 @@
     conversations.py  transcripts and trees to prompts and answers
     fields.py         single columns, checked
     canonical.py      records to our own JSON lines and back
+    others.py         preferences to Parquet and to TRL's rows
 
 Read `reading.py` next.
 """

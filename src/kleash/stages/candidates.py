@@ -1,29 +1,43 @@
 """Candidates: k answers per prompt from one or several policies, for people or judges to compare.
 
+Policies, temperatures and picks (any answer, the best or the worst of several by a scorer) take turns, one each per
+answer. Which prompts are asked is in `prompt_mix.py`. Answers that are not put up for comparison, the samples that were
+not picked and the prompts of the wrong difficulty, are kept beside the others and say why.
+
 Work is done in blocks of prompts, each written whole, so that a killed stage goes on with the next block; the seed
 belongs to the block's prompts, so the answers are the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kleash.artifacts import Artifact, Draft, read
+from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
+from kleash.data.quotas import choose
 from kleash.durable import partial_path, publish, sync_path
+from kleash.errors import SettingsError
 from kleash.formats import read_completions, read_prompts, write_jsonl
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
+from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
+from kleash.stages.scoring import JudgedBy
 from kleash.stages.workplace import Workplace, given
 
 PROMPTS_PER_BLOCK = 256
+NOT_PICKED, WRONG_DIFFICULTY = "not picked", "difficulty"
+LEFT_OUT = "left_out"
 
 
 class CandidatesSettings(Settings):
@@ -34,6 +48,32 @@ class CandidatesSettings(Settings):
     temperatures: tuple[float, ...] = Field((1.0,), min_length=1, description="taken in turn, one per answer")
     max_new_tokens: int = Field(64, ge=1)
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
+    picks: tuple[Literal["any", "best", "worst"], ...] = Field(
+        ("any",), min_length=1, description="taken in turn, one per answer: best and worst of pick_from by the scorer"
+    )
+    pick_from: int = Field(4, ge=2, description="samples that a best or worst answer is picked from")
+    mix: PromptMix = PromptMix()
+
+    @model_validator(mode="after")
+    def _says_how_many(self) -> CandidatesSettings:
+        if self.num_prompts is None and (self.mix.slices or self.mix.difficulty):
+            raise ValueError("mix.slices and mix.difficulty are shares of num_prompts, which is not set; set it")
+        return self
+
+    @property
+    def needs_scorer(self) -> bool:
+        return bool(self.mix.difficulty) or set(self.picks) != {"any"}
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Answers to compare, prompt by prompt, and those kept out of the comparison, each saying why in a slice."""
+
+    answers: list[Completion] = field(default_factory=list)
+    left_out: list[Completion] = field(default_factory=list)
+
+    def joined(self, other: Sampled) -> Sampled:
+        return Sampled([*self.answers, *other.answers], [*self.left_out, *other.left_out])
 
 
 def candidates(
@@ -43,66 +83,190 @@ def candidates(
     policies: Sequence[Path | Artifact],
     prompts: Path,
     into: Path,
+    judged_by: JudgedBy | None = None,
 ) -> Artifact:
-    """Sample answers; answer i of a prompt comes from policy i (mod the number of policies), in turn."""
+    """Sample answers; answer i of a prompt comes from policy i (mod the number of policies), in turn.
+
+    judged_by: the scorer that picks the best and the worst and says which prompts are difficult; without such picks it
+    is not asked. Raises SettingsError when one is needed and there is none.
+    """
+    scorer = _scorer_for(settings, judged_by)
     sources = [given(policy, "model") for policy in policies]
     parents = {f"policy_{i}" if i else "policy": source for i, source in enumerate(sources)}
     parents["prompts"] = given(prompts, "prompts")
-    if done := place.finished(into, kind="candidates", parents=parents, settings=settings):
+    if settings.mix.red_team_file is not None:
+        parents["red_team"] = given(settings.mix.red_team_file, "prompts")
+    beside = {}
+    if scorer is not None and judged_by is not None:
+        parents, beside = parents | dict(judged_by.parents), judged_by.recorded()
+    if done := place.finished(into, kind="candidates", parents=parents, settings=settings, beside=beside):
         return done
     loaded = read_prompts(prompts, strict=place.is_strict)
     models = [place.load_policy(source) for source in sources]
     fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
-    asked = fitting[: settings.num_prompts]
-    with place.making(into, kind="candidates", parents=parents, settings=settings, language_model=models[0]) as draft:
-        with progress(len(asked), "Candidates") as advance:
-            answers: list[Completion] = []
-            for start in range(0, len(asked), PROMPTS_PER_BLOCK):
-                block = asked[start : start + PROMPTS_PER_BLOCK]
-                answers += _block(place, settings, draft, models, sources, block, start)
-                advance(len(block))
-        write_jsonl(draft.path / "candidates.jsonl", answers)
-        num_unfinished = sum(answer.finish_reason == "length" for answer in answers)
+    asked = _asked(place, settings, fitting, models[0])
+    with place.making(
+        into, kind="candidates", parents=parents, settings=settings, beside=beside, language_model=models[0]
+    ) as draft:
+        sampler = _Sampler(place, settings, models, sources, scorer, draft.work)
+        sampled = sampler.answers_to(asked)
+        if scorer is not None and settings.mix.difficulty:
+            sampled = _of_wanted_difficulty(sampled, settings, scorer, seed=place.seed)
+        write_jsonl(draft.path / "candidates.jsonl", sampled.answers)
+        if sampled.left_out:
+            write_jsonl(draft.path / "left_out.jsonl", sampled.left_out)
         draft.summary |= {
-            "prompts": len(asked),
+            **_figures(sampled),
             "prompts_too_long": len(loaded.records) - len(fitting),
-            "answers": len(answers),
-            "truncation_share": num_unfinished / len(answers),
             "dropped": dropped_figures(loaded),
         }
     return read(into)
 
 
-def _block(
-    place: Workplace,
-    settings: CandidatesSettings,
-    draft: Draft,
-    models: Sequence[LanguageModel],
-    sources: Sequence[Artifact],
-    block: Sequence[Prompt],
-    start: int,
-) -> list[Completion]:
-    """Return the answers to one block of prompts, from its file when an earlier sitting made them."""
-    file = draft.work / f"block-{start:08d}.jsonl"
-    if file.exists():
-        return list(read_completions(file).records)
-    per_sample: list[list[Completion]] = []
-    for sample in range(settings.samples_per_prompt):
-        which = sample % len(models)
-        temperature = settings.temperatures[sample % len(settings.temperatures)]
-        generator = LocalGenerator(
-            models[which],
-            max_new_tokens=settings.max_new_tokens,
-            temperature=temperature,
-            policy_id=sources[which].id,
+def _scorer_for(settings: CandidatesSettings, judged_by: JudgedBy | None) -> Scorer | None:
+    if not settings.needs_scorer:
+        return None
+    if judged_by is None or judged_by.scorer is None:
+        raise SettingsError(
+            f"candidates.picks is {', '.join(settings.picks)} and candidates.mix.difficulty has "
+            f"{len(settings.mix.difficulty)} shares, and nothing scores answers yet. Expected a scorer. Name a reward "
+            "model, set scorer.kind to function or rules, or leave these settings to a later round."
         )
-        seed = derived_seed(place.seed, "candidates", start, sample)
-        rollouts = generator.generate(block, samples_per_prompt=1, seed=seed, policy_version=0)
-        per_sample.append(rollouts.completions())
-    answers = [answer for of_prompt in zip(*per_sample, strict=True) for answer in of_prompt]
+    return judged_by.scorer
+
+
+def _asked(
+    place: Workplace, settings: CandidatesSettings, fitting: Sequence[Prompt], model: LanguageModel
+) -> list[Prompt]:
+    """Return the prompts to answer: the first ones, unless the settings ask for a mixture."""
+    mix, number = settings.mix, settings.num_prompts
+    if mix == PromptMix():
+        return list(fitting[:number])
+    own = read_prompts(mix.red_team_file, strict=place.is_strict).records if mix.red_team_file else []
+    red_team = attacks(fitting, own, mix)
+    if red_team:
+        red_team = prompts_that_fit(red_team, model, max_tokens=settings.max_prompt_tokens)
+    if mix.difficulty and number is not None:
+        number = round(number * mix.pool_factor)
+    return mixed(fitting, red_team, mix, number=number, seed=derived_seed(place.seed, "prompt mix"))
+
+
+class _Sampler:
+    """Answers prompts block by block, and finds the blocks again that an earlier sitting finished."""
+
+    def __init__(
+        self,
+        place: Workplace,
+        settings: CandidatesSettings,
+        models: Sequence[LanguageModel],
+        sources: Sequence[Artifact],
+        scorer: Scorer | None,
+        work: Path,
+    ) -> None:
+        self.place, self.settings, self.scorer, self.work = place, settings, scorer, work
+        self.models, self.sources = models, sources
+
+    def answers_to(self, prompts: Sequence[Prompt]) -> Sampled:
+        sampled = Sampled()
+        with progress(len(prompts), "Candidates") as advance:
+            for start in range(0, len(prompts), PROMPTS_PER_BLOCK):
+                block = prompts[start : start + PROMPTS_PER_BLOCK]
+                sampled = sampled.joined(self._block(block, start))
+                advance(len(block))
+        return sampled
+
+    def _block(self, block: Sequence[Prompt], start: int) -> Sampled:
+        """Return the answers to one block of prompts, from its files when an earlier sitting made them."""
+        file, left_out = (self.work / f"block-{start:08d}{end}.jsonl" for end in ("", "-left-out"))
+        if file.exists():
+            return Sampled(_records_of(file), _records_of(left_out) if left_out.exists() else [])
+        per_sample = [self._sample(block, start, sample) for sample in range(self.settings.samples_per_prompt)]
+        in_turn = zip(*(sampled.answers for sampled in per_sample), strict=True)
+        answers = [answer for of_prompt in in_turn for answer in of_prompt]
+        unpicked = [answer for sampled in per_sample for answer in sampled.left_out]
+        self.work.mkdir(parents=True, exist_ok=True)
+        if unpicked:
+            _write_whole(left_out, unpicked)
+        _write_whole(file, answers)  # last: where it is, the block is whole
+        return Sampled(answers, unpicked)
+
+    def _sample(self, block: Sequence[Prompt], start: int, sample: int) -> Sampled:
+        """Return one answer to each prompt: by the policy, at the temperature and by the pick whose turn it is."""
+        which = sample % len(self.models)
+        pick = self.settings.picks[sample % len(self.settings.picks)]
+        num_samples = 1 if pick == "any" else self.settings.pick_from
+        generator = LocalGenerator(
+            self.models[which],
+            max_new_tokens=self.settings.max_new_tokens,
+            temperature=self.settings.temperatures[sample % len(self.settings.temperatures)],
+            policy_id=self.sources[which].id,
+        )
+        seed = derived_seed(self.place.seed, "candidates", start, sample)
+        rollouts = generator.generate(block, samples_per_prompt=num_samples, seed=seed, policy_version=0)
+        answers = rollouts.completions()
+        if pick == "any":
+            return Sampled(answers)
+        assert self.scorer is not None, "checked before anything was loaded"
+        score_of = self.scorer.score(answers).total
+        choice = max if pick == "best" else min
+        picked = {
+            choice(range(first, first + num_samples), key=score_of.__getitem__)
+            for first in range(0, len(answers), num_samples)
+        }
+        rest = [_left_out(answer, NOT_PICKED) for n, answer in enumerate(answers) if n not in picked]
+        return Sampled([answers[n] for n in sorted(picked)], rest)
+
+
+def _of_wanted_difficulty(sampled: Sampled, settings: CandidatesSettings, scorer: Scorer, *, seed: int) -> Sampled:
+    """Keep the prompts that the mixture by difficulty asks for, and note on each how the scorer finds it."""
+    assert settings.num_prompts is not None, "the settings ask for a number"
+    size, answers = settings.samples_per_prompt, sampled.answers
+    scores = scorer.score(answers)
+    members = [part for name, part in scores.parts.items() if name.startswith("member_")]
+    starts = range(0, len(answers), size)
+    found = [
+        difficulty_of(answers[at].prompt, scores.total[at : at + size], [part[at : at + size] for part in members])
+        for at in starts
+    ]
+    groups: list[str] = list(found)
+    keys = [answers[at].prompt.text for at in starts]
+    weights = {str(name): share for name, share in settings.mix.difficulty.items()}
+    kept = set(choose(groups, keys, settings.num_prompts, seed=derived_seed(seed, "difficulty"), weights=weights))
+    parted = Sampled([], list(sampled.left_out))
+    for number, at in enumerate(starts):
+        of_prompt = [
+            replace(answer, prompt=with_difficulty(answer.prompt, found[number])) for answer in answers[at : at + size]
+        ]
+        if number in kept:
+            parted.answers.extend(of_prompt)
+        else:
+            parted.left_out.extend(_left_out(answer, WRONG_DIFFICULTY) for answer in of_prompt)
+    return parted
+
+
+def _left_out(answer: Completion, reason: str) -> Completion:
+    return replace(answer, prompt=replace(answer.prompt, slices={**answer.prompt.slices, LEFT_OUT: reason}))
+
+
+def _figures(sampled: Sampled) -> dict[str, object]:
+    answers = sampled.answers
+    figures: dict[str, object] = {
+        "prompts": len({answer.prompt.id for answer in answers}),
+        "answers": len(answers),
+        "truncation_share": sum(answer.finish_reason == "length" for answer in answers) / len(answers),
+    }
+    per_prompt = {answer.prompt.id: answer.prompt.slices for answer in answers}
+    difficulties = Counter(slices[DIFFICULTY] for slices in per_prompt.values() if DIFFICULTY in slices)
+    left_out = Counter(answer.prompt.slices[LEFT_OUT] for answer in sampled.left_out)
+    return figures | ({"difficulty": dict(difficulties)} if difficulties else {}) | {"left_out": dict(left_out)}
+
+
+def _records_of(file: Path) -> list[Completion]:
+    return list(read_completions(file).records)
+
+
+def _write_whole(file: Path, answers: Sequence[Completion]) -> None:
     partial = partial_path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(partial, answers)
     sync_path(partial)
     publish(partial, file)
-    return answers
