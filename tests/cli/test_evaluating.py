@@ -20,7 +20,7 @@ def write_suite(name, **check):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "Nothing to measure by. Expected --prompts, --suite or --lm-eval. Name a file or a task."),
+        ([], "Nothing to measure by. Expected --prompts, --suite, --lm-eval, --people or --judges."),
         (["--prompts", "p.jsonl"], "--prompts needs a policy to compare with. Expected --reference POLICY."),
         (["--suite", "missing"], "There is no suite missing: no such file"),
     ],
@@ -73,6 +73,18 @@ def test_variants_and_what_was_not_checked_have_tables_of_their_own():
         "Variants of a question against the plain one",
         "Not checked, and counted nowhere",
     ]
+
+
+def test_slices_that_changed_beyond_chance_are_shown_worst_first():
+    def row(number, topic, passed, before):
+        row = {"id": str(number), "suite": "s", "bucket": "tasks", "slices": {"topic": topic}, "passed": passed}
+        return {**row, "detail": "", "tallies": {"m": [passed, 1]}, "reference_tallies": {"m": [before, 1]}}
+
+    outcomes = {"sums": (1, 0), "facts": (0, 1), "lists": (1, 1)}
+    rows = [row(n, topic, *passed) for topic, passed in outcomes.items() for n in range(20)]
+    table = suite_tables(summarise_rows(rows))[1]
+    assert table.title == "Slices whose difference excludes zero, worst first"
+    assert [str(cell) for cell in table.columns[0].cells] == ["topic=facts", "topic=sums"]
 
 
 def test_many_broken_items_are_cut_and_hostile_text_is_made_harmless():

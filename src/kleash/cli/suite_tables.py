@@ -1,4 +1,4 @@
-"""What suites came to, as tables: a row per measure, variants of a question beside the plain one, and what broke."""
+"""What suites came to, as tables: a row per measure, slices that moved, variants of a question, and what broke."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ Figures = Mapping[str, Any]
 
 _NUM_NAMED = 10
 _LONGEST_PROMPT = 70
+_SLICE_HEADINGS = ("slice", "measure", "policy", "difference", "p", "n")
 
 
 def suite_tables(figures: Figures) -> list[Table]:
     """Return a suites artifact's summary for the screen, the measures first."""
     tables = [_measures(figures)]
+    if moved := _moved_slices(figures["slices"]):
+        tables.append(
+            _titled("Slices whose difference excludes zero, worst first", _SLICE_HEADINGS, moved[:_NUM_NAMED])
+        )
     if any(figures["variants"].values()):
         tables.append(_variants(figures["variants"]))
     if figures["unchecked"]:
@@ -43,6 +48,18 @@ def _measures(figures: Figures) -> Table:
                 row += [_rate(other) if other else "-", *(_difference(gain) if gain else ("-", "-"))]
             rows.append((*row, f"{interval['n']:,}"))
     return _titled(f"{figures['items']:,} items (95 % intervals; differences are paired)", headings, rows)
+
+
+def _moved_slices(slices: Figures) -> list[tuple[str, ...]]:
+    """Return the slices whose difference is not within chance: an average may rise over one that falls."""
+    moved = [
+        (gain["value"], (name, measure, _rate(sides["buckets"][bucket][measure]), *_difference(gain), f"{gain['n']:,}"))
+        for name, sides in slices.items()
+        for bucket, gains in sides["differences"].items()
+        for measure, gain in gains.items()
+        if not gain["low"] <= 0 <= gain["high"]
+    ]
+    return [row for _, row in sorted(moved)]
 
 
 def _variants(variants: Figures) -> Table:
