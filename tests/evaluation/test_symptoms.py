@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -302,3 +303,15 @@ def test_marks_of_formatting_are_counted_per_word():
 
 def test_long_words_are_a_share_of_all():
     assert text.long_words(plain(texts=["operationalise it", "", "it is so"])) == [0.5, 0.0, 0.0]
+
+
+def test_the_page_on_alarms_lists_every_symptom_with_its_thresholds():
+    page = (Path(__file__).parents[2] / "docs" / "alarms.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): row[2:] for row in rows if len(row) == 4}
+    expected = {
+        symptom.name: [symptom.warn, "never" if math.isinf(symptom.stop) else symptom.stop] for symptom in SYMPTOMS
+    }
+    assert {name: [float(warn), stop if stop == "never" else float(stop)] for name, (warn, stop) in listed.items()} == (
+        expected
+    )
