@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kleash.monitor.alarms import Alarm, Suspect, ending, passed, standing
 from kleash.monitor.findings import Findings
-from kleash.monitor.markup import escape
+from kleash.monitor.markup import escape, model_text
 from kleash.monitor.wording import MISSING, number
 
 ACTIONS = {
@@ -77,11 +77,11 @@ def _headline(alarm: Alarm) -> str:
 def _suspect(suspect: Suspect) -> str:
     figures = f"reward {_figure(suspect.proxy)}, external {_figure(suspect.external)}"
     return (
-        f'<div class="sample"><p class="prompt">{escape(suspect.prompt)}</p><div class="answers">'
+        f'<div class="sample"><p class="prompt">{model_text(suspect.prompt)}</p><div class="answers">'
         f'<div class="answer"><p class="answer-head">Reference</p>'
-        f'<p class="answer-text">{escape(suspect.reference_answer) or "(empty)"}</p></div>'
+        f'<p class="answer-text">{model_text(suspect.reference_answer)}</p></div>'
         f'<div class="answer"><p class="answer-head">Policy <span>{figures}</span></p>'
-        f'<p class="answer-text">{escape(suspect.answer) or "(empty)"}</p></div></div></div>'
+        f'<p class="answer-text">{model_text(suspect.answer)}</p></div></div></div>'
     )
 
 

@@ -11,16 +11,31 @@ from collections.abc import Iterable
 
 from kleash.monitor.measures import Estimate
 from kleash.monitor.wording import count, number, percent_range
+from kleash.web.visible import visible_text
+
+MAX_SHOWN_CHARACTERS = 20_000
+"""Far beyond what a person reads of one answer; a model may write a megabyte."""
 
 
 def escape(content: object) -> str:
-    """Return text that a browser shows as it is written, inside an element or a quoted attribute."""
-    return html.escape(str(content), quote=True)
+    """Return text that a browser shows as it is written, each character visible, also in an attribute."""
+    return html.escape(visible_text(str(content)), quote=True)
 
 
-def options(values: Iterable[str]) -> str:
-    """Return the options of a menu, each called by its value."""
-    return "".join(f'<option value="{escape(value)}">{escape(value)}</option>' for value in values)
+def model_text(text: str) -> str:
+    """Return what a model wrote, each character visible, cut where it would outgrow the page."""
+    rest = len(text) - MAX_SHOWN_CHARACTERS
+    return escape(text[:MAX_SHOWN_CHARACTERS] or "(empty)") + (
+        f" <i>and {count(rest)} more characters</i>" if rest > 0 else ""
+    )
+
+
+def options(values: Iterable[str], *, chosen: str = "") -> str:
+    """Return the options of a menu, each called by its value; the value itself stays as it is, to be compared with."""
+    return "".join(
+        f'<option value="{html.escape(value)}"{" selected" if value == chosen else ""}>{escape(value)}</option>'
+        for value in values
+    )
 
 
 def rate_note(rate: Estimate) -> str:

@@ -13,7 +13,7 @@ from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
 from kleash.monitor.findings import Findings, findings_of, newest_round, slice_names
 from kleash.monitor.live import Shelf, files_state
-from kleash.monitor.markup import escape
+from kleash.monitor.markup import escape, options
 from kleash.monitor.pages import Live
 from kleash.monitor.plots import Part
 from kleash.monitor.reader import Round, Run
@@ -77,27 +77,20 @@ def _html(
 def _round_menu(run: Run, findings: Findings) -> str:
     if len(run.rounds) < 2:
         return ""
-    options = "".join(
-        f'<option value="{found.number}"{" selected" if found.number == findings.round_number else ""}>'
-        f"{found.number}</option>"
-        for found in run.rounds
-    )
+    numbers = options((str(found.number) for found in run.rounds), chosen=str(findings.round_number))
     return (
         '<p class="controls"><label>Round <select id="round" data-parameter="round" autocomplete="off">'
-        f"{options}</select></label></p>"
+        f"{numbers}</select></label></p>"
     )
 
 
 def _training(findings: Findings, slice_name: str) -> str:
-    options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == slice_name else ""}>{escape(name)}</option>'
-        for name in slice_names(findings.updates)
-    )
+    names = options(slice_names(findings.updates), chosen=slice_name)
     menu = (
         '<p class="controls"><label>Compare with one slice '
         '<select id="slice" data-parameter="slice" autocomplete="off">'
-        f'<option value="">none</option>{options}</select></label></p>'
-        if options
+        f'<option value="">none</option>{names}</select></label></p>'
+        if names
         else ""
     )
     label = "Alarms, reward, external quality, KL and beta by update, on one axis"

@@ -14,11 +14,12 @@ from typing import Any
 
 from kleash.monitor.findings import newest_round
 from kleash.monitor.live import Shelf
+from kleash.monitor.markup import MAX_SHOWN_CHARACTERS
 from kleash.monitor.measures import finite, whole
 from kleash.monitor.reader import Round, Row
 from kleash.monitor.samples import Sample, mixed, read_samples
 from kleash.monitor.verdict import judge_label
-from kleash.monitor.wording import number
+from kleash.monitor.wording import count, number
 from kleash.web.word_diff import WordDiff, word_diff
 
 AFTER_TRAINING = "final"
@@ -197,15 +198,16 @@ def _is_wanted(sample: Sample, choice: Choice) -> bool:
 
 
 def _card(sample: Sample, external: str) -> Card:
+    before, after = (str(side.get("text") or "") for side in (sample.before, sample.after))
     return Card(
-        prompt=sample.prompt,
+        prompt=sample.prompt[:MAX_SHOWN_CHARACTERS],
         slices=sample.slices,
         outcome=sample.outcome,
         gain="" if sample.gain is None or not external else f"{external} {number(sample.gain, signed=True)}",
         gap=_gap_words(sample.gap, external),
-        difference=word_diff(str(sample.before.get("text") or ""), str(sample.after.get("text") or "")),
-        before_figures=_figures(sample.before, external),
-        after_figures=_figures(sample.after, external),
+        difference=word_diff(before[:MAX_SHOWN_CHARACTERS], after[:MAX_SHOWN_CHARACTERS]),
+        before_figures=_figures(sample.before, before, external),
+        after_figures=_figures(sample.after, after, external),
     )
 
 
@@ -215,8 +217,10 @@ def _gap_words(gap: float | None, external: str) -> str:
     return f"reward ranks it {number(100 * abs(gap), 0)} in 100 {'higher' if gap >= 0 else 'lower'} than {external}"
 
 
-def _figures(side: Mapping[str, Any], external: str) -> str:
+def _figures(side: Mapping[str, Any], text: str, external: str) -> str:
     told = []
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        told.append(f"the first {count(MAX_SHOWN_CHARACTERS)} of {count(len(text))} characters")
     if (score := finite(side.get("score"))) is not None:
         told.append(f"reward {number(score)} SD")
     if external and (judged := finite(side.get("judge"))) is not None:

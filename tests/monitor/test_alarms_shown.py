@@ -1,0 +1,87 @@
+"""A run's alarms: which stand, which passed, what is told of each, and the slices in their order of urgency."""
+
+from dataclasses import replace
+
+import pytest
+from fake_run import alarm_rows, make_fake_run
+
+from kleash.monitor.alarms import ending, passed, read_alarms, standing, worst_state
+from kleash.monitor.alarms_section import alarms_section
+from kleash.monitor.findings import findings_of
+from kleash.monitor.reader import read_run
+from kleash.monitor.watched_slices import watched_section, watched_slices
+
+
+@pytest.fixture(scope="module")
+def hacked(tmp_path_factory):
+    return findings_of(read_run(make_fake_run(tmp_path_factory.mktemp("runs"), story="hacked")))
+
+
+def alarms(*told):
+    return read_alarms({"step": step, "symptom": name, "slice": where, "state": s} for step, name, where, s in told)
+
+
+def test_the_newest_word_on_a_symptom_in_a_slice_stands_the_worst_first():
+    found = alarms(
+        (10, "length", "", "warn"), (20, "length", "", "ok"), (20, "kl", "a=b", "warn"), (30, "kl", "", "stop")
+    )
+    assert [(alarm.symptom, alarm.slice) for alarm in standing(found)] == [("kl", ""), ("kl", "a=b")]
+    assert [(alarm.step, alarm.symptom, alarm.state) for alarm in passed(found)] == [(10, "length", "warn")]
+    assert worst_state(found) == "stop"
+    assert worst_state(found[:2]) == "ok"
+
+
+def test_of_what_passed_the_worst_is_told():
+    found = alarms((1, "kl", "", "stop"), (2, "kl", "", "warn"), (3, "kl", "", "ok"))
+    assert [alarm.step for alarm in passed(found)] == [1]
+
+
+def test_rows_that_say_too_little_are_no_alarms():
+    whole = {"step": 1, "symptom": "kl", "state": "warn"}
+    broken = [whole | change for change in ({"step": None}, {"symptom": ""}, {"state": "loud"})]
+    assert read_alarms(broken) == ()
+    (bare,) = read_alarms([whole | {"worst": "none", "remedies": None, "value": "high"}])
+    assert (bare.worst, bare.remedies, bare.value, bare.action) == ((), (), None, "none")
+
+
+def test_an_alarm_whose_action_ended_the_run_is_told_apart():
+    first, *others = alarm_rows()
+    assert ending(read_alarms([first | {"action": "raise_beta"}, *others])) is None
+    found = ending(read_alarms([first, *others, others[-1] | {"action": "roll_back"}]))
+    assert (found.symptom, found.step) == ("proxy_external_divergence", 40)
+
+
+def test_the_section_tells_evidence_samples_and_remedies(hacked):
+    section = alarms_section(hacked)
+    assert section.count("<article") == 2
+    assert section.index("alarm stop") < section.index("alarm warn")
+    assert "in <b>topic=false premise</b>" in section
+    assert "0.27 share of rows, bound 0.20; update 40" in section
+    assert section.index("raise beta") < section.index("stop at the best external checkpoint")
+    assert section.count('class="sample"') == 10
+    assert "reward 2.25, external −1.00" in section
+    assert "1 passed" in section
+
+
+def test_silence_is_told_only_of_a_run_that_was_watched(hacked):
+    assert "sees nothing now" in alarms_section(replace(hacked, alarms=()))
+    assert alarms_section(replace(hacked, alarms=(), is_watched=False)) == ""
+
+
+def test_the_end_by_an_alarm_is_told_first(hacked):
+    *others, last = alarm_rows()
+    ended = replace(hacked, alarms=read_alarms([*others, last | {"action": "hold"}]))
+    assert "An alarm ended this run after update 40. Training was ended here" in alarms_section(ended)
+
+
+def test_slices_with_alarms_come_first_then_the_lowest_win_rates(hacked):
+    slices = watched_slices(hacked)
+    assert (slices[0].name, slices[0].state) == ("topic=false premise", "warn")
+    assert slices[0].win_rate.value == pytest.approx(0.26)
+    assert slices[0].reward_now > slices[0].reward_before
+    assert [found.name for found in slices[1:]] == sorted(found.name for found in slices[1:])
+    calm = watched_slices(replace(hacked, alarms=()))
+    assert calm[0].name == "topic=false premise"
+    assert {found.state for found in calm} == {"ok"}
+    assert "worst first" in watched_section(hacked)
+    assert watched_section(replace(hacked, alarms=(), updates=(), win_rates=())) == ""
