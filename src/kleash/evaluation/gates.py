@@ -76,6 +76,10 @@ def spread_level(moved: Spread) -> Level:
 # ------------------------------------------------------------------------------------------------------------ inside
 def _probe_reasons(gains: Sequence[Gain]) -> list[Reason]:
     found = []
+    if not any(gain.gain_sd for gain in gains):
+        # A pass must not rest on nothing.
+        text = "No empty addition could be tried: too few answers that raters preferred, or words it cannot read."
+        found.append(Reason("probes", 0, 1, "warn", text))
     for gain in gains:
         level = gain_level(gain)
         if level == "ok" or gain.gain_sd is None:
