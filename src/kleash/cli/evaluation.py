@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import Artifact
-from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.options import RUNS, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.places import find_policy
 from kleash.cli.stages import PANEL, RewardModels, run_stage
 from kleash.errors import SettingsError
@@ -27,11 +27,14 @@ app = typer.Typer()
         " --set evaluation.judge=my_judge:score",
         "kleash evaluate policy --reference sft --suite gsm8k.jsonl --suite ifeval.jsonl --into suites",
         "kleash evaluate policy --suite gsm8k.jsonl --previous round-000/suites --into round-001/suites",
+        "kleash evaluate quickstart --people --steps 20,40,60",
     ),
 )
 def evaluate(
-    policy: Annotated[str, typer.Argument(help="Policy to measure.")],
-    into: Into,
+    policy: Annotated[str, typer.Argument(help="Policy to measure; a run stands for its last one.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Folder of the artifact to make; with --people, the round's people/.")
+    ] = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="Policy to measure it against; usually SFT's.")
     ] = None,
@@ -48,21 +51,57 @@ def evaluate(
     previous: Annotated[
         list[Path] | None, typer.Option("--previous", help="Earlier suites artifact, to see what broke; oldest first.")
     ] = None,
+    people: Annotated[
+        bool, typer.Option("--people", help="Have people compare the run's checkpoints with its start, blind.")
+    ] = False,
+    judges: Annotated[
+        Path | None, typer.Option("--judges", help="TOML file of AI judges that compare the checkpoints, at once.")
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option("--steps", help="Which checkpoints, such as 20,40; without it, four.")
+    ] = None,
+    num_prompts: Annotated[int, typer.Option("--num-prompts", min=1, help="Prompts per checkpoint to compare.")] = 60,
+    raters: Annotated[int, typer.Option("--raters", min=1, help="People per comparison.")] = 1,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Label database; without it, the round's labels.sqlite.")
+    ] = None,
     reward: RewardModels = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
     runs_dir: RunsFolder = RUNS,
 ) -> None:
-    """Measure a policy against its reference: by a judge on fresh prompts, or by rules on suites.
+    """Measure a policy against its reference: by a judge, by rules on suites, or by people over its checkpoints.
 
     With --prompts: win rate, gains and KL, slice by slice. With --suite or --lm-eval: the share of items passed, by
-    bucket. With both, the artifacts are named evaluation and suites, in the folder of --into.
+    bucket. With both, the artifacts are named evaluation and suites, in the folder of --into. With --people or
+    --judges: the answers that the run kept while it trained, each against step 0's; the same command again freezes
+    what was judged.
     """
+    if people or judges is not None:
+        from kleash.cli.people import compare_checkpoints
+
+        compare_checkpoints(
+            policy,
+            runs_dir=runs_dir,
+            steps=steps,
+            num_prompts=num_prompts,
+            raters=raters,
+            judges=judges,
+            store=store,
+            into=into,
+            recipe=recipe,
+            overrides=overrides,
+        )
+        return
     tasks = tuple(filter(None, (lm_eval or "").split(",")))
     is_tested = bool(suite or tasks)
     if prompts is None and not is_tested:
-        raise SettingsError("Nothing to measure by. Expected --prompts, --suite or --lm-eval. Name a file or a task.")
+        raise SettingsError(
+            "Nothing to measure by. Expected --prompts, --suite, --lm-eval, --people or --judges. Name one."
+        )
+    if into is None:
+        raise SettingsError("There is nowhere to write. Expected --into FOLDER. Name the artifact's folder.")
     if prompts is not None and reference is None:
         raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
     judged_into, tested_into = (into / "evaluation", into / "suites") if prompts and is_tested else (into, into)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from kleash.artifacts import Artifact, find, read, writing
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.ballots import Ballot, Item
-from kleash.collection.campaign import Campaign, CampaignSettings
+from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings
 from kleash.collection.exporting import write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
@@ -49,6 +49,7 @@ def open_campaign(
     *,
     by: By,
     settings: CampaignSettings,
+    rubric: str = DEFAULT_RUBRIC,
     steps: Sequence[int] | None = None,
     num_prompts: int = 60,
     actor: str,
@@ -71,7 +72,7 @@ def open_campaign(
         if name in known and steps is None:
             return known[name], 0
         campaign = known.get(name) or stored.create_campaign(
-            connection, name, settings, seed=f"{policy.id} {by}", actor=actor
+            connection, name, settings, rubric=rubric, seed=f"{policy.id} {by}", actor=actor
         )
         comparisons = checkpoint_comparisons(kept, _chosen_steps(kept, steps), num_prompts=num_prompts, seed=policy.id)
         there = [item.comparison for item in stored.items(connection, campaign).values()]
