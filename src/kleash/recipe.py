@@ -21,7 +21,9 @@ from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import CollectSettings
 from kleash.stages.direct import DirectSettings
 from kleash.stages.evaluate import EvaluateSettings
+from kleash.stages.gate import GateSettings
 from kleash.stages.pretrain import PretrainSettings
+from kleash.stages.refreshing import RefreshSettings
 from kleash.stages.reward import RewardSettings
 from kleash.stages.scoring import ScorerSettings
 from kleash.stages.sft import SftSettings
@@ -40,6 +42,7 @@ Stage = Literal[
     "direct",
     "evaluation",
     "suites",
+    "gate",
 ]
 
 
@@ -73,6 +76,7 @@ class Recipe(Settings):
         ("world", "sft", "candidates", "preferences", "reward", "policy", "evaluation"),
         description="what to do, in order",
     )
+    rounds: int = Field(1, ge=1, description="how often to go round: each after the first refreshes labels and reward")
     trackers: tuple[str, ...] = Field(
         (), description="tracker plug-ins beside metrics.jsonl: tensorboard, wandb, mlflow"
     )
@@ -91,6 +95,8 @@ class Recipe(Settings):
     direct: DirectSettings = DirectSettings()
     evaluation: EvaluateSettings = EvaluateSettings()
     suites: SuitesSettings = SuitesSettings()
+    refresh: RefreshSettings = RefreshSettings()
+    gate: GateSettings = GateSettings()
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
@@ -127,4 +133,22 @@ def check_order(recipe: Recipe) -> None:
         raise SettingsError(
             "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or audit a "
             "model made elsewhere by `kleash audit`."
+        )
+    if recipe.rounds > 1:
+        check_rounds(recipe)
+
+
+def check_rounds(recipe: Recipe) -> None:
+    """Refuse several rounds of a recipe that has nothing to refresh."""
+    lacking = [stage for stage in ("candidates", "preferences") if stage not in recipe.stages]
+    if lacking or not {"policy", "direct"} & set(recipe.stages):
+        missing = lacking or ["policy"]
+        raise SettingsError(
+            f"rounds is {recipe.rounds} and the recipe has no {' and no '.join(missing)} stage. Later rounds compare "
+            "fresh answers of the policy and train on them. Add what is missing to `stages`, or set rounds to 1."
+        )
+    if recipe.data.preferences is not None:
+        raise SettingsError(
+            f"rounds is {recipe.rounds} and data.preferences names a file. Expected comparisons that can be collected "
+            "again for later rounds. Leave data.preferences out, or set rounds to 1."
         )

@@ -40,6 +40,7 @@ from kleash.cli import (
     evaluation,
     experiment,
     looking,
+    methods,
     monitor,
     recipes,
     running,
@@ -71,7 +72,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, talking, looking, stages, audit, evaluation, monitor):
+for part in (running, methods, talking, looking, stages, audit, evaluation, monitor):
     app.add_typer(part.app)
 app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")

@@ -18,7 +18,7 @@ import typer
 
 from kleash.artifacts import MANIFEST, Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
-from kleash.cli.places import RECIPE_FILE, find_recipe, is_run
+from kleash.cli.places import RECIPE_FILE, find_recipe, find_run, is_run
 from kleash.cli.screen import is_first_rank, remarks, results
 from kleash.errors import RunError, SettingsError
 
@@ -31,8 +31,9 @@ app = typer.Typer()
 
 ROUND = "round-000"
 SUMMARY_FILE = "summary.json"
-# These change neither what is computed nor its result, so a run under way may change them.
-_FREE_SETTINGS = {"name", "about", "trackers"}
+# A run under way may change these: they change no result, or only that of rounds to come. A stage that was made with
+# others says so itself.
+_FREE_SETTINGS = {"name", "about", "trackers", "rounds", "refresh", "gate"}
 
 
 @app.command(
@@ -71,12 +72,41 @@ def run(
         place = workplace_of(settings, strict=strict)
         if place.ranks.is_first:
             settle_recipe(folder, settings)
-            if len(_stages_done(folder, settings)) < len(settings.stages):
+            if len(_stages_done(folder)) < len(settings.stages):
                 look_ahead(settings, strict=strict, source=str(file))
             if branch:
                 take_over(origin, folder, settings, place)
         place.ranks.barrier()
         run_round(folder, settings, place)
+
+
+@app.command(
+    "round",
+    epilog=examples("kleash round quickstart", "kleash round quickstart --set refresh.start=previous"),
+)
+def one_more_round(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    overrides: Overrides = None,
+    runs_dir: RunsFolder = RUNS,
+    strict: Strict = False,
+) -> None:
+    """Go round once more: label fresh answers of the current policy, refresh the reward model, train on a new leash."""
+    from kleash.cli.options import workplace_of
+    from kleash.durable import lock_run
+    from kleash.recipe import load_recipe
+
+    folder = find_run(run, runs_dir)
+    num_begun = len(list(folder.glob("round-*")))
+    with lock_run(folder) if is_first_rank() else nullcontext():
+        settings = load_recipe(folder / RECIPE_FILE, overrides or []).settings
+        is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
+        more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
+        place = workplace_of(more, strict=strict)
+        if place.ranks.is_first:
+            settle_recipe(folder, more)
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        place.ranks.barrier()
+        run_round(folder, more, place)
 
 
 def run_folder(runs: Path, name: str) -> Path:
@@ -110,24 +140,27 @@ def settle_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
-    """Run every stage, say what each left behind, and show the result."""
+    """Run every stage of every round, say what each left behind, and show the result."""
     from kleash.cli.tables import in_a_line, result_tables
     from kleash.monitor.report import REPORT_FILE, write_report
-    from kleash.stages.round import Round
-    from kleash.stages.summary import summarise, write_summary
+    from kleash.stages.round import run_rounds
+    from kleash.stages.summary import summarise_rounds, write_summary
 
-    done_before = _stages_done(folder, recipe)
+    done_before = _stages_done(folder)
     screen = remarks()
     screen.print(f"{folder}: {' → '.join(recipe.stages)}", style="bold")
 
-    def announce(stage: str, artifact: Artifact) -> None:
-        screen.print(f"✓ {in_a_line(stage, artifact, done_before=stage in done_before)}")
+    def announce(one: Round, stage: str, artifact: Artifact) -> None:
+        if one.before and stage == one.stages[0]:
+            screen.print(f"{one.folder.name}: {' → '.join(one.stages)}", style="bold")
+        screen.print(f"✓ {in_a_line(stage, artifact, done_before=artifact.path in done_before)}")
 
-    made = Round(recipe, folder / ROUND, place).run(announce)
+    made = run_rounds(recipe, folder, place, announce)
     if not place.ranks.is_first:
         return
-    is_finished = len(done_before) == len(recipe.stages) and (folder / SUMMARY_FILE).is_file()
-    summary = read_summary(folder) if is_finished else summarise(made, recipe)
+    num_stages = sum(len(one.stages) for one in made)
+    is_finished = len(done_before) == num_stages and (folder / SUMMARY_FILE).is_file()
+    summary = read_summary(folder) if is_finished else summarise_rounds(made)
     if not is_finished:
         write_summary(folder, summary)
     report = folder / REPORT_FILE
@@ -138,8 +171,8 @@ def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
     results().print(f"Report: {report}", soft_wrap=True)
 
 
-def _stages_done(folder: Path, recipe: Recipe) -> set[str]:
-    return {stage for stage in recipe.stages if (folder / ROUND / stage / MANIFEST).is_file()}
+def _stages_done(folder: Path) -> set[Path]:
+    return {manifest.parent for manifest in folder.glob(f"round-*/*/{MANIFEST}")}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

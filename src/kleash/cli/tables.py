@@ -99,6 +99,8 @@ def result_tables(summary: Figures) -> list[Table]:
     tables = [_whole(summary)]
     if summary.get("slices"):
         tables.append(_slices(summary))
+    if summary.get("rounds"):
+        tables.append(_rounds(summary))
     if summary.get("seconds"):
         tables.append(_times(summary))
     return tables
@@ -170,6 +172,26 @@ def _slices(summary: Figures) -> Table:
         if has_truth:
             cells += [percent(figures["correct_sft"]), percent(figures["correct_policy"])]
         table.add_row(Text(name), *cells, style="red" if figures["win_rate"] < 0.5 else None)
+    return table
+
+
+def _rounds(summary: Figures) -> Table:
+    headings = ("round", "gate", "pairs", "reward model right on", "win rate against SFT", "KL nats")
+    rows = []
+    for row in summary["rounds"]:
+        gate = "" if "moves" not in row else "moves" if row["moves"] else f"held back: {'; '.join(row['reasons'])}"
+        rows.append(
+            (
+                row["round"],
+                gate,
+                f"{row['pairs']:,}" if "pairs" in row else "",
+                percent(row["heldout_accuracy"]) if "heldout_accuracy" in row else "",
+                rate(row["win_rate"]) if "win_rate" in row else "",
+                number(row["kl_nats_per_sequence"]) if "kl_nats_per_sequence" in row else "",
+            )
+        )
+    table = rows_table(headings, rows)
+    table.title, table.title_justify = "By round", "left"
     return table
 
 

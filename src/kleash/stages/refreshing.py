@@ -27,9 +27,10 @@ class RefreshSettings(Settings):
     every_updates: int | None = Field(
         None, ge=1, description="updates before the reward model is refreshed: those of a round; none = policy.steps"
     )
-    on_alarm: int = Field(0, ge=0, description="rounds that may be added because an alarm ended the last one early")
+    extra_rounds: int = Field(0, ge=0, description="rounds that may be added for one of the next two reasons")
+    on_alarm: bool = Field(True, description="add a round when an alarm ended the last one")
     outside_share: float | None = Field(
-        None, gt=0, le=1, description="add a round when more of the policy's answers lie outside what was trained on"
+        None, gt=0, le=1, description="add a round when more of the answers score beyond what the proxy is used to"
     )
     older_policies: int = Field(1, ge=0, description="earlier policies that answer beside the current one, blind")
     continues_reward: bool = Field(False, description="train the last reward model further; else a fresh one")

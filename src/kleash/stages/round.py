@@ -1,33 +1,43 @@
 """One whole round, from data to an evaluated policy: every stage of a recipe, in order.
 
-Each stage finds its finished artifact or makes it, so running the same recipe again goes on where it stopped.
+Each stage finds its finished artifact or makes it, so running the same recipe again goes on where it stopped. Rounds
+after the first (`refreshing.py`) begin with fresh answers of the current policy and take over the world, the SFT model
+and the evaluation; a policy becomes the current one only through its gate.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kleash.artifacts import Artifact
 from kleash.collection.store.calls import StoredCalls
+from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
 from kleash.stages.alarming import build_alarms
 from kleash.stages.audit import audit
+from kleash.stages.averaging import AverageSettings, average
 from kleash.stages.candidates import candidates
 from kleash.stages.collect import collect, import_preferences, open_store
+from kleash.stages.comparing import Chosen
 from kleash.stages.direct import direct
 from kleash.stages.evaluate import evaluate
+from kleash.stages.gate import gate
 from kleash.stages.policy import policy
 from kleash.stages.pretrain import pretrain
+from kleash.stages.refreshing import chosen_by
+from kleash.stages.replay import replay
 from kleash.stages.reward import reward
 from kleash.stages.scoring import JudgedBy, build_comparer, build_scorer
 from kleash.stages.sft import sft
 from kleash.stages.suites import suites
-from kleash.stages.workplace import Workplace
+from kleash.stages.workplace import Workplace, given
 from kleash.training.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -35,21 +45,39 @@ if TYPE_CHECKING:
 
 
 TRAINING = {"pretrain", "sft", "reward", "policy", "direct"}
+ONCE = ("world", "pretrain", "sft")
+"""Stages of the first round that all rounds build on."""
+REFRESHED = ("candidates", "preferences", "replay", "reward", "audit", "average", "policy", "direct")
+LATER = (*REFRESHED, "evaluation", "suites", "gate")
+"""Stages of later rounds in their order, as far as the recipe has them."""
+CURRENT = "current"
 
 
 @dataclass
 class Round:
-    """A round under way: its folder, its recipe, and what has been made so far, by stage."""
+    """A round under way: its folder, its recipe, what has been made so far, by stage, and the rounds before it."""
 
     recipe: Recipe
     folder: Path
     place: Workplace
     made: dict[str, Artifact] = field(default_factory=dict)
+    before: tuple[Round, ...] = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return this round's stages in order."""
+        asked: tuple[str, ...] = self.recipe.stages
+        if not self.before:
+            return (*asked, "gate") if self.recipe.rounds > 1 and "gate" not in asked else asked
+        wanted = {*asked, "replay", "gate"}
+        if self.recipe.refresh.reference == "average":
+            wanted.add("average")
+        return tuple(stage for stage in LATER if stage in wanted)
 
     def run(self, announce: Callable[[str, Artifact], None] = lambda stage, artifact: None) -> dict[str, Artifact]:
         """Make every stage's artifact in the recipe's order; stages that do not train are the first rank's alone."""
         together = self.place
-        for stage in self.recipe.stages:
+        for stage in self.stages:
             is_alone = stage not in TRAINING and together.ranks.num_ranks > 1
             if is_alone and not together.ranks.is_first:
                 together.ranks.barrier()
@@ -71,8 +99,12 @@ class Round:
         return sft(self.place, self.recipe.sft, base=self.base(), demonstrations=demonstrations, into=into)
 
     def candidates(self, into: Path) -> Artifact:
-        prompts, settings = self._file("prompts"), self.recipe.candidates
-        return candidates(self.place, settings, policies=[self.start()], prompts=prompts, into=into)
+        """Sample from the current policy, in later rounds from some before it as well: raters compare them blind."""
+        *older, current = self.accepted().values()
+        num_older = self.recipe.refresh.older_policies if self.before else 0
+        policies = [current, *reversed(older[len(older) - num_older :])] if num_older else [current]
+        settings = self.recipe.candidates
+        return candidates(self.own_place(), settings, policies=policies, prompts=self.prompts(), into=into)
 
     def preferences(self, into: Path) -> Artifact:
         settings = self.recipe.preferences
@@ -86,12 +118,25 @@ class Round:
                 candidates=self.made["candidates"],
                 comparer=comparer,
                 database=database,
+                chosen=self._choice() if self.before else None,
                 into=into,
             )
 
+    def replay(self, into: Path) -> Artifact:
+        older, fresh = self.before[-1].labels(), self.made["preferences"]
+        settings = self.recipe.refresh.replay
+        return replay(self.place, settings, older=older, fresh=fresh, version=len(self.before), into=into)
+
     def reward(self, into: Path) -> Artifact:
+        # The seed of the first round: it decides which prompts are held out, and those are never trained on later.
+        goes_on = self.before and self.recipe.refresh.continues_reward
         return reward(
-            self.place, self.recipe.reward, base=self.start(), preferences=self.made["preferences"], into=into
+            self.place,
+            self.recipe.reward,
+            base=self.start(),
+            preferences=self.labels(),
+            continues=self.before[-1].made["reward"] if goes_on else None,
+            into=into,
         )
 
     def audit(self, into: Path) -> Artifact:
@@ -99,18 +144,30 @@ class Round:
             self.place,
             self.recipe.audit,
             reward_model=self.made["reward"],
-            preferences=self.made["preferences"],
+            preferences=self.labels(),
             reference=self.start(),
             into=into,
         )
 
+    def average(self, into: Path) -> Artifact:
+        """Move the average of the policies towards the current one; it begins at the SFT model."""
+        settings = AverageSettings(share=self.recipe.refresh.average_share)
+        older = self.before[-1].made.get("average", self.start())
+        return average(self.place, settings, older=older, newer=self.current()[1], into=into)
+
     def policy(self, into: Path) -> Artifact:
+        settings, refresh = self.recipe.policy, self.recipe.refresh
+        if refresh.every_updates is not None:
+            settings = settings.model_copy(update={"steps": refresh.every_updates})
+        reference = self.reference()
+        start = self.current()[1] if self.before and refresh.start == "previous" else self.start()
         return policy(
-            self.place,
-            self.recipe.policy,
-            reference=self.start(),
+            self.own_place(),
+            settings,
+            reference=reference,
+            start=None if start == reference else start,
             judged_by=self.judged_by(audits=[self.made["audit"]] if "audit" in self.made else []),
-            prompts=self._file("prompts"),
+            prompts=self.prompts(),
             evaluation_prompts=self._watched_prompts(),
             watched_by=build_alarms(self.recipe.alarms, seed=self.recipe.seed),
             texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
@@ -118,9 +175,8 @@ class Round:
         )
 
     def direct(self, into: Path) -> Artifact:
-        return direct(
-            self.place, self.recipe.direct, reference=self.start(), preferences=self.made["preferences"], into=into
-        )
+        settings = self.recipe.direct
+        return direct(self.place, settings, reference=self.start(), preferences=self.labels(), into=into)
 
     def evaluation(self, into: Path) -> Artifact:
         judged_by = self.judged_by() if self._has_scorer() else JudgedBy(None, {})
@@ -129,7 +185,7 @@ class Round:
             self.recipe.evaluation,
             policy=self.trained(),
             reference=self.start(),
-            prompts=self._file("evaluation_prompts"),
+            prompts=self.evaluation_prompts(),
             proxy=judged_by.scorer,
             proxy_parents=dict(judged_by.parents),
             into=into,
@@ -146,26 +202,84 @@ class Round:
             into=into,
         )
 
+    def gate(self, into: Path) -> Artifact:
+        """Decide whether this round's policy becomes the current one."""
+        current, _ = self.current()
+        return gate(
+            self.place,
+            self.recipe.gate,
+            policy=given(self.trained(), "model"),
+            earlier={name: given(model, "model") for name, model in self.accepted().items()},
+            current=current,
+            prompts=self._watched_prompts() or self.evaluation_prompts(),
+            signal=build_alarms(self.recipe.alarms, seed=self.recipe.seed).signal,
+            audit=self.made.get("audit"),
+            into=into,
+        )
+
+    # ------------------------------------------------------------------------------------------------ what there is
+    def known(self, stage: str) -> Artifact | None:
+        """Return a stage's artifact: this round's, or the first round's of what all rounds build on."""
+        first = self.before[0].made if self.before and stage in ONCE else {}
+        return self.made.get(stage) or first.get(stage)
+
     def base(self) -> Path | Artifact:
-        """What training starts from: a pretrained model of this round, the recipe's folder, or the world's own."""
-        if "pretrain" in self.made:
-            return self.made["pretrain"]
+        """What training starts from: a pretrained model of this run, the recipe's folder, or the world's own."""
+        if pretrained := self.known("pretrain"):
+            return pretrained
         if self.recipe.base is not None:
             return Path(self.recipe.base)
-        if "world" in self.made:
+        if self.known("world"):
             return Path(resolve("world_base", self.recipe.world.kind)())
         raise SettingsError("The recipe names no model to start from. Set `base` to a Hugging Face model folder.")
 
     def start(self) -> Path | Artifact:
         """The reference of preference training: the SFT policy where there is one, else what it would start from."""
-        return self.made["sft"] if "sft" in self.made else self.base()
+        return self.known("sft") or self.base()
+
+    def reference(self) -> Path | Artifact:
+        """What the leash is tied to."""
+        if self.before and self.recipe.refresh.reference == "average":
+            return self.made["average"]
+        if self.before and self.recipe.refresh.reference == "previous":
+            return self.current()[1]
+        return self.start()
 
     def trained(self) -> Path | Artifact:
         """What is to be evaluated: the last policy that was trained."""
-        for stage in ("policy", "direct", "sft"):
+        for stage in ("policy", "direct"):
             if stage in self.made:
                 return self.made[stage]
-        return self.base()
+        return self.start()
+
+    def accepted(self) -> dict[str, Path | Artifact]:
+        """Return the policies to go on from by round, oldest first: the SFT model, then each that passed its gate."""
+        passed = {
+            one.folder.name: one.trained()
+            for one in self.before
+            if "gate" not in one.made or one.made["gate"].summary["moves"]
+        }
+        return {"sft": self.start(), **passed}
+
+    def current(self) -> tuple[str, Path | Artifact]:
+        """Return the round whose policy is the current one, and that policy."""
+        return list(self.accepted().items())[-1]
+
+    def labels(self) -> Artifact:
+        """The preferences that this round's reward model learns from."""
+        return self.made.get("replay") or self.made["preferences"]
+
+    def own_place(self) -> Workplace:
+        """Where a later round samples: by a seed of its own, so that it does not repeat the first one's answers."""
+        if not self.before:
+            return self.place
+        return replace(self.place, seed=derived_seed(self.place.seed, "round", len(self.before)))
+
+    def prompts(self) -> Path:
+        return self._file("prompts")
+
+    def evaluation_prompts(self) -> Path:
+        return self._file("evaluation_prompts")
 
     def judged_by(self, *, audits: Sequence[Artifact] = ()) -> JudgedBy:
         """What scores answers. audits: given where a policy is to be trained on it; a failed one is refused."""
@@ -181,8 +295,76 @@ class Round:
         own: Path | None = getattr(self.recipe.data, name)
         if own is not None:
             return own
-        return self.made["world"].path / f"{name}.jsonl"
+        world = self.known("world")
+        assert world is not None, "check_order saw to it that a world comes before what it provides"
+        return world.path / f"{name}.jsonl"
 
     def _watched_prompts(self) -> Path | None:
         """The prompts answered while training: the world writes some apart from both training and evaluation."""
-        return self.made["world"].path / "watched_prompts.jsonl" if "world" in self.made else None
+        world = self.known("world")
+        return world.path / "watched_prompts.jsonl" if world else None
+
+    def _choice(self) -> Chosen | None:
+        """Have the last round's reward model choose the pairs to label, where there is one."""
+        last = self.before[-1]
+        if not last._has_scorer():
+            return None
+        return chosen_by(last.judged_by(), self.recipe.refresh.selection, seed=self.own_place().seed)
+
+
+def run_rounds(
+    recipe: Recipe,
+    run: Path,
+    place: Workplace,
+    announce: Callable[[Round, str, Artifact], None] = lambda one, stage, artifact: None,
+) -> list[Round]:
+    """Go round as often as the recipe says, and again where alarms ask for it; `current` follows what passes its gate.
+
+    run: the run's folder, with a folder for each round; a round that was begun is gone on with in any case.
+    """
+    made: list[Round] = []
+    while wants_another(recipe, made) or (run / round_name(len(made))).is_dir():
+        one = Round(recipe, run / round_name(len(made)), place, before=tuple(made))
+        one.run(partial(announce, one))
+        made.append(one)
+        if place.ranks.is_first:
+            point_current(run, made)
+    return made
+
+
+def round_name(number: int) -> str:
+    return f"round-{number:03d}"
+
+
+def wants_another(recipe: Recipe, made: Sequence[Round]) -> bool:
+    """Say whether the reward model is to be refreshed once more."""
+    num_extra = len(made) - recipe.rounds
+    if num_extra < 0:
+        return True
+    refresh, trained = recipe.refresh, made[-1].made.get("policy")
+    if num_extra >= refresh.extra_rounds or trained is None:
+        return False
+    ended_by_alarm = trained.summary["outcome"] in ("stop", "roll_back")
+    limit, outside = refresh.outside_share, share_outside(trained)
+    is_outside = limit is not None and outside is not None and outside > limit
+    return (refresh.on_alarm and ended_by_alarm) or is_outside
+
+
+def share_outside(trained: Artifact) -> float | None:
+    """Return the share of a policy's last answers that score beyond what the reward model is used to."""
+    file = trained.path / "evaluations.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    return rows[-1].get("symptom/beyond_range") if rows else None
+
+
+def point_current(run: Path, made: Sequence[Round]) -> None:
+    """Let the link `current` lead to the round whose policy is the one to use; to none while that is the SFT model."""
+    upcoming = replace(made[-1], made={}, before=tuple(made))
+    name, _ = upcoming.current()
+    link, fresh = run / CURRENT, run / f".{CURRENT}.partial"
+    if name == "sft":
+        link.unlink(missing_ok=True)
+        return
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(name)
+    fresh.replace(link)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,24 @@ from kleash.durable import write_text
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
+    from kleash.stages.round import Round
+
+
+def summarise_rounds(made: Sequence[Round]) -> dict[str, Any]:
+    """Gather the newest round's figures, and a row for each round where there are several."""
+    last = made[-1]
+    summary = summarise({**made[0].made, **last.made} if len(made) > 1 else last.made, last.recipe)
+    if len(made) > 1:
+        summary["seconds"]["total"] = sum(_total_seconds(one.made) for one in made)
+        summary["rounds"] = [_round_row(one) for one in made]
+    return summary
 
 
 def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
     """Gather a finished round's figures: what `kleash summary --json` prints."""
     summary: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed}
     summary["seconds"] = {stage: artifact.summary.get("seconds") for stage, artifact in made.items()}
-    summary["seconds"]["total"] = round(sum(filter(None, summary["seconds"].values())), 3)
+    summary["seconds"]["total"] = _total_seconds(made)
     if "preferences" in made:
         figures = made["preferences"].summary
         summary["preferences"] = {"pairs": figures["pairs"], "agreement": figures.get("agreement")}
@@ -44,6 +55,28 @@ def write_summary(run: Path, summary: dict[str, Any]) -> Path:
     """Write runs/NAME/summary.json."""
     write_text(run / "summary.json", json.dumps(summary, indent=2) + "\n")
     return run / "summary.json"
+
+
+def _round_row(one: Round) -> dict[str, Any]:
+    row: dict[str, Any] = {"round": one.folder.name, "seconds": _total_seconds(one.made)}
+    if "gate" in one.made:
+        row["moves"] = one.made["gate"].summary["moves"]
+        row["reasons"] = one.made["gate"].summary["reasons"]
+        row["against"] = one.made["gate"].summary["against"]
+    if "preferences" in one.made:
+        row["pairs"] = one.made["preferences"].summary["pairs"]
+    if "reward" in one.made:
+        row["heldout_accuracy"] = one.made["reward"].summary["heldout_accuracy"]["value"]
+    if "evaluation" in one.made:
+        figures = one.made["evaluation"].summary
+        row["win_rate"] = figures["win_rate"]
+        row["judge_mean"] = figures["judge_after"]["value"]
+        row["kl_nats_per_sequence"] = figures["kl_nats_per_sequence"]["value"]
+    return row
+
+
+def _total_seconds(made: Mapping[str, Artifact]) -> float:
+    return round(sum(artifact.summary.get("seconds") or 0.0 for artifact in made.values()), 3)
 
 
 def _heldout_summary(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Run a comparison of methods: every method on every seed as a table of jobs, then one file of figures and advice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kleash.durable import lock_run, write_text
+from kleash.errors import SettingsError
+from kleash.experiments.advice import advice, standings
+from kleash.experiments.jobs import Job, Progress, run_jobs
+from kleash.experiments.methods import METHODS, RESULT_FILE, bench_of, results_in
+from kleash.settings import difference, dump_toml, load_toml
+from kleash.stages.workplace import Workplace
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+
+METHODS_FILE = "methods.json"
+RECIPE_FILE = "recipe.toml"
+# What a job costs, about, next to the others: only for the time left that is shown.
+_SHARED_COST, _METHOD_COST = 2.0, 1.0
+
+
+def compare_methods(
+    folder: Path,
+    recipe: Recipe,
+    place: Workplace,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    num_workers: int = 1,
+    announce: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Train and measure every method on every seed that is not there yet; return and leave behind methods.json.
+
+    Raises SettingsError for a method that does not exist, a recipe that lacks what the methods share, or a folder that
+    was begun with other settings.
+    """
+    check(recipe, methods)
+    with lock_run(folder):
+        _settle(folder, recipe)
+        jobs = [job for seed in seeds for job in plan(folder, recipe, place, methods, seed=seed)]
+        if jobs:
+            run_jobs(jobs, num_workers=num_workers, announce=announce, has_fresh_workers=True)
+        results = results_in(folder)
+        table = standings(results)
+        content = {
+            "recipe": recipe.name,
+            "judge": recipe.evaluation.judge,
+            "standings": [asdict(standing) for standing in table],
+            "advice": advice(table),
+            "results": [asdict(result) for result in results],
+        }
+        write_text(folder / METHODS_FILE, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def check(recipe: Recipe, methods: Sequence[str]) -> None:
+    """Refuse what cannot be compared, before anything is computed."""
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise SettingsError(
+            f"There is no method {', '.join(unknown) or 'named'}. Expected some of {', '.join(METHODS)}. Correct "
+            "--methods."
+        )
+    lacking = [stage for stage in ("preferences", "reward") if stage not in recipe.stages]
+    if lacking:
+        raise SettingsError(
+            f"Recipe {recipe.name} has no {' and no '.join(lacking)} stage, and all methods are to learn from the same "
+            "preferences. Expected both. Add them to `stages`."
+        )
+    if recipe.evaluation.judge == "proxy":
+        raise SettingsError(
+            'evaluation.judge is "proxy", the reward model that some of the methods are trained on and others are not: '
+            "it would favour them. Expected an independent judge. Set evaluation.judge to a function, or gold in the "
+            "sandbox."
+        )
+
+
+def plan(folder: Path, recipe: Recipe, place: Workplace, methods: Sequence[str], *, seed: int) -> list[Job]:
+    """Return the jobs of one seed that are not done: first what is shared, then each method."""
+    own = bench_of(folder, recipe, place, seed=seed).folder
+    left = [name for name in methods if not (own / name / RESULT_FILE).is_file()]
+    if not left:
+        return []
+    shared = f"seed {seed}: shared"
+    jobs = [
+        Job(shared, partial(_make, folder, recipe, place, seed, None), (), _SHARED_COST, own / "logs" / "shared.log")
+    ]
+    for name in left:
+        work = partial(_make, folder, recipe, place, seed, name)
+        jobs.append(Job(f"seed {seed}: {name}", work, (shared,), _METHOD_COST, own / "logs" / f"{name}.log"))
+    return jobs
+
+
+def _make(folder: Path, recipe: Recipe, place: Workplace, seed: int, method: str | None) -> None:
+    """Do one job, in a process of its own."""
+    bench = bench_of(folder, recipe, place, seed=seed)
+    if method is None:
+        bench.shared()
+    else:
+        bench.result(method)
+
+
+def _settle(folder: Path, recipe: Recipe) -> None:
+    """Keep the recipe with the comparison; refuse another one in the same folder."""
+    file = folder / RECIPE_FILE
+    if file.is_file():
+        changes = difference(load_toml(file, type(recipe)).settings, recipe)
+        if changes:
+            raise SettingsError(
+                f"The comparison in {folder} was begun with other settings: {'; '.join(changes)}. Expected the same. "
+                "Set them back, or give another folder by --into."
+            )
+    write_text(file, dump_toml(recipe))

@@ -1,0 +1,302 @@
+"""Compare methods on the same preferences and budget: PPO, RLOO, GRPO, DPO, IPO, KTO, best-of-n, SFT on the chosen.
+
+One run per seed makes what all methods share (SFT, candidates, preferences, reward model), then every method starts
+from the same SFT policy. The budget is counted in token passes, the tokens that a model of the policy's size reads or
+writes, a backward pass being worth two: PPO as the recipe has it sets it, the others get as many updates or epochs as
+fit. What came of it is measured by the recipe's own evaluation. `advice.py` says what to make of the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+from kleash.artifacts import Artifact
+from kleash.data.batches import derived_seed
+from kleash.data.preferences import usable_pairs
+from kleash.durable import write_text
+from kleash.evaluation.side_by_side import Answered, compare
+from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
+from kleash.maths.best_of_n import best_of_n_kl
+from kleash.records import Completion, Demonstration
+from kleash.rollout.local import LocalGenerator
+from kleash.stages.direct import direct
+from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.evaluate import answer, build_judge, evaluate
+from kleash.stages.policy import policy
+from kleash.stages.round import Round
+from kleash.stages.sft import sft
+from kleash.stages.workplace import Workplace
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+
+RESULT_FILE = "result.json"
+SHARED_STAGES = ("world", "pretrain", "sft", "candidates", "preferences", "reward", "audit")
+# A forward pass reads each token once; a backward pass is worth two forward ones.
+_UPDATE = 3.0
+# More epochs on the same pairs teach nothing but the pairs; a method that ends here has budget to spare, and says so.
+MAX_EPOCHS = 3.0
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to use preferences. settings: what it changes in the recipe's own table of its stage."""
+
+    kind: Literal["online", "direct", "chosen", "best_of_n"]
+    about: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+METHODS: Mapping[str, Method] = {
+    "ppo": Method("online", "reward model, critic, KL leash", {"algorithm": "ppo"}),
+    "rloo": Method(
+        "online", "reward model, four answers per prompt, no critic", {"algorithm": "rloo", "samples_per_prompt": 4}
+    ),
+    "grpo": Method(
+        "online",
+        "reward model, four answers per prompt, KL in the loss",
+        {"algorithm": "grpo", "samples_per_prompt": 4},
+    ),
+    "dpo": Method("direct", "pairs, no reward model", {"algorithm": "dpo"}),
+    "ipo": Method("direct", "pairs, squared loss", {"algorithm": "ipo"}),
+    "kto": Method("direct", "single answers with a thumb", {"algorithm": "kto"}),
+    "sft_on_chosen": Method("chosen", "imitates the preferred answers"),
+    "best_of_n": Method("best_of_n", "SFT policy, the best of 16 by the reward model", {"n": 16}),
+}
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One method on one seed. figures: `side_by_side.compare`'s, against the SFT policy, on the evaluation prompts.
+
+    passes: token passes of training.  passes_per_answer: those of answering one prompt, in answers' lengths.
+    seconds: of training.  peak_rss_mb: of the process that trained.
+    """
+
+    method: str
+    seed: int
+    judge: str
+    figures: Mapping[str, Any]
+    passes: float
+    passes_per_answer: float
+    seconds: float
+    peak_rss_mb: float
+    note: str = ""
+
+
+class Bench:
+    """The runs of one seed: what is shared, then each method; everything is found again when it is there."""
+
+    def __init__(self, folder: Path, recipe: Recipe, place: Workplace) -> None:
+        self.folder, self.place = folder, place
+        shared = tuple(stage for stage in SHARED_STAGES if stage in recipe.stages)
+        self.recipe = recipe.model_copy(update={"stages": shared})
+
+    def shared(self) -> Round:
+        """Make the round that every method starts from."""
+        one = Round(self.recipe, self.folder / "shared" / "round-000", self.place)
+        one.run()
+        return one
+
+    def result(self, name: str) -> MethodResult:
+        """Train and measure one method; its figures are kept beside it."""
+        file = self.folder / name / RESULT_FILE
+        if not file.is_file():
+            found = self._measured(name, METHODS[name], self.shared())
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(asdict(found), indent=1) + "\n")
+        return MethodResult(**json.loads(file.read_text(encoding="utf-8")))
+
+    # -------------------------------------------------------------------------------------------------------- inside
+    def _measured(self, name: str, method: Method, shared: Round) -> MethodResult:
+        if method.kind == "best_of_n":
+            return self._best_of_n(name, method.settings["n"], shared)
+        passes, note, trained = self._trained(name, method, shared)
+        judged_by = shared.judged_by()
+        measured = evaluate(
+            self.place,
+            self.recipe.evaluation,
+            policy=trained,
+            reference=shared.start(),
+            prompts=shared.evaluation_prompts(),
+            proxy=judged_by.scorer,
+            proxy_parents=dict(judged_by.parents),
+            into=self._stage(name, "evaluation"),
+        )
+        seconds = trained.summary["seconds"]
+        return MethodResult(
+            name,
+            self.place.seed,
+            measured.summary["judge"],
+            measured.summary,
+            passes,
+            1.0,
+            seconds,
+            peak_rss_mb(),
+            note,
+        )
+
+    def _trained(self, name: str, method: Method, shared: Round) -> tuple[float, str, Artifact]:
+        """Return the token passes spent, a remark, and the policy."""
+        pairs = Pairs.of(shared.made["preferences"], shared.made.get("candidates"))
+        budget = online_passes(self.recipe.policy, pairs.tokens_per_answer) * self.recipe.policy.steps
+        if method.kind == "online":
+            return self._online(name, method, shared, pairs, budget)
+        if method.kind == "direct":
+            per_epoch = pairs.number * 2 * pairs.tokens_per_answer * (_UPDATE + 1)
+            epochs, note = epochs_within(budget, per_epoch)
+            fit = self.recipe.direct.fit.model_copy(update={"epochs": epochs})
+            settings = self.recipe.direct.model_copy(update={**method.settings, "fit": fit})
+            into = self._stage(name, "direct")
+            preferences = shared.made["preferences"]
+            made = direct(self.place, settings, reference=shared.start(), preferences=preferences, into=into)
+            return epochs * per_epoch, note, made
+        per_epoch = pairs.number * pairs.tokens_per_answer * _UPDATE
+        epochs, note = epochs_within(budget, per_epoch)
+        fit = self.recipe.sft.fit.model_copy(update={"epochs": epochs})
+        settings_of_sft = self.recipe.sft.model_copy(update={"fit": fit})
+        file = self.folder / name / "chosen.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(file, chosen_answers(shared.made["preferences"]))
+        made = sft(self.place, settings_of_sft, base=shared.start(), demonstrations=file, into=self._stage(name, "sft"))
+        return epochs * per_epoch, note, made
+
+    def _online(
+        self, name: str, method: Method, shared: Round, pairs: Pairs, budget: float
+    ) -> tuple[float, str, Artifact]:
+        own = self.recipe.policy
+        samples = method.settings.get("samples_per_prompt", own.samples_per_prompt)
+        num_answers = own.prompts_per_step * own.samples_per_prompt
+        settings = own.model_copy(update={**method.settings, "prompts_per_step": max(1, num_answers // samples)})
+        per_step = online_passes(settings, pairs.tokens_per_answer)
+        steps = max(1, round(budget / per_step))
+        settings = settings.model_copy(update={"steps": steps})
+        made = policy(
+            self.place,
+            settings,
+            reference=shared.start(),
+            judged_by=shared.judged_by(),
+            prompts=shared.prompts(),
+            into=self._stage(name, "policy"),
+        )
+        return steps * per_step, f"{steps} updates", made
+
+    def _best_of_n(self, name: str, n: int, shared: Round) -> MethodResult:
+        """Answer with the best of n by the reward model. Nothing is trained; each answer costs n, and n scores."""
+        settings, scorer = self.recipe.evaluation, shared.judged_by().scorer
+        assert scorer is not None, "the recipe has a reward model"
+        model = self.place.load_policy(shared.start())
+        judge = build_judge(settings, scorer)
+        room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
+        loaded = read_prompts(shared.evaluation_prompts()).records
+        asked = prompts_that_fit(loaded, model, max_tokens=room)[: settings.num_prompts]
+        before = answer(self.place, settings, model, model, asked, scorer, judge)
+        generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+        best: list[Completion] = []
+        for part in range(0, len(asked), 64):
+            rollouts = generator.generate(
+                asked[part : part + 64],
+                samples_per_prompt=n,
+                seed=derived_seed(self.place.seed, "best of n", part),
+                policy_version=0,
+            )
+            answers = rollouts.completions()
+            scores = scorer.score(answers).total
+            for start in range(0, len(answers), n):
+                best.append(answers[max(range(start, start + n), key=lambda row: scores[row])])
+        # KL of best-of-n is known without looking at log-probabilities; where scores tie it is an upper bound.
+        kl_nats = [best_of_n_kl(n)] * len(best)
+        lengths = [len(one.token_ids) for one in best]
+        after = Answered([one.text for one in best], lengths, scorer.score(best), judge.score(best), kl_nats)
+        figures = compare(asked, before, after)
+        return MethodResult(
+            name,
+            self.place.seed,
+            settings.judge,
+            figures,
+            0.0,
+            2.0 * n,
+            0.0,
+            peak_rss_mb(),
+            f"n = {n}, nothing trained",
+        )
+
+    def _stage(self, name: str, stage: str) -> Path:
+        return self.folder / name / "round-000" / stage
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the preferences amount to: decided pairs, and the tokens of one prompt with one answer."""
+
+    number: int
+    tokens_per_answer: float
+
+    @staticmethod
+    def of(preferences: Artifact, candidates: Artifact | None) -> Pairs:
+        rows = read_preferences(preferences.path / "preferences.jsonl").records
+        number = sum(1 for _ in usable_pairs(rows, keeps_ties=False))
+        lengths: Sequence[int] = ()
+        if candidates is not None:
+            answers = read_completions(candidates.path / "candidates.jsonl").records
+            lengths = [len(one.token_ids) + len(one.prompt.text.split()) for one in answers]
+        # Imported pairs have words and no tokens; the same unit for all methods is what counts here.
+        lengths = lengths or [len((row.prompt.text + " " + text).split()) for row in rows for text in row.completions]
+        return Pairs(number, fmean(lengths))
+
+
+def online_passes(settings: Any, tokens_per_answer: float) -> float:
+    """Return the token passes of one update: sample, score, annotate by policy and reference, then learn.
+
+    With a separate critic it annotates and learns as well, one more model's worth.
+    """
+    num_answers = settings.prompts_per_step * settings.samples_per_prompt
+    num_models = 2.0 if settings.algorithm == "ppo" and settings.critic == "separate" else 1.0
+    per_answer = 1 + 1 + 1 + num_models + settings.epochs * _UPDATE * num_models
+    return float(num_answers * tokens_per_answer * per_answer)
+
+
+def epochs_within(budget: float, per_epoch: float) -> tuple[float, str]:
+    """Return how many epochs fit into the budget, at most MAX_EPOCHS, and a remark."""
+    epochs = round(min(budget / per_epoch, MAX_EPOCHS), 2)
+    spared = "" if epochs < MAX_EPOCHS else f", {1 - epochs * per_epoch / budget:.0%} of the budget spared"
+    return max(epochs, 0.01), f"{epochs:g} epochs{spared}"
+
+
+def chosen_answers(preferences: Artifact) -> list[Demonstration]:
+    """Return each decided pair's preferred answer as a demonstration."""
+    rows = read_preferences(preferences.path / "preferences.jsonl").records
+    return [
+        Demonstration(row.prompt, row.completions[pair.first if pair.label > 0.5 else pair.second])
+        for row, pair in usable_pairs(rows, keeps_ties=False)
+    ]
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory this process has held, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
+
+
+def bench_of(folder: Path, recipe: Recipe, place: Workplace, *, seed: int) -> Bench:
+    """Return the bench of one seed below the comparison's folder."""
+    with_seed = recipe.model_copy(update={"seed": seed})
+    return Bench(folder / f"seed-{seed}", with_seed, replace(place, seed=seed))
+
+
+def results_in(folder: Path) -> list[MethodResult]:
+    """Read every result below a comparison's folder, seed after seed, in the table's order of methods."""
+    found = []
+    for seed in sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-"))):
+        for name in METHODS:
+            with suppress(FileNotFoundError):
+                found.append(MethodResult(**json.loads((seed / name / RESULT_FILE).read_text(encoding="utf-8"))))
+    return found

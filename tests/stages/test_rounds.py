@@ -1,0 +1,170 @@
+"""Rounds: what a later one is made from, when there is one, and which policy is the current one after it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kleash.artifacts import Artifact
+from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.errors import SettingsError
+from kleash.formats import read_completions, read_preferences
+from kleash.recipe import check_order
+from kleash.stages.round import Round, point_current, run_rounds, share_outside, wants_another
+from kleash.stages.summary import summarise_rounds
+from stages.tiny_recipe import STAGES, tiny_place, tiny_recipe
+
+ONLINE = tuple(stage for stage in STAGES if stage != "direct")
+REFRESH = {"selection": {"num_pairs": 8}, "replay": {"old_share": 0.5}}
+
+
+def recipe_of(base, data, *, rounds=2, refresh=None, **tables):
+    recipe = tiny_recipe(base, data, stages=ONLINE, refresh={**REFRESH, **(refresh or {})}, **tables)
+    return recipe.model_copy(update={"rounds": rounds})
+
+
+@pytest.fixture(scope="module")
+def two_rounds(base, data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    told = []
+    made = run_rounds(
+        recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}),
+        run,
+        tiny_place(),
+        lambda one, stage, artifact: told.append((one.folder.name, stage)),
+    )
+    return run, made, told
+
+
+def test_a_later_round_takes_over_the_start_and_makes_the_rest_anew(two_rounds):
+    run, (first, second), told = two_rounds
+    assert [stage for name, stage in told if name == "round-000"] == [*ONLINE, "gate"]
+    later = ["candidates", "preferences", "replay", "reward", "policy", "evaluation", "gate"]
+    assert [stage for name, stage in told if name == "round-001"] == later
+    assert not (run / "round-001" / "sft").exists()
+    assert second.made["policy"].parents["reference"] == first.made["sft"].id
+    assert second.made["policy"].parents["reward"] == second.made["reward"].id
+    assert second.made["reward"].parents["preferences"] == second.made["replay"].id
+    assert second.made["replay"].parents == {
+        "older": first.made["preferences"].id,
+        "fresh": second.made["preferences"].id,
+    }
+
+
+def test_fresh_answers_come_from_the_current_policy_and_older_ones_blind(two_rounds):
+    _, (first, second), _ = two_rounds
+    answers = read_completions(second.made["candidates"].path / "candidates.jsonl").records
+    policies = {name: model.id for name, model in second.accepted().items()}
+    assert {one.policy_id for one in answers} == set(policies.values())
+    assert second.made["preferences"].parents["reward"] == first.made["reward"].id
+
+
+def test_labels_are_chosen_within_the_budget_and_old_ones_are_replayed(two_rounds):
+    _, (_, second), _ = two_rounds
+    fresh = read_preferences(second.made["preferences"].path / "preferences.jsonl").records
+    assert len(fresh) <= 8
+    assert {row.prompt.slices["selected_by"] for row in fresh} <= {"uncertain", "suspect", "control"}
+    mixed = read_preferences(second.made["replay"].path / "preferences.jsonl").records
+    assert {row.prompt.slices["policy_version"] for row in mixed} == {"0", "1"}
+    assert second.made["replay"].summary["replay"]["old"] >= second.made["replay"].summary["replay"]["fresh"] - 1
+
+
+def test_what_was_held_out_once_is_never_trained_on_later(two_rounds):
+    _, (first, second), _ = two_rounds
+    parts = {}
+    for name, preferences in (("first", first.made["preferences"]), ("second", second.made["replay"])):
+        rows = usable_preferences(read_preferences(preferences.path / "preferences.jsonl").records)
+        settings = second.made["reward"].settings
+        split = split_by_prompt(rows, holdout_share=settings["holdout_share"], seed=settings["seed"])
+        parts[name] = [{row.prompt.text for row in part} for part in split]
+    assert first.made["reward"].settings["seed"] == second.made["reward"].settings["seed"]
+    assert parts["first"][1]
+    assert not parts["first"][1] & parts["second"][0]
+
+
+def test_the_same_call_again_finds_everything(two_rounds, base, data):
+    run, made, _ = two_rounds
+    again = run_rounds(recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}), run, tiny_place())
+    assert [{s: a.id for s, a in one.made.items()} for one in again] == [
+        {s: a.id for s, a in one.made.items()} for one in made
+    ]
+
+
+def test_a_round_that_was_begun_is_gone_on_with_whatever_the_recipe_says(two_rounds, base, data):
+    run, _, _ = two_rounds
+    recipe = recipe_of(base, data, rounds=1, policy={"steps": 2, "evaluate_every": 2})
+    assert len(run_rounds(recipe.model_copy(update={"stages": (*ONLINE, "gate")}), run, tiny_place())) == 2
+
+
+def test_the_summary_tells_each_round(two_rounds):
+    _, made, _ = two_rounds
+    summary = summarise_rounds(made)
+    assert [row["round"] for row in summary["rounds"]] == ["round-000", "round-001"]
+    assert summary["rounds"][1]["win_rate"] == made[1].made["evaluation"].summary["win_rate"]
+    assert summary["rounds"][0]["moves"] is True
+    assert summary["win_rate"] == made[1].made["evaluation"].summary["win_rate"]
+
+
+def test_start_and_reference_may_move(base, data, tmp_path):
+    tables = {"policy": {"steps": 1, "evaluate_every": 2}}
+    moving = {"start": "previous", "reference": "average", "continues_reward": True, "every_updates": 1}
+    first, second = run_rounds(recipe_of(base, data, refresh=moving, **tables), tmp_path / "run", tiny_place())
+    assert second.made["average"].parents == {"older": first.made["sft"].id, "newer": first.made["policy"].id}
+    assert second.made["policy"].parents["reference"] == second.made["average"].id
+    assert second.made["policy"].parents["start"] == first.made["policy"].id
+    assert second.made["reward"].parents["continues"] == first.made["reward"].id
+    assert second.made["policy"].summary["steps"] == 1
+
+
+def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
+    _, (first, second), _ = two_rounds
+    for name in ("round-000", "round-001"):
+        (tmp_path / name).mkdir()
+    held = with_gate(second, moves=False)
+    point_current(tmp_path, [first, with_gate(second, moves=True)])
+    assert (tmp_path / "current").readlink().name == "round-001"
+    point_current(tmp_path, [first, held])
+    assert (tmp_path / "current").readlink().name == "round-000"
+    assert Round(first.recipe, tmp_path, first.place, before=(first, held)).current()[0] == "round-000"
+    point_current(tmp_path, [with_gate(first, moves=False)])
+    assert not (tmp_path / "current").is_symlink()
+
+
+def with_gate(one, *, moves):
+    gate = replace(one.made["gate"], summary={**one.made["gate"].summary, "moves": moves})
+    return replace(one, made={**one.made, "gate": gate})
+
+
+def trained(tmp_path, *, outcome, outside=None):
+    (tmp_path / "evaluations.jsonl").write_text(
+        json.dumps({"step": 0}) + "\n" + json.dumps({"step": 2, "symptom/beyond_range": outside}) + "\n"
+    )
+    return Artifact("policy", "id", {}, tmp_path, summary={"outcome": outcome})
+
+
+@pytest.mark.parametrize(
+    ("refresh", "outcome", "outside", "expected"),
+    [
+        ({"extra_rounds": 1}, "stop", 0.0, True),
+        ({"extra_rounds": 1, "on_alarm": False}, "stop", 0.0, False),
+        ({"extra_rounds": 1}, "finished", 0.9, False),
+        ({"extra_rounds": 1, "outside_share": 0.5}, "finished", 0.9, True),
+        ({"extra_rounds": 1, "outside_share": 0.5}, "finished", 0.4, False),
+        ({}, "stop", 0.9, False),
+    ],
+)
+def test_alarms_and_strange_answers_ask_for_another_round(base, data, tmp_path, refresh, outcome, outside, expected):
+    recipe = recipe_of(base, data, rounds=1, refresh=refresh)
+    one = Round(recipe, tmp_path, tiny_place(), made={"policy": trained(tmp_path, outcome=outcome, outside=outside)})
+    assert share_outside(one.made["policy"]) == outside
+    assert wants_another(recipe, [one]) == expected
+    assert not wants_another(recipe, [one, one]), "one more, and no more"
+
+
+def test_rounds_need_something_to_refresh(base, data):
+    message = r"rounds is 2 and the recipe has no candidates and no preferences stage.*or set rounds to 1"
+    with pytest.raises(SettingsError, match=message):
+        check_order(recipe_of(base, data).model_copy(update={"stages": ("sft", "policy")}))
+    imported = tiny_recipe(base, {**data, "preferences": "pairs.jsonl"}, stages=ONLINE)
+    with pytest.raises(SettingsError, match=r"rounds is 2 and data.preferences names a file"):
+        check_order(imported.model_copy(update={"rounds": 2}))
