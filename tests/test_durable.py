@@ -1,6 +1,7 @@
 """Safe writing: what a full disk, an unwritable folder or a second process gets told, and what survives."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kleash.durable import clear_write_errors, discard, lock_run, publish, write_text
+from kleash.durable import clear_write_errors, discard, file_digest, lock_run, publish, remembered_digest, write_text
 from kleash.errors import RunError
 
 
@@ -79,3 +80,69 @@ def test_second_process_is_refused_and_kill_frees_the_lock(tmp_path):
             holder.kill()
     with lock_run(tmp_path):
         assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+
+
+# -------------------------------------------------------------------------------------------------- remembered digests
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kleash" / "digests.json"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    (tmp_path / "weights").write_text("12345678")
+    return tmp_path / "weights"
+
+
+def at_once(path):
+    return remembered_digest(path, min_bytes=1, settled_seconds=-1.0)
+
+
+def forge(memory):
+    """Write another digest into the memory, to see whether it is asked."""
+    [(place, mark)] = json.loads(memory.read_text()).items()
+    memory.write_text(json.dumps({place: [*mark[:-1], "remembered"]}))
+
+
+def test_a_large_file_is_read_once(memory, weights):
+    assert at_once(weights) == file_digest(weights)
+    forge(memory)
+    assert at_once(weights) == "remembered"
+
+
+@pytest.mark.parametrize("sets_back_time", [False, True])
+def test_a_file_that_was_touched_is_read_again_even_if_its_time_was_set_back(memory, weights, sets_back_time):
+    before = weights.stat()
+    at_once(weights)
+    forge(memory)
+    while weights.stat().st_ctime_ns == before.st_ctime_ns:  # the file system's clock ticks some hundred times a second
+        weights.write_text("87654321")
+    if sets_back_time:
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert at_once(weights) == file_digest(weights)
+
+
+def test_another_file_in_its_place_is_read(memory, weights):
+    at_once(weights)
+    forge(memory)
+    (weights.parent / "other").write_text("abcdefgh")
+    (weights.parent / "other").replace(weights)
+    assert at_once(weights) == file_digest(weights)
+
+
+def test_small_files_and_files_touched_just_now_are_not_remembered(memory, weights):
+    assert remembered_digest(weights) == file_digest(weights)
+    assert remembered_digest(weights, min_bytes=1, settled_seconds=3600.0) == file_digest(weights)
+    assert not memory.exists()
+
+
+def test_a_memory_that_is_damaged_or_cannot_be_written_does_no_harm(memory, weights):
+    memory.parent.mkdir(parents=True)
+    memory.write_text("{")
+    assert at_once(weights) == file_digest(weights)
+    assert len(json.loads(memory.read_text())) == 1
+    memory.unlink()
+    memory.parent.rmdir()
+    memory.parent.write_text("a file where the folder should be")
+    assert at_once(weights) == file_digest(weights)

@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +22,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kleash.durable import TEMPORARY, clear_write_errors, file_digest, partial_path, publish, sync_path, write_text
+from kleash.durable import (
+    TEMPORARY,
+    clear_write_errors,
+    file_digest,
+    partial_path,
+    publish,
+    remembered_digest,
+    sync_path,
+    write_text,
+)
 from kleash.errors import ArtifactError, SettingsError
 from kleash.records import content_id
 from kleash.settings import difference
@@ -161,18 +170,26 @@ def find(
     return artifact
 
 
-def external(path: Path, kind: str, *, text_format: Mapping[str, str | None] | None = None) -> Artifact:
+def external(
+    path: Path,
+    kind: str,
+    *,
+    text_format: Mapping[str, str | None] | None = None,
+    digest_of: Callable[[Path], str] = remembered_digest,
+) -> Artifact:
     """Describe a file or folder that no stage made (a model folder, a data file) so that it can be a parent.
 
     Its id is a hash over its contents. A folder that is an artifact is returned as that artifact, with its own kind.
+    digest_of: by default, large files that were hashed before and not touched since are not read again.
     """
     path = Path(path)
     if (path / MANIFEST).exists():
         return read(path)
     if path.is_file():
-        files = {path.name: file_digest(path)}
+        files = {path.name: digest_of(path)}
     elif path.is_dir():
-        files = {name: digest for name, digest in _file_digests(path).items() if not name.startswith(".")}
+        found = _file_digests(path, digest_of=digest_of)
+        files = {name: digest for name, digest in found.items() if not name.startswith(".")}
     else:
         raise ArtifactError(f"No {kind} at {path}: no such file or folder. Give the path of an existing {kind}.")
     identity = content_id("external", kind, sorted(files.values()))
@@ -313,13 +330,13 @@ def _finish(folder: Path) -> None:
     publish(partial, folder)
 
 
-def _file_digests(folder: Path) -> dict[str, str]:
+def _file_digests(folder: Path, *, digest_of: Callable[[Path], str] = file_digest) -> dict[str, str]:
     digests = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         is_ours = name != MANIFEST and not name.startswith(f"{_WORK}/") and not name.endswith(TEMPORARY)
         if is_ours and path.is_file():
-            digests[name] = file_digest(path)
+            digests[name] = digest_of(path)
     return digests
 
 
@@ -362,7 +379,7 @@ def _parent_problem(artifact: Artifact, role: str) -> str | None:
     path = parent_path(artifact, role)
     if not path.exists():
         return None
-    now = external(path, artifact.origins[role].kind).id
+    now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
     if now == artifact.parents[role]:
         return None
     return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,6 +80,38 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a file's bytes in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds: float = 2.0) -> str:
+    """Return a file's sha256; of a large file that nobody has touched since, the one worked out the last time.
+
+    Untouched means: the same place, size, inode, and times of the last change to content and to status. No program can
+    set the last of these back. What is remembered lies in the user's cache folder and may be deleted at any time.
+    min_bytes: smaller files are always read.  settled_seconds: a file touched later than that before it was read is
+    not remembered: it could be touched again within the same tick of the clock, and nobody would know.
+    """
+    before = _touched(path)
+    if before[0] < min_bytes:
+        return file_digest(path)
+    memory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleash" / "digests.json"
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    place = str(path.resolve())
+    if place in known and known[place][:-1] == before:
+        return str(known[place][-1])
+    digest = file_digest(path)
+    if _touched(path) == before and time.time_ns() - before[2] > settled_seconds * 1e9:
+        with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_text(memory, json.dumps({**known, place: [*before, digest]}, indent=1))
+    return digest
+
+
+def _touched(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 def sync_path(path: Path) -> None:
