@@ -116,6 +116,7 @@ def test_types_are_told_in_a_reader_s_words():
     assert told["policy.leash.kind"] == ("adaptive | fixed | scheduled", '"adaptive"')
     assert told["candidates.temperatures"] == ("list of numbers", "[1.0]")
     assert told["stages"][0].startswith("list of world | pretrain | sft")
+    assert told["policy.leash.slice_limits"] == ("table of numbers", "{}")
     assert told["policy.check_ratio"] == ("true or false", "true")
     assert told["reward.smoothing"] == ("number, at least 0, below 0.5", "0.0")
     assert told["data.prompts"] == ("path or none", "none")

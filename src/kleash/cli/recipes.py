@@ -170,6 +170,10 @@ def _type_name(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         of = _type_name(arguments[0])
         return f"list of {of}" if "|" in of else f"list of {of}s"
+    if get_origin(annotation) is Annotated:
+        return _type_name(arguments[0])
+    if get_origin(annotation) is dict:
+        return f"table of {_type_name(arguments[1])}s"
     if arguments and all(isinstance(argument, str) for argument in arguments):
         return " | ".join(arguments)
     return " or ".join(map(_type_name, arguments)) if arguments else str(annotation)
@@ -184,4 +188,6 @@ def _limit(constraint: Any) -> str:
 def _as_toml(value: Any) -> str:
     from kleash.settings import dump_toml
 
+    if value == {}:
+        return "{}"
     return "none" if value is None else dump_toml({"x": value}).removeprefix("x = ").strip()
