@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation", "monitor.audit_page"},
     # How AI judges do is pure and torch-free, and shown beside people.
     "collection": SERVICE | {"judges.monitoring", "web"},
-    "monitor": SERVICE | {"web"},
+    # What raters are like is worked out from records alone.
+    "monitor": SERVICE | {"web", "collection.ballots", "collection.quality"},
     "web": GROUND - {"maths"},
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }

@@ -36,11 +36,11 @@ from kleash.errors import KleashError
 from kleash.monitor.catalogue import Catalogue
 from kleash.monitor.live import Shelf
 from kleash.monitor.pages import FOLDER, render
-from kleash.monitor.routes import assets, comparing, lineage, run, runs, samples
+from kleash.monitor.routes import aims, assets, audit, comparing, experiments, labellers, lineage, run, runs, samples
 from kleash.web import STATIC
 from kleash.web.security import SecurityHeaders, add_security_headers
 
-ROUTES = (assets, runs, comparing, run, samples, lineage)
+ROUTES = (assets, runs, comparing, experiments, run, samples, aims, audit, labellers, lineage)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """The names a browser on this machine may use. Another site cannot pass itself off as one of them."""

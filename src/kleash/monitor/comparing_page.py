@@ -14,6 +14,7 @@ from kleash.monitor.measures import LAST_UPDATES, Estimate
 from kleash.monitor.overoptimisation_chart import COLORS, SYMBOLS, Curve, distance_figure
 from kleash.monitor.pages import Live
 from kleash.monitor.plots import Part
+from kleash.monitor.run_page import LIVE_SECONDS
 from kleash.monitor.verdict import judge_label
 from kleash.monitor.wording import MISSING, count, number, number_range, percent, percent_range
 
@@ -43,7 +44,7 @@ def compared(runs: Sequence[RunCurves]) -> Live:
         },
     }
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
-    return Live(html={"compared": comparison_table(runs)}, figures=drawn, poll_seconds=5.0)
+    return Live({"compared": comparison_table(runs)} if runs else {}, drawn, poll_seconds=LIVE_SECONDS)
 
 
 def comparison_table(runs: Sequence[RunCurves]) -> str:

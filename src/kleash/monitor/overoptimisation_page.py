@@ -159,8 +159,8 @@ def render(content: Mapping[str, Any]) -> str:
         css=_resource("report.css") + _resource("static/sections.css"),
         headline=escape(headline(content["criteria"])),
         about=escape(about(content["arms"])),
-        criteria="\n".join(_criterion_rows(content["criteria"])),
-        figures="\n".join(_figure_box(figure) for figure in FIGURES if figure.name in drawn),
+        criteria="\n".join(criterion_rows(content["criteria"])),
+        figures="\n".join(figure_box(figure) for figure in FIGURES if figure.name in drawn),
         data=script_json({"figures": drawn, "samples": []}),
         plotly=plotly_script,
         script=page_script,
@@ -221,6 +221,29 @@ def figure_of(figure: Figure, arms: Sequence[Mapping[str, Any]]) -> Part | None:
     return plots.checked(traces, layout)
 
 
+def figure_box(figure: Figure) -> str:
+    """Return the place of a figure with what it says and the key to its colours."""
+    keys = "".join(
+        f'<span class="key"><i style="background:{drawn.color}"></i>{escape(drawn.label)}</span>'
+        for drawn in figure.arms
+    )
+    kinds = "line: gold; dots: proxy; dashes: fitted law; ring: gold's peak" if figure.arms[0].has_proxy else "gold"
+    return (
+        f"<figure><figcaption><b>{escape(figure.title)}</b>{escape(figure.caption)}<br>{keys} <small>{kinds}</small>"
+        f'</figcaption><div class="chart" data-figure="{figure.name}"></div></figure>'
+    )
+
+
+def criterion_rows(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a row of the table of criteria for each."""
+    return [
+        f'<tr><th scope="row">{escape(row["name"])}</th><td class="wide">{escape(row["text"])}</td>'
+        f"<td>{_mark(row['passed'])}</td><td>{escape(_seeds_that_hold(row))}</td>"
+        f'<td class="wide">{escape(figures_in_words(row["figures"]))}</td></tr>'
+        for row in criteria
+    ]
+
+
 # ----------------------------------------------------------------------------------------------------------- inside
 def _resource(name: str) -> str:
     return (resources.files("kleash.monitor") / name).read_text(encoding="utf-8")
@@ -274,27 +297,6 @@ def _hover(label: str, seed: int, point: Mapping[str, Any]) -> str:
     at = f"n = {point['n']}" if "n" in point else f"update {point['step']}"
     figures = f"KL {number(point['kl_nats'])} nats, gold {number(point['gold'])}, proxy {number(point['proxy'])}"
     return f"{escape(label)}, seed {seed}, {at}<br>{figures}"
-
-
-def _figure_box(figure: Figure) -> str:
-    keys = "".join(
-        f'<span class="key"><i style="background:{drawn.color}"></i>{escape(drawn.label)}</span>'
-        for drawn in figure.arms
-    )
-    kinds = "line: gold; dots: proxy; dashes: fitted law; ring: gold's peak" if figure.arms[0].has_proxy else "gold"
-    return (
-        f"<figure><figcaption><b>{escape(figure.title)}</b>{escape(figure.caption)}<br>{keys} <small>{kinds}</small>"
-        f'</figcaption><div class="chart" data-figure="{figure.name}"></div></figure>'
-    )
-
-
-def _criterion_rows(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f'<tr><th scope="row">{escape(row["name"])}</th><td class="wide">{escape(row["text"])}</td>'
-        f"<td>{_mark(row['passed'])}</td><td>{escape(_seeds_that_hold(row))}</td>"
-        f'<td class="wide">{escape(figures_in_words(row["figures"]))}</td></tr>'
-        for row in criteria
-    ]
 
 
 def _mark(passed: bool | None) -> str:

@@ -28,10 +28,17 @@ from kleash.web.visible import visible_text
 
 FOLDER = Path(__file__).parent
 
-MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs"), ("/compare", "Compare")]
+MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs"), ("/compare", "Compare"), ("/experiments", "Experiments")]
 """(address, title) of the pages that are not about one run."""
 
-RUN_PAGES: list[tuple[str, str]] = [("run", "Overview"), ("samples", "Samples"), ("lineage", "Lineage")]
+RUN_PAGES: list[tuple[str, str]] = [
+    ("run", "Overview"),
+    ("samples", "Samples"),
+    ("aims", "Help and harm"),
+    ("audit", "Audit"),
+    ("labellers", "Labellers"),
+    ("lineage", "Lineage"),
+]
 """(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
 
 
