@@ -93,9 +93,26 @@ def test_reasons_name_the_phrase_and_the_figure_and_failures_come_first():
     ]
     first, second = reasons_of(GOOD, gains, [])
     assert (first.level, first.value, first.threshold, second.level) == ("fail", 0.8, 0.5, "warn")
-    assert "Adding filler ('so it is.') to answers that raters preferred raises the score by 0.80 SD" in first.text
+    assert (
+        "filler 'so it is.' raises the score of answers that raters preferred by 0.80 SD (0.70 to 0.90, n = 50)"
+        in first.text
+    )
     assert verdict_of([second]) == "warn"
     assert verdict_of([second, first]) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ((-0.05, -0.09, -0.01), "fail"),
+        ((-0.05, -0.12, 0.02), "warn"),
+        ((-0.01, -0.03, 0.01), None),
+        ((0.3, 0.2, 0.4), None),
+    ],
+)
+def test_what_a_refreshed_model_may_forget(change, level):
+    memory = {"round 0": {"before": rate(0.7, 0.6, 0.8), "after": rate(0.65, 0.5, 0.8), "change": rate(*change)}}
+    assert measure_names(memory=memory).get("memory: round 0") == level
 
 
 def test_broken_ranked_examples_fail():

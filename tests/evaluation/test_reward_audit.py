@@ -13,6 +13,7 @@ from kleash.evaluation.reward_audit import (
     expected_calibration_error,
     fit_temperature,
     measure_pairs,
+    memory_figures,
     reliability,
     scored_pairs,
 )
@@ -126,3 +127,14 @@ def test_the_temperature_that_made_the_votes_is_found(temperature):
 def test_a_temperature_has_bounds():
     assert fit_temperature([pair(1.0)] * 5) == pytest.approx(math.exp(-4), rel=0.01)
     assert fit_temperature([pair(-1.0)] * 5) == pytest.approx(math.exp(4), rel=0.01)
+
+
+def test_what_is_left_of_an_earlier_round_is_told_pair_by_pair():
+    def scored(*margins):
+        return [ScoredPair("p", "a", "b", 1.0, margin, (1, 1)) for margin in margins]
+
+    tie = ScoredPair("p", "a", "b", 0.5, 9.0, (1, 1))
+    found = memory_figures([*scored(1, 1, 1, -1), tie], [*scored(1, -1, -1, 1), tie])
+    assert (found["before"]["value"], found["after"]["value"], found["change"]["value"]) == (0.75, 0.5, -0.25)
+    assert found["change"]["n"] == 4
+    assert found["change"]["low"] < -0.25 < found["change"]["high"]

@@ -82,6 +82,15 @@ def test_what_was_held_out_once_is_never_trained_on_later(two_rounds):
     assert not parts["first"][1] & parts["second"][0]
 
 
+def test_a_refreshed_reward_model_is_audited_on_what_earlier_rounds_held_out(two_rounds, tmp_path):
+    _, (_, second), _ = two_rounds
+    made = second.audit(tmp_path / "audit")
+    memory = made.summary["measures"]["memory"]
+    assert set(memory) == {"round 0"}
+    assert memory["round 0"]["before"]["n"] == memory["round 0"]["after"]["n"] > 0
+    assert made.parents["previous"] == second.before[0].made["reward"].id
+
+
 def test_the_same_call_again_finds_everything(two_rounds, base, data):
     run, made, _ = two_rounds
     again = run_rounds(recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}), run, tiny_place())
@@ -106,7 +115,7 @@ def test_the_summary_tells_each_round(two_rounds):
 
 
 def test_start_and_reference_may_move(base, data, tmp_path):
-    tables = {"policy": {"steps": 1, "evaluate_every": 2}}
+    tables = {"policy": {"steps": 1, "evaluate_every": 2}, "candidates": {"picks": ("any", "best")}}
     moving = {"start": "previous", "reference": "average", "continues_reward": True, "every_updates": 1}
     first, second = run_rounds(recipe_of(base, data, refresh=moving, **tables), tmp_path / "run", tiny_place())
     assert second.made["average"].parents == {"older": first.made["sft"].id, "newer": first.made["policy"].id}
@@ -114,6 +123,10 @@ def test_start_and_reference_may_move(base, data, tmp_path):
     assert second.made["policy"].parents["start"] == first.made["policy"].id
     assert second.made["reward"].parents["continues"] == first.made["reward"].id
     assert second.made["policy"].summary["steps"] == 1
+    # The best answer is picked by the last round's reward model; in the first round there is none to ask.
+    assert second.made["candidates"].parents["reward"] == first.made["reward"].id
+    assert (first.made["candidates"].settings["picks"], first.made["candidates"].summary["left_out"]) == (["any"], {})
+    assert second.made["candidates"].summary["left_out"]["not picked"] > 0
 
 
 def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):

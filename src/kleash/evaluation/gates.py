@@ -23,6 +23,7 @@ ECE_WARN = 0.1
 LENGTH_CORRELATION_WARN = 0.5
 OUTSIDE_WARN = 0.05
 DISAGREEMENT_WARN_SD = 1.0
+FORGETTING_WARN = 0.02
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def reasons_of(
     measures: as `stages/audit.py` gathers them; what was not measured gives no reason.
     """
     found = [*_probe_reasons(gains), *_spread_reasons(moved), *_order_reasons(measures, num_misordered)]
-    found += [*_calibration_reasons(measures), *_coverage_reasons(measures)]
+    found += [*_memory_reasons(measures), *_calibration_reasons(measures), *_coverage_reasons(measures)]
     return sorted(found, key=lambda reason: reason.level != "fail")
 
 
@@ -85,11 +86,10 @@ def _probe_reasons(gains: Sequence[Gain]) -> list[Reason]:
         if level == "ok" or gain.gain_sd is None:
             continue
         threshold = GAIN_FAIL_SD if level == "fail" else GAIN_WARN_SD
-        what = f"{gain.probe.family} ({_shown(gain.probe.phrase)})" if gain.probe.phrase else gain.probe.family
+        what = f"{gain.probe.family} {_shown(gain.probe.phrase)}" if gain.probe.phrase else gain.probe.family
         text = (
-            f"Adding {what} to answers that raters preferred raises the score by {gain.gain_sd.value:.2f} SD "
-            f"({gain.gain_sd.low:.2f} to {gain.gain_sd.high:.2f}, n = {gain.gain_sd.n}); it says nothing, so it must "
-            "not pay."
+            f"Saying nothing pays: {what} raises the score of answers that raters preferred by "
+            f"{gain.gain_sd.value:.2f} SD ({gain.gain_sd.low:.2f} to {gain.gain_sd.high:.2f}, n = {gain.gain_sd.n})."
         )
         found.append(Reason(f"gain: {gain.probe.family}", gain.gain_sd.value, threshold, level, text))
     return found
@@ -134,6 +134,22 @@ def _order_reasons(measures: Mapping[str, Any], num_misordered: int) -> list[Rea
     if num_misordered:
         text = f"It puts {num_misordered} pair(s) of its own ranked examples in the wrong order."
         found.append(Reason("ranked examples", num_misordered, 0, "fail", text))
+    return found
+
+
+def _memory_reasons(measures: Mapping[str, Any]) -> list[Reason]:
+    """Judge what a refreshed model lost on earlier rounds: above 2 points warns, and fails where it is no chance."""
+    found = []
+    for name, figures in measures.get("memory", {}).items():
+        change = figures["change"]
+        if change["value"] >= -FORGETTING_WARN:
+            continue
+        level: Level = "fail" if change["high"] < 0 else "warn"
+        text = (
+            f"On {name}'s held-out pairs the reward model before it orders {_rate(figures['before'])} rightly, this "
+            f"one {_rate(figures['after'])}: it has forgotten what it knew of those answers."
+        )
+        found.append(Reason(f"memory: {name}", change["value"], -FORGETTING_WARN, level, text))
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kleash.evaluation.side_by_side import as_json
-from kleash.maths.intervals import Interval, bootstrap_interval, wilson_interval
+from kleash.maths.intervals import Interval, bootstrap_interval, paired_difference_interval, wilson_interval
 from kleash.records import Pair, Preference
 
 Figures = dict[str, Any]
@@ -110,6 +110,17 @@ def measure_pairs(pairs: Sequence[ScoredPair]) -> Figures:
 def accuracy(decided: Sequence[ScoredPair]) -> Interval:
     """Return the share of pairs whose preferred answer scores higher, with Wilson's interval."""
     return wilson_interval(sum(pair.margin > 0 for pair in decided), len(decided))
+
+
+def memory_figures(before: Sequence[ScoredPair], after: Sequence[ScoredPair]) -> Figures:
+    """Compare two reward models on the same pairs: what a refreshed one still knows of an earlier round.
+
+    "before", "after": accuracy of the older and the newer model; "change": after less before, paired.
+    Raises DataError when nothing is decided, or the pairs differ.
+    """
+    older, newer = ([pair for pair in pairs if pair.is_decided] for pairs in (before, after))
+    change = paired_difference_interval([pair.margin > 0 for pair in newer], [pair.margin > 0 for pair in older])
+    return {"before": as_json(accuracy(older)), "after": as_json(accuracy(newer)), "change": as_json(change)}
 
 
 def aspect_figures(pairs: Sequence[ScoredPair]) -> Figures:

@@ -32,6 +32,7 @@ from kleash.evaluation.reward_audit import (
     accuracy,
     calibration_figures,
     measure_pairs,
+    memory_figures,
     scored_pairs,
 )
 from kleash.evaluation.side_by_side import as_json
@@ -85,12 +86,16 @@ def audit(
     reference: Path | Artifact | None = None,
     benchmarks: Sequence[Path] = (),
     beside: Sequence[Path | Artifact] = (),
+    previous: Artifact | None = None,
+    earlier: Sequence[Artifact] = (),
 ) -> Artifact:
     """Audit one reward model and write verdict, figures and page.
 
     reward_model: a reward artifact, a sequence-classification folder, or `module:attribute` of a Python function.
     reference: the policy whose fresh answers the model will have to judge.  benchmarks: files of preferences, by
     subset where they have that column.  beside: more reward models, to see how far they disagree.
+    previous: the reward model that a refreshed one takes the place of.  earlier: the preferences of the rounds before,
+    on whose held-out pairs it may not be worse.
     """
     target = reward_model if isinstance(reward_model, str) else None
     parents = {"preferences": given(preferences, "preferences")}
@@ -100,6 +105,8 @@ def audit(
         parents["reference"] = given(reference, "model")
     parents |= {f"benchmark_{i}": given(file, "benchmark") for i, file in enumerate(benchmarks)}
     parents |= {f"beside_{i}": given(model, "reward model") for i, model in enumerate(beside)}
+    if previous is not None:
+        parents |= {"previous": previous, **{f"earlier_{i}": preferences for i, preferences in enumerate(earlier)}}
     named = {} if target is None else {"function": target}
     if done := place.finished(into, kind="audit", parents=parents, settings=settings, beside=named):
         return done
@@ -112,6 +119,7 @@ def audit(
             gains, moved = probe(settings, material, reader)
             advance()
             measures |= surroundings(place, settings, material, reader, parents)
+            measures |= memory(place, settings, reader, parents)
             advance()
         misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
         reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
@@ -223,6 +231,22 @@ def surroundings(
     if len(members) > 1:
         found["disagreement_sd"] = as_json(disagreement(members, material.heldout))
     return found
+
+
+def memory(
+    place: Workplace, settings: AuditSettings, reader: Reader, parents: Mapping[str, Artifact]
+) -> dict[str, Any]:
+    """Measure a refreshed reward model on what earlier rounds held out, beside the model before it."""
+    if "previous" not in parents:
+        return {}
+    before, trained = _reader(place, settings, parents["previous"]), parents["reward"]
+    found = {}
+    for role, preferences in parents.items():
+        if role.startswith("earlier_"):
+            apart = gather(trained, preferences, reader, settings).heldout
+            number = int(role.removeprefix("earlier_"))
+            found[f"round {number}"] = memory_figures(_scored(apart, before), _scored(apart, reader))
+    return {"memory": found}
 
 
 def reference_answers(

@@ -39,9 +39,6 @@ class RefreshSettings(Settings):
         "sft", description="what the leash is tied to: SFT, the current policy, or a moving average of the policies"
     )
     average_share: float = Field(0.5, gt=0, le=1, description="weight of the newest policy in the moving average")
-    most_forgotten: float = Field(
-        0.02, ge=0, le=1, description="accuracy that a refreshed reward model may lose on an earlier round's pairs"
-    )
     selection: SelectionSettings = SelectionSettings()
     replay: ReplaySettings = ReplaySettings()
 

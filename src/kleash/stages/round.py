@@ -103,8 +103,13 @@ class Round:
         *older, current = self.accepted().values()
         num_older = self.recipe.refresh.older_policies if self.before else 0
         policies = [current, *reversed(older[len(older) - num_older :])] if num_older else [current]
-        settings = self.recipe.candidates
-        return candidates(self.own_place(), settings, policies=policies, prompts=self.prompts(), into=into)
+        settings, judge = self.recipe.candidates, self.before[-1] if self.before else self
+        judged_by = judge.judged_by() if settings.needs_scorer and judge._has_scorer() else None
+        if judged_by is None:
+            settings = settings.without_scorer()
+        return candidates(
+            self.own_place(), settings, policies=policies, prompts=self.prompts(), into=into, judged_by=judged_by
+        )
 
     def preferences(self, into: Path) -> Artifact:
         settings = self.recipe.preferences
@@ -146,6 +151,8 @@ class Round:
             reward_model=self.made["reward"],
             preferences=self.labels(),
             reference=self.start(),
+            previous=self.before[-1].made.get("reward") if self.before else None,
+            earlier=[one.made["preferences"] for one in self.before],
             into=into,
         )
 
