@@ -52,6 +52,14 @@ def test_the_whole_recipe_and_data_of_ones_own_are_in_order():
     check_order(Recipe(data={"preferences": "p.jsonl"}, stages=("preferences", "direct")))
 
 
+def test_picks_by_a_reward_model_need_a_round_before():
+    picking = {"picks": ("best", "worst")}
+    with pytest.raises(SettingsError, match=r"ask a scorer, and scorer.kind is 'reward_model'\..*Set rounds to 2"):
+        check_order(Recipe(candidates=picking))
+    check_order(Recipe(candidates=picking, rounds=2))
+    check_order(Recipe(candidates=picking, scorer={"kind": "function", "function": "judge:score"}))
+
+
 def test_an_unknown_stage_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"(?s)stages.*polcy"):
         load_recipe(written(tmp_path, 'stages = ["world", "polcy"]\n'))

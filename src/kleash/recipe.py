@@ -136,6 +136,12 @@ def check_order(recipe: Recipe) -> None:
         )
     if recipe.rounds > 1:
         check_rounds(recipe)
+    elif recipe.candidates.needs_scorer and recipe.scorer.kind in ("reward_model", "ensemble"):
+        raise SettingsError(
+            f"candidates.picks or candidates.mix.difficulty ask a scorer, and scorer.kind is {recipe.scorer.kind!r}. "
+            "Expected one that is there before the first comparisons are. Set rounds to 2 or more, where later rounds "
+            "ask the last one's reward model, or scorer.kind to function or rules."
+        )
 
 
 def check_rounds(recipe: Recipe) -> None:

@@ -49,7 +49,7 @@ class CandidatesSettings(Settings):
     max_new_tokens: int = Field(64, ge=1)
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
     picks: tuple[Literal["any", "best", "worst"], ...] = Field(
-        ("any",), min_length=1, description="taken in turn, one per answer: best and worst of pick_from by the scorer"
+        ("any",), min_length=1, description="taken in turn, one per answer; best, worst: of pick_from by the scorer"
     )
     pick_from: int = Field(4, ge=2, description="samples that a best or worst answer is picked from")
     mix: PromptMix = PromptMix()
@@ -63,6 +63,11 @@ class CandidatesSettings(Settings):
     @property
     def needs_scorer(self) -> bool:
         return bool(self.mix.difficulty) or set(self.picks) != {"any"}
+
+    def without_scorer(self) -> CandidatesSettings:
+        """Return what remains of the settings in a first round, before there is a reward model to ask."""
+        mix = self.mix.model_copy(update={"difficulty": {}})
+        return self.model_copy(update={"picks": ("any",), "mix": mix}) if self.needs_scorer else self
 
 
 @dataclass(frozen=True)
