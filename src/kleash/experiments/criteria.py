@@ -56,8 +56,12 @@ class Verdict:
     seeds: Mapping[int, tuple[bool, Figures]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        seeds = {str(seed): {"passed": passed, "figures": figures} for seed, (passed, figures) in self.seeds.items()}
-        return {"name": self.name, "text": self.text, "passed": self.passed, "figures": self.figures, "seeds": seeds}
+        """Return the verdict as `curves.json` holds it; a figure that could not be measured is null there."""
+        seeds = {
+            str(seed): {"passed": passed, "figures": _finite(figures)} for seed, (passed, figures) in self.seeds.items()
+        }
+        figures = _finite(self.figures)
+        return {"name": self.name, "text": self.text, "passed": self.passed, "figures": figures, "seeds": seeds}
 
 
 def judge_all(curves: Sequence[Curve]) -> list[Verdict]:
@@ -84,10 +88,10 @@ def judge(criterion: Criterion, by_seed: Mapping[int, Curves]) -> Verdict:
 # ---------------------------------------------------------------------------------------------------------- measures
 def proxy_is_straight(curves: Curves) -> Figures:
     """C1: the least straight of the two beta-0 arms."""
-    found = [
-        straightness([point.kl_nats for point in curve.points], [point.proxy for point in curve.points])
-        for curve in (curves["ppo-biased"], curves["ppo-unbiased"])
-    ]
+    arms = [curves["ppo-biased"].points, curves["ppo-unbiased"].points]
+    if min(len({point.distance for point in points}) for points in arms) < 3:
+        return {"correlation": math.nan, "bend": math.nan}
+    found = [straightness([point.kl_nats for point in points], [point.proxy for point in points]) for points in arms]
     return {
         "correlation": min(line.correlation for line in found),
         "bend": max((line.bend for line in found), key=abs),
@@ -120,11 +124,12 @@ def leash_holds(curves: Curves) -> Figures:
     """C4: where the leashed arm ends, beside the beta-0 arm with the same reward model."""
     leashed, free = curves["ppo-leashed"], curves["ppo-biased"]
     beside = [(point.gold, free.gold_at(point.kl_nats)) for point in leashed.points[1:]]
+    off_curve = [abs(gold - other) for gold, other in beside if other is not None]
     return {
         "end_kl_nats": leashed.end.kl_nats,
         "target_nats": leashed.extra["target_nats"],
         "share_of_peak": leashed.end.gold / free.peak.gold if free.peak.gold > 0 else math.nan,
-        "off_curve_sd": fmean(abs(gold - other) for gold, other in beside if other is not None),
+        "off_curve_sd": fmean(off_curve) if off_curve else math.nan,
     }
 
 
@@ -184,6 +189,10 @@ def direct_methods_help(curves: Curves) -> Figures:
 def fall(curve: Curve) -> float:
     """Return how far gold at the end lies below its peak, SD."""
     return curve.peak.gold - curve.end.gold
+
+
+def _finite(figures: Figures) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 # ------------------------------------------------------------------------------------------------------------- table

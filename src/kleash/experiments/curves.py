@@ -67,7 +67,7 @@ class Curve:
 
         None where it never came that far.
         """
-        distance = math.sqrt(kl_nats)
+        distance = math.sqrt(max(kl_nats, 0.0))  # an estimate of no KL may come out a little below 0
         for before, after in zip(self.points, self.points[1:], strict=False):
             if before.distance <= distance <= after.distance and after.distance > before.distance:
                 share = (distance - before.distance) / (after.distance - before.distance)

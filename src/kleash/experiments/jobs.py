@@ -79,6 +79,7 @@ def seconds_left(jobs: Sequence[Job], done: set[str], seconds_so_far: float) -> 
 
 
 def _pool(num_workers: int, *, has_fresh_workers: bool) -> ProcessPoolExecutor:
+    # Threads that share a core wait for each other by spinning.
     num_threads = max(1, (os.cpu_count() or 1) // num_workers)
     # Forked children of a process that has used torch's threads hang; spawned ones start afresh.
     return ProcessPoolExecutor(
@@ -93,7 +94,7 @@ def _pool(num_workers: int, *, has_fresh_workers: bool) -> ProcessPoolExecutor:
 def _begin_worker(num_threads: int) -> None:
     import torch
 
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(min(num_threads, torch.get_num_threads()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -6,6 +6,7 @@ answers (update 0) are paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
@@ -113,14 +114,14 @@ def kl_to_reference(answers: Sequence[Completion], reference: LanguageModel) -> 
 
 
 def pair_accuracy(preferences: Iterable[Preference], scorer: Scorer) -> tuple[float, int]:
-    """Return the share of decided pairs that a scorer orders as the labels do, and the number of pairs."""
+    """Return the share of decided pairs that a scorer orders as the labels do (NaN of none), and their number."""
     pairs = list(usable_pairs(preferences, keeps_ties=False))
     first, second = (
         scorer.score([Completion(row.prompt, row.completions[place]) for row, place in answers]).total
         for answers in ([(row, pair.first) for row, pair in pairs], [(row, pair.second) for row, pair in pairs])
     )
     right = [(a > b) == (pair.label > 0.5) for a, b, (_, pair) in zip(first, second, pairs, strict=True)]
-    return fmean(right), len(right)
+    return (fmean(right) if right else math.nan), len(right)
 
 
 def _of(values: Sequence[float], rows: Sequence[int]) -> list[float]:

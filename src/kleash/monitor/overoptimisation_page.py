@@ -22,13 +22,15 @@ from kleash.monitor import plots
 from kleash.monitor.markup import escape
 from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.monitor.report import content_policy, script_json
-from kleash.monitor.wording import number
+from kleash.monitor.wording import MISSING, listing, number
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 CURVES_FILE = "curves.json"
 PAGE_FILE = "overoptimisation.html"
+UNITS = {"_kl_nats": " nats", "_nats": " nats", "_sd": " SD"}
+"""How a figure's name ends, and the unit that it then has."""
 MARKS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "not measured"}
 
 
@@ -175,7 +177,8 @@ def headline(criteria: Sequence[Mapping[str, Any]]) -> str:
         return "No criterion could be judged."
     if not failed:
         return f"All {len(judged)} criteria that were measured hold."
-    return f"{len(judged) - len(failed)} of {len(judged)} criteria hold; {', '.join(failed)} does not."
+    verb = "does" if len(failed) == 1 else "do"
+    return f"{len(judged) - len(failed)} of {len(judged)} criteria hold; {listing(failed)} {verb} not."
 
 
 def about(arms: Sequence[Mapping[str, Any]]) -> str:
@@ -199,8 +202,9 @@ def criteria_table(folder: Path) -> Table:
     return table
 
 
-def figures_in_words(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in figures.items())
+def figures_in_words(figures: Mapping[str, float | None]) -> str:
+    """Return figures as a person reads them: {"fall_sd": 0.4} is "fall 0.40 SD"."""
+    return ", ".join(_in_words(name, value) for name, value in figures.items()) or MISSING
 
 
 def figure_of(figure: Figure, arms: Sequence[Mapping[str, Any]]) -> Part | None:
@@ -299,10 +303,17 @@ def _hover(label: str, seed: int, point: Mapping[str, Any]) -> str:
     return f"{escape(label)}, seed {seed}, {at}<br>{figures}"
 
 
+def _in_words(name: str, value: float | None) -> str:
+    for ending, unit in UNITS.items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending).replace('_', ' ')} {number(value)}{unit}"
+    return f"{name.replace('_', ' ')} {number(value)}"
+
+
 def _mark(passed: bool | None) -> str:
     return f"<mark>{MARKS[passed]}</mark>" if passed is False else MARKS[passed]
 
 
 def _seeds_that_hold(row: Mapping[str, Any]) -> str:
     seeds = row["seeds"]
-    return f"{sum(found['passed'] for found in seeds.values())} of {len(seeds)}" if seeds else "–"
+    return f"{sum(found['passed'] for found in seeds.values())} of {len(seeds)}" if seeds else MISSING
