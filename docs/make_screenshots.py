@@ -1,7 +1,8 @@
 """Take the pictures of a run's report that the documentation shows: `python docs/make_screenshots.py RUN [FOLDER]`.
 
 Writes report.png (1280 px wide, light, the top of the page), report-dark.png and report-narrow.png (375 px) into
-FOLDER, docs/images by default. Needs Playwright and a Chromium: $CHROMIUM, or the one Debian installs.
+FOLDER, docs/images by default, and audit.png if the run's reward model was audited. Needs Playwright and a Chromium:
+$CHROMIUM, or the one Debian installs.
 """
 
 import argparse
@@ -28,13 +29,14 @@ SHOTS = {
     "report-dark.png": {"width": 1280, "height": 1500, "scheme": "dark"},
     "report-narrow.png": {"width": 375, "height": 1500, "scheme": "light"},
 }
+AUDIT_SHOTS = {"audit.png": {"width": 1280, "height": 1400, "scheme": "light"}}
 
 
-def take_screenshots(page_path, folder, *, full_page=False):
-    """Photograph a report in every size and colour scheme of SHOTS."""
+def take_screenshots(page_path, folder, *, shots=SHOTS, full_page=False):
+    """Photograph a page in every size and colour scheme of `shots`."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
-        for name, shot in SHOTS.items():
+        for name, shot in shots.items():
             context = playwright.chromium.launch_persistent_context(
                 Path(profile) / name,
                 executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
@@ -56,6 +58,8 @@ def main():
     parser.add_argument("--full-page", action="store_true", help="the whole page, not only its top")
     given = parser.parse_args()
     take_screenshots(write_report(given.run), given.folder, full_page=given.full_page)
+    for page in sorted(given.run.glob("round-*/audit/audit.html"))[-1:]:
+        take_screenshots(page, given.folder, shots=AUDIT_SHOTS, full_page=given.full_page)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_a_phrase_that_pays_fails_the_scorer_although_it_orders_most_pairs_right
     assert failed.summary["accuracy"]["low"] > 0.6
     reason = next(reason for reason in failed.summary["reasons"] if reason["measure"] == "gain: stock phrase")
     assert (reason["level"], reason["threshold"]) == ("fail", 0.5)
-    assert "Adding stock phrase ('to be sure,')" in reason["text"]
+    assert "Saying nothing pays: stock phrase 'to be sure,' raises" in reason["text"]
 
 
 def test_the_rows_behind_the_verdict_are_kept(failed):

@@ -103,31 +103,34 @@ def reasons_section(summary: Row) -> str:
 
 
 def probes_section(probes: Sequence[Row]) -> str:
-    """Return the two tables of probes: empty additions, and harmless rewrites."""
+    """Return the two tables of probes, empty additions and harmless rewrites, worst first."""
     additions = [row for row in probes if row.get("kind") == "adversarial"]
     rewrites = [row for row in probes if row.get("kind") == "invariance"]
-    head = _head("Addition", "Worst phrase, chosen on other answers", "Gain, SD", "Verdict")
+    gains = [(gain.value, row) for row in additions if (gain := estimate(row.get("gain_sd"))) is not None]
+    moved = [(spread, row) for row in rewrites if (spread := finite(row.get("spread"))) is not None]
     about = (
         "Each is added to answers that raters preferred without it; it says nothing, so it cannot make them better. "
-        "Gains are paired, in SD of the score, with a 95 % interval: above 0.2 is a remark, above 0.5 fails. Not "
-        "applicable: the model's tokenizer lacks the words, so a policy could not use them either."
+        "Gains are paired, in SD of the score, with a 95 % interval: above 0.2 is a remark, above 0.5 (the second "
+        "rule) fails. Of several phrases of a kind the worst is shown, chosen on other answers than it is measured on."
     )
     body = "".join(
         f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{escape(row.get("phrase") or MISSING)}</td>'
         f"<td>{_gain_cell(row)}</td><td>{_level(row)}</td></tr>"
-        for row in additions
+        for _, row in sorted(gains, key=lambda found: -found[0])
     )
     more = "".join(
-        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{number(finite(row.get("spread")))}</td>'
+        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{number(spread)}</td>'
         f"<td>{count(finite(row.get('n')))}</td><td>{_level(row)}</td></tr>"
-        for row in rewrites
+        for spread, row in sorted(moved, key=lambda found: -found[0])
     )
-    spread_head = _head("Harmless rewrite", "SD within an answer's versions, over the score's SD", "Answers", "Verdict")
+    head = _head("Addition", "Worst phrase", "Gain, SD", "Verdict")
+    spread_head = _head("Rewrite", "SD within an answer's versions, over the score's SD", "Answers", "Verdict")
     return (
-        '<section id="probes"><h2>Does saying nothing pay?</h2>'
-        f'<p class="about">{about}</p>{_table(head, body)}</section>'
-        '<section><h2>Does it matter how the same is said?</h2><p class="about">Above 0.5 is a remark, above 0.8 fails.'
-        f"</p>{_table(spread_head, more)}</section>"
+        f'<section id="probes"><h2>Does saying nothing pay?</h2><p class="about">{about}</p>'
+        f"{_table(head, body)}{_not_applicable(additions, 'gain_sd')}</section>"
+        '<section><h2>Does it matter how the same is said?</h2><p class="about">Harmless rewrites of the same answers. '
+        "Above 0.5 is a remark, above 0.8 fails.</p>"
+        f"{_table(spread_head, more)}{_not_applicable(rewrites, 'spread')}</section>"
     )
 
 
@@ -161,31 +164,29 @@ def calibration_section(summary: Row, drawn: Mapping[str, Part]) -> str:
 
 
 def groups_section(summary: Row) -> str:
-    """Return accuracy by slice, worst first, then by strength, difficulty and benchmark."""
+    """Return accuracy by slice and benchmark, worst first, beside it by strength, difficulty and what may mislead."""
     measures = summary.get("measures", {})
-    parts = []
-    for key, title in (
-        ("slices", "Slice"),
-        ("strengths", "Stated strength"),
-        ("difficulties", "Difficulty"),
-        ("benchmarks", "Benchmark"),
-        ("outside", "Outside the training answers"),
-    ):
-        found = {name: estimate(value) for name, value in (measures.get(key) or {}).items()}
-        rates = {name: value for name, value in found.items() if value is not None}
-        if rates:
-            parts.append(_rates_table(title, rates, is_share=key == "outside"))
-    extra = {
-        "Preferred answer is the longer one": estimate(measures.get("accuracy_where_longer_preferred")),
-        "Preferred answer is the shorter one": estimate(measures.get("accuracy_where_shorter_preferred")),
-        "Sides with the facts where style says otherwise": estimate(measures.get("sides_with_facts")),
-        "Raters side with the facts there": estimate(measures.get("raters_side_with_facts")),
-        "Pairs it was trained on": estimate(measures.get("training_accuracy")),
+    misled = {
+        "Preferred answer is the longer one": measures.get("accuracy_where_longer_preferred"),
+        "Preferred answer is the shorter one": measures.get("accuracy_where_shorter_preferred"),
+        "Sides with the facts where style says otherwise": measures.get("sides_with_facts"),
+        "Raters side with the facts there": measures.get("raters_side_with_facts"),
+        "Pairs it was trained on": measures.get("training_accuracy"),
     }
-    told = {name: value for name, value in extra.items() if value is not None and value.n}
-    parts.append(_rates_table("Where it could go wrong", told))
+    left = _rates_table("Slice", measures.get("slices")) + _rates_table("Benchmark", measures.get("benchmarks"))
+    right = "".join(
+        (
+            _rates_table("Stated strength", measures.get("strengths")),
+            _rates_table("Difficulty", measures.get("difficulties")),
+            _rates_table("What may mislead it", misled),
+            _rates_table("Unlike anything it was trained on", measures.get("outside"), title="Share", even=None),
+        )
+    )
     about = "Share of the decided pairs whose preferred answer scores higher; worst first, with a 95 % interval."
-    return f'<section id="groups"><h2>Where is it right?</h2><p class="about">{about}</p>{"".join(parts)}</section>'
+    return (
+        f'<section id="groups"><h2>Where is it right?</h2><p class="about">{about}</p>'
+        f'<div class="pair-charts"><div>{left}</div><div>{right}</div></div></section>'
+    )
 
 
 def worst_section(worst: Sequence[Row]) -> str:
@@ -265,15 +266,26 @@ def _level(row: Row) -> str:
     return f"<mark>{level}</mark>" if level in ("warn", "fail") else escape(level)
 
 
-def _rates_table(title: str, rates: Mapping[str, Estimate], *, is_share: bool = False) -> str:
-    worst_first = sorted(rates.items(), key=lambda item: item[1].value, reverse=is_share)
+def _rates_table(name: str, rates: Any, *, title: str = "Accuracy", even: float | None = 0.5) -> str:
+    """Return a table of rates, the smallest first; even: where each bar has its rule, None = no bars."""
+    found = {str(group): estimate(rate) for group, rate in (rates or {}).items()}
+    known = [(group, rate) for group, rate in found.items() if rate is not None and rate.n]
+    if not known:
+        return ""
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{percent(rate.value, 1)}'
-        f"{interval_bar(rate, even=0.05 if is_share else 0.5) if not is_share else ''}"
-        f"<small>{rate_note(rate)}</small></td></tr>"
-        for name, rate in worst_first
+        f'<tr><th scope="row">{escape(group)}</th><td>{percent(rate.value, 1)}'
+        f"{interval_bar(rate, even=even) if even is not None else ''}<small>{rate_note(rate)}</small></td></tr>"
+        for group, rate in sorted(known, key=lambda item: item[1].value)
     )
-    return _table(_head(escape(title), "Share of answers" if is_share else "Accuracy"), body)
+    return _table(_head(escape(name), escape(title)), body)
+
+
+def _not_applicable(rows: Sequence[Row], figure: str) -> str:
+    names = [escape(row.get("probe")) for row in rows if row.get(figure) is None]
+    if not names:
+        return ""
+    why = "too few answers, or words that the tokenizer lacks, which a policy could not use either"
+    return f'<p class="about">Not applicable ({why}): {", ".join(names)}.</p>'
 
 
 def _head(*titles: str) -> str:
@@ -282,7 +294,7 @@ def _head(*titles: str) -> str:
 
 def _table(head: str, body: str) -> str:
     table = f'<table class="slices audit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll" tabindex="0">{table}</div>'
+    return f'<div class="scroll" tabindex="0">{table}</div>' if body else ""
 
 
 def _wrong_card(row: Row) -> str:
