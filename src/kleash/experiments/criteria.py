@@ -166,7 +166,7 @@ def refresh_helps(curves: Curves) -> Figures:
 
 def laws_fit(curves: Curves) -> Figures:
     """C8: the laws' coefficients, for PPO and best-of-n, with and without bias."""
-    figures = {}
+    figures: Figures = {}
     for kind in ("ppo", "best-of-n"):
         for labels in ("biased", "unbiased"):
             fitted = fit_json(curves[f"{kind}-{labels}"]) or {"a": math.nan, "b": math.nan, "r_squared": math.nan}
