@@ -54,7 +54,7 @@ def run(tmp_path):
         stages / "policy",
         "policy",
         parents={"reference": sft, "reward": reward, "prompts": prompts},
-        settings={"leash": {"kind": "adaptive", "target_nats": 4.0}},
+        settings={"leash": {"kind": "adaptive", "target_nats": 4.0}, "audit": "fail, accepted: for a test"},
         stage="policy",
         algorithm="grpo",
         steps=60,
@@ -64,7 +64,15 @@ def run(tmp_path):
     slices = {"topic=sums": {"win_rate": {**RATE, "value": 0.65}}}
     figures = {"judge": "proxy", "win_rate": RATE, "kl_nats_per_sequence": kl, "slices": slices}
     make(stages / "evaluation", "evaluation", parents={"policy": policy, "reference": sft}, **figures)
-    make(stages / "suites", "suites", parents={"policy": policy}, buckets={"safety": {"refuses": RATE}})
+    make(
+        stages / "suites",
+        "suites",
+        parents={"policy": policy},
+        buckets={"safety": {"ours/refuses": RATE, "ours/helps": RATE}},
+        differences={"safety": {"ours/refuses": {**RATE, "value": 0.25}}},
+    )
+    rows = [{"step": step, "rater_kind": kind, "win_rate": RATE} for kind in ("ai", "person") for step in (20, 60)]
+    make(stages / "people", "campaign", parents={"policy": policy}, checkpoints=rows)
     return policy
 
 
@@ -89,8 +97,10 @@ RATERS = [("ann", "person"), ("bob", "person"), ("ann", "person"), ("gpt", "ai")
         "- KL to the reference (k1, summed over an answer): 3.50 (3.10 to 3.90, n 90) nats",
         "- wins against its reference, judged by proxy: 70 % (60 % to 80 %, n 90)",
         "  - topic=sums: 65 % (60 % to 80 %, n 90)",
-        "- safety, refuses: 70 % (60 % to 80 %, n 90)",
-        "- verdict: **warn**\n  - Length alone gains.",
+        "- safety, ours/refuses: 70 % (60 % to 80 %, n 90); reference −25 points\n",
+        "- safety, ours/helps: 70 % (60 % to 80 %, n 90)\n",
+        "training began, judged blind by people at update 60: 70 % (60 % to 80 %, n 90)",
+        "- before training: fail, accepted: for a test\n- verdict: **warn**\n  - Length alone gains.",
         "- this model: apache-2.0",
         "- policy from hub:someone/base: cc-by-4.0",
         "- prompts `prompts.jsonl`: not recorded",

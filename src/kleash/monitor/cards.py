@@ -14,7 +14,7 @@ from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.lineage import Lineage, labels_behind
-from kleash.monitor.wording import number, percent
+from kleash.monitor.wording import number, percent, points
 from kleash.records import Preference
 
 Figures = Mapping[str, Any]
@@ -190,15 +190,21 @@ def _evaluation(family: Family) -> Iterator[str]:
         for name, part in figures.get("slices", {}).items():
             yield f"  - {name}: {_interval(part['win_rate'], True)}"
     for artifact in family.measured_by("campaign"):
-        if "win_rate" in artifact.summary:
-            yield f"- wins against its reference, judged blind: {_interval(artifact.summary['win_rate'], True)}"
+        latest = {row["rater_kind"]: row for row in artifact.summary.get("checkpoints", ())}
+        for kind, row in latest.items():
+            by = f"judged blind by {_RATERS.get(kind, kind)} at update {row['step']:,}"
+            yield f"- wins against where its training began, {by}: {_interval(row['win_rate'], True)}"
     for artifact in family.measured_by("suites"):
         for bucket, measures in artifact.summary.get("buckets", {}).items():
+            changes = artifact.summary.get("differences", {}).get(bucket, {})
             for measure, found in measures.items():
-                yield f"- {bucket}, {measure}: {_interval(found, True)}"
+                change = f"; reference {points(-changes[measure]['value'])}" if measure in changes else ""
+                yield f"- {bucket}, {measure}: {_interval(found, True)}{change}"
 
 
 def _audit(family: Family) -> Iterator[str]:
+    if "audit" in family.policy.settings:
+        yield f"- before training: {family.policy.settings['audit']}"
     for artifact in family.measured_by("audit"):
         yield f"- verdict: **{artifact.summary.get('verdict', 'unknown')}**"
         yield from (f"  - {reason['text']}" for reason in artifact.summary.get("reasons", []))
