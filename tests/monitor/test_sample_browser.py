@@ -63,7 +63,7 @@ def test_kept_answers_may_bring_their_scores(tmp_path):
     write_rows(answers / "step-00000060.jsonl", rows)
     found = browsed(folder)
     assert (found.moment, found.order, found.external) == ("60", "suspects", "external signal")
-    assert [card.prompt for card in found.cards][0] == "hack"
+    assert found.cards[0].prompt == "hack"
     assert found.cards[0].after_figures == "reward 2.00 SD · external signal 0.10"
 
 

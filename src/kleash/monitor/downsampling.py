@@ -11,13 +11,19 @@ MAX_POINTS = 1_000
 def thinned(
     steps: Sequence[int], values: Sequence[float], *, max_points: int = MAX_POINTS
 ) -> tuple[list[int], list[float]]:
-    """Return at most `max_points` points of a curve: the lowest and the highest of each of equally many neighbours.
+    """Return at most `max_points` points of a curve, peaks and dips among them."""
+    places = kept_places(values, max_points=max_points)
+    return [steps[place] for place in places], [values[place] for place in places]
+
+
+def kept_places(values: Sequence[float], *, max_points: int) -> Sequence[int]:
+    """Return which points of a curve to keep: the lowest and the highest of each of equally many neighbours.
 
     The first and the last point stay, so a curve ends where it ends. A curve that is short enough stays whole.
     """
     num_points = len(values)
     if num_points <= max_points:
-        return list(steps), list(values)
+        return range(num_points)
     num_buckets = (max_points - 2) // 2
     kept = {0, num_points - 1}
     for bucket in range(num_buckets):
@@ -25,5 +31,4 @@ def thinned(
         inside = values[start:end]
         kept.add(start + inside.index(min(inside)))
         kept.add(start + inside.index(max(inside)))
-    places = sorted(kept)
-    return [steps[place] for place in places], [values[place] for place in places]
+    return sorted(kept)

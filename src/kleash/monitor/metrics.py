@@ -24,15 +24,15 @@ class Metrics(Sequence[Mapping[str, Any]]):
     """Rows of finite numbers, oldest first; what is no finite number is left out of its row."""
 
     def __init__(self) -> None:
-        self._num_rows = 0
+        self._steps: list[int | None] = []
         self._columns: dict[str, _Column] = {}
 
     def append(self, row: Mapping[str, Any]) -> None:
-        place = self._num_rows
-        self._num_rows += 1
+        place = len(self._steps)
+        step = row.get(STEP)
+        self._steps.append(int(step) if step is not None and _is_number(step) else None)
         for name, value in row.items():
-            kind = type(value)
-            if (kind is float and isfinite(value)) or kind is int:
+            if _is_number(value) and name != STEP:
                 column = self._columns.get(name)
                 if column is None:
                     column = self._columns[name] = _Column()
@@ -42,23 +42,22 @@ class Metrics(Sequence[Mapping[str, Any]]):
     @property
     def names(self) -> list[str]:
         """The metrics that have a value somewhere."""
-        return list(self._columns)
+        return [*([STEP] if any(step is not None for step in self._steps) else []), *self._columns]
 
     def column(self, name: str) -> tuple[list[int], list[float]]:
-        """Return the steps and values of one metric, of those rows that have it."""
-        steps, column = self._columns.get(STEP), self._columns.get(name)
-        if steps is None or column is None:
+        """Return the steps and values of one metric, of those rows that have it and a step."""
+        column = self._columns.get(name)
+        if column is None:
             return [], []
-        if len(steps.values) == self._num_rows:
-            is_whole = len(column.values) == self._num_rows
-            told = steps.values if is_whole else [steps.values[place] for place in column.places]
-            return [int(step) for step in told], column.values.tolist()
-        step_at = dict(zip(steps.places, steps.values, strict=True))
-        known = [(place, value) for place, value in zip(column.places, column.values, strict=True) if place in step_at]
-        return [int(step_at[place]) for place, _ in known], [value for _, value in known]
+        is_whole = len(column.values) == len(self._steps)
+        steps = list(self._steps) if is_whole else [self._steps[place] for place in column.places]
+        if None not in steps:
+            return steps, column.values.tolist()  # type: ignore[return-value]
+        known = [(step, value) for step, value in zip(steps, column.values, strict=True) if step is not None]
+        return [step for step, _ in known], [value for _, value in known]
 
     def __len__(self) -> int:
-        return self._num_rows
+        return len(self._steps)
 
     @overload
     def __getitem__(self, place: int) -> Mapping[str, Any]: ...
@@ -66,14 +65,20 @@ class Metrics(Sequence[Mapping[str, Any]]):
     def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
     def __getitem__(self, place: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
         if isinstance(place, slice):
-            return [self[at] for at in range(*place.indices(self._num_rows))]
-        at = range(self._num_rows)[place]
-        row: dict[str, Any] = {}
+            return [self[at] for at in range(*place.indices(len(self)))]
+        at = range(len(self))[place]
+        step = self._steps[at]
+        row: dict[str, Any] = {} if step is None else {STEP: step}
         for name, column in self._columns.items():
             found = bisect_left(column.places, at)
             if found < len(column.places) and column.places[found] == at:
-                row[name] = int(column.values[found]) if name == STEP else column.values[found]
+                row[name] = column.values[found]
         return row
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return (self[at] for at in range(self._num_rows))
+        return (self[at] for at in range(len(self)))
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)
+    return (kind is float and isfinite(value)) or kind is int

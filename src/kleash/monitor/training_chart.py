@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from kleash.monitor import plots
 from kleash.monitor.alarms import Alarm, ending
 from kleash.monitor.checks import KL_BAND
+from kleash.monitor.downsampling import kept_places
 from kleash.monitor.external_quality import ExternalCurve, Points
 from kleash.monitor.findings import KL_METRIC, Findings, slice_names, steps_of
 from kleash.monitor.measures import column
@@ -28,6 +29,8 @@ GAP_PIXELS = 44
 HEADING_SHARE = 0.85
 LEFT_PIXELS = 44
 MAX_SYMPTOMS = 8
+# Each is a dot with an interval, which costs a browser far more than a point of a line.
+MAX_CHECKPOINTS = 150
 STATE_COLORS = {"ok": MUTED, "warn": WARN, "stop": BAD}
 STATE_MARKERS = {"ok": "circle-open", "warn": "triangle-up", "stop": "x"}
 SOURCE_MARKERS = (("circle", "●"), ("diamond", "◆"), ("square", "■"), ("triangle-up", "▲"))
@@ -258,7 +261,9 @@ def _slice_quality(
 def _quality_trace(
     curve: Points, label: str, *, symbol: str = "circle", is_rate: bool = False, color: str = INK
 ) -> Part:
-    points, scale = [point for _, point in curve], 100.0 if is_rate else 1.0
+    kept = kept_places([point.value for _, point in curve], max_points=MAX_CHECKPOINTS)
+    curve, scale = tuple(curve[place] for place in kept), 100.0 if is_rate else 1.0
+    points = [point for _, point in curve]
     texts = [f"{label}: {rate_text(point) if is_rate else value_text(point)}" for point in points]
     steps = [step for step, _ in curve]
     trace = plots.dots(steps, [scale * point.value for point in points], texts, color=color, symbol=symbol)
