@@ -22,7 +22,7 @@ from kleash.monitor import plots
 from kleash.monitor.markup import escape
 from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.monitor.report import content_policy, script_json
-from kleash.monitor.wording import MISSING, listing, number
+from kleash.monitor.wording import MISSING, listing, number, number_range
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -299,7 +299,8 @@ def _distance(point: Mapping[str, Any]) -> float:
 
 def _hover(label: str, seed: int, point: Mapping[str, Any]) -> str:
     at = f"n = {point['n']}" if "n" in point else f"update {point['step']}"
-    figures = f"KL {number(point['kl_nats'])} nats, gold {number(point['gold'])}, proxy {number(point['proxy'])}"
+    span = f" ({number_range(point['gold_low'], point['gold_high'])})" if "gold_low" in point else ""
+    figures = f"KL {number(point['kl_nats'])} nats, gold {number(point['gold'])}{span}, proxy {number(point['proxy'])}"
     return f"{escape(label)}, seed {seed}, {at}<br>{figures}"
 
 
