@@ -6,6 +6,7 @@ import pytest
 
 import tiny
 from kleash.algorithms.policy_settings import PolicySettings
+from kleash.artifacts import read
 from kleash.errors import RunError, SettingsError
 from kleash.experiments.comparison import check, compare_methods, plan
 from kleash.experiments.methods import METHODS, bench_of, chosen_answers, epochs_within, online_passes, results_in
@@ -83,12 +84,9 @@ def test_every_method_starts_from_the_same_model_and_is_measured_alike(compared)
     assert counts == {15}
     before = {json.dumps(result.figures["judge_before"]) for result in results.values()}
     assert len(before) == 1, "all are compared with the same answers of the SFT policy"
-    starts = {
-        json.loads((folder / "seed-0" / name / "round-000" / stage / "artifact.json").read_text())["artifact"][
-            "parents"
-        ]["reference"]
-        for name, stage in (("ppo", "policy"), ("grpo", "policy"), ("dpo", "direct"), ("kto", "direct"))
-    }
+    trained = (("ppo", "policy"), ("grpo", "policy"), ("dpo", "direct"), ("kto", "direct"))
+    made = [read(folder / "seed-0" / name / "round-000" / stage) for name, stage in trained]
+    starts = {artifact.parents["reference"] for artifact in made}
     assert len(starts) == 1
 
 
@@ -108,12 +106,10 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
     assert methods_table(content).row_count == len(METHODS)
     page = write_page(folder).read_text()
     assert content["advice"][0].split(" ")[0] in page
-    assert "http" not in page.replace("https://", "").partition("<script>")[0]
     assert len(frontier(content["results"])["data"]) == 2 * len(METHODS)
-    with pytest.raises(
-        SettingsError, match=r"was begun with other settings: .*steps: 2 -> 3.*another folder by --into"
-    ):
-        other = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"steps": 3})})
+    other = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"steps": 3})})
+    message = r"was begun with other settings: .*steps: 2 -> 3.*another folder by --into"
+    with pytest.raises(SettingsError, match=message):
         compare_methods(folder, other, place, methods=["ppo"], seeds=[0])
 
 
@@ -134,9 +130,7 @@ def test_a_folder_without_a_comparison_says_so(tmp_path):
 def test_methods_are_compared_in_processes_of_their_own(base, data, tmp_path):
     recipe = tiny_recipe(base, data, stages=SHARED, policy={"steps": 1})
     told = []
-    content = compare_methods(
-        tmp_path / "c", recipe, tiny_place(), methods=["dpo", "sft_on_chosen"], seeds=[0], announce=told.append
-    )
-    assert [done.num_done for done in told] == [1, 2, 3]
-    assert {one["method"] for one in content["results"]} == {"dpo", "sft_on_chosen"}
+    content = compare_methods(tmp_path / "c", recipe, tiny_place(), methods=["dpo"], seeds=[0], announce=told.append)
+    assert [done.num_done for done in told] == [1, 2]
+    assert [one["method"] for one in content["results"]] == ["dpo"]
     assert all(one["peak_rss_mb"] > 100 for one in content["results"])
