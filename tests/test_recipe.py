@@ -34,6 +34,7 @@ def test_a_misspelt_setting_is_refused_with_its_line_and_the_nearest_name(tmp_pa
         (["evaluation"], "Stage evaluation needs data.evaluation_prompts"),
         (["preferences"], "Stage preferences needs data.preferences, which is not set. Set it, or put the candidates"),
         (["pretrain"], "Stage pretrain needs data.documents, which is not set. Set it."),
+        (["world", "suites"], "Stage suites needs suites.files, which is not set. Set it."),
         (["evaluation", "world"], "Stage evaluation needs data.evaluation_prompts"),
         (["reward"], "Stage reward needs preferences, and no preferences stage comes before it. Add it to `stages`."),
         (["world", "candidates", "direct", "preferences"], "Stage direct needs preferences, and no preferences stage"),

@@ -49,6 +49,14 @@ def test_check_counts_the_rows_of_the_recipe_s_files(kleash, workplace):
     assert "data.demonstrations: 1 of the 2 rows of good.jsonl cannot be used" in shown.err
 
 
+def test_check_reads_the_suites(kleash, workplace):
+    Path("own.toml").write_text('base = "base"\nstages = ["suites"]\n[suites]\nfiles = ["safety", "lost.jsonl"]\n')
+    shown = kleash("recipe", "check", "own.toml")
+    assert shown.code == 2
+    assert "suites.files, lost.jsonl: There is no suite lost.jsonl" in shown.err
+    assert "suites.files, safety" not in shown.err
+
+
 def test_check_names_everything_that_is_missing_at_once(kleash, workplace):
     kleash("recipe", "new", "mine.toml")
     shown = kleash("recipe", "check", "mine.toml")

@@ -7,6 +7,8 @@ import pytest
 from kleash.artifacts import read
 from kleash.durable import partial_path
 from kleash.errors import ArtifactError, DataError, SettingsError
+from kleash.recipe import Recipe
+from kleash.stages.round import Round
 from kleash.stages.suites import SuitesSettings, read_items, suites
 from kleash.stages.workplace import Workplace
 from stages.tiny_recipe import tiny_place
@@ -87,6 +89,16 @@ def test_an_earlier_round_shows_what_broke(made):
     assert [item["id"] for item in second.summary["regression"]["broken"]] == ["any"]
     assert second.summary["buckets"]["regression"]["mine/kept"]["value"] == 0.5
     assert read_items(second)[0]["history"] == [{"artifact": first.id, "passed": True}]
+
+
+def test_a_recipe_s_stage_compares_with_the_rounds_before_it(tmp_path, models):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(ROWS[0]) + "\n")
+    recipe = Recipe(base=str(models[0]), stages=("suites",), suites={"files": (str(file),), "max_new_tokens": 4})
+    for number in range(2):
+        made = Round(recipe, tmp_path / "run" / f"round-{number:03}", tiny_place()).run()["suites"]
+    assert made.parents["previous_0"] == read(tmp_path / "run" / "round-000" / "suites").id
+    assert made.summary["regression"]["compared"] == 1
 
 
 class DyingPlace(Workplace):

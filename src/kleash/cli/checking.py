@@ -75,6 +75,8 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         yield "direct.algorithm", partial(_direct_algorithm, recipe)
     if "evaluation" in recipe.stages:
         yield "evaluation.judge", partial(_judge, recipe)
+    for file in recipe.suites.files if "suites" in recipe.stages else ():
+        yield f"suites.files, {file}", partial(_suite, file)
     for tracker in recipe.trackers:
         yield f"trackers.{tracker}", partial(_known, "tracker", tracker)
 
@@ -117,6 +119,12 @@ def _judge(recipe: Recipe) -> str:
         return f"proxy, {_scorer(recipe)}"
     build_judge(recipe.evaluation, proxy=None)
     return judge
+
+
+def _suite(file: str) -> str:
+    from kleash.evaluation.suites.reading import read_suite
+
+    return f"{len(read_suite(file).items):,} items"
 
 
 def _direct_algorithm(recipe: Recipe) -> str:
