@@ -125,6 +125,24 @@ def test_thresholds_can_be_replaced():
     assert readings_of(case, length=(1.5, 2.0))["length", ""].level == "ok"
 
 
+def test_what_may_be_chance_is_not_believed():
+    """One answer of forty grew a hundredfold: the mean is beyond every threshold, and says nothing of the others."""
+    tokens = [count * (100 if row == 7 else 1) for row, count in enumerate(plain().num_tokens)]
+    reading = readings_of(matched(plain(8, num_tokens=tokens)))["length", ""]
+    assert (reading.level, reading.interval.value > 0.6, reading.interval.low < 0) == ("ok", True, True)
+
+
+def test_a_stop_takes_more_confidence_than_a_warning_and_in_many_slices_more_still():
+    """Eight, twelve and twenty losses beside one win: sure at 95 %, at 99 %, and at 99 % over thirty slices."""
+    prompts = [Prompt(prompt.text, {f"dimension{number}": "one" for number in range(30)}) for prompt in PROMPTS]
+    levels = []
+    for num_losses in (8, 12, 20):
+        now = voted(better(plain(8)), losses=range(num_losses), wins=(39,))
+        read = readings_of(matched(now, prompts=prompts), divergence=(0.05, 0.06))
+        levels.append((read["divergence", ""].level, read["divergence", "dimension7=one"].level))
+    assert levels == [("warn", "warn"), ("stop", "warn"), ("stop", "stop")]
+
+
 def test_a_slice_with_few_prompts_is_not_read():
     few = [Prompt(prompt.text, {"size": "few" if row < 7 else "many"}) for row, prompt in enumerate(PROMPTS)]
     slices = {name for _, name in readings_of(matched(plain(8), prompts=few))}
