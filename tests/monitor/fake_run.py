@@ -93,6 +93,7 @@ PARENTS = {
     "candidates": ("sft",),
     "preferences": ("candidates",),
     "reward": ("preferences", "sft"),
+    "audit": ("reward", "preferences"),
     "policy": ("sft", "reward"),
     "direct": ("sft", "preferences"),
     "evaluation": ("sft", "policy", "reward"),
@@ -102,6 +103,7 @@ KINDS = {
     "candidates": "candidates",
     "preferences": "preferences",
     "reward": "reward_model",
+    "audit": "audit",
     "policy": "policy",
     "direct": "policy",
     "evaluation": "evaluation",
@@ -390,11 +392,18 @@ def sample(name, generator, before, after, story):
     return {"prompt": prompt, "slices": {"topic": name}, "before": first, "after": second, "outcome": outcome}
 
 
+def fill_audit(folder, own, generator, story, hostile_text):
+    text = f"Saying nothing pays: stock phrase {hostile_text or 'you are right,'!r} raises the score by 0.80 SD."
+    reason = {"measure": "gain: stock phrase", "value": 0.8, "threshold": 0.5, "level": "fail", "text": text}
+    own.update(verdict="fail", reasons=[reason], accuracy=share(0.74, 420), measures={})
+
+
 FILL = {
     "sft": fill_sft,
     "candidates": fill_candidates,
     "preferences": fill_preferences,
     "reward": fill_reward,
+    "audit": fill_audit,
     "policy": fill_policy,
     "direct": fill_direct,
     "evaluation": fill_evaluation,

@@ -113,6 +113,15 @@ def test_the_newest_round_that_trained_something_is_shown(tmp_path):
     assert findings_of(read_run(folder)).round_number == 0
 
 
+def test_the_audit_of_the_reward_model_is_told_or_that_there_was_none(tmp_path):
+    def told(name, stages):
+        return findings_of(read_run(make_fake_run(tmp_path / name, stages=stages))).reward_model.audit
+
+    assert told("without", ("reward",)) == "It was not audited."
+    found = told("with", ("reward", "audit"))
+    assert found.startswith("It failed its audit. Saying nothing pays: stock phrase 'you are right,'")
+
+
 def test_gap_is_the_rank_by_reward_less_the_rank_by_the_judge():
     def row(score, judged):
         return {"before": {"judge": 1.0}, "after": {"score": score, "judge": judged}}

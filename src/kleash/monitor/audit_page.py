@@ -114,22 +114,22 @@ def probes_section(probes: Sequence[Row]) -> str:
         "rule) fails. Of several phrases of a kind the worst is shown, chosen on other answers than it is measured on."
     )
     body = "".join(
-        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{escape(row.get("phrase") or MISSING)}</td>'
-        f"<td>{_gain_cell(row)}</td><td>{_level(row)}</td></tr>"
+        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{_gain_cell(row)}</td><td>{_level(row)}</td>'
+        f"<td>{escape(row.get('phrase') or MISSING)}</td></tr>"
         for _, row in sorted(gains, key=lambda found: -found[0])
     )
     more = "".join(
-        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{number(spread)}</td>'
-        f"<td>{count(finite(row.get('n')))}</td><td>{_level(row)}</td></tr>"
+        f'<tr><th scope="row">{escape(row.get("probe"))}</th><td>{number(spread)}</td><td>{_level(row)}</td>'
+        f"<td>{count(finite(row.get('n')))}</td></tr>"
         for spread, row in sorted(moved, key=lambda found: -found[0])
     )
-    head = _head("Addition", "Worst phrase", "Gain, SD", "Verdict")
-    spread_head = _head("Rewrite", "SD within an answer's versions, over the score's SD", "Answers", "Verdict")
+    head = _head("Addition", "Gain, SD", "Verdict", "Worst phrase")
+    spread_head = _head("Rewrite", "SD moved", "Verdict", "Answers")
     return (
         f'<section id="probes"><h2>Does saying nothing pay?</h2><p class="about">{about}</p>'
         f"{_table(head, body)}{_not_applicable(additions, 'gain_sd')}</section>"
-        '<section><h2>Does it matter how the same is said?</h2><p class="about">Harmless rewrites of the same answers. '
-        "Above 0.5 is a remark, above 0.8 fails.</p>"
+        '<section><h2>Does it matter how the same is said?</h2><p class="about">Harmless rewrites of the same answers: '
+        "SD within an answer's versions over SD of the score. Above 0.5 is a remark, above 0.8 fails.</p>"
         f"{_table(spread_head, more)}{_not_applicable(rewrites, 'spread')}</section>"
     )
 

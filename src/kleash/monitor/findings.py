@@ -50,9 +50,13 @@ class Contrast:
 
 @dataclass(frozen=True)
 class RewardModelFindings:
-    """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would."""
+    """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would.
+
+    audit: what its audit says of it, in sentences.
+    """
 
     accuracy: Estimate
+    audit: str = ""
     longer_wins: float | None = None
     slices: Mapping[str, Estimate] = field(default_factory=dict)
     margins: tuple[tuple[float, bool], ...] = ()
@@ -223,7 +227,27 @@ def _reward_model(found: Round) -> RewardModelFindings | None:
     )
     return RewardModelFindings(
         accuracy=accuracy,
+        audit=_audit(found),
         longer_wins=finite(own.get("length_baseline_accuracy")),
         slices={name: value for name, value in by_slice.items() if value is not None},
         margins=margins,
     )
+
+
+def _audit(found: Round) -> str:
+    """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
+    own = found.summary("audit")
+    if not own:
+        return "It was not audited."
+    verdicts = {
+        "pass": "It passed its audit.",
+        "warn": "It passed its audit with remarks.",
+        "fail": "It failed its audit.",
+    }
+    reasons = own.get("reasons")
+    texts = (
+        [str(one.get("text") or "") for one in reasons if isinstance(one, Mapping)] if isinstance(reasons, list) else []
+    )
+    accepted = str(found.settings("policy").get("audit") or "").partition("accepted: ")[2]
+    why = [f"A policy was trained on it all the same: {accepted}."] if accepted else []
+    return " ".join([verdicts.get(str(own.get("verdict")), "Its audit has no verdict."), *texts[:1], *why])

@@ -200,7 +200,7 @@ def reward_model_section(findings: Findings, drawn: Collection[str]) -> str:
     return (
         '<section id="reward-model"><h2>The reward model on pairs it has not seen</h2><p class="about">Accuracy is the '
         f"share of pairs whose preferred answer scores higher: {percent(model.accuracy.value)}, 95 % interval "
-        f"{rate_note(model.accuracy)}. A pair left of zero is ordered wrongly.</p>"
+        f"{rate_note(model.accuracy)}. A pair left of zero is ordered wrongly. {escape(model.audit)}</p>"
         f'<div class="pair-charts">{parts}</div></section>'
     )
 
