@@ -55,7 +55,7 @@ def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
         return Live(
             {PLACE: f'<p class="about">{escape(text)} Expected arms and criteria. Run the experiment again.</p>'}
         )
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("", "Criterion", "Verdict", "Seeds", "Figures"))
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Name", "Criterion", "Verdict", "Seeds", "Figures"))
     html = (
         f'<section class="verdict"><h2>{escape(told)}</h2><p>{escape(about(content["arms"]))}. {_UNITS}</p></section>'
         '<section><h2>What must be seen</h2><div class="scroll" tabindex="0" role="region" aria-label="Criteria">'
