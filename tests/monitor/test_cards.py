@@ -28,7 +28,9 @@ def run(tmp_path):
     stages = tmp_path / "runs" / "one" / "round-000"
     stages.mkdir(parents=True)
     theirs = {"origin": "hub:someone/base", "licence": "cc-by-4.0"}
-    base = make(stages / "base", "policy", settings=theirs, stage="import")
+    (tmp_path / "secret place" / "weights").write_text("1 2 3")
+    weights = external(tmp_path / "secret place" / "weights", "model")
+    base = make(stages / "base", "policy", parents={"source": weights}, settings=theirs, stage="import")
     sft = make(stages / "sft", "policy", parents={"base": base}, stage="sft", rows_trained=1200, steps=40)
     judged = [{"comparison_id": "c", "rater": name, "rater_kind": kind} for name, kind in RATERS]
     preferences = make(
@@ -119,6 +121,12 @@ def test_a_card_names_every_ancestor_by_content_and_no_place(run, tmp_path):
         assert f"`{ancestor.id}`" in card
     assert str(tmp_path) not in card
     assert "secret place" not in card
+
+
+def test_an_import_speaks_for_the_licence_of_what_was_copied(run):
+    card = model_card(lineage_of(run_around(run.path)), run.id, name="x")
+    licences = card.partition("## Licences")[2].partition("##")[0]
+    assert "weights" not in licences
 
 
 def test_what_is_not_known_is_said(tmp_path):

@@ -210,12 +210,14 @@ def _audit(family: Family) -> Iterator[str]:
         yield from (f"  - {reason['text']}" for reason in artifact.summary.get("reasons", []))
 
 
-def _licences_of(artifacts: Iterable[Artifact]) -> Iterator[str]:
+def _licences_of(artifacts: Sequence[Artifact]) -> Iterator[str]:
+    # An imported artifact speaks for the file or folder it was copied from.
+    spoken_for = {artifact.parents.get("source") for artifact in artifacts if "origin" in artifact.settings}
     for artifact in artifacts:
         if "origin" in artifact.settings:
             known = artifact.settings.get("licence") or UNKNOWN
             yield f"- {artifact.kind} from {artifact.settings['origin']}: {known}"
-        elif not artifact.created:
+        elif not artifact.created and artifact.id not in spoken_for:
             yield f"- {artifact.kind} `{artifact.path.name}`: {UNKNOWN}"
 
 
