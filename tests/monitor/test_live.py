@@ -153,3 +153,13 @@ def test_a_runs_state_changes_with_each_file_that_pages_are_made_from(tmp_path):
     seen.append(files_state(folder))
     assert all(one != other for place, one in enumerate(seen) for other in seen[:place])
     assert files_state(folder) == seen[-1]
+
+
+def test_what_was_made_is_made_again_only_when_its_state_changed():
+    shelf, made = Shelf(), []
+
+    def make(key, state):
+        return shelf.made(key, state, lambda: made.append((key, state)) or len(made))
+
+    assert [make("a", 1), make("a", 1), make("b", 1), make("a", 2), make("a", 1)] == [1, 1, 2, 3, 4]
+    assert made == [("a", 1), ("b", 1), ("a", 2), ("a", 1)]

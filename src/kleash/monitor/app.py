@@ -26,7 +26,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -61,7 +60,6 @@ def create_app(runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS)
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
-    app.add_middleware(GZipMiddleware, minimum_size=2_000, compresslevel=3)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     app.add_middleware(SecurityHeaders, https_only=False)
     app.add_exception_handler(HTTPException, _answer_http_error)

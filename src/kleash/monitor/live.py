@@ -11,9 +11,10 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 from pydantic_core import from_json
@@ -26,7 +27,10 @@ from kleash.tracking import METRICS_FILE
 # How much of what was read last must still stand before the place where reading goes on: more than a line's tail.
 COMPARED_BYTES = 256
 MAX_FILES = 200
+MAX_MADE = 8
 METRIC_FILES = (METRICS_FILE, "evaluations.jsonl")
+
+T = TypeVar("T")
 
 
 class Tail:
@@ -94,6 +98,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._logs: OrderedDict[Path, _Log] = OrderedDict()
+        self._made: OrderedDict[Hashable, tuple[object, Any]] = OrderedDict()
         self.lock = threading.RLock()
         """Held while a page is made: pages are made in several threads."""
 
@@ -114,6 +119,21 @@ class Shelf:
             if problems is not None:
                 problems += log.problems
             return log.rows
+
+    def made(self, key: Hashable, state: object, make: Callable[[], T]) -> T:
+        """Return what `make` makes, or what it made last time if `state` is what it was then.
+
+        key: what is made, such as a page's name and its run. A page and its first poll are made once.
+        """
+        with self.lock:
+            known = self._made.get(key)
+            if known is None or known[0] != state:
+                known = self._made[key] = (state, make())
+            self._made.move_to_end(key)
+            while len(self._made) > MAX_MADE:
+                self._made.popitem(last=False)
+            made: T = known[1]
+            return made
 
     def run(self, folder: Path) -> Run:
         """Read a run as `read_run` does, each of its logs when it is first asked for."""

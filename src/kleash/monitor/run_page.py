@@ -37,19 +37,22 @@ def live_run(shelf: Shelf, folder: Path, *, round_number: int | None = None, sli
 
     round_number: None is the newest round that trained something.  slice_name: drawn beside the average, if recorded.
     """
-    with shelf.lock:
-        run = shelf.run(folder)
-        found = next((found for found in run.rounds if found.number == round_number), newest_round(run))
-        findings = findings_of(run, found)
-        drawn, small = figures(findings, slices=[name for name in slice_names(findings.updates) if name == slice_name])
-        html = _html(run, found, findings, drawn, small, slice_name)
-    changed = max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
+    key = ("run", folder, round_number, slice_name)
+    return shelf.made(key, run_state(folder), lambda: _live_run(shelf.run(folder), round_number, slice_name))
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _live_run(run: Run, round_number: int | None, slice_name: str) -> Live:
+    found = next((found for found in run.rounds if found.number == round_number), newest_round(run))
+    findings = findings_of(run, found)
+    drawn, small = figures(findings, slices=[name for name in slice_names(findings.updates) if name == slice_name])
+    html = _html(run, found, findings, drawn, small, slice_name)
+    changed = max((time_ns for _, _, time_ns in files_state(run.folder)), default=0) / 1e9
     state = run_state_word(run, found or Round(0, {}), changed=changed)
     seconds = LIVE_SECONDS if state == "running" else QUIET_SECONDS
     return Live({"state": state_pill(state), **html}, drawn, poll_seconds=seconds)
 
 
-# ----------------------------------------------------------------------------------------------------------- inside
 def _html(
     run: Run,
     found: Round | None,
