@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kleash.artifacts import read
+from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
 from kleash.stages.round import Round
 from kleash.stages.summary import summarise, write_summary
@@ -89,3 +90,14 @@ def test_inputs_are_artifacts_or_are_known_by_their_content(made, data):
     first = given(Path(data["prompts"]), "prompts")
     assert (first.kind, first.id) == ("prompts", given(Path(data["prompts"]), "prompts").id)
     assert first.id != given(Path(data["demonstrations"]), "prompts").id
+
+
+def test_what_ai_judges_say_while_a_policy_trains_is_kept_beside_the_labels(base, data, tmp_path):
+    (tmp_path / "judges.toml").write_text('[[judges]]\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "m"\n')
+    asked = {"comparer": "judges", "judges": str(tmp_path / "judges.toml")}
+    recipe = tiny_recipe(base, data, alarms=asked)
+    with Round(recipe, tmp_path, tiny_place()).alarms(tmp_path / "policy") as watched_by:
+        assert watched_by.signal is not None
+        [judge] = watched_by.signal.comparer.judges
+        assert isinstance(judge.log, StoredCalls)
+        assert judge.log.database.shown_url == f"sqlite:///{tmp_path / 'labels.sqlite'}"

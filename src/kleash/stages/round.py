@@ -8,8 +8,8 @@ and the evaluation; a policy becomes the current one only through its gate.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,12 @@ from kleash.collection.store.calls import StoredCalls
 from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
-from kleash.stages.alarming import build_alarms
+from kleash.stages.alarming import WatchedBy, build_alarms
 from kleash.stages.audit import audit
 from kleash.stages.averaging import AverageSettings, average
 from kleash.stages.candidates import candidates
 from kleash.stages.collect import collect, import_preferences, open_store
-from kleash.stages.comparing import Chosen
+from kleash.stages.comparing import JUDGES, Chosen
 from kleash.stages.direct import direct
 from kleash.stages.evaluate import evaluate
 from kleash.stages.gate import gate
@@ -168,18 +168,19 @@ class Round:
             settings = settings.model_copy(update={"steps": refresh.every_updates})
         reference = self.reference()
         start = self.current()[1] if self.before and refresh.start == "previous" else self.start()
-        return policy(
-            self.own_place(),
-            settings,
-            reference=reference,
-            start=None if start == reference else start,
-            judged_by=self.judged_by(audits=[self.made["audit"]] if "audit" in self.made else []),
-            prompts=self.prompts(),
-            evaluation_prompts=self._watched_prompts(),
-            watched_by=build_alarms(self.recipe.alarms, seed=self.recipe.seed),
-            texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
-            into=into,
-        )
+        with self.alarms(into) as watched_by:
+            return policy(
+                self.own_place(),
+                settings,
+                reference=reference,
+                start=None if start == reference else start,
+                judged_by=self.judged_by(audits=[self.made["audit"]] if "audit" in self.made else []),
+                prompts=self.prompts(),
+                evaluation_prompts=self._watched_prompts(),
+                watched_by=watched_by,
+                texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
+                into=into,
+            )
 
     def direct(self, into: Path) -> Artifact:
         settings = self.recipe.direct
@@ -287,6 +288,16 @@ class Round:
 
     def evaluation_prompts(self) -> Path:
         return self._file("evaluation_prompts")
+
+    @contextmanager
+    def alarms(self, into: Path) -> Iterator[WatchedBy]:
+        """Give who watches over the policy; what AI judges are asked and say is kept, so that none is paid twice."""
+        settings, seed = self.recipe.alarms, self.recipe.seed
+        if settings.comparer != JUDGES:
+            yield build_alarms(settings, seed=seed)
+            return
+        with closing(open_store(self.recipe.preferences, into)) as database:
+            yield build_alarms(settings, seed=seed, calls=StoredCalls(database))
 
     def judged_by(self, *, audits: Sequence[Artifact] = ()) -> JudgedBy:
         """What scores answers. audits: given where a policy is to be trained on it; a failed one is refused."""
