@@ -57,6 +57,8 @@ def test_fresh_answers_come_from_the_current_policy_and_older_ones_blind(two_rou
     policies = {name: model.id for name, model in second.accepted().items()}
     assert {one.policy_id for one in answers} == set(policies.values())
     assert second.made["preferences"].parents["reward"] == first.made["reward"].id
+    first_answers = read_completions(first.made["candidates"].path / "candidates.jsonl").records
+    assert first_answers[0].prompt != answers[0].prompt, "a later round begins with other prompts"
 
 
 def test_labels_are_chosen_within_the_budget_and_old_ones_are_replayed(two_rounds):

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -89,11 +89,13 @@ def candidates(
     prompts: Path,
     into: Path,
     judged_by: JudgedBy | None = None,
+    skip: int = 0,
 ) -> Artifact:
     """Sample answers; answer i of a prompt comes from policy i (mod the number of policies), in turn.
 
     judged_by: the scorer that picks the best and the worst and says which prompts are difficult; without such picks it
     is not asked. Raises SettingsError when one is needed and there is none.
+    skip: prompts that go to the end of the file's order first, so that a later round asks others.
     """
     scorer = _scorer_for(settings, judged_by)
     sources = [given(policy, "model") for policy in policies]
@@ -101,15 +103,18 @@ def candidates(
     parents["prompts"] = given(prompts, "prompts")
     if settings.mix.red_team_file is not None:
         parents["red_team"] = given(settings.mix.red_team_file, "prompts")
-    beside = {}
+    beside: dict[str, Any] = {}
     if scorer is not None and judged_by is not None:
         parents, beside = parents | dict(judged_by.parents), judged_by.recorded()
+    if skip:
+        beside = {**beside, "skip": skip}
     if done := place.finished(into, kind="candidates", parents=parents, settings=settings, beside=beside):
         return done
     loaded = read_prompts(prompts, strict=place.is_strict)
     models = [place.load_policy(source) for source in sources]
     fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
-    asked = _asked(place, settings, fitting, models[0])
+    first = skip % len(fitting)
+    asked = _asked(place, settings, [*fitting[first:], *fitting[:first]], models[0])
     with place.making(
         into, kind="candidates", parents=parents, settings=settings, beside=beside, language_model=models[0]
     ) as draft:

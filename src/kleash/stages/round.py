@@ -101,14 +101,18 @@ class Round:
     def candidates(self, into: Path) -> Artifact:
         """Sample from the current policy, in later rounds from some before it as well: raters compare them blind."""
         *older, current = self.accepted().values()
-        num_older = self.recipe.refresh.older_policies if self.before else 0
-        policies = [current, *reversed(older[len(older) - num_older :])] if num_older else [current]
-        settings, judge = self.recipe.candidates, self.before[-1] if self.before else self
-        judged_by = judge.judged_by() if settings.needs_scorer and judge._has_scorer() else None
-        if judged_by is None:
+        settings, number = self.recipe.candidates, len(self.before)
+        if not self.before and self.recipe.scorer.kind in ("reward_model", "ensemble"):
             settings = settings.without_scorer()
+        num_older = min(self.recipe.refresh.older_policies, len(older)) if self.before else 0
         return candidates(
-            self.own_place(), settings, policies=policies, prompts=self.prompts(), into=into, judged_by=judged_by
+            self.own_place(),
+            settings,
+            policies=[current, *reversed(older[len(older) - num_older :])],
+            prompts=self.prompts(),
+            judged_by=self._earlier_judge() if settings.needs_scorer else None,
+            skip=number * (settings.num_prompts or 0),
+            into=into,
         )
 
     def preferences(self, into: Path) -> Artifact:
@@ -322,12 +326,15 @@ class Round:
         world = self.known("world")
         return world.path / "watched_prompts.jsonl" if world else None
 
+    def _earlier_judge(self) -> JudgedBy | None:
+        """What scored the last round's answers; in the first round, whatever is there without a reward model."""
+        last = self.before[-1] if self.before else self
+        return last.judged_by() if last._has_scorer() else None
+
     def _choice(self) -> Chosen | None:
         """Have the last round's reward model choose the pairs to label, where there is one."""
-        last = self.before[-1]
-        if not last._has_scorer():
-            return None
-        return chosen_by(last.judged_by(), self.recipe.refresh.selection, seed=self.own_place().seed)
+        judge = self._earlier_judge()
+        return None if judge is None else chosen_by(judge, self.recipe.refresh.selection, seed=self.own_place().seed)
 
 
 def run_rounds(
