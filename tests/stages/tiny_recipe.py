@@ -94,7 +94,7 @@ class TinyRound(Round):
             judged_by=self.judged_by(),
             prompts=self._file("prompts"),
             evaluation_prompts=self._file("evaluation_prompts"),
-            watched_by=scripted_alarms(into, 0.8, 1.0, 0.6, 0.6),
+            watched_by=scripted_alarms(into, 0.8, 1.0, 0.6),
             into=into,
         )
 

@@ -92,7 +92,8 @@ class RunBooks:
     def after_step(self, state: LoopState) -> None:
         """Evaluate and checkpoint after a step, when it is due."""
         is_last = state.outcome != "running"
-        if state.step % self.settings.evaluate_every == 0 or is_last:
+        # Weights that are given up are not evaluated: they may have been given up because they are not numbers.
+        if (state.step % self.settings.evaluate_every == 0 or is_last) and state.outcome != "roll_back":
             self.evaluate(state.step)
         if state.step % self.settings.checkpoint_every == 0 or is_last:
             self.save(state)
