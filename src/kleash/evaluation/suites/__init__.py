@@ -6,6 +6,7 @@
     constraints.py  IFEval's checkable instructions
     code.py         unit-tested code, in a closed subprocess
     reading.py      suite files to items: our own rows, GSM8K's, IFEval's
+    variants.py     more items of an item: jailbreaks, stated beliefs, doubts
     running.py      answers to checked rows
     figures.py      rows to rates and differences
     history.py      rows and earlier rounds' rows to what broke since

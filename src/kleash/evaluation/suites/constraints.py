@@ -178,7 +178,7 @@ def _capital_words(text: str, kwargs: Mapping[str, Any]) -> bool:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    return (found.group() for found in re.finditer(r"\w+(?:[-.&]\w+)*", text))
+    return (found.group() for found in re.finditer(r"\w+(?:[-.&’]\w+)*", text))
 
 
 INSTRUCTIONS: Mapping[str, Follows] = {
