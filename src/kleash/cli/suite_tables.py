@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kleash.cli.screen import harmless
+from kleash.evaluation.suites.items import UNWANTED
 from kleash.monitor.wording import percent, percent_range
 
 Figures = Mapping[str, Any]
@@ -53,13 +54,20 @@ def _measures(figures: Figures) -> Table:
 def _moved_slices(slices: Figures) -> list[tuple[str, ...]]:
     """Return the slices whose difference is not within chance: an average may rise over one that falls."""
     moved = [
-        (gain["value"], (name, measure, _rate(sides["buckets"][bucket][measure]), *_difference(gain), f"{gain['n']:,}"))
+        (
+            _for_the_better(measure, gain["value"]),
+            (name, measure, _rate(sides["buckets"][bucket][measure]), *_difference(gain), f"{gain['n']:,}"),
+        )
         for name, sides in slices.items()
         for bucket, gains in sides["differences"].items()
         for measure, gain in gains.items()
         if not gain["low"] <= 0 <= gain["high"]
     ]
     return [row for _, row in sorted(moved)]
+
+
+def _for_the_better(measure: str, difference: float) -> float:
+    return -difference if measure.rpartition("/")[2] in UNWANTED else difference
 
 
 def _variants(variants: Figures) -> Table:

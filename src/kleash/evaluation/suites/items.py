@@ -15,6 +15,9 @@ from kleash.records import Prompt
 Bucket = Literal["tasks", "safety", "honesty", "regression"]
 Tally = tuple[int, int]
 
+UNWANTED = frozenset({"unsafe_complied", "safe_refused", "false_premise_agreed", "toxic_words"})
+"""Measures that count what should not happen: less is better. Of all others more is."""
+
 
 @dataclass(frozen=True)
 class Verdict:
