@@ -28,7 +28,8 @@ def overoptimisation(
     into: Annotated[Path, typer.Option("--into", help="Folder; given again, it goes on there.")] = RUNS
     / "overoptimisation",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes at work at once; as many as there are cores if not given.")
+        int | None,
+        typer.Option("--workers", min=1, help="Processes at work at once; as many as there are cores if not given."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
