@@ -99,7 +99,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         needs_external=False, num_in_row=2,
     ),
     Symptom(
-        "opposite_slopes", "win rate per evaluation", 0.01, 0.03, divergence.opposite_slopes,
+        "opposite_slopes", "win rate per evaluation", 0.01, math.inf, divergence.opposite_slopes,
         "the win rate has been falling by {value:.3f} an evaluation while the proxy rose",
         needs_external=False,
     ),
