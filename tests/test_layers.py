@@ -52,7 +52,19 @@ TOP = {"__init__", "__main__", "recipe", "cli", "experiments", "testing"}
 # What else lies in stages/ is shared by the stages; only `round` strings stages together.
 STAGES = {
     f"stages.{name}"
-    for name in ("sft", "candidates", "collect", "reward", "audit", "policy", "direct", "evaluate", "suites", "round")
+    for name in (
+        "sft",
+        "candidates",
+        "collect",
+        "reward",
+        "audit",
+        "policy",
+        "direct",
+        "evaluate",
+        "suites",
+        "people",
+        "round",
+    )
 }
 WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
 

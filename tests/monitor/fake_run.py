@@ -331,6 +331,7 @@ def fill_evaluation(folder, own, generator, story, hostile_text):
         judge=JUDGES[story],
         n=500,
         win_rate=share(rate, 500),
+        win_rate_length_controlled=share(rate - 0.05, 500),
         judge_before=mean_of(0.31, 0.045, 500),
         judge_after=mean_of(0.31 + moved, 0.045, 500),
         judge_difference=mean_of(moved, 0.06, 500),

@@ -4,11 +4,11 @@ import json
 import math
 
 import pytest
+from fake_run import write_rows
 
 from kleash.monitor.hhh_chart import hhh_figure, hhh_section, read_aims
 from kleash.monitor.reader import read_run
 from kleash.monitor.report import render
-from monitor.fake_run import write_rows
 
 HOSTILE = '<script>alert("1")</script>'
 

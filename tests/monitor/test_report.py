@@ -52,6 +52,11 @@ def page_of(folder):
     return Page(write_report(folder).read_text(encoding="utf-8"))
 
 
+def test_the_win_rate_stands_beside_the_one_at_equal_length(tmp_path):
+    text = write_report(make_fake_run(tmp_path)).read_text(encoding="utf-8")
+    assert re.search(r"71\W%</p>.*?; at equal length 66\W%</p>", text, re.DOTALL)
+
+
 def test_the_page_is_one_file_with_every_section(tmp_path):
     folder = make_fake_run(tmp_path)
     assert write_report(folder) == folder / "report.html"

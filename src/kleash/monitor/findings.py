@@ -30,6 +30,7 @@ class Contrast:
     name: str = ""
     n: int | None = None
     win_rate: Estimate | None = None
+    win_rate_at_equal_length: Estimate | None = None
     judge_before: Estimate | None = None
     judge_after: Estimate | None = None
     judge_difference: Estimate | None = None
@@ -185,6 +186,7 @@ def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
         name=name,
         n=whole(figures.get("n")),
         win_rate=estimate(figures.get("win_rate")),
+        win_rate_at_equal_length=estimate(figures.get("win_rate_length_controlled")),
         judge_before=estimate(figures.get("judge_before")),
         judge_after=estimate(figures.get("judge_after")),
         judge_difference=estimate(figures.get("judge_difference")),

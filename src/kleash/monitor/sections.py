@@ -61,7 +61,10 @@ def _win_tile(findings: Findings) -> str:
     rate = findings.overall.win_rate
     if rate is None:
         return tile("Win rate against SFT", MISSING, "not evaluated yet")
-    return tile("Win rate against SFT", percent(rate.value), rate_note(rate), interval_bar(rate, even=0.5))
+    note, controlled = rate_note(rate), findings.overall.win_rate_at_equal_length
+    if controlled is not None:
+        note += f"; at equal length {percent(controlled.value)}"
+    return tile("Win rate against SFT", percent(rate.value), note, interval_bar(rate, even=0.5))
 
 
 def _judge_tile(findings: Findings) -> str:
