@@ -134,4 +134,10 @@ def test_what_cannot_be_tested_is_refused_before_a_model_is_loaded(made, tmp_pat
         made(variants=("jokes",))
     with pytest.raises(ArtifactError, match="No artifact at"):
         made(previous=[tmp_path / "nowhere"])
+    copy = tmp_path / "elsewhere" / "mine.jsonl"
+    copy.parent.mkdir()
+    copy.write_text((tmp_path / "mine.jsonl").read_text())
+    twice = SuitesSettings(files=(str(tmp_path / "mine.jsonl"), str(copy)))
+    with pytest.raises(SettingsError, match=r"Two suites are named mine\. Expected names that differ"):
+        suites(tiny_place(), twice, policy=models[0], reference=None, into=into)
     assert not into.exists()

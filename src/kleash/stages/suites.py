@@ -87,11 +87,17 @@ def suites(
 
     reference: answers the same items; differences are paired. previous: suites artifacts of earlier rounds, oldest
     first, with which each item's history goes on.
-    Raises SettingsError without a suite or task, DataError for a suite that cannot be read.
+    Raises SettingsError without a suite or task or for two of one name, DataError for a suite that cannot be read.
     """
     if not settings.files and not settings.harness.tasks:
         raise SettingsError(
             "No suite is named. Expected one in suites.files, or a task in suites.harness.tasks. Name a JSONL file."
+        )
+    names = [find_suite(name).stem for name in settings.files]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise SettingsError(
+            f"Two suites are named {', '.join(sorted(repeated))}. Expected names that differ, as figures and histories "
+            "go by them. Rename a file."
         )
     earlier = [require(folder, "suites") for folder in previous]
     models = {"policy": given(policy, "model")} | ({"reference": given(reference, "model")} if reference else {})

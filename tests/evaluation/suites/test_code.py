@@ -51,6 +51,8 @@ def test_leaving_early_is_no_way_past_the_tests(way_out):
         "import ctypes; ctypes.CDLL(None).getpid()",
         "open({target!r}, 'w').write('x')",
         "import os; os.mkdir({target!r})",
+        "import os; open(os.getcwd() + '-beside', 'w')",
+        "import os; os.chdir('..'); open('made', 'w')",
         "import os; os.remove({victim!r})",
     ],
 )

@@ -50,7 +50,7 @@ def watch(event, arguments):
     else:
         paths = arguments[:2] if event in changes else []
     for path in paths:
-        if isinstance(path, (str, bytes)) and not os.path.realpath(os.fsdecode(path)).startswith(here):
+        if isinstance(path, (str, bytes)) and not (os.path.realpath(os.fsdecode(path)) + "/").startswith(here + "/"):
             raise PermissionError("not allowed here: to change " + os.fsdecode(path))
 program = compile(sys.stdin.read(), "answer.py", "exec")
 sys.addaudithook(watch)
