@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -83,7 +83,15 @@ def prepare(into: Path) -> None:
 
 
 def make_group(into: Path, arm: str, group: int) -> str:
-    """Make one reward model and its runs; a process of its own, with one thread."""
+    """Make one reward model and its runs; a process of its own, with one thread, that talks to log.txt."""
+    folder = into / f"{arm}-{group}"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        train_group(into, folder, arm, group)
+    return folder.name
+
+
+def train_group(into: Path, folder: Path, arm: str, group: int) -> None:
     import torch
 
     from kleash.artifacts import read
@@ -100,8 +108,6 @@ def make_group(into: Path, arm: str, group: int) -> str:
     torch.set_num_threads(1)
     recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", [*SHARED, *ARMS[arm], f"seed={group}"]).settings
     place = Workplace(model=recipe.model, seed=group)
-    folder = into / f"{arm}-{group}"
-    folder.mkdir(exist_ok=True)
     sft = read(into / "sft")
     with closing(open_store(recipe.preferences, folder / "preferences")) as database:
         labels = collect(
@@ -127,7 +133,6 @@ def make_group(into: Path, arm: str, group: int) -> str:
             watched_by=build_alarms(recipe.alarms, seed=seed),
             into=folder / f"policy-{number}",
         )
-    return f"{arm}-{group}"
 
 
 def make_all(into: Path, groups: Sequence[int], workers: int) -> None:
