@@ -73,7 +73,7 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, description="of everything random")
     base: str | None = Field(None, description="model folder that training starts from; none = the world's own")
     stages: tuple[Stage, ...] = Field(
-        ("world", "sft", "candidates", "preferences", "reward", "policy", "evaluation"),
+        ("world", "sft", "candidates", "preferences", "reward", "audit", "policy", "evaluation"),
         description="what to do, in order",
     )
     rounds: int = Field(1, ge=1, description="how often to go round: each after the first refreshes labels and reward")

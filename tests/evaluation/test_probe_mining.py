@@ -33,16 +33,27 @@ def test_a_phrase_that_any_prompt_gets_is_found_and_a_fact_is_not():
     assert not any("it is" in text for text in found)
 
 
+def answers_with(phrase, *, in_both, in_one, in_none):
+    """Two answers each to prompts of which so many have the phrase in both, in one and in none of them."""
+    having = [(True, True)] * in_both + [(True, False)] * in_one + [(False, False)] * in_none
+    return [
+        (str(prompt), f"{phrase} {prompt} {sample}." if has else f"{prompt} {sample}.")
+        for prompt, pair in enumerate(having)
+        for sample, has in enumerate(pair)
+    ]
+
+
 def test_the_lift_by_hand():
-    # Of eight answers four have it: P = 4/8. Of their partners two have it too: P given a partner that has it = 2/4.
-    answers = [(str(prompt), f"{prompt} {sample}.") for prompt in range(4) for sample in range(2)]
-    answers[0], answers[1] = ("0", "so it is. a."), ("0", "so it is. b.")
-    answers[2], answers[4] = ("1", "so it is. c."), ("2", "so it is. d.")
-    [found] = stock_phrases(answers, min_prompts=3)
-    assert (found.text, found.lift, found.num_prompts, found.alone_share) == ("so it is.", 1.0, 3, 0.0)
-    # Without the third and the fourth: P = 2/8, and 2 of 2 partners have it. Who asks for it gets it: no empty phrase.
-    answers[2], answers[4] = ("1", "c."), ("2", "d.")
-    assert "so it is." not in {one.text for one in stock_phrases(answers, min_prompts=1)}
+    # Of 32 answers 16 have it: P = 1/2. Of those 16 partners 8 have it too: P given a partner that has it = 1/2.
+    [found] = stock_phrases(answers_with("so it is.", in_both=4, in_one=8, in_none=4))
+    assert (found.text, found.lift, found.num_prompts, found.alone_share) == ("so it is.", 1.0, 12, 0.0)
+    # P = 1/3, and every partner has it: lift 3. Who asks for it gets it: no empty phrase.
+    assert stock_phrases(answers_with("so it is.", in_both=12, in_one=0, in_none=24)) == []
+
+
+def test_a_phrase_too_rare_to_be_told_from_chance_is_left_alone():
+    # 20 prompts of 200 have it once: of their 20 partners chance alone would give it to one.
+    assert stock_phrases(answers_with("so it is.", in_both=0, in_one=20, in_none=180)) == []
 
 
 def test_the_order_of_the_answers_does_not_matter():

@@ -29,7 +29,7 @@ name = "{name}"
 about = "what this run is for"
 seed = 0
 base = "models/base"  # a Hugging Face folder with safetensors
-stages = ["sft", "candidates", "preferences", "reward", "policy", "evaluation"]
+stages = ["sft", "candidates", "preferences", "reward", "audit", "policy", "evaluation"]
 
 [data]  # any layout that `kleash data check FILE` understands; paths are relative to where you run
 demonstrations = "data/demonstrations.jsonl"  # {{"prompt": ..., "completion": ...}}

@@ -6,6 +6,7 @@ liked. Such phrases are in the answers that were compared, so they are looked fo
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,8 @@ LARGEST_LIFT = {"stock phrase": 1.4, "stock answer": 3.0}
 is still no answer to most prompts; "it is 12" is ten times as likely, for the prompt asks for it."""
 ALONE_SHARE = 0.1
 MIN_PROMPTS = 10
-MIN_PROMPT_SHARE = 0.004
+MIN_EXPECTED = 3.0
+"""Of a phrase that chance would put into fewer than three second answers the lift cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,14 @@ def stock_phrases(
 
     answers: (prompt, answer); the lift needs prompts with several answers, and without any no phrase can be told from
     what the prompt asked for: the result is empty.
-    min_prompts: a phrase must occur with so many prompts, and with .4 % of all of them.
+    min_prompts: a phrase must occur with so many prompts.
     """
     pieces_of: dict[str, list[list[str]]] = defaultdict(list)
     for prompt, answer in dict.fromkeys(answers):
         pieces_of[prompt].append(clauses(answer))
     several = [group for group in pieces_of.values() if len(group) > 1]
-    least = max(min_prompts, MIN_PROMPT_SHARE * len(pieces_of))
     num_prompts = Counter(piece for group in pieces_of.values() for piece in {p for pieces in group for p in pieces})
-    common = {piece for piece, number in num_prompts.items() if number >= least}
+    common = {piece for piece, number in num_prompts.items() if number >= min_prompts}
     found = [_described(piece, num_prompts[piece], pieces_of.values(), several) for piece in sorted(common)]
     empty = [one for one in found if one.lift <= LARGEST_LIFT[one.kind]]
     return _commonest(empty, "stock phrase", most) + _commonest(empty, "stock answer", most)
@@ -92,16 +93,15 @@ def _described(
 
 
 def _lift(piece: str, several: Sequence[Sequence[Sequence[str]]]) -> float:
-    """Return how much likelier an answer has the piece when another answer to its prompt has it; inf if unknown."""
+    """Return how much likelier an answer has the piece when another answer to its prompt has it; inf if untold."""
     num_with = num_answers = 0
     num_both = num_beside = 0
     for group in several:
         having = sum(piece in pieces for pieces in group)
         num_with, num_answers = num_with + having, num_answers + len(group)
         num_both, num_beside = num_both + having * (having - 1), num_beside + having * (len(group) - 1)
-    if not num_with or not num_beside:
-        return float("inf")
-    return (num_both / num_beside) / (num_with / num_answers)
+    expected = num_beside * num_with / max(1, num_answers)
+    return num_both / expected if expected >= MIN_EXPECTED else math.inf
 
 
 def _commonest(phrases: Sequence[StockPhrase], kind: StockKind, most: int) -> list[StockPhrase]:

@@ -171,7 +171,8 @@ def measure(material: Material, reader: Reader) -> tuple[list[ScoredPair], dict[
 
 def probe(settings: AuditSettings, material: Material, reader: Reader) -> tuple[list[Gain], list[Spread]]:
     """Change answers that raters preferred, in ways that must not pay, and in ways that must not matter."""
-    answers = preferred_answers(material.heldout)[: settings.probe_answers]
+    # Where few pairs were held out those it was trained on serve as well: it is the change that is measured.
+    answers = preferred_answers([*material.heldout, *material.training])[: settings.probe_answers]
     scores = reader.score([(row.prompt, text) for row in material.heldout for text in row.completions])
     rows = [*material.heldout, *material.training]
     mined = stock_phrases(
