@@ -9,7 +9,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import record
-from kleash.errors import DataError, SettingsError
+from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.formats import write_jsonl
 from kleash.records import Completion, Judgement, Prompt
 from kleash.stages.people import campaign_name, freeze_checkpoints, open_campaign
@@ -140,6 +140,26 @@ def test_a_snapshot_grows_with_the_verdicts_and_with_the_checkpoints(database, p
     second = freeze_checkpoints(database, policy, into)
     assert second.id != first.id
     assert [row["step"] for row in rows_of(second)] == [10, 20]
+
+
+def test_a_killed_freeze_is_made_afresh(database, policy, tmp_path):
+    opened_campaign(database, policy)
+    vote(database, policy, len)
+    other = {"judgements": {"people": 1}}
+    with (
+        pytest.raises(KeyboardInterrupt),
+        writing(tmp_path / "people", kind="campaign", parents={"policy": policy}, settings=other),
+    ):
+        raise KeyboardInterrupt
+    assert len(rows_of(freeze_checkpoints(database, policy, tmp_path / "people"))) == 2
+
+
+def test_nothing_but_a_snapshot_is_replaced(database, policy, tmp_path):
+    opened_campaign(database, policy)
+    vote(database, policy, len)
+    with pytest.raises(ArtifactError, match=r"holds a policy artifact that is no snapshot of .*checkpoints"):
+        freeze_checkpoints(database, policy, policy.path)
+    assert verify(policy.path) == []
 
 
 def test_judges_have_a_campaign_of_their_own_and_a_row_of_their_own(database, policy, tmp_path):

@@ -25,8 +25,8 @@ from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
-from kleash.durable import write_text
-from kleash.errors import DataError, SettingsError
+from kleash.durable import partial_path, write_text
+from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate, slice_rows
 from kleash.records import Comparison, Completion, Judgement
 
@@ -84,15 +84,23 @@ def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Arti
     """Freeze what has been judged of a policy's checkpoints so far; None while nothing has been.
 
     A snapshot that holds the very same verdicts is left as it is.
+    Raises ArtifactError if the folder holds anything but a snapshot of this policy's checkpoints.
     """
     campaigns = _campaigns_of(database, policy)
     num_judgements = {by: len(given) for by, (_, _, _, given) in campaigns.items() if given}
     if not num_judgements:
         return None
     if (before := find(into)) is not None:
-        if before.settings["judgements"] == num_judgements and before.parents.get("policy") == policy.id:
+        if (before.kind, before.parents.get("policy")) != ("campaign", policy.id):
+            raise ArtifactError(
+                f"{into} holds a {before.kind} artifact that is no snapshot of {policy.path}'s checkpoints. Expected "
+                "one, or an empty place. Name another folder by --into."
+            )
+        if before.settings["judgements"] == num_judgements:
             return before
         shutil.rmtree(into)
+    # What a killed freeze left behind may hold other verdicts; a snapshot is made in no time.
+    shutil.rmtree(partial_path(into), ignore_errors=True)
     settings = {
         "judgements": num_judgements,
         "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
