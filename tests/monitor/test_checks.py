@@ -138,7 +138,7 @@ def test_kl_may_be_low_while_training_goes_on(healthy):
     ],
 )
 def test_a_reward_model_must_beat_a_coin_and_a_ruler(healthy, accuracy, longer_wins, status):
-    model = RewardModelFindings(accuracy, longer_wins)
+    model = RewardModelFindings(accuracy, longer_wins=longer_wins)
     assert check_reward_model(replace(healthy, reward_model=model)).status == status
 
 

@@ -50,7 +50,7 @@ def opened(browser, tmp_path):
 
 def test_every_figure_is_drawn_without_an_error_or_a_request(opened):
     page, troubles = opened()
-    assert page.locator("[data-figure]").count() == 8
+    assert page.locator("[data-figure]").count() == 9
     assert troubles == []
 
 
@@ -61,7 +61,7 @@ def test_hostile_text_is_shown_and_never_runs(opened):
     assert troubles == []
     # The content policy would stop a script; an element made of model text would show that only the policy did.
     assert page.locator("main img, main script, main b[onclick]").count() == 0
-    first = page.locator(".sample").first
+    first = page.locator("#sample-list .sample").first
     assert first.locator(".prompt").inner_text() == HOSTILE
     assert first.locator(".answer-text").first.inner_text() == HOSTILE
 
@@ -71,14 +71,14 @@ def test_samples_are_filtered_and_sorted(opened):
     page.select_option("#sample-slice", "topic=sums")
     assert page.inner_text("#sample-count") == "6 of 58 matching samples (500 in all) shown"
     page.click("#sample-more")
-    assert page.locator(".sample").count() == 26
+    assert page.locator("#sample-list .sample").count() == 26
     page.select_option("#sample-order", "loss")
-    gains = page.locator(".sample .tags").all_inner_texts()
+    gains = page.locator("#sample-list .sample .tags").all_inner_texts()
     values = [float(text.split("gold ")[1].split()[0].replace("−", "-")) for text in gains]
     assert values == sorted(values)
     assert values[0] < -1
     page.fill("#sample-text", "no such words")
-    assert page.locator(".sample").count() == 0
+    assert page.locator("#sample-list .sample").count() == 0
 
 
 def test_the_slice_table_sorts_by_any_column_both_ways(opened):

@@ -100,12 +100,14 @@ class Standing:
         return self.fit is not None and self.fit.bends and self.now > self.fit.peak_high
 
 
-def curves_of(run: Run, name: str, *, slice_name: str = "") -> RunCurves:
-    """Return the curves of a run's newest round that trained online.
+def curves_of(run: Run, name: str, *, found: Round | None = None, slice_name: str = "") -> RunCurves:
+    """Return the curves of one round of a run, the newest that trained online unless another is given.
 
     slice_name: a slice, such as "topic=sums", instead of all prompts.
     """
-    found = next((one for one in reversed(run.rounds) if "policy" in one.stages), newest_round(run)) or Round(0, {})
+    if found is None:
+        found = next((one for one in reversed(run.rounds) if "policy" in one.stages), newest_round(run))
+    found = found or Round(0, {})
     updates = found.rows("policy", "metrics")
     kl = column(updates, _prefix(slice_name) + KL_METRIC)
     judge = str(found.summary("evaluation").get("judge") or "")

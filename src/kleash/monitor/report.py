@@ -21,6 +21,9 @@ from kleash.durable import clear_write_errors, write_text
 from kleash.monitor import charts, hhh_chart, markup, provenance, sections, slice_table, training_chart
 from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
+from kleash.monitor.comparing import curves_of
+from kleash.monitor.distance_section import PLACE as DISTANCE
+from kleash.monitor.distance_section import distance_part
 from kleash.monitor.findings import Findings, findings_of, newest_round
 from kleash.monitor.measures import finite, json_numbers
 from kleash.monitor.plots import Part
@@ -51,6 +54,9 @@ def render(run: Run) -> str:
     found = newest_round(run)
     findings = findings_of(run, found)
     drawn, small = figures(findings)
+    distance, distance_figure = distance_part(curves_of(run, run.name, found=found))
+    if distance_figure is not None:
+        drawn[DISTANCE] = distance_figure
     plotly_script, page_script = get_plotlyjs(), _resource("report.js")
     samples = [sample_json(sample) for sample in findings.samples]
     page = Template(_resource("report.html")).substitute(
@@ -65,6 +71,7 @@ def render(run: Run) -> str:
         alarms=alarms_section(findings),
         checks=sections.checks_section(checks(findings), run.problems),
         training=sections.training_section(findings, small, has_main_figure="training" in drawn),
+        distance=distance,
         slices=slice_table.slices_section(findings.slices, findings.judge),
         hhh=sections.hhh_section(findings),
         reward_model=sections.reward_model_section(findings, drawn),

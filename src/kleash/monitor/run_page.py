@@ -11,6 +11,9 @@ from pathlib import Path
 from kleash.monitor import sections, slice_table, watched_slices
 from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.checks import checks
+from kleash.monitor.comparing import curves_of
+from kleash.monitor.distance_section import PLACE as DISTANCE
+from kleash.monitor.distance_section import distance_part
 from kleash.monitor.findings import Findings, findings_of, newest_round, slice_names
 from kleash.monitor.live import Shelf, files_state
 from kleash.monitor.markup import escape, options
@@ -23,7 +26,19 @@ from kleash.monitor.verdict import verdict_of
 
 LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
 
-PARTS = ("stages", "verdict", "tiles", "alarms", "training", "small", "watched", "slices", "checks", "reward-model")
+PARTS = (
+    "stages",
+    "verdict",
+    "tiles",
+    "alarms",
+    "training",
+    "small",
+    "distance",
+    "watched",
+    "slices",
+    "checks",
+    "reward-model",
+)
 """The page's parts from top to bottom; the element of each is called NAME-part."""
 
 
@@ -47,6 +62,10 @@ def _live_run(run: Run, round_number: int | None, slice_name: str) -> Live:
     findings = findings_of(run, found)
     drawn, small = figures(findings, slices=[name for name in slice_names(findings.updates) if name == slice_name])
     html = _html(run, found, findings, drawn, small, slice_name)
+    distance, distance_figure = distance_part(curves_of(run, run.name, found=found))
+    html[f"{DISTANCE}-part"] = distance
+    if distance_figure is not None:
+        drawn[DISTANCE] = distance_figure
     changed = max((time_ns for _, _, time_ns in files_state(run.folder)), default=0) / 1e9
     state = run_state_word(run, found or Round(0, {}), changed=changed)
     seconds = LIVE_SECONDS if state == "running" else QUIET_SECONDS
