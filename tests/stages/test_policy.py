@@ -193,6 +193,39 @@ def test_a_finished_run_keeps_its_last_weights_though_others_were_better(base, d
     assert same_weights(artifact.path, plain.path)
 
 
+def hacked(base, data, into, action, *win_rates, **settings):
+    """Train on a score that rises by itself, beside an external signal that says what it is told to say."""
+    return train(
+        base,
+        data,
+        into,
+        settings_of(evaluate_every=2, watch={}, leash={"kind": "fixed", "beta": 0.1}, **settings),
+        judged_by=JudgedBy(FakeScorer(lambda answer: float(answer.policy_version)), {}),
+        evaluation_prompts=data["evaluation_prompts"],
+        watched_by=scripted_alarms(into, *win_rates, action=action),
+    )
+
+
+def test_an_alarm_holds_a_run_where_it_is_and_says_why(base, data, tmp_path):
+    artifact = hacked(base, data, tmp_path / "policy", "hold", 0.0, 0.0, steps=8)
+    assert (artifact.summary["outcome"], artifact.summary["steps"]) == ("stop", 3)
+    reason = artifact.summary["ended_because"][0]
+    assert reason.startswith("update 2: STOP divergence: The proxy rose and the external signal fell on 100% more of")
+    events = JsonlTracker(artifact.path / "alarms.jsonl").rows()
+    assert {(row["step"], row["state"], row["action"]) for row in events if row["symptom"] == "divergence"} >= {
+        (2, "stop", "hold"),
+        (3, "stop", "hold"),
+    }
+    assert all(len(row["worst"]) == 5 for row in events if row["slice"] == "")
+
+
+def test_an_alarm_raises_beta_after_the_next_update(base, data, tmp_path):
+    artifact = hacked(base, data, tmp_path / "policy", "raise_beta", 0.0, 0.0, steps=4)
+    rows = JsonlTracker(artifact.path / "metrics.jsonl").rows()
+    assert [row["beta"] for row in rows] == pytest.approx([0.1, 0.1, 0.1, 0.15])
+    assert (artifact.summary["outcome"], artifact.summary["ended_because"]) == ("finished", [])
+
+
 def test_a_policy_that_slips_the_leash_is_stopped(base, data, tmp_path):
     settings = settings_of(
         steps=20, optimiser={"learning_rate": 0.3}, leash={"target_nats": 0.01, "beta": 1e-3}, watch={"max_kl_ratio": 2}
