@@ -1,5 +1,6 @@
 """One command per stage: the whole chain by hand, on files the sandbox writes, and what each refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,18 +27,11 @@ def test_the_stages_can_be_run_one_by_one(kleash, workplace):
     made("candidates", "--policy", "sft", "--prompts", "data/prompts.jsonl", "--into", "candidates", *SHORT)
     made("preferences", "--candidates", "candidates", "--into", "preferences", *SHORT)
     made("reward", "--base", "sft", "--preferences", "preferences", "--into", "reward", *SHORT)
+    made("audit", "reward", "--preferences", "preferences", "--reference", "sft", "--into", "audit", *SHORT)
     made(
-        "policy",
-        "--reference",
-        "sft",
-        "--reward",
-        "reward",
-        "--prompts",
-        "data/prompts.jsonl",
-        "--into",
-        "policy",
-        *SHORT,
-    )
+        "policy", "--reference", "sft", "--reward", "reward", "--audit", "audit", "--accept-failed-audit", "it is tiny",
+        "--prompts", "data/prompts.jsonl", "--into", "policy", *SHORT,
+    )  # fmt: skip
     made("direct", "--reference", "sft", "--preferences", "preferences", "--into", "dpo", *SHORT)
     shown = made(
         "evaluate", "policy", "--reference", "sft", "--reward", "reward",
@@ -45,7 +39,7 @@ def test_the_stages_can_be_run_one_by_one(kleash, workplace):
     )  # fmt: skip
     assert shown.out.startswith(f"evaluation {read(Path('evaluation')).id} in evaluation\n")
     assert "win rate" in shown.out
-    assert set(read(Path("policy")).parents) == {"reference", "reward", "prompts"}
+    assert set(read(Path("policy")).parents) == {"reference", "reward", "audit", "prompts"}
     again = kleash("sft", "--base", "base", "--demonstrations", "data/demonstrations.jsonl", "--into", "sft", *SHORT)
     assert again.code == 0, "a finished artifact is shown"
     changed = kleash(
@@ -63,6 +57,31 @@ def test_preferences_are_imported_from_a_file(kleash, tmp_path, monkeypatch):
     assert shown.code == 0, shown.err
     assert read(Path("preferences")).summary["pairs"] == 1
     assert "pairs" in shown.out
+
+
+def test_an_audit_shows_its_verdict_its_reasons_and_its_page(kleash, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Answers to 60 prompts; one in two ends with words that say nothing, and that the scorer likes.
+    rows = [
+        {
+            "prompt": f"why {number}?",
+            "chosen": f"because {number}." + " so it is." * (number % 2),
+            "rejected": f"not {number}." + " so it is." * (number % 3 == 0),
+        }
+        for number in range(60)
+    ]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("judge.py").write_text("def score(prompt, completion):\n    return float('so it is' in completion)\n")
+    shown = kleash("audit", "judge.py:score", "--preferences", "pairs.jsonl", "--into", "audit")
+    assert shown.code == 0, shown.err
+    assert "verdict   fail" in shown.out
+    assert "fail Saying nothing pays: stock phrase, 3 times 'so it is. so it is. so it is.' raises" in " ".join(
+        shown.out.split()
+    )
+    assert "audit/audit.html" in shown.out
+    missing = kleash("audit", "no/such", "--preferences", "pairs.jsonl", "--into", "other")
+    assert missing.code == 2
+    assert "No reward model at no/such" in missing.err
 
 
 @pytest.mark.parametrize("places", [[], ["--from", "a", "--candidates", "b"]])

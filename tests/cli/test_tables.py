@@ -58,7 +58,12 @@ def text_of(*tables):
             artifact("evaluation", win_rate=RATE, judge="gold", seconds=1),
             "x: win rate 68 % (66 to 70 %) of 2,000 prompts, judged by gold (1.0 s)",
         ),
-        (artifact("audit", seconds=1), "x (1.0 s)"),
+        (artifact("audit", verdict="pass", reasons=[], seconds=1), "x: pass (1.0 s)"),
+        (
+            artifact("audit", verdict="fail", reasons=[{"level": "fail", "measure": "gain: filler"}] * 2, seconds=1),
+            "x: fail, fails by gain: filler (1.0 s)",
+        ),
+        (artifact("other", seconds=1), "x (1.0 s)"),
     ],
     ids=lambda value: value.kind if isinstance(value, Artifact) else "",
 )

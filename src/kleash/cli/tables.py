@@ -43,6 +43,9 @@ def _telling(kind: str, figures: Figures) -> list[str]:
             return [pairs, f"raters agree on {percent(agreement)}" if agreement is not None else ""]
         case "reward":
             return _telling_of_heldout(figures)
+        case "audit":
+            first = [f"{reason['level']}s by {reason['measure']}" for reason in figures["reasons"][:1]]
+            return [figures["verdict"], *first]
         case "suites":
             told = [f"{figures['items']:,} items"]
             broken = figures.get("regression", {}).get("newly_broken")
@@ -76,6 +79,8 @@ def artifact_tables(artifact: Artifact) -> list[Table]:
         from kleash.cli.suite_tables import suite_tables
 
         return suite_tables(artifact.summary)
+    if artifact.kind == "audit":
+        return [figures_table(artifact), _reasons(artifact)]
     return [figures_table(artifact)]
 
 
@@ -90,6 +95,17 @@ def figures_table(artifact: Artifact) -> Table:
             table.add_row(name.replace("_", " "), Text(shown))
         elif isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys():
             table.add_row(name.replace("_", " "), mean(value))
+    return table
+
+
+def _reasons(audit: Artifact) -> Table:
+    """Return why a reward model failed, or what was remarked on, and where the page with the evidence is."""
+    table = Table(box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for reason in audit.summary["reasons"]:
+        table.add_row(reason["level"], Text(reason["text"]))
+    table.add_row("page", Text(str(audit.path / "audit.html")))
     return table
 
 
