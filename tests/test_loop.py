@@ -147,6 +147,7 @@ def test_a_leash_on_the_learning_rate_slows_the_optimiser():
     settings = settings_of(steps=4, optimiser=OptimiserSettings(learning_rate=0.1, final_share=1.0))
     run(crew, settings, leash=RateLeash(0.1, target_nats=1e-6, gain=1.0))
     # At the first update the KL is still zero: below any target, and the rate is whole.
+    assert [row["learning_rate_share"] for row in crew.tracker.rows] == crew.engine.rate_shares
     assert crew.engine.rate_shares == pytest.approx([1.0, 1.0, 0.8, 0.64])
 
 

@@ -89,14 +89,14 @@ def run_loop(
         tally = tally_rollouts(experience, credit)
         learning = update(crew, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally)
         metrics = derived_metrics(tally.merged(engine.sum_across_ranks).means())
-        metrics |= learning | {"beta": state.leash.beta, "reward_baseline": baseline}
+        leash = state.leash
+        metrics |= learning | {"beta": leash.beta, "reward_baseline": baseline}
+        metrics["learning_rate_share"] = leash.learning_rate_share
         verdict = crew.watch.observe(step, rollouts, metrics)
         # A watch that rolls back does so because of figures, such as a NaN, that no leash can go by.
-        leash = state.leash
         if verdict.action != "roll_back":
             quality = verdict.quality if settings.leash.heeds_quality else None
-            kl_nats, kl_of_slices = metrics[KL], by_slice(metrics, KL)
-            leash = leash.observe(kl_nats, quality=quality, slice_kl_nats=kl_of_slices)
+            leash = leash.observe(metrics[KL], quality=quality, slice_kl_nats=by_slice(metrics, KL))
         if verdict.action == "raise_beta":
             leash = leash.tightened(settings.raise_beta_factor)
         crew.generator.load_weights(engine.named_weights(), version=step + 1)

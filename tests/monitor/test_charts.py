@@ -27,6 +27,16 @@ def test_small_figures_name_their_units(findings):
     ]
 
 
+def test_the_learning_rate_is_shown_only_where_the_leash_acts_on_it(findings):
+    def titles(shares):
+        updates = [{**row, "learning_rate_share": share} for row, share in zip(findings.updates, shares, strict=False)]
+        return [title for title, _, _ in small_figures(replace(findings, updates=updates))]
+
+    assert "Learning rate" in titles([1.0, 0.8, 0.9])
+    assert "Learning rate" not in titles([1.0, 1.0, 1.0])
+    assert "Learning rate" not in [title for title, _, _ in small_figures(findings)]
+
+
 def test_a_direct_method_shows_what_it_recorded_of_the_pairs(tmp_path):
     findings = findings_of(read_run(make_fake_run(tmp_path, stages=("sft", "direct"))))
     assert [title for title, _, _ in small_figures(findings)] == ["accuracy", "logratio chosen nats", "loss"]

@@ -27,6 +27,7 @@ SMALL_METRICS: Mapping[str, tuple[str, str, bool]] = {
     "clip_fraction": ("Clip fraction", "tokens whose ratio was clipped", True),
     "explained_variance": ("Explained variance", "of the returns, by the critic", True),
     "truncation_share": ("Truncation", "answers cut off", True),
+    "learning_rate_share": ("Learning rate", "left by the leash", True),
 }
 """The smaller figures of an online run: {metric: (title, unit, is it a share of 1, shown in per cent?)}."""
 
@@ -41,7 +42,8 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
     found = []
     for name, (title, unit, is_share) in wanted.items():
         steps, values = column(findings.updates, name)
-        if values:
+        is_idle = name == "learning_rate_share" and min(values, default=1.0) == 1.0  # a leash that acts on beta alone
+        if values and not is_idle:
             layout = plots.layout(height=140, left=44, bottom=26, top=8) | {"hovermode": "x"}
             layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
             layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
