@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_run import make_fake_run
 
-from kleash.artifacts import Artifact
+from kleash.artifacts import Artifact, writing
 from kleash.lineage import Lineage, Link, lineage_of
 from kleash.monitor.lineage_graph import BOX_HEIGHT, BOX_WIDTH, LANE_WIDTH, draw, lay_out, title_of
 from kleash.monitor.lineage_page import figure_of, live_lineage
@@ -131,6 +131,27 @@ def test_the_page_marks_the_chosen_artifact_and_tells_what_it_was_made_from(tmp_
     assert "<h2>reward</h2>" in parts["details"]
     assert "heldout_accuracy" in parts["details"]
     assert parts["details"].count("<small>as ") == 4
+
+
+def test_an_artifact_leads_to_the_page_that_shows_more_of_it(tmp_path):
+    run = make_fake_run(tmp_path)
+    shown = {
+        found.path.name: live_lineage(run, "quickstart", chosen=found.id).html["details"]
+        for found in lineage_of(run).artifacts.values()
+    }
+    assert '<a href="/labellers/quickstart">Its labellers</a>' in shown["preferences"]
+    assert '<a href="/run/quickstart">How it was trained</a>' in shown["policy"]
+    assert "How it was trained" not in shown["sft"]
+
+
+def test_reasons_are_told_in_their_words(tmp_path):
+    reasons = [
+        {"measure": "filler", "level": "fail", "text": "Filler pays."},
+        {"level": "warn", "text": "So do lists."},
+    ]
+    with writing(tmp_path / "r" / "round-000" / "audit", kind="audit", parents={}, settings={}) as draft:
+        draft.summary |= {"verdict": "fail", "reasons": reasons}
+    assert "<td>Filler pays. So do lists.</td>" in live_lineage(tmp_path / "r", "r").html["details"]
 
 
 def test_without_a_choice_the_newest_result_is_shown(tmp_path):

@@ -13,19 +13,29 @@ from kleash.monitor.app import create_app
 from kleash.monitor.markup import MAX_SHOWN_CHARACTERS
 
 PAGES = ["/", "/run/{}", "/samples/{}", "/samples/{}?moment=40&order=longer&text=clever", "/run/{}?slice=topic%3Dfacts"]
-DATA = ["/data/runs", "/data/run/{}", "/data/samples/{}"]
+PAGES += [
+    "/compare?run={}&slice=topic%3Dfacts",
+    "/experiments",
+    "/lineage/{}",
+    "/labellers/{}",
+    "/audit/{}",
+    "/aims/{}",
+]
+DATA = ["/data/runs", "/data/run/{}", "/data/samples/{}", "/data/compare?run={}", "/data/experiments"]
+DATA += ["/data/lineage/{}", "/data/labellers/{}", "/data/audit/{}", "/data/aims/{}"]
 # fmt: off
 HARMLESS = {
-    "a", "article", "b", "body", "br", "button", "code", "del", "details", "div", "em", "figcaption", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "head", "header", "html", "i", "input", "ins", "label", "li", "link",
-    "main", "mark", "meta", "nav", "ol", "option", "p", "pre", "script", "section", "select", "small", "span",
-    "summary", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul",
+    "a", "article", "b", "body", "br", "button", "code", "del", "details", "div", "em", "fieldset", "figcaption",
+    "figure", "footer", "form", "h1", "h2", "h3", "h4", "head", "header", "html", "i", "input", "ins", "label",
+    "legend", "li", "link", "main", "mark", "meta", "nav", "ol", "option", "p", "path", "pre", "rect", "script",
+    "section", "select", "small", "span", "summary", "svg", "table", "tbody", "td", "text", "th", "thead", "time",
+    "title", "tr", "ul",
 }
 ATTRIBUTES = {
-    "aria-current", "aria-hidden", "aria-label", "aria-sort", "autocomplete", "charset", "class", "content",
-    "data-column", "data-figure", "data-key", "data-parameter", "data-source", "datetime", "for", "href", "id",
-    "lang", "maxlength", "name", "open", "rel", "role", "scope", "selected", "size", "src", "style", "tabindex",
-    "type", "value",
+    "action", "aria-current", "aria-hidden", "aria-label", "aria-sort", "autocomplete", "charset", "checked", "class",
+    "content", "d", "data-column", "data-figure", "data-key", "data-parameter", "data-source", "datetime", "for",
+    "height", "hidden", "href", "id", "lang", "maxlength", "method", "name", "open", "rel", "role", "rx", "scope",
+    "selected", "size", "src", "style", "tabindex", "type", "value", "viewbox", "width", "x", "y",
 }
 # fmt: on
 
@@ -257,9 +267,9 @@ def test_hostile_text_makes_no_element_and_no_attribute(hostile):
     client = TestClient(create_app(hostile), base_url="http://localhost")
     name = "%3C/title%3E%3Cscript%3Ewindow.hacked=1%3C/script%3E"
     pages = {address: client.get(address.format(name) + "&shown=500").text for address in ("/samples/{}?moment=60",)}
-    pages |= {address: client.get(address.format(name)).text for address in ("/", "/run/{}", "/samples/{}?shown=500")}
+    pages |= {address: client.get(address.format(name)).text for address in (*PAGES, "/samples/{}?shown=500")}
     for address in DATA:
-        parts = client.get(address.format(name) + "?shown=500").json()["html"]
+        parts = client.get(address.format(name) + ("&" if "?" in address else "?") + "shown=500").json()["html"]
         pages |= {f"{address} {part}": html for part, html in parts.items()}
     for page, html in pages.items():
         for tag, attributes in parsed(html).found:

@@ -98,11 +98,12 @@ def _other_page(artifact: Artifact, run: str, *, is_here: bool) -> str:
     pages = {
         "preferences": ("labellers", "Its labellers"),
         "audit": ("audit", "The audit"),
-        "policy": ("run", "The run"),
+        "policy": ("run", "How it was trained"),
+        "direct": ("run", "How it was trained"),
     }
-    if not is_here or artifact.kind not in pages:
+    if not is_here or artifact.path.name not in pages:
         return ""
-    first, title = pages[artifact.kind]
+    first, title = pages[artifact.path.name]
     return f'<p><a href="/{first}/{escape(quote(run))}">{title}</a></p>'
 
 
@@ -145,5 +146,8 @@ def _fact(name: str, value: str) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        # Of reasons and the like, what they say.
+        value = " ".join(str(item.get("text", item)) if isinstance(item, Mapping) else str(item) for item in value)
     text = f"{value:.4g}" if isinstance(value, float) and whole(value) != value else str(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
