@@ -313,9 +313,11 @@ def test_the_kl_term_pulls_the_policy_back():
 @pytest.mark.parametrize("name", ONLINE_ALGORITHMS)
 def test_a_run_resumed_at_any_step_equals_an_uninterrupted_one(name):
     """What is carried over is what a checkpoint holds: the engine's snapshot and the state, through JSON."""
-    settings = settings_of(algorithm=name, steps=5, samples_per_prompt=2, epochs=2, minibatches=2)
-    leash, kept = AdaptiveLeash(0.2, target_nats=0.5, gain=1.0, hold_updates=2), {}
-    crew = crew_of(name)
+    heeding = LeashSettings(heeds_quality=True)
+    settings = settings_of(algorithm=name, steps=5, samples_per_prompt=2, epochs=2, minibatches=2, leash=heeding)
+    leash = AdaptiveLeash(0.2, target_nats=0.5, gain=1.0, hold_updates=2, slice_limits={"topic=sums": 0.01})
+    verdicts, kept = {0: Verdict(quality=0.1), 2: Verdict(quality=0.2), 3: Verdict(quality=0.1)}, {}
+    crew = crew_of(name, watch=ScriptedWatch(verdicts))
 
     def keep(state):
         saved = {"leash": state.leash.state(), "baseline": state.baseline, "step": state.step}
@@ -324,7 +326,7 @@ def test_a_run_resumed_at_any_step_equals_an_uninterrupted_one(name):
     final = run(crew, settings, leash=leash, after_step=keep)
     for step in range(1, 5):
         snapshot, text = kept[step]
-        saved, other = json.loads(text), crew_of(name)
+        saved, other = json.loads(text), crew_of(name, watch=ScriptedWatch(verdicts))
         other.engine.restore(*snapshot)
         begun = LoopState(saved["step"], AdaptiveLeash(**saved["leash"]), saved["baseline"])
         assert run(other, settings, state=begun) == final
