@@ -39,8 +39,10 @@ def aims_data(request: Request, catalogue: Runs, shelf: Logs, name: str) -> Resp
 
 
 def _live(shelf: Shelf, folder: Path) -> Live:
-    with shelf.lock:
+    def make() -> Live:
         findings = findings_of(shelf.run(folder))
-    if findings.aims is None:
-        return Live({"aims": _NOTHING})
-    return Live({"aims": hhh_section(findings)}, {"hhh": hhh_figure(findings.aims)})
+        if findings.aims is None:
+            return Live({"aims": _NOTHING})
+        return Live({"aims": hhh_section(findings)}, {"hhh": hhh_figure(findings.aims)})
+
+    return shelf.made(("aims", folder), run_state(folder), make)

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from kleash.monitor.catalogue import Catalogue, Runs, run_or_404
 from kleash.monitor.comparing import MOST_RUNS, RunCurves, curves_of
-from kleash.monitor.comparing_page import PLACES, compared, comparison_table
-from kleash.monitor.live import Logs, Shelf, files_state
+from kleash.monitor.comparing_page import PLACES, compared
+from kleash.monitor.live import Logs, Shelf
 from kleash.monitor.pages import Live, answer_poll, render
+from kleash.monitor.run_page import run_state
 from kleash.web.security import allow_inline_styles
 
 router = APIRouter()
@@ -27,9 +28,7 @@ Slice = Annotated[str, Query(alias="slice", max_length=500)]
 def show_comparison(
     request: Request, catalogue: Runs, shelf: Logs, names: Chosen = (), slice_name: Slice = ""
 ) -> Response:
-    with shelf.lock:
-        curves = _curves(catalogue, shelf, names, slice_name)
-        table = comparison_table(curves)
+    curves, live = _compared(catalogue, shelf, names, slice_name)
     return render(
         request,
         "compare.html",
@@ -40,7 +39,7 @@ def show_comparison(
         slices=sorted({name for found in curves for name in found.slices}),
         slice_name=slice_name,
         places=PLACES,
-        table=table,
+        table=live.html.get("compared", ""),
     )
 
 
@@ -48,14 +47,22 @@ def show_comparison(
 def comparison_data(
     request: Request, catalogue: Runs, shelf: Logs, names: Chosen = (), slice_name: Slice = ""
 ) -> Response:
-    state = [files_state(run_or_404(catalogue, name)) for name in names]
-
-    def make() -> Live:
-        with shelf.lock:
-            return compared(_curves(catalogue, shelf, names, slice_name))
-
-    return answer_poll(request, state, make)
+    state = _state(catalogue, names)
+    return answer_poll(request, state, lambda: _compared(catalogue, shelf, names, slice_name)[1])
 
 
-def _curves(catalogue: Catalogue, shelf: Shelf, names: Sequence[str], slice_name: str) -> list[RunCurves]:
-    return [curves_of(shelf.run(run_or_404(catalogue, name)), name, slice_name=slice_name) for name in names]
+def _state(catalogue: Catalogue, names: Sequence[str]) -> list[object]:
+    return [run_state(run_or_404(catalogue, name)) for name in names]
+
+
+def _compared(
+    catalogue: Catalogue, shelf: Shelf, names: Sequence[str], slice_name: str
+) -> tuple[list[RunCurves], Live]:
+    folders = [run_or_404(catalogue, name) for name in names]
+
+    def make() -> tuple[list[RunCurves], Live]:
+        runs = [shelf.run(folder) for folder in folders]
+        curves = [curves_of(run, name, slice_name=slice_name) for run, name in zip(runs, names, strict=True)]
+        return curves, compared(curves)
+
+    return shelf.made(("compare", *names, slice_name), _state(catalogue, names), make)
