@@ -33,8 +33,10 @@ function rememberChoice() {
 // -------------------------------------------------------------------------------------------------------- what changed
 function putIn(id, html) {
   const place = document.getElementById(id);
-  if (!place || shown[id] === html) return;
-  shown[id] = html;
+  // A menu that differs only in what the reader chose is in use: it stays.
+  const told = html.replaceAll(/ selected(?=>)/g, "");
+  if (!place || shown[id] === told) return;
+  shown[id] = told;
   const open = [...place.querySelectorAll("details[open][id]")].map((found) => found.id);
   const sorted = place.querySelector("th[aria-sort=ascending], th[aria-sort=descending]");
   const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
