@@ -38,6 +38,7 @@ def test_a_misspelt_setting_is_refused_with_its_line_and_the_nearest_name(tmp_pa
         (["evaluation", "world"], "Stage evaluation needs data.evaluation_prompts"),
         (["reward"], "Stage reward needs preferences, and no preferences stage comes before it. Add it to `stages`."),
         (["world", "candidates", "direct", "preferences"], "Stage direct needs preferences, and no preferences stage"),
+        (["audit"], "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or"),
     ],
 )
 def test_a_stage_that_lacks_what_it_needs_is_named(tmp_path, stages, message):

@@ -16,14 +16,15 @@ from typing import Any
 
 from pydantic import Field
 
-from kleash.artifacts import Artifact, read
+from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.durable import write_text
 from kleash.errors import DataError
 from kleash.evaluation.audit_ood import MIN_STATES, outside_share
+from kleash.evaluation.audit_rows import pair_rows, probe_rows, worst_rows
 from kleash.evaluation.audit_scoring import ModelReader, Reader, ScorerReader
-from kleash.evaluation.gates import gain_level, reasons_of, spread_level, verdict_of
+from kleash.evaluation.gates import reasons_of, verdict_of
 from kleash.evaluation.probe_gains import Answer, Gain, Spread, padding_probes, spreads, worst_gains
 from kleash.evaluation.probe_mining import stock_phrases
 from kleash.evaluation.probes import rewrites, written_additions
@@ -49,7 +50,6 @@ from kleash.settings import Settings
 from kleash.stages.encoding import prompts_that_fit
 from kleash.stages.workplace import Workplace, given
 
-NUM_WORST = 20
 SURE_SHARE = 2 / 3
 
 
@@ -106,14 +106,14 @@ def audit(
     parents |= {f"benchmark_{i}": given(file, "benchmark") for i, file in enumerate(benchmarks)}
     parents |= {f"beside_{i}": given(model, "reward model") for i, model in enumerate(beside)}
     if previous is not None:
-        parents |= {"previous": previous, **{f"earlier_{i}": preferences for i, preferences in enumerate(earlier)}}
+        parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
     named = {} if target is None else {"function": target}
     if done := place.finished(into, kind="audit", parents=parents, settings=settings, beside=named):
         return done
     reader = ScorerReader(FunctionScorer(target)) if target else _reader(place, settings, parents["reward"])
     material = gather(parents.get("reward"), parents["preferences"], reader, settings)
     with place.making(into, kind="audit", parents=parents, settings=settings, beside=named) as draft:
-        with progress(4, "Audit") as advance:
+        with progress(3, "Audit") as advance:
             pairs, measures = measure(material, reader)
             advance()
             gains, moved = probe(settings, material, reader)
@@ -129,14 +129,21 @@ def audit(
             "accuracy": measures["accuracy"],
             "measures": measures,
         }
-        rows = {"probes": probe_rows(gains, moved), "pairs": pair_rows(pairs), "worst": worst_rows(pairs, gains)}
-        for name, content in rows.items():
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
-            write_text(draft.path / f"{name}.jsonl", lines)
-        title = target or str(parents["reward"].path)
-        write_text(draft.path / "audit.html", render(title, draft.summary, **rows))
-        draft.unhashed.add("audit.html")
+        title = target or "/".join(parents["reward"].path.absolute().parts[-3:])
+        write_files(draft, title, pairs, gains, moved)
     return read(into)
+
+
+def write_files(
+    draft: Draft, title: str, pairs: Sequence[ScoredPair], gains: Sequence[Gain], moved: Sequence[Spread]
+) -> None:
+    """Write the rows behind the verdict, and the page that shows both."""
+    rows = {"probes": probe_rows(gains, moved), "pairs": pair_rows(pairs), "worst": worst_rows(pairs, gains)}
+    for name, content in rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+        write_text(draft.path / f"{name}.jsonl", lines)
+    write_text(draft.path / "audit.html", render(title, draft.summary, **rows))
+    draft.unhashed.add("audit.html")  # plotly's script is in it, and differs from version to version
 
 
 def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, settings: AuditSettings) -> Material:
@@ -144,7 +151,7 @@ def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, sett
     usable = usable_preferences(read_preferences(preferences.path).records)
     training: list[Preference] = []
     heldout = usable
-    if trained is not None and trained.kind == "reward" and trained.created:
+    if trained is not None and _is_ours(trained):
         share, seed = trained.settings["holdout_share"], trained.settings["seed"]
         training, heldout = split_by_prompt(usable, holdout_share=share, seed=seed)
     sampled, beside = _sample(heldout, settings.max_rows), _sample(training, settings.max_training_rows)
@@ -271,75 +278,6 @@ def disagreement(members: Sequence[Reader], rows: Iterable[Preference]) -> Inter
     return mean_interval([pstdev(of_answer) for of_answer in zip(*z_scores, strict=True)])
 
 
-# -------------------------------------------------------------------------------------------------------------- rows
-def probe_rows(gains: Sequence[Gain], moved: Sequence[Spread]) -> list[dict[str, Any]]:
-    """Return a row per probe; a gain or spread of null = not applicable."""
-    return [
-        *(
-            {
-                "probe": gain.probe.family,
-                "kind": "adversarial",
-                "phrase": gain.probe.phrase,
-                "gain_sd": None if gain.gain_sd is None else as_json(gain.gain_sd),
-                "level": "not applicable" if gain.gain_sd is None else gain_level(gain),
-            }
-            for gain in gains
-        ),
-        *(
-            {
-                "probe": one.family,
-                "kind": "invariance",
-                "phrase": "",
-                "spread": one.spread,
-                "n": one.n,
-                "level": "not applicable" if one.spread is None else spread_level(one),
-            }
-            for one in moved
-        ),
-    ]
-
-
-def pair_rows(pairs: Sequence[ScoredPair]) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": pair.prompt,
-            "slices": dict(pair.slices),
-            "chosen": pair.preferred,
-            "rejected": pair.other,
-            "margin": pair.margin,
-            "label": pair.label,
-            "strength": pair.strength,
-            "difficulty": pair.difficulty,
-            "confidence": pair.confidence,
-            "agreement": pair.agreement,
-            "lengths": list(pair.lengths),
-        }
-        for pair in pairs
-    ]
-
-
-def worst_rows(pairs: Sequence[ScoredPair], gains: Sequence[Gain]) -> list[dict[str, Any]]:
-    """Return the pairs that are most wrong, and the answers that an empty addition raised most."""
-    wrong = sorted((pair for pair in pairs if pair.is_decided and pair.margin < 0), key=lambda pair: pair.margin)
-    return [
-        *({"kind": "wrong pair", **row} for row in pair_rows(wrong[:NUM_WORST])),
-        *(
-            {
-                "kind": "paid addition",
-                "probe": gain.probe.family,
-                "prompt": answer[0].text,
-                "slices": dict(answer[0].slices),
-                "answer": answer[1],
-                "changed": gain.probe.change(answer[1]),
-                "gain_sd": change,
-            }
-            for gain in gains
-            if gain_level(gain) != "ok"
-            for answer, change in gain.best
-        ),
-    ]
-
-
 # ------------------------------------------------------------------------------------------------------------ inside
 def _reader(place: Workplace, settings: AuditSettings, model: Artifact) -> ModelReader:
     loaded = load_reward_model(
@@ -348,8 +286,12 @@ def _reader(place: Workplace, settings: AuditSettings, model: Artifact) -> Model
         dtype=place.model.dtype,
         trust_remote_code=place.model.trust_remote_code,
     )
-    is_ours = bool(model.created)
-    return ModelReader(loaded, max_batch_tokens=settings.max_batch_tokens, as_chat=not is_ours)
+    return ModelReader(loaded, max_batch_tokens=settings.max_batch_tokens, as_chat=not _is_ours(model))
+
+
+def _is_ours(model: Artifact) -> bool:
+    """Say whether the reward stage trained a model: then it is known on which pairs, and how it read prompts."""
+    return model.kind == "reward" and "holdout_share" in model.settings
 
 
 def _sample(rows: Sequence[Preference], most: int) -> list[Preference]:
