@@ -1,6 +1,7 @@
 """Runs laid beside each other: what of a run becomes a point over sqrt(KL), and where the run is said to stand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from fake_run import make_fake_run
@@ -128,6 +129,17 @@ def test_noise_is_no_bend():
 
 def test_too_few_checkpoints_are_counted():
     assert standing(bent(distances=(0.3, 1.1, 1.4))).text == "2 checkpoints at 1 nat of KL or more; the law takes 4."
+
+
+def test_a_few_votes_of_people_do_not_hide_what_the_panel_can_tell():
+    panel = bent(noise=0.005, measure="alarms' panel")
+    voted = [
+        replace(found, quality=found.quality | ({"people": Estimate(0.6)} if found.step in (0, 40) else {}))
+        for found in panel.checkpoints
+    ]
+    found = standing(replace(panel, checkpoints=tuple(voted)))
+    assert (found.measure, found.fit) == ("alarms' panel", standing(panel).fit)
+    assert standing(replace(panel, checkpoints=tuple(voted[:3]))).measure == "people"
 
 
 def test_without_an_external_measure_nothing_is_said_of_a_peak():

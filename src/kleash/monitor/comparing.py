@@ -11,7 +11,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kleash.errors import DataError
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
 from kleash.monitor.external_quality import PANEL, RATERS, Points, external_scores, win_rates
 from kleash.monitor.findings import KL_METRIC, kl_target, newest_round, slice_names
@@ -133,24 +132,28 @@ def gains(curves: RunCurves, measure: str) -> tuple[list[float], list[float]]:
 
 
 def standing(curves: RunCurves) -> Standing:
-    """Fit d (a - b log d) to a run's best measure of quality and say where on it the run stands."""
+    """Fit d (a - b log d) to a run's quality and say where on it the run stands.
+
+    The measure is the one that tells most among those taken at enough checkpoints to fit.
+    """
     now = curves.checkpoints[-1].distance if curves.checkpoints else 0.0
     if not curves.measures:
         return Standing("", None, now, "No external quality was measured, so nothing can be said of a peak.")
-    measure = curves.measures[0]
-    kl, gain = gains(curves, measure)
-    num_far = len({value for value in kl if value >= LEAST_PPO_DISTANCE**2})
-    if num_far < LEAST_FITTED:
-        text = f"{count(num_far)} checkpoints at 1 nat of KL or more; the law takes {LEAST_FITTED}."
+    far = {measure: _num_far(curves, measure) for measure in curves.measures}
+    measure = next((name for name, num_far in far.items() if num_far >= LEAST_FITTED), curves.measures[0])
+    if far[measure] < LEAST_FITTED:
+        text = f"{count(far[measure])} checkpoints at 1 nat of KL or more; the law takes {LEAST_FITTED}."
         return Standing(measure, None, now, text)
-    try:
-        fit = fit_ppo(kl, gain)
-    except DataError as error:
-        return Standing(measure, None, now, str(error))
+    fit = fit_ppo(*gains(curves, measure))
     return Standing(measure, fit, now, _standing_text(fit, now))
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _num_far(curves: RunCurves, measure: str) -> int:
+    """Return at how many distances, far enough out for the law, a measure was taken."""
+    return len({kl for kl in gains(curves, measure)[0] if kl >= LEAST_PPO_DISTANCE**2})
+
+
 def _standing_text(fit: Fit, now: float) -> str:
     if not fit.bends:
         return "No peak can be told from none yet: the checkpoints lie too close together, or on no bend."
