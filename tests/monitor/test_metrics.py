@@ -35,6 +35,7 @@ def test_columns_are_those_of_the_rows(rows):
     metrics = of(rows)
     assert len(metrics) == len(rows)
     assert metric_names(metrics) == metric_names(rows)
+    assert column(metrics, "step")[0] == column(rows, "step")[0]
     for name in ("a", "b/c"):
         assert column(metrics, name) == column(rows, name)
 

@@ -58,6 +58,10 @@ def test_a_finished_run_has_all_its_stages(tmp_path):
     recipe = folder / "recipe.toml"
     recipe.write_text(recipe.read_text().replace('"policy"]', '"policy", "evaluation"]'))
     assert row_of(folder).state == "unfinished"
+    # Stages that were run one by one have no recipe that could ask for more.
+    recipe.unlink()
+    assert row_of(folder).state == "finished"
+    assert row_of(begun(folder)).state == "unfinished"
 
 
 def test_a_run_that_an_alarm_ended_says_so(tmp_path):

@@ -49,7 +49,13 @@ def _about(stand: Sequence[Alarm], over: Sequence[Alarm], ended: Alarm | None) -
 
 def _card(alarm: Alarm, place: int) -> str:
     remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in alarm.remedies)
-    mended = f"<h4>What to do, mildest first</h4><ol>{remedies}</ol>" if remedies else ""
+    is_open = " open" if place == 0 else ""
+    mended = (
+        f'<details id="alarm-remedies-{place}"{is_open}><summary>What to do, mildest first</summary>'
+        f"<ol>{remedies}</ol></details>"
+        if remedies
+        else ""
+    )
     samples = "".join(_suspect(suspect) for suspect in alarm.worst)
     rows = (
         f'<details id="alarm-samples-{place}"><summary>{len(alarm.worst)} worst samples</summary>'

@@ -46,6 +46,9 @@ class Metrics(Sequence[Mapping[str, Any]]):
 
     def column(self, name: str) -> tuple[list[int], list[float]]:
         """Return the steps and values of one metric, of those rows that have it and a step."""
+        if name == STEP:
+            known_steps = [step for step in self._steps if step is not None]
+            return known_steps, [float(step) for step in known_steps]
         column = self._columns.get(name)
         if column is None:
             return [], []

@@ -90,8 +90,7 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
 def run_state_word(run: Run, found: Round, *, changed: float) -> RunState:
     """Say how a run stands. changed: when one of its files was last written, Unix seconds."""
     is_written = is_being_written(run.folder)
-    asked = run.recipe.get("stages")
-    is_complete = bool(run.summary) or (isinstance(asked, list) and set(map(str, asked)) <= _complete(found))
+    is_complete = bool(run.summary) or _wanted(run, found) <= _complete(found)
     if is_written or (is_written is None and not is_complete and time.time() - changed < FRESH_SECONDS):
         return "running"
     if ending(read_alarms(found.rows("policy", "alarms"))) is not None:
@@ -131,6 +130,12 @@ def runs_table(rows: Iterable[RunRow]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _wanted(run: Run, found: Round) -> set[str]:
+    """Return the stages that the recipe asks for; without a recipe those that were begun."""
+    asked = run.recipe.get("stages")
+    return set(map(str, asked)) if isinstance(asked, list) else set(found.stages)
+
+
 def _complete(found: Round) -> set[str]:
     return {name for name, stage in found.stages.items() if stage.is_complete}
 
