@@ -69,6 +69,12 @@ def test_accuracy_by_hand():
     assert figures["accuracy_where_shorter_preferred"]["value"] == 1.0
 
 
+def test_what_cannot_be_told_is_left_out():
+    figures = measure_pairs([pair(1.0, lengths=(2, 2)), pair(-1.0, lengths=(2, 2))])
+    assert figures["longer_wins"]["value"] == 0.5
+    assert not {"accuracy_where_longer_preferred", "margin_length_correlation"} & figures.keys()
+
+
 def test_a_slice_named_difficulty_says_how_hard_a_pair_is():
     assert pair(1.0, slices={"difficulty": "adversarial"}).difficulty == "adversarial"
 

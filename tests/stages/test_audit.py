@@ -129,7 +129,7 @@ def test_benchmarks_are_told_by_subset(pairs_file, tmp_path):
 def test_nothing_to_audit_with_is_refused(tmp_path):
     file = tmp_path / "one.jsonl"
     write_jsonl(file, colour_rows(1))
-    with pytest.raises(DataError, match=r"1 comparisons in .*, 1 can be used to audit with. Expected at least two"):
+    with pytest.raises(DataError, match=r"has 1 pairs to audit with, in 1 comparisons\. Expected at least two"):
         audit_of("knows_the_colour", file, tmp_path)
 
 

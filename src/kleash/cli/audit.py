@@ -29,7 +29,7 @@ app = typer.Typer()
 def audit(
     reward_model: Annotated[
         str,
-        typer.Argument(help="Reward artifact, sequence-classification folder, or module:attribute of a function."),
+        typer.Argument(help="Reward artifact, RUN/reward, sequence-classification folder, or function (module:name)."),
     ],
     preferences: Annotated[
         Path, typer.Option("--preferences", help="Preferences artifact or file; of our models' own, what was held out.")
@@ -58,11 +58,11 @@ def audit(
     def make(settings: Recipe, place: Workplace) -> Artifact:
         from kleash.stages.audit import audit as stage
 
-        is_function = ":" in reward_model and not Path(reward_model).exists()
+        is_function = ":" in reward_model and not reward_model.startswith("hub:") and not Path(reward_model).exists()
         return stage(
             place,
             settings.audit,
-            reward_model=reward_model if is_function else Path(reward_model),
+            reward_model=reward_model if is_function else find_policy(reward_model, runs_dir),
             preferences=preferences,
             reference=None if reference is None else find_policy(reference, runs_dir),
             benchmarks=benchmark or (),

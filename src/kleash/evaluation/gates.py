@@ -165,8 +165,11 @@ def _calibration_reasons(measures: Mapping[str, Any]) -> list[Reason]:
     if gap is not None and gap["low"] > 0 and gap["value"] > GAP_WARN:
         text = f"Orders its training pairs {100 * gap['value']:.0f} points better than those held out: it overfits."
         found.append(Reason("training gap", gap["value"], GAP_WARN, "warn", text))
-    correlation = measures["margin_length_correlation"]
-    if min(abs(correlation["low"]), abs(correlation["high"]), abs(correlation["value"])) > LENGTH_CORRELATION_WARN:
+    correlation = measures.get("margin_length_correlation")
+    if (
+        correlation
+        and min(abs(correlation["low"]), abs(correlation["high"]), abs(correlation["value"])) > LENGTH_CORRELATION_WARN
+    ):
         text = f"Its margins follow the answers' lengths: correlation {correlation['value']:+.2f}."
         found.append(Reason("length", correlation["value"], LENGTH_CORRELATION_WARN, "warn", text))
     return found

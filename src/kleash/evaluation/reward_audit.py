@@ -91,7 +91,7 @@ def measure_pairs(pairs: Sequence[ScoredPair]) -> Figures:
     decided = [pair for pair in pairs if pair.is_decided]
     longer_wins = [_longer_wins(pair) for pair in decided]
     length_baseline = sum(longer_wins) / max(1, len(longer_wins))
-    return {
+    figures: Figures = {
         "accuracy": as_json(accuracy(decided)),
         "pairs": len(pairs),
         "ties": len(pairs) - len(decided),
@@ -105,6 +105,8 @@ def measure_pairs(pairs: Sequence[ScoredPair]) -> Figures:
         "margin_length_correlation": as_json(margin_length_correlation(pairs)),
         **aspect_figures(pairs),
     }
+    # A rate of nothing, or a correlation with lengths that are all the same, is left out rather than NaN.
+    return {name: value for name, value in figures.items() if not _is_undefined(value)}
 
 
 def accuracy(decided: Sequence[ScoredPair]) -> Interval:
@@ -280,6 +282,10 @@ def _column(pairs: Sequence[ScoredPair], name: str) -> NDArray[np.float64]:
 def _probabilities(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0, -margin_N))
     return found
+
+
+def _is_undefined(figure: Any) -> bool:
+    return isinstance(figure, dict) and "value" in figure and math.isnan(figure["value"])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -156,10 +156,12 @@ def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, sett
         training, heldout = split_by_prompt(usable, holdout_share=share, seed=seed)
     sampled, beside = _sample(heldout, settings.max_rows), _sample(training, settings.max_training_rows)
     readable = [row for row in sampled if _fits(row, reader)]
-    if sum(len(row.pairs) for row in readable) < 2:
+    labels = [pair.label for row in readable for pair in row.pairs]
+    if len(labels) < 2 or set(labels) == {0.5}:
         raise DataError(
-            f"Of {len(usable)} comparisons in {preferences.path}, {len(readable)} can be used to audit with. Expected "
-            "at least two that the reward model was not trained on and has room for. Give more preferences."
+            f"{preferences.path} has {len(labels)} pairs to audit with, in {len(usable)} comparisons. Expected at "
+            "least two, not all of them ties, that the reward model was not trained on and has room for. Give more "
+            "preferences."
         )
     return Material(readable, [row for row in beside if _fits(row, reader)], len(sampled) - len(readable))
 
