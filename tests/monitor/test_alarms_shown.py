@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fake_run import alarm_rows, make_fake_run
 
-from kleash.monitor.alarms import ending, passed, read_alarms, standing, worst_state
+from kleash.monitor.alarms import by_symptom, ending, history, passed, read_alarms, standing
 from kleash.monitor.alarms_section import alarms_section
 from kleash.monitor.findings import findings_of
 from kleash.monitor.reader import read_run
@@ -27,13 +27,36 @@ def test_the_newest_word_on_a_symptom_in_a_slice_stands_the_worst_first():
     )
     assert [(alarm.symptom, alarm.slice) for alarm in standing(found)] == [("kl", ""), ("kl", "a=b")]
     assert [(alarm.step, alarm.symptom, alarm.state) for alarm in passed(found)] == [(10, "length", "warn")]
-    assert worst_state(found) == "stop"
-    assert worst_state(found[:2]) == "ok"
 
 
 def test_of_what_passed_the_worst_is_told():
     found = alarms((1, "kl", "", "stop"), (2, "kl", "", "warn"), (3, "kl", "", "ok"))
     assert [alarm.step for alarm in passed(found)] == [1]
+
+
+def test_what_stands_is_told_by_symptom_the_worst_first():
+    found = alarms(
+        (1, "kl", "a=b", "warn"), (1, "length", "c=d", "stop"), (2, "length", "", "stop"), (2, "kl", "", "ok")
+    )
+    groups = {symptom: [alarm.slice for alarm in group] for symptom, group in by_symptom(found).items()}
+    assert groups == {"length": ["", "c=d"], "kl": ["a=b"]}
+    assert list(groups) == ["length", "kl"]
+
+
+def test_a_symptom_is_over_when_it_is_over_everywhere():
+    found = alarms((1, "kl", "", "warn"), (1, "kl", "a=b", "warn"), (2, "kl", "", "ok"), (3, "kl", "a=b", "ok"))
+    assert [(mark.step, mark.state, mark.slices) for mark in history(found)["kl"]] == [
+        (1, "warn", ("", "a=b")),
+        (2, "warn", ("a=b",)),
+        (3, "ok", ()),
+    ]
+    assert passed(found[:3]) == ()
+    assert [alarm.symptom for alarm in passed(found)] == ["kl"]
+
+
+def test_symptoms_that_came_to_a_stop_are_drawn_first():
+    found = alarms((1, "kl", "", "warn"), (2, "length", "", "stop"), (2, "entropy", "", "ok"))
+    assert list(history(found)) == ["length", "kl"]
 
 
 def test_rows_that_say_too_little_are_no_alarms():
@@ -53,12 +76,12 @@ def test_an_alarm_whose_action_ended_the_run_is_told_apart():
 
 def test_the_section_tells_evidence_samples_and_remedies(hacked):
     section = alarms_section(hacked)
-    assert section.count("<article") == 2
-    assert section.index("alarm stop") < section.index("alarm warn")
-    assert "in <b>topic=false premise</b>" in section
+    assert section.count('class="alarm stop" id="alarm-proxy-external-divergence" open') == 1
+    assert "<b>proxy external divergence</b> <small>and 1 more slice</small>" in section
+    assert section.index("<b>All prompts</b>") < section.index("<b>topic=false premise</b>")
     assert "0.27 share of rows, bound 0.20; update 40" in section
     assert section.index("raise beta") < section.index("stop at the best external checkpoint")
-    assert section.count('class="sample"') == 10
+    assert section.count('class="sample"') == 5
     assert "reward 2.25, external −1.00" in section
     assert "1 passed" in section
 

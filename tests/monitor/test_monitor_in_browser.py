@@ -155,15 +155,17 @@ def test_what_a_reader_opened_stays_open_while_the_page_changes(opened, runs):
     folder = make_fake_run(runs, name="alarmed", story="hacked")
     page, _ = opened()
     visit(page, "/run/alarmed")
-    page.click("#alarm-samples-0 summary")
+    page.click("#alarm-samples-proxy-external-divergence summary")
     with lock_run(folder):
         page.reload()
         page.wait_for_selector("body[data-updates]")
-        page.click("#alarm-samples-0 summary")
+        page.click("#alarm-samples-proxy-external-divergence summary")
+        page.click("#alarms-over summary")
         path = folder / "round-000" / "policy" / "alarms.jsonl"
         JsonlTracker(path).log(60, {"symptom": "entropy", "slice": "", "state": "warn", "evidence": "All alike."})
-        page.wait_for_selector(".alarm:has-text('All alike.')")
-    assert page.locator("#alarm-samples-0[open] .sample").count() == 5
+        page.wait_for_selector(".alarm:has-text('All alike.')", state="attached")
+    assert page.get_attribute("#alarms-over", "open") is not None
+    assert page.locator("#alarm-samples-proxy-external-divergence[open] .sample").count() == 5
 
 
 def test_a_silent_server_is_told_of_until_it_answers_again(opened):

@@ -61,7 +61,7 @@ def test_alarms_are_rows_of_a_panel_and_first_ones_upright_lines(hacked):
     figure = training_figure(hacked)
     assert names_of(figure)[0] == "Alarms"
     texts = [text for trace in figure["data"] if trace["yaxis"] == "y" for text in trace["text"]]
-    assert "proxy external divergence: stop" in texts
+    assert "proxy external divergence: stop<br>all prompts<br>topic=false premise" in texts
     uprights = [shape["x0"] for shape in figure["layout"]["shapes"] if shape.get("yref") == "paper"]
     assert uprights == [10, 40]
 

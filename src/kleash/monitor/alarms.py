@@ -68,21 +68,51 @@ def standing(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
     )
 
 
-def passed(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
-    """Return of each symptom that was seen and went away its worst row, the newest of them."""
-    alarms = tuple(alarms)
-    newest = {(alarm.symptom, alarm.slice): alarm for alarm in alarms}
-    worst: dict[tuple[str, str], Alarm] = {}
+def by_symptom(alarms: Iterable[Alarm]) -> dict[str, tuple[Alarm, ...]]:
+    """Group what stands by its symptom: the worst symptom first, in each the worst first, all prompts before slices.
+
+    A symptom seldom comes in one slice alone, and what helps against it is the same in all.
+    """
+    groups: dict[str, list[Alarm]] = {}
+    for alarm in sorted(standing(alarms), key=lambda alarm: (-alarm.severity, alarm.slice != "", -alarm.step)):
+        groups.setdefault(alarm.symptom, []).append(alarm)
+    return {symptom: tuple(group) for symptom, group in groups.items()}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a symptom stood after one evaluation. slices: where it was seen; "" is all prompts."""
+
+    step: int
+    state: State
+    slices: tuple[str, ...]
+
+
+def history(alarms: Iterable[Alarm]) -> dict[str, tuple[Mark, ...]]:
+    """Return each symptom's marks over the updates; the ones that came to a stop first, then those seen first."""
+    states: dict[str, dict[str, State]] = {}
+    marks: dict[str, dict[int, Mark]] = {}
     for alarm in alarms:
-        key = alarm.symptom, alarm.slice
-        if alarm.severity and not newest[key].severity and alarm.severity >= worst.get(key, alarm).severity:
-            worst[key] = alarm
+        own = states.setdefault(alarm.symptom, {})
+        own[alarm.slice] = alarm.state
+        seen = tuple(sorted(name for name, state in own.items() if state != "ok"))
+        worst = max(own.values(), key=STATES.index)
+        marks.setdefault(alarm.symptom, {})[alarm.step] = Mark(alarm.step, worst, seen)
+    found = {symptom: tuple(own.values()) for symptom, own in marks.items()}
+    order = sorted(found, key=lambda symptom: all(mark.state != "stop" for mark in found[symptom]))
+    return {symptom: found[symptom] for symptom in order if any(mark.state != "ok" for mark in found[symptom])}
+
+
+def passed(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """Return of each symptom that was seen, and is seen nowhere any more, its worst row, the newest of them."""
+    alarms = tuple(alarms)
+    stand = {alarm.symptom for alarm in standing(alarms)}
+    worst: dict[str, Alarm] = {}
+    for alarm in alarms:
+        is_over = alarm.severity and alarm.symptom not in stand
+        if is_over and alarm.severity >= worst.get(alarm.symptom, alarm).severity:
+            worst[alarm.symptom] = alarm
     return tuple(worst.values())
-
-
-def worst_state(alarms: Iterable[Alarm]) -> State:
-    """Return the worst state that stands at the end."""
-    return max((alarm.state for alarm in standing(alarms)), key=STATES.index, default="ok")
 
 
 def ending(alarms: Iterable[Alarm]) -> Alarm | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from kleash.monitor.alarms import Alarm, Suspect, ending, passed, standing
+from kleash.monitor.alarms import Alarm, Suspect, by_symptom, ending, passed
 from kleash.monitor.findings import Findings
 from kleash.monitor.markup import escape, model_text
 from kleash.monitor.wording import MISSING, number
@@ -18,66 +19,74 @@ STATE_WORDS = {"ok": "over", "warn": "warning", "stop": "stop"}
 
 
 def alarms_section(findings: Findings) -> str:
-    """Return the alarms that stand, worst first and opened up, and those that passed in one folded list.
+    """Return the symptoms that stand, the worst one unfolded, and those that passed in one folded list.
 
     Of a run that was watched silence is worth a sentence; of another there is nothing to say.
     """
     alarms = findings.alarms
     if not findings.is_watched:
         return ""
-    stand, over, ended = standing(alarms), passed(alarms), ending(alarms)
+    stand, over, ended = by_symptom(alarms), passed(alarms), ending(alarms)
     title = "Alarms" if stand or over else "No alarm"
-    about = _about(stand, over, ended)
-    cards = "".join(_card(alarm, place) for place, alarm in enumerate(stand))
-    gone = "".join(f"<li>{_headline(alarm)}</li>" for alarm in over)
+    about = _about(bool(stand), bool(over), ended)
+    cards = "".join(_card(group, is_open=place == 0) for place, group in enumerate(stand.values()))
+    gone = "".join(f"<li>{_headline(alarm)}{_measured(alarm)}</li>" for alarm in over)
     folded = f'<details id="alarms-over"><summary>{len(over)} passed</summary><ul>{gone}</ul></details>' if over else ""
     return f'<section id="alarms"><h2>{title}</h2><p class="about">{about}</p>{cards}{folded}</section>'
 
 
-def _about(stand: Sequence[Alarm], over: Sequence[Alarm], ended: Alarm | None) -> str:
+def _about(stands: bool, has_passed: bool, ended: Alarm | None) -> str:
     if ended is not None:
         return f"An alarm ended this run after update {ended.step}. {ACTIONS[ended.action]}"
-    if stand:
+    if stands:
         return (
             "What the watch sees now, the worst first. No single curve decides: look whether the external signal "
             "agrees, read the samples, and try the mildest remedy first."
         )
     return "The watch looked at every symptom in every slice and sees nothing now." + (
-        " What it saw has passed." if over else ""
+        " What it saw has passed." if has_passed else ""
     )
 
 
-def _card(alarm: Alarm, place: int) -> str:
-    remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in alarm.remedies)
-    is_open = " open" if place == 0 else ""
-    mended = (
-        f'<details id="alarm-remedies-{place}"{is_open}><summary>What to do, mildest first</summary>'
-        f"<ol>{remedies}</ol></details>"
-        if remedies
-        else ""
-    )
-    samples = "".join(_suspect(suspect) for suspect in alarm.worst)
+def _card(group: Sequence[Alarm], *, is_open: bool) -> str:
+    """Return one symptom's card: where it stands, with evidence; what to do; and the worst place's samples."""
+    worst = group[0]
+    name = re.sub(r"[^a-z0-9]+", "-", worst.symptom.lower())
+    more = len(group) - 1
+    where = f" <small>and {more} more slice{'' if more == 1 else 's'}</small>" if more else ""
+    evidence = "".join(_evidence(alarm) for alarm in group)
+    remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in worst.remedies)
+    mended = f"<h4>What to do, mildest first</h4><ol>{remedies}</ol>" if remedies else ""
+    samples = "".join(_suspect(suspect) for suspect in worst.worst)
     rows = (
-        f'<details id="alarm-samples-{place}"><summary>{len(alarm.worst)} worst samples</summary>'
-        f'<div class="suspects">{samples}</div></details>'
+        f'<details id="alarm-samples-{name}"><summary>{len(worst.worst)} worst samples</summary>{samples}</details>'
         if samples
         else ""
     )
-    action = f" {ACTIONS[alarm.action]}" if alarm.action in ACTIONS else ""
+    action = f"<p>{ACTIONS[worst.action]}</p>" if worst.action in ACTIONS else ""
     return (
-        f'<article class="alarm {alarm.state}"><h3>{_headline(alarm)}</h3>'
-        f"<p>{escape(alarm.evidence)}{action}</p>{mended}{rows}</article>"
+        f'<details class="alarm {worst.state}" id="alarm-{name}"{" open" if is_open else ""}>'
+        f"<summary>{_headline(worst)}{where}</summary>"
+        f'<ul class="evidence">{evidence}</ul>{action}{mended}{rows}</details>'
     )
 
 
 def _headline(alarm: Alarm) -> str:
     where = f" in <b>{escape(alarm.slice)}</b>" if alarm.slice else ""
-    measured = ""
-    if alarm.value is not None:
-        bound = "" if alarm.threshold is None else f", bound {number(alarm.threshold)}"
-        measured = f" <small>{number(alarm.value)} {escape(alarm.unit)}{bound}; update {alarm.step}</small>"
     symptom = escape(alarm.symptom.replace("_", " "))
-    return f'<span class="state {alarm.state}">{STATE_WORDS[alarm.state]}</span> {symptom}{where}{measured}'
+    return f'<span class="state {alarm.state}">{STATE_WORDS[alarm.state]}</span> <b>{symptom}</b>{where}'
+
+
+def _evidence(alarm: Alarm) -> str:
+    where = escape(alarm.slice) if alarm.slice else "All prompts"
+    return f"<li><b>{where}</b> {escape(alarm.evidence)}{_measured(alarm)}</li>"
+
+
+def _measured(alarm: Alarm) -> str:
+    if alarm.value is None:
+        return f" <small>update {alarm.step}</small>"
+    bound = "" if alarm.threshold is None else f", bound {number(alarm.threshold)}"
+    return f" <small>{number(alarm.value)} {escape(alarm.unit)}{bound}; update {alarm.step}</small>"
 
 
 def _suspect(suspect: Suspect) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from kleash.monitor.alarms import ending, read_alarms, standing
+from kleash.monitor.alarms import by_symptom, ending, read_alarms
 from kleash.monitor.catalogue import Catalogue, is_being_written
 from kleash.monitor.external_quality import PANEL
 from kleash.monitor.findings import KL_METRIC, kl_target, newest_round
@@ -32,7 +32,8 @@ FRESH_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run on the list. steps: how many updates are wanted; win_rate_by: who measured it; changed: seconds, Unix."""
+    """One run on the list. steps: how many updates are wanted; win_rate_by: who measured it;
+    num_warnings, num_stops: symptoms that stand, each counted once; changed: seconds, Unix."""
 
     name: str
     state: RunState
@@ -67,7 +68,7 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     trained = next((found.stages[stage] for stage in ("policy", "direct") if stage in found.stages), None)
     metrics = last_row(trained.folder / "metrics.jsonl") if trained else {}
     alarms = read_alarms(found.rows("policy", "alarms"))
-    stand = standing(alarms)
+    stand = [group[0].state for group in by_symptom(alarms).values()]
     step, changed = whole(metrics.get("step")), max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
     win_rate, win_rate_by = _win_rate(found)
     return RunRow(
@@ -81,8 +82,8 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
         kl_target_nats=kl_target(run, found),
         win_rate=win_rate,
         win_rate_by=win_rate_by,
-        num_warnings=sum(alarm.state == "warn" for alarm in stand),
-        num_stops=sum(alarm.state == "stop" for alarm in stand),
+        num_warnings=stand.count("warn"),
+        num_stops=stand.count("stop"),
         changed=changed,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kleash.monitor import plots
-from kleash.monitor.alarms import Alarm, ending
+from kleash.monitor.alarms import Mark, ending, history
 from kleash.monitor.checks import KL_BAND
 from kleash.monitor.downsampling import kept_places
 from kleash.monitor.external_quality import ExternalCurve, Points
@@ -29,6 +29,7 @@ GAP_PIXELS = 44
 HEADING_SHARE = 0.85
 LEFT_PIXELS = 44
 MAX_SYMPTOMS = 8
+MAX_SLICES_TOLD = 6
 # Each is a dot with an interval, which costs a browser far more than a point of a line.
 MAX_CHECKPOINTS = 150
 STATE_COLORS = {"ok": MUTED, "warn": WARN, "stop": BAD}
@@ -113,36 +114,37 @@ def _add_marks(layout: Part, findings: Findings) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ panels
 def _alarms(findings: Findings) -> Panel | None:
-    raised = [alarm for alarm in findings.alarms if alarm.severity]
-    if not raised:
+    marks = history(findings.alarms)
+    if not marks:
         return None
-    symptoms = list(dict.fromkeys(alarm.symptom for alarm in raised))[:MAX_SYMPTOMS]
-    shown = [alarm for alarm in findings.alarms if alarm.symptom in symptoms]
+    symptoms = list(marks)[:MAX_SYMPTOMS]
+    shown = [(place, name, mark) for place, name in enumerate(symptoms) for mark in marks[name]]
     traces = [
         plots.dots(
-            [alarm.step for alarm in shown if alarm.state == state],
-            [symptoms.index(alarm.symptom) for alarm in shown if alarm.state == state],
-            [_alarm_text(alarm) for alarm in shown if alarm.state == state],
+            [mark.step for _, _, mark in shown if mark.state == state],
+            [place for place, _, mark in shown if mark.state == state],
+            [_mark_text(name, mark) for _, name, mark in shown if mark.state == state],
             color=color,
             symbol=STATE_MARKERS[state],
         )
         for state, color in STATE_COLORS.items()
-        if any(alarm.state == state for alarm in shown)
+        if any(mark.state == state for _, _, mark in shown)
     ]
     names = [html.escape(shortened(symptom.replace("_", " "))) for symptom in symptoms]
+    labels = plots.words([marks[name][0].step for name in symptoms], list(range(len(symptoms))), names)
     axis = {"tickvals": list(range(len(symptoms))), "ticktext": [""] * len(symptoms), "nticks": None}
     axis |= {"range": [len(symptoms) - 0.4, -0.6], "showgrid": True}
-    first = [min(alarm.step for alarm in shown if alarm.symptom == symptom) for symptom in symptoms]
-    labels = plots.words(first, list(range(len(symptoms))), names)
-    left_out = len({alarm.symptom for alarm in raised}) - len(symptoms)
-    unit = "▲ warn ✕ stop ○ over" + (f"; {left_out} more symptoms below" if left_out else "")
+    left_out = len(marks) - len(symptoms)
+    unit = "▲ warn ✕ stop ○ over" + (f"; {left_out} more symptoms are listed" if left_out else "")
     height = max(LOW_PANEL_PIXELS, ALARM_ROW_PIXELS * len(symptoms))
     return Panel("Alarms", unit, [*traces, labels], axis=axis, pixels=height)
 
 
-def _alarm_text(alarm: Alarm) -> str:
-    where = f", {alarm.slice}" if alarm.slice else ""
-    return html.escape(shortened(f"{alarm.symptom.replace('_', ' ')}{where}: {alarm.state}"))
+def _mark_text(symptom: str, mark: Mark) -> str:
+    places = [html.escape(shortened(name)) if name else "all prompts" for name in mark.slices]
+    where = f"<br>{'<br>'.join(places[:MAX_SLICES_TOLD])}" if places else ""
+    more = f"<br>{len(places) - MAX_SLICES_TOLD} more slices" if len(places) > MAX_SLICES_TOLD else ""
+    return f"{html.escape(shortened(symptom.replace('_', ' ')))}: {mark.state}{where}{more}"
 
 
 def _reward(findings: Findings, names: Sequence[str]) -> Panel | None:

@@ -37,12 +37,12 @@ function putIn(id, html) {
   const told = html.replaceAll(/ selected(?=>)/g, "");
   if (!place || shown[id] === told) return;
   shown[id] = told;
-  const open = [...place.querySelectorAll("details[open][id]")].map((found) => found.id);
+  const folds = [...place.querySelectorAll("details[id]")].map((found) => [found.id, found.open]);
   const sorted = place.querySelector("th[aria-sort=ascending], th[aria-sort=descending]");
   const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
   const [left] = [...place.querySelectorAll(".scroll")].map((found) => found.scrollLeft);
   place.innerHTML = html;
-  for (const name of open) document.getElementById(name)?.setAttribute("open", "");
+  for (const [name, isOpen] of folds) document.getElementById(name)?.toggleAttribute("open", isOpen);
   if (sorted) sortAgain(place, sorted.cellIndex, sorted.getAttribute("aria-sort"));
   if (left) place.querySelector(".scroll").scrollLeft = left;
   if (focused) document.getElementById(focused)?.focus();
