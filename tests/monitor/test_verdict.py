@@ -63,7 +63,12 @@ def test_a_win_rate_without_an_interval_proves_nothing(healthy):
 
 def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
     training = replace(healthy, overall=Contrast(), judge="")
-    assert verdict_of(training).headline == "Not evaluated yet: 60 updates of training are recorded so far."
+    assert verdict_of(training).headline == (
+        "Not evaluated yet: 60 updates of training are recorded so far; at update 60 the policy won 70\u202f% "
+        "(64 to 75\u202f%) against its SFT model (alarms' panel)."
+    )
+    alone = replace(training, win_rates=())
+    assert verdict_of(alone).headline == "Not evaluated yet: 60 updates of training are recorded so far."
     reward = findings_of(read_run(make_fake_run(tmp_path, stages=("reward",))))
     assert verdict_of(reward).headline.startswith("No policy yet: the reward model orders 7")
     nothing = findings_of(read_run(make_fake_run(tmp_path, name="young", stages=())))
@@ -73,3 +78,10 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
 def test_length_alone_is_judged_in_its_better_direction():
     assert length_accuracy(0.6) == (0.6, "longer")
     assert length_accuracy(0.3) == (0.7, "shorter")
+
+
+def test_what_the_watch_saw_is_part_of_the_verdict(tmp_path):
+    hacked = findings_of(read_run(make_fake_run(tmp_path, story="hacked")))
+    assert "The watch calls for a stop: proxy external divergence." in verdict_of(hacked).evidence
+    warned = replace(hacked, alarms=hacked.alarms[:1], overall=Contrast(), judge="")
+    assert verdict_of(warned).evidence[0] == "The watch warns of length."

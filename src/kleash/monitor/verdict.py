@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kleash.monitor.alarms import by_symptom
 from kleash.monitor.findings import Findings
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import count, number, percent, percent_range
+from kleash.monitor.wording import count, listing, number, percent, percent_range
 
 Mood = Literal["better", "worse", "unclear", "pending"]
 
@@ -29,14 +30,16 @@ def verdict_of(findings: Findings) -> Verdict:
     """Say whether the trained policy answers better than the SFT model, at what cost, and how that is known."""
     rate = findings.overall.win_rate
     if rate is None:
-        return Verdict("pending", _pending_headline(findings), tuple(_reward_model_evidence(findings)))
+        evidence = [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
+        return Verdict("pending", _pending_headline(findings), tuple(evidence))
     mood = mood_of(rate) if findings.judge != "proxy" else "unclear"
     claim = {"better": "Better:", "worse": "Worse:", "unclear": "Not told apart:"}[mood]
     if findings.judge == "proxy":
         claim = "Unproven: by the verdict of its own reward model"
     cost = "" if findings.kl_nats is None else f", at a cost of {number(findings.kl_nats.value)} nats of KL per answer"
     headline = f"{claim} the policy wins {percent(rate.value)} of {comparisons(rate)} against its SFT model{cost}."
-    evidence = [_interval_evidence(rate), _judge_evidence(findings), *_reward_model_evidence(findings)]
+    evidence = [_interval_evidence(rate), _judge_evidence(findings)]
+    evidence += [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
     return Verdict(mood, headline, tuple(evidence))
 
 
@@ -68,7 +71,13 @@ def length_accuracy(longer_wins: float) -> tuple[float, str]:
 # ----------------------------------------------------------------------------------------------------------- inside
 def _pending_headline(findings: Findings) -> str:
     if findings.method and findings.updates:
-        return f"Not evaluated yet: {count(len(findings.updates))} updates of training are recorded so far."
+        text = f"Not evaluated yet: {count(len(findings.updates))} updates of training are recorded so far"
+        if not findings.win_rates:
+            return f"{text}."
+        step, rate = findings.win_rates[0].points[-1]
+        span = f" ({found})" if (found := percent_range(rate.low, rate.high)) else ""
+        won = f"the policy won {percent(rate.value)}{span} against its SFT model"
+        return f"{text}; at update {count(step)} {won} ({findings.win_rates[0].name})."
     if findings.reward_model:
         accuracy = findings.reward_model.accuracy
         return f"No policy yet: the reward model orders {percent(accuracy.value)} of {unseen_pairs(accuracy)} rightly."
@@ -99,6 +108,14 @@ def _judge_evidence(findings: Findings) -> str:
             "are better. Set evaluation.judge to something that training never saw."
         )
     return f"The judge is {findings.judge}{moved}."
+
+
+def _alarm_evidence(findings: Findings) -> list[str]:
+    stand = by_symptom(findings.alarms)
+    stops = [symptom.replace("_", " ") for symptom, group in stand.items() if group[0].state == "stop"]
+    if stops:
+        return [f"The watch calls for a stop: {listing(stops)}."]
+    return [f"The watch warns of {listing([symptom.replace('_', ' ') for symptom in stand])}."] if stand else []
 
 
 def _reward_model_evidence(findings: Findings) -> list[str]:
