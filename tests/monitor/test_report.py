@@ -57,6 +57,11 @@ def test_the_win_rate_stands_beside_the_one_at_equal_length(tmp_path):
     assert re.search(r"71\W%</p>.*?; at equal length 66\W%</p>", text, re.DOTALL)
 
 
+def test_before_the_evaluation_the_tile_has_the_panels_newest_win_rate(tmp_path):
+    text = write_report(make_fake_run(tmp_path, stages=("sft", "policy"))).read_text(encoding="utf-8")
+    assert "alarms&#x27; panel, update 60: 64 to 75" in text
+
+
 def test_the_page_is_one_file_with_every_section(tmp_path):
     folder = make_fake_run(tmp_path)
     assert write_report(folder) == folder / "report.html"

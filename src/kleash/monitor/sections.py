@@ -58,13 +58,18 @@ def tiles(findings: Findings) -> str:
 
 
 def _win_tile(findings: Findings) -> str:
-    rate = findings.overall.win_rate
+    title, rate = "Win rate against SFT", findings.overall.win_rate
+    if rate is None and findings.win_rates:
+        curve = findings.win_rates[0]
+        step, rate = curve.points[-1]
+        note = f"{escape(curve.name)}, update {count(step)}: {rate_note(rate)}"
+        return tile(title, percent(rate.value), note, interval_bar(rate, even=0.5))
     if rate is None:
-        return tile("Win rate against SFT", MISSING, "not evaluated yet")
+        return tile(title, MISSING, "not evaluated yet")
     note, controlled = rate_note(rate), findings.overall.win_rate_at_equal_length
     if controlled is not None:
         note += f"; at equal length {percent(controlled.value)}"
-    return tile("Win rate against SFT", percent(rate.value), note, interval_bar(rate, even=0.5))
+    return tile(title, percent(rate.value), note, interval_bar(rate, even=0.5))
 
 
 def _judge_tile(findings: Findings) -> str:
