@@ -27,7 +27,7 @@ class Scale(Settings):
     sft: SftSettings = SftSettings(max_tokens=64, fit=FitSettings(epochs=1.0, batch_size=32, learning_rate=1e-3))
     reward: RewardSettings = RewardSettings(
         max_tokens=64,
-        normaliser_samples=1000,
+        normaliser_samples=500,
         normaliser_max_new_tokens=MAX_NEW_TOKENS,
         fit=FitSettings(epochs=1.0, batch_size=32, learning_rate=1e-3),
     )
@@ -41,9 +41,9 @@ class Scale(Settings):
         evaluate_every=4,
         checkpoint_every=20,
         leash=LeashSettings(kind="fixed", beta=0.0),
-        optimiser=OptimiserSettings(learning_rate=2e-4, final_share=0.3),
+        optimiser=OptimiserSettings(learning_rate=3e-4, final_share=0.5),
     )
-    leash: LeashSettings = LeashSettings(kind="adaptive", beta=0.1, target_nats=2.0, gain=0.3, hold_updates=30)
+    leash: LeashSettings = LeashSettings(kind="adaptive", beta=0.1, target_nats=1.25, gain=0.3, hold_updates=30)
     direct: DirectSettings = DirectSettings(
         max_tokens=64, loss=DirectLossSettings(), fit=FitSettings(epochs=1.0, batch_size=32, learning_rate=1e-4)
     )
