@@ -29,7 +29,10 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
     },
     "world": {"sandbox": "kleash.sandbox.plugin:make_world"},
     "world_base": {"sandbox": "kleash.sandbox.base_model:base_folder"},
-    "comparer": {"simulated": "kleash.sandbox.plugin:SimulatedComparer"},
+    "comparer": {
+        "simulated": "kleash.sandbox.plugin:SimulatedComparer",
+        "simulated_judge": "kleash.sandbox.plugin:SimulatedJudgeAndExpert",
+    },
 }
 
 

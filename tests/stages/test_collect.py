@@ -15,6 +15,7 @@ from kleash.collection.store.judgements import Verdict, exports_of, submit
 from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
+from kleash.judges.drift import DriftSettings
 from kleash.records import Completion, Prompt, comparisons_of
 from kleash.stages.collect import collect, import_preferences, open_store
 from kleash.stages.comparing import Chosen, CollectSettings
@@ -159,7 +160,9 @@ def test_a_closed_campaign_is_not_waited_for(made, tmp_path):
 
 def test_ai_judges_label_a_run_and_nothing_is_asked_twice(made, tmp_path):
     file = tmp_path / "judges.toml"
-    settings = CollectSettings(comparer="judges", judges=file, campaign=CampaignSettings(overlap=1))
+    settings = CollectSettings(
+        comparer="judges", judges=file, campaign=CampaignSettings(overlap=1), drift=DriftSettings(min_left=0)
+    )
 
     def by_judges(name):
         database = open_store(settings, tmp_path / name)

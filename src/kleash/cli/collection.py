@@ -136,11 +136,15 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One campaign; without a name, all.")] = None, store: Store = STORE
 ) -> None:
     """Say how far the campaigns are and whether their labels can be trusted."""
+    from kleash.cli.judge_table import judges_status_table
     from kleash.cli.tables import campaigns_table, gates_table
     from kleash.collection.gates import campaign_gates
+    from kleash.collection.judge_quality import measure_judges
     from kleash.collection.quality import agreement
     from kleash.collection.store import campaigns as stored
+    from kleash.collection.store.calls import judge_calls
     from kleash.collection.store.judgements import ballots
+    from kleash.collection.store.raters import raters
 
     with opened(store) as database, database.read() as connection:
         found = [stored.campaign_named(connection, name)] if name else stored.campaigns(connection)
@@ -148,6 +152,13 @@ def status(
         if name:
             items, given = stored.items(connection, found[0]), ballots(connection, found[0])
             results().print(gates_table(campaign_gates(agreement(items, given), items, given)))
+            everything = ballots(connection, found[0], includes_demoted=True)
+            calls = judge_calls(connection, [item.comparison.id for item in items.values()])
+            figures = {one.judge: one for one in measure_judges(items, everything, calls, is_weekly=False)}
+            if judges := judges_status_table(
+                raters(connection, found[0].id), given=everything, counting=given, figures=figures
+            ):
+                results().print(judges)
 
 
 @app.command(

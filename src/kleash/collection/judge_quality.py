@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kleash.collection.ballots import Ballot, Item
 from kleash.judges.monitoring import Dated, JudgeFigures, judge_figures
-from kleash.records import JudgeCall
+from kleash.records import JudgeCall, Judgement
 
 
 def measure_judges(
@@ -19,14 +19,22 @@ def measure_judges(
 ) -> list[JudgeFigures]:
     """Measure each judge version, per week or over all time, against all that people have said so far.
 
-    A judge's second looks and people's rulings, second looks and surplus verdicts are left out.
+    A judge's second looks and people's rulings, second looks and surplus verdicts are left out. Simulated labellers
+    are people here.
     """
     return judge_figures(
         calls=[Dated(at, call) for call, at in calls],
         judgements=[Dated(ballot.given_at, ballot.judgement) for ballot in ballots if not ballot.is_repeat],
         comparisons=[item.comparison for item in items.values()],
-        by_people=[
-            ballot.judgement for ballot in ballots if ballot.judgement.rater_kind == "person" and ballot.is_vote
-        ],
+        by_people=votes_of_people(ballots),
         is_weekly=is_weekly,
     )
+
+
+def votes_of_people(ballots: Iterable[Ballot]) -> list[Judgement]:
+    """Return what a judge is held against."""
+    return [
+        ballot.judgement
+        for ballot in ballots
+        if ballot.judgement.rater_kind in ("person", "simulated") and ballot.is_vote
+    ]

@@ -59,11 +59,11 @@ class JudgeFigures:
 class BandSettings(Settings):
     """The band a judge must keep to; a figure counts once it rests on min_n items."""
 
-    min_agreement: float = Field(default=0.65, ge=0, le=1)
-    max_flip_rate: float = Field(default=0.35, ge=0, le=1)
-    max_length_preference: float = Field(default=0.70, ge=0, le=1)
-    max_parse_failure: float = Field(default=0.10, ge=0, le=1)
-    min_n: int = Field(default=50, ge=1)
+    min_agreement: float = Field(0.65, ge=0, le=1, description="least agreement with people, ties left out")
+    max_flip_rate: float = Field(0.35, ge=0, le=1, description="most winners that change with the places")
+    max_length_preference: float = Field(0.70, ge=0, le=1, description="most verdicts for the longer answer")
+    max_parse_failure: float = Field(0.10, ge=0, le=1, description="most replies without a readable verdict")
+    min_n: int = Field(50, ge=1, description="items that a figure must rest on to count")
 
 
 def judge_figures(
@@ -102,10 +102,11 @@ def week_of(at: datetime) -> str:
     return f"{year}-W{week:02d}"
 
 
-def demotion(figures: JudgeFigures, band: BandSettings) -> list[str]:
+def demotion(figures: JudgeFigures, band: BandSettings, *, by_interval: bool = False) -> list[str]:
     """Return why a judge leaves its band, one sentence per figure; empty when it stays.
 
     A figure decides by its point estimate, once it rests on min_n items; the sentence gives its interval too.
+    by_interval: it decides by its whole interval, where many looks would find one that is outside by chance.
     """
     bounds = [
         ("agreement with people (ties left out)", figures.agreement_without_ties, band.min_agreement, "below"),
@@ -113,12 +114,13 @@ def demotion(figures: JudgeFigures, band: BandSettings) -> list[str]:
         ("preference for the longer answer", figures.length_preference, band.max_length_preference, "above"),
         ("parse failure", figures.parse_failure, band.max_parse_failure, "above"),
     ]
-    reasons = []
+    reasons, decided_by = [], "whole interval" if by_interval else "estimate"
     for name, figure, bound, side in bounds:
-        is_outside = figure.value < bound if side == "below" else figure.value > bound
+        lowest, highest = (figure.low, figure.high) if by_interval else (figure.value, figure.value)
+        is_outside = highest < bound if side == "below" else lowest > bound
         if figure.n >= band.min_n and is_outside:
             reasons.append(
-                f"{figures.judge}: {name} {figure.value:.1%} is {side} {bound:.1%}, decided by the estimate over "
+                f"{figures.judge}: {name} {figure.value:.1%} is {side} {bound:.1%}, decided by the {decided_by} over "
                 f"{figure.n} items (at least {band.min_n}; 95 % interval {figure.low:.1%} to {figure.high:.1%})"
             )
     return reasons

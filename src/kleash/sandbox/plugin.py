@@ -1,4 +1,4 @@
-"""The sandbox behind the plug-in door: the world stage, its base model and its simulated labellers."""
+"""The sandbox behind the plug-in door: the world stage, its base model, its simulated labellers and AI judge."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.formats import write_jsonl
+from kleash.protocols import Comparer
 from kleash.records import Comparison, Judgement
 from kleash.sandbox.files import write_files
 from kleash.sandbox.labellers import SimulatedLabellers
+from kleash.sandbox.simulated_judge import SimulatedJudge
 from kleash.sandbox.world import train_prompts
 
 if TYPE_CHECKING:
@@ -57,3 +59,19 @@ class SimulatedComparer:
         """Yield each rater's judgement of each comparison."""
         for comparison in comparisons:
             yield from self.labellers.judge(comparison)
+
+
+class SimulatedJudgeAndExpert(SimulatedJudge):
+    """The simulated judge as a `Comparer`, and the labellers who stand in for the people of its share."""
+
+    def __init__(self, settings: CollectSettings, *, seed: int) -> None:
+        judge = settings.simulated_judge
+        super().__init__(
+            accuracy=judge.accuracy,
+            accuracy_after=judge.accuracy_after,
+            degrades_after=judge.degrades_after,
+            seed=seed,
+        )
+        self.expert: Comparer = SimulatedLabellers(
+            settings.panel, bias=settings.bias, num_raters=settings.campaign.people_overlap, seed=seed
+        )

@@ -22,13 +22,15 @@ from kleash.collection.store.judgements import ballots, record_export
 from kleash.errors import RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
 from kleash.judges.configuration import load_judges
+from kleash.judges.monitoring import BandSettings
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
 from kleash.records import Comparison, comparisons_of, content_id
 from kleash.settings import Settings
-from kleash.stages.comparing import JUDGES, PEOPLE, Chosen, CollectSettings
+from kleash.stages.comparing import PEOPLE, Chosen, CollectSettings
 from kleash.stages.encoding import dropped_figures
-from kleash.stages.judging import have_compared, hold_to_band
+from kleash.stages.judging import have_compared
+from kleash.stages.rlaif import judges_at_work, label_by_judges, report_on_judges
 from kleash.stages.workplace import Workplace, given
 
 ACTOR = "run"
@@ -44,15 +46,20 @@ def collect(
     database: Database,
     into: Path,
     chosen: Chosen | None = None,
+    rounds_before: Sequence[Artifact] = (),
     announce: Callable[[str], None] = print,
 ) -> Artifact:
     """Have the candidates compared and freeze the outcome.
 
     comparer: None waits for people, who label in the pages that `kleash collect serve` shows; interrupt at will, the
     same call goes on waiting.  chosen: which comparisons; None = each prompt's answers by
-    `settings.completions_per_comparison`.  announce: tells a person what to do.
+    `settings.completions_per_comparison`.  rounds_before: the preferences of earlier rounds; a judge that one of them
+    demoted is not asked again.  announce: tells a person what to do.
     """
+    judges = judges_at_work(comparer, band=_band(settings), settings=settings.drift, rounds_before=rounds_before)
     parents = {"candidates": require(candidates, "candidates"), **(chosen.parents if chosen else {})}
+    if judges:
+        parents |= {f"preferences_{number}": artifact for number, artifact in enumerate(rounds_before)}
     beside = dict(chosen.settings) if chosen else {}
     if done := place.finished(into, kind="preferences", parents=parents, settings=settings, beside=beside):
         return done
@@ -66,8 +73,11 @@ def collect(
         campaign = _campaign(place, settings, choice, comparisons, database, into)
         if comparer is None:
             _wait_for_people(database, campaign, announce)
+        elif judges:
+            label_by_judges(database, campaign, comparisons, judges, announce=announce, actor=ACTOR)
+            draft.summary |= report_on_judges(database, campaign, judges, draft.path)
         else:
-            _have_compared(database, campaign, settings, comparisons, comparer, announce)
+            _have_compared(database, campaign, comparisons, comparer)
         with database.read() as connection:
             items, given_here = stored.items(connection, campaign), ballots(connection, campaign)
             rubrics = stored.rubrics(connection, campaign.id)
@@ -132,22 +142,19 @@ def _campaign(
 
 
 def _have_compared(
-    database: Database,
-    campaign: Campaign,
-    settings: CollectSettings,
-    comparisons: Sequence[Comparison],
-    comparer: Comparer,
-    announce: Callable[[str], None],
+    database: Database, campaign: Campaign, comparisons: Sequence[Comparison], comparer: Comparer
 ) -> None:
     with database.read() as connection:
         full = stored.full_comparisons(connection, campaign)
     waiting = [comparison for comparison in comparisons if comparison.id not in full]
-    done = len(comparisons) - len(waiting)
-    have_compared(database, campaign, waiting, comparer, is_slow=settings.comparer == JUDGES, already_done=done)
-    if settings.comparer == JUDGES and settings.judges is not None:
-        _, demoted = hold_to_band(database, campaign, load_judges(settings.judges).band, actor=ACTOR)
-        for remark in demoted:
-            announce(remark)
+    have_compared(database, campaign, waiting, comparer, already_done=len(comparisons) - len(waiting))
+
+
+def _band(settings: CollectSettings) -> BandSettings:
+    """Return the band of AI judges: the recipe's own, or that of their file."""
+    if settings.judges is None or "band" in settings.model_fields_set:
+        return settings.band
+    return load_judges(settings.judges).band
 
 
 def _wait_for_people(database: Database, campaign: Campaign, announce: Callable[[str], None]) -> None:

@@ -13,6 +13,8 @@ from kleash.artifacts import Artifact
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
 from kleash.errors import SettingsError
+from kleash.judges.drift import DriftSettings
+from kleash.judges.monitoring import BandSettings
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
 
@@ -20,17 +22,34 @@ PEOPLE = "people"
 JUDGES = "judges"
 
 
+class SimulatedJudgeSettings(Settings):
+    """The sandbox's AI judge, which may get worse while it labels."""
+
+    accuracy: float = Field(0.85, ge=0, le=1, description="share of its verdicts that go to the truly better answer")
+    degrades_after: int | None = Field(
+        None, ge=0, description="verdicts, of all rounds, until it is worse; none = never"
+    )
+    accuracy_after: float = Field(0.5, ge=0, le=1, description="that share from then on")
+
+
 class CollectSettings(Settings):
-    """How candidates are compared, and how the verdicts become labels."""
+    """How candidates are compared, and how the verdicts become labels.
+
+    band: of AI judges; where it is not set, that of the judges file.
+    """
 
     comparer: str = Field(
         "simulated",
-        description="who compares: simulated, people, judges, a plug-in, or module:attribute of a scoring function",
+        description="who compares: simulated, people, judges, simulated_judge, a plug-in, or a function's "
+        "module:attribute",
     )
     panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
     bias: float = Field(0.0, ge=0, description="simulated labellers: liking for length, flattery, refusal, agreement")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
     judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
+    simulated_judge: SimulatedJudgeSettings = SimulatedJudgeSettings()
+    band: BandSettings = BandSettings()
+    drift: DriftSettings = DriftSettings()
     rubric: Path | None = Field(None, description="Markdown file: what makes an answer better; none = a good default")
     completions_per_comparison: int = Field(2, ge=2, description="2 = pairs; more = rankings of so many answers")
     store: str | None = Field(

@@ -13,7 +13,7 @@ from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record
-from kleash.collection.store.raters import demote
+from kleash.collection.store.raters import demote, raters
 from kleash.judges.ai_feedback import AIJudge
 from kleash.judges.configuration import JudgesSettings
 from kleash.judges.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
@@ -85,15 +85,22 @@ def have_compared(
     with progress(already_done + len(comparisons), "Comparing", already_done=already_done) as advance:
         for start in range(0, len(comparisons), size):
             batch = comparisons[start : start + size]
-            judgements = []
-            try:
-                # Outside of any transaction: a judge may take minutes, and keeps its calls in the same database.
-                for judgement in comparer.compare(batch):
-                    judgements.append(judgement)
-            finally:
-                with database.write() as connection:
-                    num_added += record(connection, campaign, judgements)
+            num_added += have_batch_compared(database, campaign, batch, comparer)
             advance(len(batch))
+    return num_added
+
+
+def have_batch_compared(database: Database, campaign: Campaign, batch: Sequence[Comparison], comparer: Comparer) -> int:
+    """Have comparisons judged and record what was said, however it ends; return how many verdicts were added."""
+    judgements = []
+    num_added = 0
+    try:
+        # Outside of any transaction: a judge may take minutes, and keeps its calls in the same database.
+        for judgement in comparer.compare(batch):
+            judgements.append(judgement)
+    finally:
+        with database.write() as connection:
+            num_added = record(connection, campaign, judgements)
     return num_added
 
 
@@ -106,7 +113,8 @@ def hold_to_band(
         given = ballots(connection, campaign)
         calls = judge_calls(connection, [item.comparison.id for item in items.values()])
         figures = measure_judges(items, given, calls, is_weekly=False)
-        voting = {ballot.judgement.rater for ballot in given if ballot.judgement.rater_kind == "ai"}
+        gone = {rater.name for rater in raters(connection, campaign.id) if rater.demotion}
+        voting = {ballot.judgement.rater for ballot in given if ballot.judgement.rater_kind == "ai"} - gone
         demoted = []
         for one in figures:
             reasons = demotion(one, band) if one.judge in voting else []

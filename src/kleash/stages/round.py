@@ -128,6 +128,7 @@ class Round:
                 comparer=comparer,
                 database=database,
                 chosen=self._choice() if self.before else None,
+                rounds_before=[one.made["preferences"] for one in self.before],
                 into=into,
             )
 

@@ -21,7 +21,7 @@ from kleash.collection.store.assignments import Assignment, assignment, take_slo
 from kleash.collection.store.database import insert_row
 from kleash.collection.store.events import log_event, now
 from kleash.collection.store.locks import lock_campaign, lock_item, lock_rater, share_campaign
-from kleash.collection.store.raters import Rater, rater_named
+from kleash.collection.store.raters import Rater, counts, rater_named
 from kleash.errors import DataError
 from kleash.records import Judgement, Outcome, Strength
 
@@ -153,10 +153,10 @@ def record(
 
 
 def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: bool = False) -> list[Ballot]:
-    """Return every judgement in force, in the order they were given; without those of demoted raters unless asked."""
+    """Return every judgement in force, in the order they were given; without what demotions took out unless asked."""
     query = _IN_FORCE.where(t.judgements.c.campaign_id == campaign.id).order_by(t.judgements.c.id)
     if not includes_demoted:
-        query = query.where(t.raters.c.demotion == "")
+        query = query.where(counts(connection))
     return [_ballot(row) for row in connection.execute(query)]
 
 
@@ -317,8 +317,10 @@ def _free_slots(connection: Connection, campaign: Campaign, at: datetime) -> dic
 
 
 def _take_free(slots: list[tuple[int, str]], kind: str) -> int | None:
+    # Simulated labellers stand in for people, also in the places kept for them.
+    own = ("", "person", kind) if kind == "simulated" else ("", kind)
     for position, (number, reserved_for) in enumerate(slots):
-        if reserved_for in ("", kind):
+        if reserved_for in own:
             del slots[position]
             return number
     return None

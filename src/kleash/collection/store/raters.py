@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,12 +17,17 @@ from kleash.records import RaterKind
 
 @dataclass(frozen=True)
 class Rater:
-    """Somebody or something that judges. demotion: why an AI judge's verdicts no longer count; empty when they do."""
+    """Somebody or something that judges.
+
+    demotion: why an AI judge's verdicts no longer count; empty when they do.  counts_before: the first judgement that
+    does not count, where the earlier ones still do; None when none does.
+    """
 
     id: int
     name: str
     kind: RaterKind
     demotion: str = ""
+    counts_before: int | None = None
 
 
 def rater_named(connection: Connection, name: str, kind: RaterKind) -> Rater:
@@ -46,7 +51,7 @@ def rater_named(connection: Connection, name: str, kind: RaterKind) -> Rater:
         row = connection.execute(query).one()
     if row.kind != kind:
         raise DataError(f"Rater {name!r} is of kind {row.kind}, not {kind}. A name has one owner. Choose another name.")
-    return Rater(row.id, row.name, row.kind, row.demotion)
+    return _rater(row)
 
 
 def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater]:
@@ -55,17 +60,36 @@ def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater
     if campaign_id is not None:
         judged = sa.select(t.judgements.c.rater_id).where(t.judgements.c.campaign_id == campaign_id)
         query = query.where(t.raters.c.id.in_(judged))
-    return [Rater(row.id, row.name, row.kind, row.demotion) for row in connection.execute(query)]
+    return [_rater(row) for row in connection.execute(query)]
 
 
-def demote(connection: Connection, name: str, reason: str, *, actor: str) -> None:
-    """Take a rater's verdicts out of every count and export from now on; an empty reason takes it back in."""
+def demote(connection: Connection, name: str, reason: str, *, actor: str, counts_before: int | None = None) -> None:
+    """Take a rater's verdicts out of every count and export from now on; an empty reason takes it back in.
+
+    counts_before: the first judgement to be taken out, which leaves those before it in; None takes all out.
+    """
     query = sa.select(t.raters).where(t.raters.c.name == name)
     row = connection.execute(query).one_or_none() if _is_name(name) else None
     if row is None:
         raise DataError(f"There is no rater {name[:220]!r}. Give the name of one that has judged.")
-    connection.execute(t.raters.update().where(t.raters.c.id == row.id).values(demotion=reason))
-    log_event(connection, "rater demoted", actor=actor, subject=name, before=row.demotion, after=reason)
+    after = reason if counts_before is None else {"reason": reason, "counts_before": counts_before}
+    connection.execute(t.raters.update().where(t.raters.c.id == row.id).values(demotion=after))
+    log_event(connection, "rater demoted", actor=actor, subject=name, before=row.demotion, after=after)
+
+
+def counts(connection: Connection) -> sa.ColumnElement[bool]:
+    """Return the condition on raters and judgements under which a judgement counts."""
+    demoted = connection.execute(sa.select(t.raters).where(t.raters.c.demotion != ""))
+    earlier = [(rater.id, rater.counts_before) for rater in map(_rater, demoted) if rater.counts_before is not None]
+    return sa.or_(
+        t.raters.c.demotion == "",
+        *((t.raters.c.id == rater_id) & (t.judgements.c.id < first) for rater_id, first in earlier),
+    )
+
+
+def _rater(row: sa.Row[Any]) -> Rater:
+    demotion = row.demotion if isinstance(row.demotion, dict) else {"reason": row.demotion}
+    return Rater(row.id, row.name, row.kind, demotion["reason"], demotion.get("counts_before"))
 
 
 def _is_name(name: str) -> bool:
