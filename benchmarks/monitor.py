@@ -82,6 +82,19 @@ class Monitor:
             content = b""
         return time.perf_counter() - begun, len(content), etag
 
+    def cost(self, path: str, etag: str = "", *, times: int = 1) -> tuple[str, int, str]:
+        """Return an answer's time on the clock and of the processor, in words, its bytes and its ETag."""
+        clock, processor = [], self.processor_seconds()
+        for _ in range(times):
+            seconds, size, new_etag = self.seconds(path, etag)
+            clock.append(seconds)
+        used = (self.processor_seconds() - processor) / times
+        return f"{statistics.median(clock):.3f} s | {used:.3f} s", size, new_etag
+
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
@@ -96,26 +109,23 @@ def measure_long_run(rows: list[tuple[str, str]], *, with_browser: bool) -> None
     folder = Path(tempfile.mkdtemp())
     make_run(folder / "long", num_updates=NUM_UPDATES)
     log = folder / "long" / "round-000" / "policy.partial" / "metrics.jsonl"
-    rows.append((f"log of {NUM_UPDATES:,} updates, {NUM_SLICES} slices", f"{log.stat().st_size / 1e6:.0f} MB"))
     monitor = Monitor(folder)
-    rows.append(("start of the monitor", f"{monitor.start_seconds:.2f} s"))
-    rows.append(("list of runs, first look", f"{monitor.seconds('/')[0]:.2f} s"))
-    if with_browser:
-        rows.append(("run page in Chromium, first look, until the charts stand", f"{browser_seconds(monitor):.2f} s"))
-        rows.append(("the same, second look", f"{browser_seconds(monitor):.2f} s"))
-    else:
-        rows.append(("run page, first look: every file read", f"{monitor.seconds('/run/long')[0]:.2f} s"))
-    data_seconds, size, etag = monitor.seconds("/data/run/long")
-    rows.append(("its figures, files read before", f"{data_seconds:.2f} s, {size / 1e3:.0f} kB"))
-    same = statistics.median(monitor.seconds("/data/run/long", etag)[0] for _ in range(20))
-    rows.append(("a poll when nothing changed (304)", f"{1e3 * same:.1f} ms"))
-    generator, polls = random.Random(1), []
+    rows.append(("start of the monitor", f"{monitor.start_seconds:.2f} s | {monitor.processor_seconds():.2f} s"))
+    rows.append(("list of runs", monitor.cost("/")[0]))
+    size_mb = log.stat().st_size / 1e6
+    rows.append((f"run page, first look: {size_mb:.0f} MB of log read, figures made", monitor.cost("/run/long")[0]))
+    cost, size, etag = monitor.cost("/data/run/long")
+    rows.append((f"its first poll, {size / 1e3:.0f} kB: what was made for the page is sent", cost))
+    rows.append(("a poll when nothing changed (304)", monitor.cost("/data/run/long", etag, times=50)[0]))
+    generator, costs = random.Random(1), []
     for step in range(NUM_UPDATES, NUM_UPDATES + 10):
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(metric_row(step, generator)) + "\n")
-        polls.append(monitor.seconds("/data/run/long", etag)[0])
-    rows.append(("a poll after one more update", f"{1e3 * statistics.median(polls):.0f} ms"))
-    rows.append(("memory of the monitor", f"{monitor.memory_mb():.0f} MB"))
+        costs.append(monitor.cost("/data/run/long", etag)[0])
+    rows.append(("a poll after one more update", sorted(costs)[len(costs) // 2]))
+    rows.append(("memory of the monitor", f"{monitor.memory_mb():.0f} MB |"))
+    if with_browser:
+        rows.append(("Chromium: run page until its charts stand", f"{browser_seconds(monitor):.2f} s |"))
     monitor.close()
     shutil.rmtree(folder)
 
@@ -126,13 +136,10 @@ def measure_many_runs(rows: list[tuple[str, str]]) -> None:
     for number in range(NUM_RUNS):
         make_run(folder / f"run-{number:03d}", num_updates=200)
     monitor = Monitor(folder)
-    first, _, _ = monitor.seconds("/")
-    seconds, _, etag = monitor.seconds("/data/runs")
-    same = statistics.median(monitor.seconds("/data/runs", etag)[0] for _ in range(10))
+    rows.append((f"list of {NUM_RUNS} runs", monitor.cost("/")[0]))
+    _, _, etag = monitor.cost("/data/runs")
+    rows.append(("its poll when nothing changed (304)", monitor.cost("/data/runs", etag, times=10)[0]))
     monitor.close()
-    rows.append(
-        (f"list of {NUM_RUNS} runs, first look; again; nothing changed", f"{first:.2f}; {seconds:.2f}; {same:.2f} s")
-    )
     shutil.rmtree(folder)
 
 
@@ -160,7 +167,7 @@ def main() -> None:
     rows: list[tuple[str, str]] = []
     measure_long_run(rows, with_browser=given.browser)
     measure_many_runs(rows)
-    print("| what | figure |\n|---|---|")
+    print("| what | clock | processor |\n|---|---|---|")
     for what, figure in rows:
         print(f"| {what} | {figure} |")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -36,4 +37,14 @@ def monitor(
         )
     app = create_app(runs, allowed_hosts=LOCAL_HOSTS if host == LOCAL else ("*",))
     remarks().print(f"Runs at http://{host}:{port} (Ctrl-C ends it)", markup=False, soft_wrap=True)
+    threading.Thread(target=_warm_up, daemon=True).start()
     uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _warm_up() -> None:
+    """Load what the first chart needs, a second's work, while the reader is still opening the browser."""
+    import scipy.stats  # noqa: F401
+
+    from kleash.monitor.plots import checked, layout, line
+
+    checked([line([0], [0.0], "")], layout(height=100, left=0, bottom=0))
