@@ -137,6 +137,7 @@ def test_out_of_memory_says_what_to_lower(failing):
     shown = failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."))
     assert shown.code == 2
     assert "Tried to allocate 2 GiB. Expected a batch to fit. Lower max_batch_tokens" in shown.err
+    assert "give others with --branch NAME" in shown.err
 
 
 def test_other_errors_keep_their_traceback(monkeypatch):

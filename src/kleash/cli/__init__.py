@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _fail(
             f"The device is out of memory: {error} Expected a batch to fit. Lower max_batch_tokens of this stage, or "
-            "train LoRA adapters (model.lora_rank), then run the same command again to go on from there."
+            "train LoRA adapters (model.lora_rank). A run keeps the settings it was begun with: give others with "
+            "--branch NAME, which takes over every stage that is done."
         )
     if code == EXIT_INTERRUPTED:
         show_error("Interrupted. What was saved is whole: run the same command again to go on from there.")
