@@ -5,6 +5,7 @@ import math
 from kleash.experiments.curves import Curve, Point
 
 KLS = [0.0, 0.25, 1.0, 2.25, 4.0, 6.25, 9.0]
+LEASHED_KLS = [0.0, 0.25, 1.0, 1.0, 1.0]
 
 
 def curve(name, gold, *, proxy=None, kls=KLS, seed=0, kind="ppo", words=None, extra=None):
@@ -41,7 +42,7 @@ def good_curves(*, seed=0):
     curves = [
         curve("ppo-biased", biased),
         curve("ppo-unbiased", law(0.9, 0.3)),
-        curve("ppo-leashed", [0.0, 0.3, 0.6], kls=KLS[:3], extra={"target_nats": 1.1}),
+        curve("ppo-leashed", [0.0, 0.3, 0.6, 0.6, 0.6], kls=LEASHED_KLS, extra={"target_nats": 1.1}),
         curve("ppo-unbiased-1000", [0.0, 0.2, 0.4, 0.6, 0.6, 0.5, 0.4]),
         curve("ppo-unbiased-250", [0.0, 0.1, 0.2, 0.2, 0.1, 0.0, 0.0]),
         curve("ppo-refreshed", [0.0, 0.3, 0.6, 0.9, 1.0, 1.0, 1.0], extra=refreshed),

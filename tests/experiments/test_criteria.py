@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.made_curves import KLS, curve, good_curves, law
+from experiments.made_curves import KLS, LEASHED_KLS, curve, good_curves, law
 from kleash.experiments.arms import ARMS
 from kleash.experiments.criteria import CRITERIA, judge_all
 
@@ -17,6 +17,10 @@ def verdicts(*seeds):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_criterion_holds_on_curves_made_to_show_it(name):
     assert verdicts(good_curves())[name].passed
+
+
+def leashed(gold, *, target_nats):
+    return curve("ppo-leashed", gold, kls=LEASHED_KLS, extra={"target_nats": target_nats})
 
 
 SPOILERS = {
@@ -35,9 +39,9 @@ SPOILERS = {
     "C3": [{"ppo-unbiased": curve("ppo-unbiased", [0.0, 0.3, 0.6, 0.5, 0.2, -0.1, -0.5])}],
     # too much KL; too little gold; off the curve though both are right
     "C4": [
-        {"ppo-leashed": curve("ppo-leashed", [0.0, 0.3, 0.6], kls=KLS[:3], extra={"target_nats": 0.7})},
-        {"ppo-leashed": curve("ppo-leashed", [0.0, 0.3, 0.5], kls=KLS[:3], extra={"target_nats": 1.0})},
-        {"ppo-leashed": curve("ppo-leashed", [0.0, 0.8, 0.9], kls=KLS[:3], extra={"target_nats": 1.0})},
+        {"ppo-leashed": leashed([0.0, 0.3, 0.6, 0.6, 0.6], target_nats=0.7)},
+        {"ppo-leashed": leashed([0.0, 0.3, 0.5, 0.4, 0.3], target_nats=1.0)},
+        {"ppo-leashed": leashed([0.0, 0.8, 0.9, 0.9, 0.9], target_nats=1.0)},
     ],
     "C5": [{"ppo-unbiased-250": curve("ppo-unbiased-250", [0.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0])}],
     # an ensemble no better than its member; a shared bias that does no harm
@@ -114,7 +118,7 @@ def test_figures_worked_by_hand():
         }
     )
     assert found["C4"] == pytest.approx(
-        {"end_kl_nats": 1.0, "target_nats": 1.1, "share_of_peak": 1.0, "off_curve_sd": 0.0}
+        {"end_kl_nats": 1.0, "target_nats": 1.1, "share_of_peak": 0.6 / ((0.3 + 0.6 + 0.5) / 3), "off_curve_sd": 0.0}
     )
     # both curves are straight in sqrt(KL) from KL 2.25 to 4
     share = (3**0.5 - 1.5) / 0.5

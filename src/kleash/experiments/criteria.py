@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from kleash.experiments.curves import Curve, fit_json
+from kleash.experiments.curves import Curve, Point, fit_json
 from kleash.maths.overoptimisation import straightness
 
 Curves = Mapping[str, Curve]
@@ -24,6 +24,7 @@ LEAST_FALL_SD = 0.3
 KL_TOLERANCE = 0.25
 LEAST_SHARE_OF_PEAK = 0.9
 MOST_OFF_CURVE_SD = 0.15
+NUM_AVERAGED = 3
 LEAST_ENSEMBLE_GAIN_SD = 0.2
 REFRESH_KL_NATS = 3.0
 LEAST_REFRESH_GAIN_SD = 0.2
@@ -121,14 +122,19 @@ def control_does_not_fall(curves: Curves) -> Figures:
 
 
 def leash_holds(curves: Curves) -> Figures:
-    """C4: where the leashed arm ends, beside the beta-0 arm with the same reward model."""
+    """C4: where the leashed arm ends, beside the beta-0 arm with the same reward model.
+
+    End and peak are means over three checkpoints: the best of a dozen noisy ones is too good to be true.
+    """
     leashed, free = curves["ppo-leashed"], curves["ppo-biased"]
     beside = [(point.gold, free.gold_at(point.kl_nats)) for point in leashed.points[1:]]
     off_curve = [abs(gold - other) for gold, other in beside if other is not None]
+    last = leashed.points[-NUM_AVERAGED:]
+    peak = max(fmean(point.gold for point in run) for run in _runs(free.points))
     return {
-        "end_kl_nats": leashed.end.kl_nats,
+        "end_kl_nats": fmean(point.kl_nats for point in last),
         "target_nats": leashed.extra["target_nats"],
-        "share_of_peak": leashed.end.gold / free.peak.gold if free.peak.gold > 0 else math.nan,
+        "share_of_peak": fmean(point.gold for point in last) / peak if peak > 0 else math.nan,
         "off_curve_sd": fmean(off_curve) if off_curve else math.nan,
     }
 
@@ -189,6 +195,11 @@ def direct_methods_help(curves: Curves) -> Figures:
 def fall(curve: Curve) -> float:
     """Return how far gold at the end lies below its peak, SD."""
     return curve.peak.gold - curve.end.gold
+
+
+def _runs(points: Sequence[Point]) -> list[Sequence[Point]]:
+    """Return every run of NUM_AVERAGED neighbouring points; all of them where there are fewer."""
+    return [points[at : at + NUM_AVERAGED] for at in range(max(len(points) - NUM_AVERAGED, 0) + 1)]
 
 
 def _finite(figures: Figures) -> dict[str, float | None]:
