@@ -56,7 +56,7 @@ def _card(group: Sequence[Alarm], *, is_open: bool) -> str:
     where = f" <small>and {more} more slice{'' if more == 1 else 's'}</small>" if more else ""
     evidence = "".join(_evidence(alarm) for alarm in group)
     remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in worst.remedies)
-    mended = f"<h4>What to do, mildest first</h4><ol>{remedies}</ol>" if remedies else ""
+    mended = f"<h3>What to do, mildest first</h3><ol>{remedies}</ol>" if remedies else ""
     samples = "".join(_suspect(suspect) for suspect in worst.worst)
     rows = (
         f'<details id="alarm-samples-{name}"><summary>{len(worst.worst)} worst samples</summary>{samples}</details>'
