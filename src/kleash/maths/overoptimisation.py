@@ -163,12 +163,12 @@ def _ratio_interval(
 
     Source: Fieller 1954: all r for which a - r b cannot be told from 0.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     if num_free < 1:
         return []
     a, b = coefficients
-    (v_a, v_ab), (_, v_b) = inverse * (misfit / num_free) * float(t.ppf(0.975, num_free)) ** 2
+    (v_a, v_ab), (_, v_b) = inverse * (misfit / num_free) * float(stdtrit(num_free, 0.975)) ** 2
     # (a - r b)^2 <= v_a - 2 r v_ab + r^2 v_b, a parabola in r that opens upwards if b is told from 0.
     square, linear, constant = b * b - v_b, a * b - v_ab, a * a - v_a
     if square <= 0:
