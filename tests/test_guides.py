@@ -123,7 +123,9 @@ def type_in(line, monkeypatch):
         case ["cd", folder]:
             os.chdir(folder)
         case ["make", *_]:
-            return subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=False).returncode
+            # As in a newcomer's shell, not as below the `make test` that may be running this.
+            own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "VENV"}
+            return subprocess.run([*words, "--dry-run"], cwd=ROOT, env=own, capture_output=True, check=False).returncode
         case [".", ".venv/bin/activate"]:
             pass  # the tests run in that environment
         case ["kleash", *_] if any(words[: len(server)] == server for server in SERVERS):

@@ -12,7 +12,10 @@ from kleash.cli.options import RUNS, Overrides, examples
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
 
-app = typer.Typer(help="Experiments on the sandbox that check KLeash against what is known of RLHF.")
+app = typer.Typer(
+    help="Experiments on the sandbox that check KLeash against what is known of RLHF.",
+    epilog=examples("kleash experiment overoptimisation"),
+)
 
 
 @app.command(
