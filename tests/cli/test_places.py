@@ -1,5 +1,6 @@
 """What names stand for: recipes, runs, artifacts, policies; and what is said of names that stand for nothing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,13 @@ def test_the_newest_round_counts(small_run):
     (small_run / "round-000").rename(small_run / "round-001")
     (small_run / "round-000").mkdir()
     assert find_policy("small", RUNS) == RUNS / "small/round-001/policy"
+
+
+def test_the_current_policy_comes_before_a_newer_one_that_its_gate_held_back(small_run):
+    shutil.copytree(small_run / "round-000", small_run / "round-001")
+    assert find_policy("small", RUNS) == RUNS / "small/round-001/policy"
+    (small_run / "current").symlink_to("round-000")
+    assert find_policy("small", RUNS) == RUNS / "small/round-000/policy"
 
 
 def test_model_folders_and_hub_names_stand_for_themselves(tmp_path):

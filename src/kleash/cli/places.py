@@ -58,8 +58,9 @@ def find_run_or_artifact(name: str, runs: Path) -> Path:
 
 
 def find_policy(name: str, runs: Path) -> Path:
-    """Return a policy's model folder: a Hugging Face folder, `hub:owner/name`, RUN/STAGE, or RUN for its last policy.
+    """Return a policy's model folder: a Hugging Face folder, `hub:owner/name`, RUN/STAGE, or RUN.
 
+    A run of several rounds stands for its current policy, the last that passed its gate; else the newest counts.
     Raises ArtifactError when there is none.
     """
     if name.startswith("hub:") or any((Path(name) / file).is_file() for file in ("config.json", "adapter_config.json")):
@@ -67,10 +68,11 @@ def find_policy(name: str, runs: Path) -> Path:
     if (artifact := _artifact_folder(name, runs)) is not None:
         return artifact
     run = find_run(name, runs)
-    newest = newest_round(run)
+    current = run / "current"  # a link that run_rounds keeps
+    folder = run / current.readlink() if current.is_symlink() else newest_round(run)
     for stage in TRAINED_STAGES:
-        if newest is not None and (newest / stage / MANIFEST).is_file():
-            return newest / stage
+        if folder is not None and (folder / stage / MANIFEST).is_file():
+            return folder / stage
     raise ArtifactError(
         f"Run {run} has no finished policy yet. Expected one of its stages {', '.join(TRAINED_STAGES)} to be finished. "
         "Run its recipe again to go on, or name a model folder."
