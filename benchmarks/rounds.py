@@ -17,6 +17,7 @@ from kleash.cli.options import workplace_of
 from kleash.cli.places import find_recipe
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.experiments.curves import Curve
 from kleash.formats import read_preferences, read_prompts
@@ -47,7 +48,7 @@ def curve(name, seed, one, reference):
         row["step"]: row["score_mean"]
         for row in map(json.loads, (trained.path / "evaluations.jsonl").read_text().splitlines())
     }
-    answers = measuring.kept_answers(trained)
+    answers = kept_answers(trained)
     yardstick = measuring.Yardstick.of(answers[0])
     points = [
         measuring.point(step, kept, proxy=proxy[step], reference=reference, yardstick=yardstick)

@@ -23,6 +23,7 @@ from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
 from kleash.durable import write_text
+from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.experiments.arms import ARMS, LABELS, REWARD_MODELS, Arm
 from kleash.experiments.curves import Curve, Point
@@ -116,7 +117,7 @@ class Laboratory:
         trained = self.policy(name)
         evaluations = _rows(trained.path / "evaluations.jsonl")
         proxy = {row["step"]: row["score_mean"] for row in evaluations}
-        answers = measuring.kept_answers(trained)
+        answers = kept_answers(trained)
         yardstick, reference = measuring.Yardstick.of(answers[0]), self._reference
         points = [
             measuring.point(step, kept, proxy=proxy[step] - proxy[0], reference=reference, yardstick=yardstick)

@@ -13,12 +13,10 @@ from statistics import fmean, pstdev
 
 import torch
 
-from kleash.artifacts import Artifact
 from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
 from kleash.data.preferences import usable_pairs
 from kleash.evaluation.gold import GoldScorer
 from kleash.experiments.curves import Point
-from kleash.formats import read_completions
 from kleash.maths.best_of_n import best_of_n_kl, expected_best_of_n
 from kleash.maths.intervals import paired_difference_interval
 from kleash.models.causal_lm import LanguageModel
@@ -43,12 +41,6 @@ class Yardstick:
     @staticmethod
     def of(answers: Sequence[Completion]) -> Yardstick:
         return Yardstick(GoldScorer().score(answers).total)
-
-
-def kept_answers(policy: Artifact) -> dict[int, list[Completion]]:
-    """Return the answers that a run kept, by update; those of update 0 are the reference's."""
-    files = sorted((policy.path / "answers").glob("step-*.jsonl"))
-    return {int(file.stem.removeprefix("step-")): list(read_completions(file).records) for file in files}
 
 
 def point(

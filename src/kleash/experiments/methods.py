@@ -9,8 +9,6 @@ fit. What came of it is measured by the recipe's own evaluation. `advice.py` say
 from __future__ import annotations
 
 import json
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +31,7 @@ from kleash.stages.evaluate import answer, build_judge, evaluate
 from kleash.stages.policy import policy
 from kleash.stages.round import Round
 from kleash.stages.sft import sft
+from kleash.stages.summary import peak_rss_mb
 from kleash.stages.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -278,12 +277,6 @@ def chosen_answers(preferences: Artifact) -> list[Demonstration]:
         Demonstration(row.prompt, row.completions[pair.first if pair.label > 0.5 else pair.second])
         for row, pair in usable_pairs(rows, keeps_ties=False)
     ]
-
-
-def peak_rss_mb() -> float:
-    """Return the most memory this process has held, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
 
 
 def bench_of(folder: Path, recipe: Recipe, place: Workplace, *, seed: int) -> Bench:

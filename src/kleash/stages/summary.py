@@ -46,9 +46,14 @@ def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
         summary["outcome"] = made["policy"].summary["outcome"]
     if "evaluation" in made:
         summary |= _evaluation_summary(made["evaluation"].summary)
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    summary["peak_rss_mb"] = round(peak_kib / (1024 if sys.platform != "darwin" else 1024**2), 1)
+    summary["peak_rss_mb"] = peak_rss_mb()
     return summary
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory this process has held, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> Path:
