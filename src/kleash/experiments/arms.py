@@ -56,7 +56,7 @@ class Arm:
 
 LABELS: Mapping[str, Labels] = {
     "unbiased": Labels("expert"),
-    "biased": Labels("pleased", bias=0.3),
+    "biased": Labels("hurried", bias=0.4),
     "noisy": Labels("careless", num_raters=1),
 }
 

@@ -38,12 +38,12 @@ class Scale(Settings):
         max_new_tokens=MAX_NEW_TOKENS,
         epochs=2,
         minibatches=2,
-        evaluate_every=4,
+        evaluate_every=3,
         checkpoint_every=20,
         leash=LeashSettings(kind="fixed", beta=0.0),
-        optimiser=OptimiserSettings(learning_rate=3e-4, final_share=0.5),
+        optimiser=OptimiserSettings(learning_rate=2.5e-4, final_share=0.5),
     )
-    leash: LeashSettings = LeashSettings(kind="adaptive", beta=0.1, target_nats=1.25, gain=0.3, hold_updates=30)
+    leash: LeashSettings = LeashSettings(kind="adaptive", beta=0.1, target_nats=1.5, gain=0.3, hold_updates=30)
     direct: DirectSettings = DirectSettings(
         max_tokens=64, loss=DirectLossSettings(), fit=FitSettings(epochs=1.0, batch_size=32, learning_rate=1e-4)
     )
