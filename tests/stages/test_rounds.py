@@ -95,7 +95,14 @@ def test_a_refreshed_reward_model_is_audited_on_what_earlier_rounds_held_out(two
 
 def test_the_same_call_again_finds_everything(two_rounds, base, data):
     run, made, _ = two_rounds
-    again = run_rounds(recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}), run, tiny_place())
+    led_to = set()
+    again = run_rounds(
+        recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}),
+        run,
+        tiny_place(),
+        lambda one, stage, artifact: led_to.add((run / "current").readlink().name),
+    )
+    assert led_to == {"round-001"}
     assert [{s: a.id for s, a in one.made.items()} for one in again] == [
         {s: a.id for s, a in one.made.items()} for one in made
     ]

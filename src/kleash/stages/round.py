@@ -353,7 +353,9 @@ def run_rounds(
         one = Round(recipe, run / round_name(len(made)), place, before=tuple(made))
         one.run(partial(announce, one))
         made.append(one)
-        if place.ranks.is_first:
+        # Rounds that are only found again must not lead `current` back to where it was after them.
+        is_latest = not (run / round_name(len(made))).is_dir()
+        if is_latest and place.ranks.is_first:
             point_current(run, made)
     return made
 
