@@ -9,9 +9,10 @@ import pytest
 from judges.replay_server import replaying, shown, verdict
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store import tables
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.calls import StoredCalls
-from kleash.collection.store.judgements import Verdict, exports_of, submit
+from kleash.collection.store.judgements import Verdict, exports_of, record, submit
 from kleash.collection.store.raters import rater_named
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
@@ -100,6 +101,22 @@ def test_verdicts_go_through_the_store_and_know_where_they_went(made, tmp_path):
         [campaign] = stored.campaigns(connection)
         assert stored.progress(connection, campaign).num_done == 15
         assert exports_of(connection, "1") == [(artifact.id, str(tmp_path / "preferences"))]
+    database.close()
+
+
+def test_where_verdicts_went_is_noted_again_if_a_kill_came_before(made, tmp_path):
+    artifact = gather(made, tmp_path, FakeComparer(len, raters=("x",)))
+    database = open_store(CollectSettings(), tmp_path / "preferences")
+    with database.write() as connection:
+        for table in (tables.exported_judgements, tables.exports):
+            connection.execute(table.delete())
+        [campaign] = stored.campaigns(connection)
+        items = stored.items(connection, campaign).values()
+        record(connection, campaign, FakeComparer(len, raters=("late",)).compare([item.comparison for item in items]))
+    assert gather(made, tmp_path, FakeComparer(len, raters=("x",))) == artifact
+    with database.read() as connection:
+        into = str(tmp_path / "preferences")
+        assert [exports_of(connection, str(number)) for number in (1, 15, 16)] == [[(artifact.id, into)]] * 2 + [[]]
     database.close()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from kleash.artifacts import Artifact, read, require
 from kleash.collection.campaign import Campaign
@@ -18,7 +17,7 @@ from kleash.collection.exporting import rows_summary, write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, record_export
+from kleash.collection.store.judgements import ballots, exports_of, record_export
 from kleash.errors import RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
 from kleash.judges.configuration import load_judges
@@ -61,7 +60,12 @@ def collect(
     if judges:
         parents |= {f"preferences_{number}": artifact for number, artifact in enumerate(rounds_before)}
     beside = dict(chosen.settings) if chosen else {}
+    # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own.
+    choice = [sorted(parent.id for parent in parents.values()), beside]
+    digest = content_id(choice, place.seed, settings.model_dump(mode="json"))[:8]
+    name = f"{' '.join(into.absolute().parts[-3:])} {digest}"
     if done := place.finished(into, kind="preferences", parents=parents, settings=settings, beside=beside):
+        _note_export(database, name, done)
         return done
     answers = read_completions(candidates.path / "candidates.jsonl").records
     if chosen:
@@ -69,8 +73,7 @@ def collect(
     else:
         comparisons = comparisons_of(answers, num_completions=settings.completions_per_comparison)
     with place.making(into, kind="preferences", parents=parents, settings=settings, beside=beside) as draft:
-        choice = [sorted(parent.id for parent in parents.values()), beside]
-        campaign = _campaign(place, settings, choice, comparisons, database, into)
+        campaign = _campaign(database, name, settings, comparisons, seed=f"{place.seed} {digest}")
         if comparer is None:
             _wait_for_people(database, campaign, announce)
         elif judges:
@@ -83,11 +86,7 @@ def collect(
             rubrics = stored.rubrics(connection, campaign.id)
         draft.summary |= write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
     artifact = read(into)
-    with database.write() as connection:
-        ids = [ballot.id for ballot in given_here]
-        record_export(
-            connection, campaign, artifact_id=artifact.id, path=str(into.absolute()), ballot_ids=ids, actor=ACTOR
-        )
+    _note_export(database, name, artifact)
     return artifact
 
 
@@ -109,20 +108,9 @@ def import_preferences(place: Workplace, settings: Settings, *, file: Path, into
 
 
 def _campaign(
-    place: Workplace,
-    settings: CollectSettings,
-    choice: Sequence[Any],
-    comparisons: Sequence[Comparison],
-    database: Database,
-    into: Path,
+    database: Database, name: str, settings: CollectSettings, comparisons: Sequence[Comparison], *, seed: str
 ) -> Campaign:
-    """Find the campaign of a run that was interrupted, or make it.
-
-    Its name holds a digest of everything that decides the verdicts, so that a run with other settings starts afresh.
-    choice: what the comparisons were made from, and how.
-    """
-    digest = content_id(choice, place.seed, settings.model_dump(mode="json"))[:8]
-    name = f"{' '.join(into.absolute().parts[-3:])} {digest}"
+    """Find the campaign of a run that was interrupted, or make it."""
     with database.write() as connection:
         known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
         if name in known:
@@ -132,13 +120,30 @@ def _campaign(
             name,
             settings.campaign,
             rubric=settings.rubric_text(),
-            seed=f"{place.seed} {digest}",
+            seed=seed,
             actor=ACTOR,
         )
         # A person who reads which model wrote an answer is not blind any more; the others do not care.
         holds = identity_holds(comparisons) if settings.comparer == PEOPLE else {}
         stored.add_items(connection, campaign, comparisons, holds=holds, actor=ACTOR)
         return campaign
+
+
+def _note_export(database: Database, name: str, artifact: Artifact) -> None:
+    """Note in the label database which judgements went into the artifact, unless it says so already.
+
+    A finished stage asks again: a kill may have come between the artifact and this.
+    """
+    with database.write() as connection:
+        campaign = next((one for one in stored.campaigns(connection) if one.name == name), None)
+        if campaign is None:  # the run has been moved, or its labels are kept elsewhere
+            return
+        # Judgements only ever come after those that are there.
+        ids = [ballot.id for ballot in ballots(connection, campaign)[: artifact.summary["judgements"]]]
+        if not ids or artifact.id in dict(exports_of(connection, ids[0])):
+            return
+        path = str(artifact.path.absolute())
+        record_export(connection, campaign, artifact_id=artifact.id, path=path, ballot_ids=ids, actor=ACTOR)
 
 
 def _have_compared(
