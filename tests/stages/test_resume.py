@@ -1,17 +1,24 @@
-"""Kill -9 anywhere, in any stage: the same command again leaves the very files an uninterrupted run leaves."""
+"""Kill -9 anywhere, in any stage or between rounds: the same call again leaves the very files of a run left alone."""
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tiny
+from kleash.algorithms.policy_settings import LeashSettings
 from kleash.artifacts import file_digest, read, verify
+from kleash.loop import KL
+from kleash.maths.tally import by_slice
+from kleash.stages.policy import leash_from
 from kleash.tracking import JsonlTracker, without_timings
-from stages.killed_round import MID_WORK
+from stages.killed_round import SCENARIOS
 from stages.tiny_recipe import STAGES
 
 TESTS = Path(__file__).parents[1]
@@ -19,14 +26,13 @@ TESTS = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def lives(tmp_path_factory):
-    """Run the killed rounds; return the folder with whole, writes and mid-work, and lives.json."""
+def lives_of(scenario, tmp_path_factory):
+    """Live a scenario's lives; return the folder with whole, mid-work and lives.json, in one of them writes."""
     base = tiny.tiny_language_model_folder(tmp_path_factory.mktemp("base"))
     out = tmp_path_factory.mktemp("lives")
     environment = {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        [sys.executable, str(TESTS / "stages" / "killed_round.py"), str(base), str(out)],
+        [sys.executable, str(TESTS / "stages" / "killed_round.py"), str(base), str(out), scenario],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -35,27 +41,41 @@ def lives(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    return lives_of("round", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def lives_of_two_rounds(tmp_path_factory):
+    return lives_of("two rounds", tmp_path_factory)
+
+
 def test_every_life_but_the_last_was_cut_short(lives):
     told = json.loads((lives / "lives.json").read_text())
-    assert told["killed"] == [True] * len(MID_WORK)
-    assert told["deaths"] > 100
+    assert [was_killed for was_killed, _ in told["lives"]] == [True] * len(SCENARIOS["round"].points)
+    assert told["deaths_at_writes"] > 100
 
 
 @pytest.mark.parametrize("killed", ["writes", "mid-work"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_leaves_what_an_uninterrupted_one_leaves(lives, killed, stage):
-    whole, other = lives / "whole" / stage, lives / killed / stage
-    assert verify(other) == []
-    assert read(other).id == read(whole).id
-    assert {**read(other).summary, "seconds": 0} == {**read(whole).summary, "seconds": 0}
+    expect_the_same(lives / killed / stage, lives / "whole" / stage)
+
+
+def expect_the_same(folder, whole):
+    """Compare two artifacts file by file, but for what the clock says in them."""
+    assert verify(folder) == []
+    assert read(folder).id == read(whole).id
+    assert {**read(folder).summary, "seconds": 0} == {**read(whole).summary, "seconds": 0}
     names = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(other) for path in other.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     for name in names - {Path("artifact.json"), Path("metrics.jsonl")}:
-        assert file_digest(other / name) == file_digest(whole / name), name
+        assert file_digest(folder / name) == file_digest(whole / name), name
     if Path("metrics.jsonl") in names:
-        rows, expected = (JsonlTracker(folder / "metrics.jsonl").rows() for folder in (other, whole))
+        rows, expected = (JsonlTracker(one / "metrics.jsonl").rows() for one in (folder, whole))
         assert list(map(without_timings, rows)) == list(map(without_timings, expected))
-        assert [row["step"] for row in rows] == list(range(4))
+        assert [row["step"] for row in rows] == list(range(len(rows)))
 
 
 def test_the_best_weights_were_kept_and_beta_moved(lives):
@@ -67,3 +87,63 @@ def test_the_best_weights_were_kept_and_beta_moved(lives):
     assert [row["step"] for row in evaluations] == [0, 1, 2, 3]
     assert [row["external/win_rate"] for row in evaluations] == pytest.approx([0.5, 0.8, 1.0, 0.6])
     assert (lives / "whole" / "policy" / "alarms.jsonl").read_text() != ""
+
+
+def test_every_life_in_two_rounds_was_cut_short_and_current_never_went_back(lives_of_two_rounds):
+    told = json.loads((lives_of_two_rounds / "lives.json").read_text())["lives"]
+    points = SCENARIOS["two rounds"].points
+    assert [was_killed for was_killed, _ in told] == [True] * len(points)
+    assert [name for _, name in told] == [None] * 2 + ["round-000"] * (len(points) - 4) + ["round-001"] * 2
+
+
+def test_two_killed_rounds_leave_what_uninterrupted_ones_leave(lives_of_two_rounds):
+    whole, killed = lives_of_two_rounds / "whole", lives_of_two_rounds / "mid-work"
+    stages = sorted(path.parent.relative_to(whole) for path in whole.glob("round-*/*/artifact.json"))
+    assert len(stages) == 15
+    for stage in stages:
+        expect_the_same(killed / stage, whole / stage)
+    assert everything_in(killed) == everything_in(whole)
+    assert (killed / "current").readlink() == (whole / "current").readlink() == Path("round-001")
+
+
+def everything_in(run):
+    return {path.relative_to(run) for path in run.rglob("*")}
+
+
+def test_the_labels_of_a_killed_round_are_those_of_an_uninterrupted_one(lives_of_two_rounds):
+    killed, whole = (labels(lives_of_two_rounds / run / "round-001") for run in ("mid-work", "whole"))
+    assert killed == whole
+    assert [len(rows) for rows in whole] == [24, 1, 24]
+
+
+def labels(folder):
+    """Return the judgements of a round's label database, and what it knows of where they went."""
+    queries = (
+        "select item_id, rater_id, outcome, ranks, is_surplus from judgements order by id",
+        "select artifact_id from exports",
+        "select export_id, judgement_id from exported_judgements order by 1, 2",
+    )
+    with closing(sqlite3.connect(folder / "labels.sqlite")) as database:
+        return [database.execute(query).fetchall() for query in queries]
+
+
+@pytest.mark.parametrize("forgotten", ["slice_kl_nats", "last_quality", "is_improving", "fresh_quality"])
+def test_the_second_rounds_beta_rests_on_what_a_checkpoint_remembers(lives_of_two_rounds, forgotten):
+    """What the comparison rests on: forgotten where lives ended, each of these would have left another beta."""
+    policy = read(lives_of_two_rounds / "whole" / "round-001" / "policy")
+    assert beta_after(policy) == policy.summary["beta_final"]
+    assert beta_after(policy, forgotten) != policy.summary["beta_final"]
+
+
+def beta_after(policy, forgotten=None):
+    """Replay what the leash heard; at the checkpoints that lives began from it may forget something."""
+    at_first = leash = leash_from(LeashSettings(**policy.settings["leash"]), num_updates=6)
+    rows, evaluations = (JsonlTracker(policy.path / f"{name}.jsonl").rows() for name in ("metrics", "evaluations"))
+    win_rate = {row["step"]: row["external/win_rate"] for row in evaluations}
+    for row in rows:
+        quality = win_rate.get(row["step"])
+        if forgotten and row["step"] in (2, 3, 5):
+            quality = None if forgotten == "fresh_quality" else quality
+            leash = replace(leash, **{forgotten: getattr(at_first, forgotten)} if hasattr(leash, forgotten) else {})
+        leash = leash.observe(row[KL], quality=quality, slice_kl_nats=by_slice(row, KL))
+    return leash.beta

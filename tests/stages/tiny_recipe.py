@@ -1,15 +1,17 @@
 """A whole recipe in a few seconds: thirty prompts, a tiny random model, every stage with a handful of steps."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 
+from kleash.artifacts import read
 from kleash.durable import partial_path
 from kleash.recipe import Recipe
 from kleash.stages.alarming import AlarmSettings, WatchedBy
 from kleash.stages.policy import policy
-from kleash.stages.round import Round
+from kleash.stages.round import Round, run_rounds
 from kleash.stages.workplace import ModelSettings, Workplace
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
@@ -104,3 +106,35 @@ def run_round(base, data, folder, **tables):
     torch.set_num_threads(1)
     recipe = tiny_recipe(base, data, **tables)
     return TinyRound(recipe, folder, tiny_place(seed=recipe.seed)).run()
+
+
+# Two rounds whose leash hears of slices and of whoever says how the policy does.
+ROUNDS = {
+    "world": {"kind": "stages.tiny_recipe:make_tiny_world"},
+    "alarms": {"comparer": JUDGE, "score_temperature": 0.5},
+    "policy": {
+        "steps": 6,
+        "evaluate_every": 2,
+        "checkpoint_every": 1,
+        "leash": {"heeds_quality": True, "slice_limits": {"thing=cat": 1.5, "*": 3.0}},
+        "watch": {"min_kl_nats": -5.0},
+    },
+    "refresh": {"selection": {"num_pairs": 12}},
+}
+
+
+def make_tiny_world(place, settings, into):
+    """Be a world plug-in that only has prompts to answer while training: no other data file can."""
+    if done := place.finished(into, kind="world", parents={}, settings=settings):
+        return done
+    with place.making(into, kind="world", parents={}, settings=settings) as draft:
+        shutil.copy(write_data(draft.work)["evaluation_prompts"], draft.path / "watched_prompts.jsonl")
+    return read(into)
+
+
+def run_two_rounds(base, data, folder):
+    """Run (or go on with) two tiny rounds in a run's folder; return them."""
+    torch.set_num_threads(1)
+    stages = ("world", *(stage for stage in STAGES if stage != "direct"))
+    recipe = tiny_recipe(base, data, stages=stages, **ROUNDS).model_copy(update={"rounds": 2})
+    return run_rounds(recipe, folder, tiny_place())
