@@ -1,10 +1,12 @@
 """A round as a whole: what each stage is made from, that it is found again, and that changes are refused by name."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from judges.replay_server import replaying, verdict
 from kleash.artifacts import read
 from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
@@ -101,3 +103,15 @@ def test_what_ai_judges_say_while_a_policy_trains_is_kept_beside_the_labels(base
         [judge] = watched_by.signal.comparer.judges
         assert isinstance(judge.log, StoredCalls)
         assert judge.log.database.shown_url == f"sqlite:///{tmp_path / 'labels.sqlite'}"
+
+
+def test_what_ai_judges_say_at_the_gate_is_asked_once_although_the_gate_was_killed(base, data, made, tmp_path):
+    with replaying(lambda request: verdict("tie")) as replay:
+        file = tmp_path / "judges.toml"
+        file.write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n')
+        recipe = tiny_recipe(base, data, alarms={"comparer": "judges", "judges": str(file)})
+        one = Round(recipe, tmp_path, tiny_place(), made={name: made[name] for name in ("sft", "policy")})
+        first, num_requests = one.gate(tmp_path / "gate"), len(replay.requests)
+        shutil.rmtree(tmp_path / "gate")
+        assert one.gate(tmp_path / "gate").summary["against"] == first.summary["against"]
+        assert len(replay.requests) == num_requests > 0

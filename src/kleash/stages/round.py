@@ -218,17 +218,18 @@ class Round:
     def gate(self, into: Path) -> Artifact:
         """Decide whether this round's policy becomes the current one."""
         current, _ = self.current()
-        return gate(
-            self.place,
-            self.recipe.gate,
-            policy=given(self.trained(), "model"),
-            earlier={name: given(model, "model") for name, model in self.accepted().items()},
-            current=current,
-            prompts=self._watched_prompts() or self.evaluation_prompts(),
-            signal=build_alarms(self.recipe.alarms, seed=self.recipe.seed).signal,
-            audit=self.made.get("audit"),
-            into=into,
-        )
+        with self.alarms(into) as watched_by:
+            return gate(
+                self.place,
+                self.recipe.gate,
+                policy=given(self.trained(), "model"),
+                earlier={name: given(model, "model") for name, model in self.accepted().items()},
+                current=current,
+                prompts=self._watched_prompts() or self.evaluation_prompts(),
+                signal=watched_by.signal,
+                audit=self.made.get("audit"),
+                into=into,
+            )
 
     # ------------------------------------------------------------------------------------------------ what there is
     def known(self, stage: str) -> Artifact | None:
