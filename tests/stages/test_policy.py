@@ -247,6 +247,15 @@ def test_answers_to_the_watched_prompts_are_kept_with_their_version(made):
     assert rows[0]["score_mean"] == pytest.approx(0.0, abs=1.5)  # z-scored: the reference's answers are the unit
 
 
+def test_each_kept_answer_brings_the_score_and_the_vote_it_got(made):
+    for row in JsonlTracker(made["policy"].path / "evaluations.jsonl").rows():
+        kept = JsonlTracker(made["policy"].path / "answers" / f"step-{row['step']:08d}.jsonl").rows()
+        assert row["score_mean"] == pytest.approx(sum(one["proxy"] for one in kept) / len(kept))
+        votes = [one["external"] for one in kept]
+        assert all(vote in (0.0, 0.5, 1.0) for vote in votes)
+        assert row["external/win_rate"] == pytest.approx(sum(votes) / len(votes))
+
+
 def test_a_separate_critic_starts_as_the_reward_model_in_z_scores(made):
     artifact = made["reward"]
     critic = build_critic(tiny_place(), settings_of(), None, {"reward": artifact})

@@ -6,18 +6,19 @@ run leaves the very files an uninterrupted one leaves.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import Draft
 from kleash.data.batches import Rollouts, derived_seed
-from kleash.durable import partial_path, publish, sync_path
+from kleash.durable import write_text
 from kleash.evaluation.alarms import AlarmBook, screen_lines
-from kleash.evaluation.matched_checkpoints import snapshot_of
+from kleash.evaluation.matched_checkpoints import Snapshot, snapshot_of
 from kleash.evaluation.symptoms import WATCHED_FIGURES
 from kleash.evaluation.watch import BoundsWatch
-from kleash.formats import write_jsonl
+from kleash.formats import to_json
 from kleash.loop import LoopState
 from kleash.maths.kl import Leash, kl_per_token
 from kleash.models.causal_lm import LanguageModel
@@ -114,21 +115,20 @@ class RunBooks:
         seed = derived_seed(self.place.seed, "watched")
         rollouts = self.generator.generate(self.watched, samples_per_prompt=1, seed=seed, policy_version=step)
         answers = rollouts.completions()
-        noted = self.alarms.note(
-            snapshot_of(
-                step,
-                answers,
-                scores=self.proxy.score(answers),
-                kl_nats=self._kl_nats(rollouts),
-                external=self._votes(rollouts.texts),
-                training=self.training,
-            )
+        snapshot = snapshot_of(
+            step,
+            answers,
+            scores=self.proxy.score(answers),
+            kl_nats=self._kl_nats(rollouts),
+            external=self._votes(rollouts.texts),
+            training=self.training,
         )
+        noted = self.alarms.note(snapshot)
         self.watch.note_alarms(noted)
         if noted.win_rate is not None and self.watch.note_external(step, noted.win_rate):
             self._save_best(step)
         if self.place.ranks.is_first:
-            self._write_answers(step, answers)
+            self._write_answers(answers, snapshot)
             self.evaluations.log(step, noted.figures)
             for alarm in noted.alarms:
                 self.events.log(step, alarm.to_json())
@@ -180,13 +180,16 @@ class RunBooks:
         weights = {name: tensor for name, tensor in tensors.items() if name.startswith("policy/weights/")}
         checkpoints.save(self.draft.work / "best", step, weights, {}, keep=1)
 
-    def _write_answers(self, step: int, answers: Sequence[Completion]) -> None:
+    def _write_answers(self, answers: Sequence[Completion], snapshot: Snapshot) -> None:
+        """Keep the answers, each with its score and its vote, for whoever reads or judges them afterwards."""
+        rows = [
+            {**to_json(answer), "proxy": proxy, "external": vote}
+            for answer, proxy, vote in zip(answers, snapshot.proxy, snapshot.external, strict=True)
+        ]
         folder = self.draft.path / "answers"
         folder.mkdir(exist_ok=True)
-        file = folder / f"step-{step:08d}.jsonl"
-        write_jsonl(partial_path(file), answers)
-        sync_path(partial_path(file))
-        publish(partial_path(file), file)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_text(folder / f"step-{snapshot.step:08d}.jsonl", lines)
 
     def _cut_logs(self, step: int, *, evaluated_to: int) -> None:
         if not self.place.ranks.is_first:
