@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: disks that refuse without being full, and death at any moment."""
+"""Fixtures shared by all tests: disks that refuse without being full, death at any moment, a browser."""
 
 import itertools
 import os
@@ -86,3 +86,39 @@ def kill_at_every_write():
         sys.addaudithook(hook)
 
     return run
+
+
+# One per module: while Playwright runs, its event loop is in the way of tests that start their own.
+@pytest.fixture(scope="module")
+def browser():
+    """A running Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from browsing import FLAGS, chromium
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """Open a page that has nothing in it yet, with the list of what will go wrong on it; `address` is all it may ask.
+
+    Each page is a visitor of its own, with its own cookies. Further settings are those of a Playwright context.
+    """
+    from browsing import PATIENCE_MS, watch
+
+    pages = []
+
+    def new_page(address, *, width=1280, scheme="light", **settings):
+        viewport = {"width": width, "height": 900}
+        page = browser.new_page(viewport=viewport, color_scheme=scheme, base_url=address, **settings)
+        pages.append(page)
+        page.set_default_timeout(PATIENCE_MS)
+        return page, watch(page, address)
+
+    yield new_page
+    for page in pages:
+        page.close()

@@ -1,14 +1,10 @@
 """The admin pages in a real Chromium: charts are drawn, nothing comes from elsewhere, axe finds nothing."""
 
-import os
-import socket
-import threading
-from contextlib import closing
-from pathlib import Path
+from functools import partial
 
 import pytest
-import uvicorn
 
+from browsing import Service, axe_violations, is_too_wide
 from collection.demo_campaign import make_demo_campaign
 from collection.made_campaigns import NOON
 from kleash.collection.app import create_app
@@ -17,9 +13,6 @@ from kleash.collection.store.database import Database
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 NAME, PASSWORD = "Eve Admin", "correct horse battery"
 PAGES = [
     "/admin",
@@ -48,65 +41,29 @@ def address(tmp_path_factory):
     make_demo_campaign(database, num_items=60, judges=True, hostile=True, now=NOON)
     with database.write() as connection:
         create_account(connection, NAME, PASSWORD, "admin", actor="test")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app(database), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        thread.join(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    service = Service(create_app(database))
+    yield service.url
+    service.stop()
     database.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def signed_in_state(browser, address):
     """Return what a browser remembers after signing in, so that each test need not."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{address}/login")
+    page = browser.new_page(base_url=address)
+    page.goto("/login")
     page.fill("#name", NAME)
     page.fill("#password", PASSWORD)
     page.click("button.primary")
     page.wait_for_url("**/admin")
-    yield context.storage_state()
-    context.close()
+    state = page.context.storage_state()
+    page.close()
+    return state
 
 
 @pytest.fixture
-def opened(browser, address, signed_in_state):
-    """Open a browser page; returns it with a list of what goes wrong on it from now on."""
-    contexts = []
-
-    def open_page(*, width=1280, scheme="light"):
-        viewport = {"width": width, "height": 900}
-        contexts.append(
-            browser.new_context(viewport=viewport, color_scheme=scheme, storage_state=signed_in_state, base_url=address)
-        )
-        page, troubles = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("request", lambda sent: sent.url.startswith((address, "data:")) or troubles.append(sent.url))
-        return page, troubles
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def opened(new_page, address, signed_in_state):
+    return partial(new_page, address, storage_state=signed_in_state)
 
 
 def visit(page, path):
@@ -129,14 +86,12 @@ def test_every_chart_is_drawn_without_an_error_or_a_request_elsewhere(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(opened, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = opened(scheme=scheme)
     found = {}
     for path in PAGES:
         visit(page, path)
-        results = axe.run(page).response["violations"]
-        if results:
-            found[path] = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in results]
+        if violations := axe_violations(page):
+            found[path] = violations
     assert found == {}
 
 
@@ -145,7 +100,7 @@ def test_nothing_is_wider_than_a_phone(opened):
     too_wide = []
     for path in PAGES:
         visit(page, path)
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        if is_too_wide(page):
             too_wide.append(path)
     assert too_wide == []
 

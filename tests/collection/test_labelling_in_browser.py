@@ -1,13 +1,8 @@
 """The labeller's page in a real Chromium: thirty items by keyboard, races, reloads, a server that goes away, axe."""
 
-import os
-import socket
-import threading
-from pathlib import Path
-
 import pytest
-import uvicorn
 
+from browsing import Service, axe_violations, is_too_wide
 from collection.hostile_outputs import SMALL
 from collection.web import PASSWORD
 from kleash.collection.app import create_app
@@ -20,9 +15,6 @@ from kleash.records import Comparison, Message, Prompt
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 # A tab that is brought to the front or covered, as far as the page can tell.
 SET_VISIBILITY = """state => {
     Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
@@ -30,66 +22,25 @@ SET_VISIBILITY = """state => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-class Server:
-    """The service on a free port of this machine, in a thread; it can go away and come back at the same address."""
-
-    def __init__(self, database):
-        self.database, self.app, self.port = database, create_app(database), 0
-        with database.write() as connection:
-            for name in ("ann", "bea"):
-                accounts.create_account(connection, name, PASSWORD, "labeller", actor="tests")
-        self.start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
-        settings = uvicorn.Config(self.app, log_level="error", timeout_graceful_shutdown=1)
-        self.server = uvicorn.Server(settings)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
-        self.thread.start()
-
-    def stop(self):
-        self.server.should_exit = True
-        self.thread.join()
-
-
 @pytest.fixture
 def server(tmp_path):
     database = Database(tmp_path / "labels.db")
-    server = Server(database)
+    with database.write() as connection:
+        for name in ("ann", "bea"):
+            accounts.create_account(connection, name, PASSWORD, "labeller", actor="tests")
+    server = Service(create_app(database))
     yield server
     server.stop()
     database.close()
 
 
 @pytest.fixture
-def opened(chromium, server):
+def opened(server, new_page):
     """Open a campaign as a signed-in labeller who knows the rubric; gives the page, and what went wrong on it."""
-    contexts = []
 
-    def open_page(campaign, *, name="ann", width=1280, scheme="light", knows_rubric=True):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.troubles = []
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.on("console", lambda message: page.troubles.append(message.text))
-        page.on("dialog", lambda dialog: page.troubles.append(dialog.message))
-        page.goto(f"{server.url}/login?next=/label/{campaign.id}")
+    def open_page(campaign, *, name="ann", knows_rubric=True, **look):
+        page, page.troubles = new_page(server.url, **look)
+        page.goto(f"/login?next=/label/{campaign.id}")
         page.fill("[name=name]", name)
         page.fill("[name=password]", PASSWORD)
         page.keyboard.press("Enter")
@@ -98,9 +49,7 @@ def opened(chromium, server):
             page.keyboard.press("Escape")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    return open_page
 
 
 def fill(server, *, num_items=40, num_answers=2, texts=None, rubric="Be **fair**.", **settings):
@@ -108,14 +57,14 @@ def fill(server, *, num_items=40, num_answers=2, texts=None, rubric="Be **fair**
     letters = ["one", "two", "three", "four", "five"][:num_answers]
     comparisons = [Comparison(Prompt(text), tuple(f"{text} {letter}" for letter in letters)) for text in texts]
     chosen = CampaignSettings(**{"overlap": 1, "gold_share": 0, "repeat_share": 0, **settings})
-    with server.database.write() as connection:
+    with server.app.state.database.write() as connection:
         campaign = create_campaign(connection, "trial", chosen, rubric=rubric, seed="a seed", actor="tests")
         add_items(connection, campaign, comparisons, actor="tests")
     return campaign
 
 
 def judgements(server, campaign):
-    with server.database.read() as connection:
+    with server.app.state.database.read() as connection:
         return [ballot.judgement for ballot in ballots(connection, campaign)]
 
 
@@ -150,7 +99,7 @@ def test_thirty_items_by_keyboard_alone(opened, server):
         press(page, keys if keys.startswith("s") else f"{keys} Enter")
     page.get_by_role("heading", name="That is all for now").wait_for()
     given = judgements(server, campaign)
-    with server.database.read() as connection:
+    with server.app.state.database.read() as connection:
         comparisons = {item.comparison.id: item.comparison for item in items(connection, campaign).values()}
     assert len(given) == len({each.comparison_id for each in given}) == 30
     strengths = ["much", "better", "slightly", None, "slightly", "better", "much", None, "better", None]
@@ -361,7 +310,7 @@ def test_an_expired_lease_is_said_and_the_verdict_kept_as_extra(opened, server):
     ann.get_by_text("Your time on this item ran out").wait_for()
     press(ann, "0 Enter")
     ann.get_by_text("Your verdict is kept as an extra one, thank you.").wait_for()
-    with server.database.read() as connection:
+    with server.app.state.database.read() as connection:
         kept = [(ballot.judgement.rater, ballot.is_surplus) for ballot in ballots(connection, campaign)]
     assert kept == [("bea", False), ("bea", False), ("ann", True)]
 
@@ -446,14 +395,14 @@ def test_a_changed_rubric_and_a_closed_campaign_are_said(opened, server):
     campaign = fill(server)
     page = opened(campaign)
     at_item(page, 1)
-    with server.database.write() as connection:
+    with server.app.state.database.write() as connection:
         write_rubric(connection, campaign.id, "Be *quick*.", actor="tests")
     press(page, "1 Enter")
     page.get_by_role("link", name="Reload the page to read it").click()
     page.get_by_role("dialog", name="What to go by").wait_for()
     press(page, "Escape")
     at_item(page, 2)
-    with server.database.write() as connection:
+    with server.app.state.database.write() as connection:
         set_state(connection, campaign, "paused", actor="tests")
     press(page, "1 Enter")
     at_item(page, 3)
@@ -473,7 +422,7 @@ def test_no_hostile_text_does_anything(opened, server):
             assert link.get_attribute("href").startswith(("http", "mailto:"))
         assert page.locator(".text :is(script, img, svg, iframe, form, input, style, details)").count() == 0
         assert page.locator("#verdict input:checked").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert not is_too_wide(page)
         press(page, "w d 1 Enter")
     page.get_by_role("heading", name="That is all for now").wait_for()
     assert page.evaluate("window.hacked") is None
@@ -484,19 +433,17 @@ def test_no_hostile_text_does_anything(opened, server):
 @pytest.mark.parametrize("width", [1280, 375])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_and_nothing_sticks_out(opened, server, width, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     text = "# Head\n\n- item\n\n```py\nx = 1\n```\n\n[link](https://x.example) $a$ `b` ![i](http://x.example/i)"
     wide = "|" + "a wide cell|" * 30 + "\n|" + "-|" * 30 + "\n|" + "b|" * 30
     campaign = fill(server, texts=[text, wide, "x" * 30_000])
     many = Comparison(Prompt((Message("system", "Be kind."), Message("user", "Hi"))), ("one", "two", "three"))
-    with server.database.write() as connection:
+    with server.app.state.database.write() as connection:
         add_items(connection, campaign, [many], actor="tests")
     page = opened(campaign, width=width, scheme=scheme, knows_rubric=False)
 
     def check(what):
-        found = axe.run(page).response["violations"]
-        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], what
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+        assert axe_violations(page) == [], what
+        assert not is_too_wide(page), what
 
     page.locator("#guide-dialog[open]").wait_for()
     check("rubric")
@@ -523,5 +470,5 @@ def test_axe_finds_nothing_and_nothing_sticks_out(opened, server, width, scheme)
     press(page, "u u")
     page.get_by_text("The server does not answer.").wait_for()
     check("trouble")
-    page.goto(f"{server.url}/label")
+    page.goto("/label")
     check("list")

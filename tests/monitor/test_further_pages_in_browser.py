@@ -1,26 +1,19 @@
 """Comparison, lineage and the other further pages in a real Chromium: drawn, usable by keyboard, without harm."""
 
 import json
-import os
-import socket
-import threading
-from contextlib import closing
-from pathlib import Path
+from functools import partial
 
 import pytest
-import uvicorn
 from fake_run import make_fake_run
 from test_audit_view import FAILED
 from test_experiments_shown import CONTENT
 
+from browsing import Service, axe_violations, is_too_wide
 from kleash.artifacts import read, writing
 from kleash.monitor.app import create_app
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 COMPARISON = "/compare?run=hacked&run=healthy"
 PAGES = [
@@ -64,48 +57,14 @@ def address(tmp_path_factory):
     add_aims(hacked)
     (runs / "overoptimisation").mkdir()
     (runs / "overoptimisation" / "curves.json").write_text(json.dumps(CONTENT))
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app(runs), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        thread.join(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    service = Service(create_app(runs))
+    yield service.url
+    service.stop()
 
 
 @pytest.fixture
-def opened(browser, address):
-    """Open a browser page; returns it with a list of what goes wrong on it from now on."""
-    contexts = []
-
-    def open_page(*, width=1280, scheme="light"):
-        viewport = {"width": width, "height": 900}
-        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme, base_url=address))
-        page, troubles = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("request", lambda sent: sent.url.startswith((address, "data:")) or troubles.append(sent.url))
-        return page, troubles
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def opened(new_page, address):
+    return partial(new_page, address)
 
 
 def visit(page, path):
@@ -131,13 +90,12 @@ def test_every_page_is_drawn_without_an_error_or_a_request_elsewhere(opened):
 
 @pytest.mark.parametrize(("scheme", "paths"), [("light", PAGES), ("dark", PAGES[:1] + PAGES[3:4])])
 def test_axe_finds_no_violation(opened, scheme, paths):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = opened(scheme=scheme)
     found = {}
     for path in paths:
         visit(page, path)
-        if results := axe.run(page).response["violations"]:
-            found[path] = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in results]
+        if violations := axe_violations(page):
+            found[path] = violations
     assert found == {}
 
 
@@ -146,7 +104,7 @@ def test_nothing_is_wider_than_a_phone(opened):
     too_wide = []
     for path in PAGES:
         visit(page, path)
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        if is_too_wide(page):
             too_wide.append(path)
     assert too_wide == []
 

@@ -1,15 +1,12 @@
 """The monitor in a real Chromium: pages follow a run without a reload, hostile text never runs, axe finds nothing."""
 
-import os
-import socket
-import threading
-from pathlib import Path
+from functools import partial
 from random import Random
 
 import pytest
-import uvicorn
 from fake_run import make_fake_run, policy_row, write_rows
 
+from browsing import Service, axe_violations, is_too_wide
 from collection.hostile_outputs import SMALL
 from kleash.durable import lock_run
 from kleash.monitor.app import create_app
@@ -17,10 +14,6 @@ from kleash.tracking import JsonlTracker
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-PATIENCE_MS = 120_000
 PAGES = ["/", "/run/hacked", "/run/hacked?slice=topic%3Dfacts", "/run/early", "/samples/hacked", "/samples/early"]
 
 
@@ -34,46 +27,14 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(runs):
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(runs), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listening.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    service = Service(create_app(runs))
+    yield service.url
+    service.stop()
 
 
 @pytest.fixture
-def opened(browser, address):
-    """Open a browser page; returns it with a list of what goes wrong on it from now on."""
-    contexts = []
-
-    def open_page(*, width=1280, scheme="light"):
-        viewport = {"width": width, "height": 900}
-        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme, base_url=address))
-        contexts[-1].set_default_timeout(PATIENCE_MS)
-        page, troubles = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("request", lambda sent: sent.url.startswith((address, "data:")) or troubles.append(sent.url))
-        return page, troubles
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def opened(new_page, address):
+    return partial(new_page, address)
 
 
 def visit(page, path):
@@ -87,7 +48,7 @@ def test_every_page_is_drawn_without_an_error_or_a_request_elsewhere(opened):
     for path in PAGES:
         visit(page, path)
         drawn[path] = page.locator("[data-figure] .main-svg").count()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert not is_too_wide(page), path
     assert troubles == []
     assert drawn["/run/hacked"] >= 7
     assert drawn["/run/early"] >= 2
@@ -95,15 +56,14 @@ def test_every_page_is_drawn_without_an_error_or_a_request_elsewhere(opened):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 375)])
 def test_axe_finds_no_violation_and_nothing_is_wider_than_the_page(opened, scheme, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = opened(scheme=scheme, width=width)
     found = {}
     for path in PAGES:
         visit(page, path)
-        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+        if is_too_wide(page):
             found[path] = "wider than the page"
-        if results := axe.run(page).response["violations"]:
-            found[path] = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in results]
+        if violations := axe_violations(page):
+            found[path] = violations
     assert found == {}
 
 

@@ -1,51 +1,27 @@
 """The page in a real Chromium, from a file: it draws, filters, sorts, and no model text ever runs."""
 
-import os
-from pathlib import Path
-
 import pytest
 from fake_run import make_fake_run
 from test_report import HOSTILE
 
+from browsing import is_too_wide
 from kleash.monitor.report import write_report
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
 
 @pytest.fixture
-def opened(browser, tmp_path):
+def opened(new_page, tmp_path):
     """Open the report of a fake run; returns the page and the list of what went wrong on it."""
-    contexts = []
 
     def open_report(*, width=1280, scheme="light", **story):
         path = write_report(make_fake_run(tmp_path, **story))
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
-        page, troubles = contexts[-1].new_page(), []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
+        page, troubles = new_page("file:", width=width, scheme=scheme)
         page.goto(path.absolute().as_uri())
         page.wait_for_selector("[data-figure]:not(:has(.main-svg))", state="detached")
         return page, troubles
 
-    yield open_report
-    for context in contexts:
-        context.close()
+    return open_report
 
 
 def test_every_figure_is_drawn_without_an_error_or_a_request(opened):
@@ -123,4 +99,4 @@ def test_figures_take_the_dark_schemes_colours(opened):
 
 def test_nothing_sticks_out_of_a_narrow_page(opened):
     page, _ = opened(width=375)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert not is_too_wide(page)
