@@ -31,7 +31,9 @@ def test_numbers_that_are_not_finite_become_null_and_keep_their_key(tracker):
 
 
 def test_scalars_of_torch_and_numpy_are_numbers(tracker):
-    torch, numpy = pytest.importorskip("torch"), pytest.importorskip("numpy")
+    import numpy
+    import torch
+
     tracker.log(0, {"a": torch.tensor(2), "b": numpy.float64("nan"), "c": numpy.int64(3)})
     assert tracker.rows() == [{"step": 0, "a": 2, "b": None, "c": 3}]
 

@@ -68,7 +68,8 @@ def test_trl_rows_are_read_again_as_the_same_verdicts(tmp_path, rows):
 
 
 def test_trl_itself_understands_the_columns(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     write_trl(tmp_path / "trl.jsonl", CHAT)
     table = datasets.load_dataset("json", data_files=str(tmp_path / "trl.jsonl"), split="train", cache_dir=tmp_path)
     assert set(table.column_names) == {"prompt", "chosen", "rejected"}
