@@ -28,6 +28,7 @@ from kleash.collection.store.raters import demote
 NAME = f"Round {HOSTILE[:40].replace('/', '')}"
 
 OUR_SCRIPTS = {
+    '<script src="/shared/figures.js" defer>',
     '<script src="/static/admin.js" defer>',
     f'<script src="/admin/plotly.js?v={version("plotly")}" defer>',
     '<script type="application/json" id="figures">',

@@ -1,6 +1,6 @@
 """Draw the admin pages' figures, as plain data for plotly: each with its intervals, and the bound it is held against.
 
-Colours are names of style.css's variables; admin.js puts in their values for the light or the dark scheme. Texts that
+Colours are names of style.css's variables; figures.js puts in their values for the light or the dark scheme. Texts that
 people or models wrote are escaped, because plotly reads some HTML in them. Plotly is imported with the first figure.
 """
 

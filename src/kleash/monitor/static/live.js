@@ -112,11 +112,6 @@ async function ask() {
   if (!document.hidden) timer = setTimeout(ask, 1000 * seconds);
 }
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("th button");
-  if (button) sortTable(button);
-});
-
 if (page.dataset.source) {
   document.addEventListener("input", (event) => {
     if (!event.target.matches("[data-parameter]")) return;

@@ -1,5 +1,5 @@
-// Draws plotly figures in the places that ask for them, and sorts tables. Colours in figures are the names of CSS
-// variables, so that one figure serves the light and the dark scheme.
+// Draws plotly figures in the places that ask for them, and sorts a table by the heading whose button is clicked.
+// Colours in figures are the names of CSS variables, so that one figure serves the light and the dark scheme.
 "use strict";
 
 const withColours = (value, style) => {
@@ -26,8 +26,8 @@ function drawFigure(place, given) {
   Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
 }
 
-function drawFigures(figures, root = document) {
-  for (const place of root.querySelectorAll("[data-figure]")) {
+function drawFigures(figures) {
+  for (const place of document.querySelectorAll("[data-figure]")) {
     const figure = figures[place.dataset.figure];
     if (figure) drawFigure(place, figure);
   }
@@ -48,3 +48,8 @@ function sortTable(button) {
   head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
   body.append(...[...body.rows].sort(compare));
 }
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("th button");
+  if (button) sortTable(button);
+});
