@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from kleash import __version__
 from kleash.monitor.measures import json_numbers
 from kleash.monitor.plots import Part
-from kleash.web.visible import visible_text
+from kleash.web.templates import environment
 
 FOLDER = Path(__file__).parent
 
@@ -56,15 +55,7 @@ class Live:
 
 @cache
 def templates() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["seen"] = visible_text
-    made.filters["safe_html"] = Markup
+    made = environment(FOLDER / "templates")
     made.filters["address"] = lambda name: quote(name, safe="/")
     made.globals |= {
         "main_pages": MAIN_PAGES,

@@ -1,4 +1,4 @@
-"""What the pages of labelling and monitor share: headers for browsers, the base look, model text made visible."""
+"""What the pages of labelling and monitor share: headers, base look, templates, charts, visible text."""
 
 from pathlib import Path
 

@@ -1,0 +1,26 @@
+"""Set up jinja2 as the pages of both services, and those that are one file, use it: every value is escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from kleash.web.visible import visible_text
+
+
+def environment(folder: Path) -> Environment:
+    """Return what renders a folder's templates: values are escaped, and one that a page was not given is an error.
+
+    Filters: `seen` for texts of people and models, `safe_html` for HTML that was made of escaped texts.
+    """
+    made = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"seen": visible_text, "safe_html": Markup}
+    return made
