@@ -60,7 +60,7 @@ def test_every_margin_falls_into_a_bin(margins):
 
 def test_reward_model_figures_are_drawn_from_what_there_is(findings):
     model = findings.reward_model
-    assert margin_figure(replace(model, margins=())) is None
+    assert margin_figure([], height=200) is None
     assert slice_accuracy_figure(replace(model, slices={})) is None
     # The last row is drawn at the top: the worst slice.
     names = slice_accuracy_figure(model)["layout"]["yaxis"]["ticktext"]

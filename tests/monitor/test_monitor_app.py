@@ -33,7 +33,7 @@ HARMLESS = {
 }
 ATTRIBUTES = {
     "action", "aria-current", "aria-hidden", "aria-label", "aria-sort", "autocomplete", "charset", "checked", "class",
-    "content", "d", "data-column", "data-figure", "data-key", "data-parameter", "data-source", "datetime", "for",
+    "content", "d", "data-figure", "data-key", "data-parameter", "data-source", "datetime", "for",
     "height", "hidden", "href", "id", "lang", "maxlength", "method", "name", "open", "rel", "role", "rx", "scope",
     "selected", "size", "src", "style", "tabindex", "type", "value", "viewbox", "width", "x", "y",
 }

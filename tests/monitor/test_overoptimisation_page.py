@@ -93,7 +93,7 @@ def test_a_folder_without_curves_is_refused(tmp_path):
     with pytest.raises(RunError) as refused:
         write_page(tmp_path)
     assert "curves.json" in str(refused.value)
-    assert "Expected the curves that `kleash experiment overoptimisation` writes." in str(refused.value)
+    assert "Expected the figures that `kleash experiment overoptimisation` writes." in str(refused.value)
     assert "Run it; what it has made before is not made again." in str(refused.value)
 
 

@@ -1,26 +1,22 @@
 """Write `audit.html`: one file that shows whether a reward model may be trusted, and on what evidence.
 
-It is made as the run report is (`report.py`): everything inside, hostile text escaped, no script but our own. The
-sections take an audit artifact's summary and rows, so that the monitor can show them too; the charts are at the end.
+It is one file as the run report is (`single_page.py`). The sections take an audit artifact's summary and rows, so that
+the monitor can show them too; the charts are at the end.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from itertools import pairwise
-from string import Template
 from typing import Any
 
-from kleash import __version__
 from kleash.monitor import plots
-from kleash.monitor.charts import margin_bins
+from kleash.monitor.charts import margin_figure
 from kleash.monitor.markup import escape, interval_bar, mark, rate_note, track
 from kleash.monitor.measures import Estimate, estimate, finite
-from kleash.monitor.plots import ACCENT, BAD, MUTED, Part
-from kleash.monitor.report import content_policy, script_json
+from kleash.monitor.plots import ACCENT, MUTED, Part
 from kleash.monitor.sections import chart_place, tile, verdict_section
+from kleash.monitor.single_page import single_page
 from kleash.monitor.verdict import Verdict
 from kleash.monitor.wording import MISSING, count, number, number_range, percent
 
@@ -38,10 +34,7 @@ NUM_SHOWN = 8
 
 def render(title: str, summary: Row, *, probes: Sequence[Row], pairs: Sequence[Row], worst: Sequence[Row]) -> str:
     """Return the page as text. summary, probes, pairs, worst: as an audit artifact holds them."""
-    from plotly.offline import get_plotlyjs
-
     drawn = figures(summary, pairs)
-    plotly_script, page_script = get_plotlyjs(), _resource("report.js")
     parts = (
         audit_verdict_section(summary),
         audit_tiles(summary, probes),
@@ -51,17 +44,7 @@ def render(title: str, summary: Row, *, probes: Sequence[Row], pairs: Sequence[R
         groups_section(summary),
         worst_section(worst),
     )
-    page = Template(_resource("audit.html")).substitute(
-        policy=content_policy(plotly_script, page_script),
-        title=escape(title),
-        version=escape(__version__),
-        css=_resource("report.css") + _resource("static/sections.css"),
-        sections="\n".join(part for part in parts if part),
-        data=script_json({"figures": drawn}),
-        plotly=plotly_script,
-        script=page_script,
-    )
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return single_page(title, parts, kind="reward-model audit", figures=drawn)
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
@@ -332,7 +315,7 @@ def figures(summary: Row, pairs: Sequence[Row]) -> dict[str, Part]:
     drawn = {"reliability": reliability_figure(measures.get("calibration", {}))}
     for name in measures.get("difficulties", {}):
         margins = [m for row in pairs if row.get("difficulty") == name and (m := finite(row.get("margin"))) is not None]
-        drawn[f"margins-{name}"] = margins_figure(margins)
+        drawn[f"margins-{name}"] = margin_figure(margins, height=200)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -354,26 +337,3 @@ def reliability_figure(calibration: Row) -> Part | None:
     diagonal = {"type": "line", "x0": 50, "x1": 100, "y0": 50, "y1": 100, "layer": "below"}
     layout["shapes"] = [diagonal | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}]
     return plots.checked(traces, layout)
-
-
-def margins_figure(margins: Sequence[float]) -> Part | None:
-    """Draw how far apart the model puts the two answers of some pairs; left of zero it is wrong."""
-    if not margins:
-        return None
-    edges, wrong, right = margin_bins(margins)
-    middles = [(low + high) / 2 for low, high in pairwise(edges)]
-    texts = [f"{number(low)} to {number(high)}" for low, high in pairwise(edges)]
-    layout = plots.layout(height=200, left=44, bottom=44, top=10) | {"barmode": "stack"}
-    layout["xaxis"] = plots.axis(title="margin, raw reward units", has_grid=False)
-    layout["yaxis"] = plots.axis(title="pairs")
-    layout["shapes"] = [plots.upright(0)]
-    width = 0.94 * (edges[1] - edges[0])
-    traces = [
-        plots.bars(middles, wrong, width, texts, "wrong order", BAD),
-        plots.bars(middles, right, width, texts, "right order", ACCENT),
-    ]
-    return plots.checked(traces, layout)
-
-
-def _resource(name: str) -> str:
-    return (resources.files("kleash.monitor") / name).read_text(encoding="utf-8")

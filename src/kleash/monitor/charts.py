@@ -52,14 +52,14 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
     return found
 
 
-def margin_figure(model: RewardModelFindings) -> Part | None:
-    """Draw how far apart the reward model puts the two answers of unseen pairs; left of zero it is wrong."""
-    if not model.margins:
+def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
+    """Draw how far apart the reward model puts the two answers of pairs; left of zero it is wrong."""
+    if not margins:
         return None
-    edges, wrong, right = margin_bins([margin for margin, _ in model.margins])
+    edges, wrong, right = margin_bins(margins)
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     texts = [f"{number(low)} to {number(high)}" for low, high in pairwise(edges)]
-    layout = plots.layout(height=_pair_height(model), left=44, bottom=44, top=10) | {"barmode": "stack"}
+    layout = plots.layout(height=height, left=44, bottom=44, top=10) | {"barmode": "stack"}
     layout["xaxis"] = plots.axis(title="margin, raw reward units", has_grid=False)
     layout["yaxis"] = plots.axis(title="pairs")
     layout["shapes"] = [plots.upright(0)]
@@ -77,7 +77,7 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
         return None
     order = sorted(model.slices.items(), key=lambda item: item[1].value, reverse=True)
     values = [found for _, found in order]
-    layout = plots.layout(height=_pair_height(model), left=10, bottom=44, top=10)
+    layout = plots.layout(height=pair_height(model), left=10, bottom=44, top=10)
     layout["xaxis"] = plots.axis(is_percent=True)
     # Positions, not names, on the axis: two slices cut to the same label must stay two rows.
     places = list(range(len(order)))
@@ -105,6 +105,6 @@ def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[
     return edges, wrong, right
 
 
-# ----------------------------------------------------------------------------------------------------------- inside
-def _pair_height(model: RewardModelFindings) -> int:
+def pair_height(model: RewardModelFindings) -> int:
+    """Return the height, in pixels, of the two figures of a reward model that stand side by side."""
     return max(260, 60 + 24 * len(model.slices))

@@ -9,17 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kleash.errors import RunError
+from kleash.monitor import overoptimisation_page
 from kleash.monitor.markup import escape
-from kleash.monitor.overoptimisation_page import (
-    CURVES_FILE,
-    FIGURES,
-    about,
-    criterion_rows,
-    figure_box,
-    figure_of,
-    headline,
-    read_curves,
-)
+from kleash.monitor.overoptimisation_page import CURVES_FILE, read_curves
 from kleash.monitor.pages import Live
 
 PLACE = "experiment"
@@ -45,9 +37,8 @@ def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
         return Live({PLACE: f'<p class="about">{_NOTHING}</p>'})
     try:
         content = read_curves(folder)
-        drawn = {figure.name: made for figure in FIGURES if (made := figure_of(figure, content["arms"]))}
-        boxes = "".join(figure_box(figure) for figure in FIGURES if figure.name in drawn)
-        told, rows = headline(content["criteria"]), "".join(criterion_rows(content["criteria"]))
+        drawn = overoptimisation_page.figures_of(content)
+        html = "".join(overoptimisation_page.sections_of(content, drawn))
     except RunError as error:
         return Live({PLACE: f'<p class="about">{escape(error)}</p>'})
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -55,25 +46,12 @@ def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
         return Live(
             {PLACE: f'<p class="about">{escape(text)} Expected arms and criteria. Run the experiment again.</p>'}
         )
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("Name", "Criterion", "Verdict", "Seeds", "Figures"))
-    html = (
-        f'<section class="verdict"><h2>{escape(told)}</h2><p>{escape(about(content["arms"]))}. {_UNITS}</p></section>'
-        '<section><h2>What must be seen</h2><div class="scroll" tabindex="0" role="region" aria-label="Criteria">'
-        f'<table class="criteria"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
-        '<section><h2>The curves</h2><p class="about">One line per seed.</p>'
-        f'<div class="chart-grid">{boxes}</div></section>'
-    )
     return Live({PLACE: html}, drawn)
 
 
 _NOTHING = (
     "No over-optimisation experiment lies beside these runs. <code>kleash experiment overoptimisation</code> makes "
     "one: it trains policies against proxies of known faults and shows gold rise and fall."
-)
-_UNITS = (
-    "The proxy is the reward model that a policy is trained on; gold is the sandbox's true reward, which judged the "
-    "kept answers afterwards and chose nothing. Both are gains over the SFT policy on held-out prompts, in standard "
-    "deviations of its answers; KL is in nats per answer."
 )
 
 

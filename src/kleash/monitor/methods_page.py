@@ -5,20 +5,14 @@ One self-contained file like a run's report. It reads `methods.json` alone; who 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
-from kleash import __version__
-from kleash.durable import clear_write_errors, write_text
-from kleash.errors import RunError
-from kleash.monitor import plots
+from kleash.monitor import plots, single_page
 from kleash.monitor.markup import escape
 from kleash.monitor.plots import ACCENT, MUTED, Part
-from kleash.monitor.report import content_policy, script_json
+from kleash.monitor.sections import chart_place
 from kleash.monitor.wording import number, percent, percent_range
 
 if TYPE_CHECKING:
@@ -29,51 +23,51 @@ PAGE_FILE = "methods.html"
 HEADINGS = (
     "method", "seeds", "win rate", "over seeds", "gain", "KL, nats", "length", "budget", "per answer", "time", "memory"
 )  # fmt: skip
+CHARTS = (
+    ("frontier", "In KL", "One dot per seed. Further right is further from the SFT policy."),
+    ("cost", "In time", "Training alone, means over seeds; what all methods share is not counted."),
+)
+"""(place, title, caption) of the page's charts."""
 
 
 def write_page(folder: Path) -> Path:
     """Write the comparison's page into its folder and return its path."""
-    page, path = render(read_methods(folder)), folder / PAGE_FILE
-    with clear_write_errors("page", path):
-        write_text(path, page)
-    return path
+    return single_page.write_page("page", folder / PAGE_FILE, render(read_methods(folder)))
 
 
 def read_methods(folder: Path) -> dict[str, Any]:
     """Return what methods.json holds. Raises RunError where there is none that can be read."""
-    file = folder / METHODS_FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"Cannot read {file}: {error}. Expected the figures that `kleash compare-methods` writes. Run it; what it "
-            "has made before is not made again."
-        ) from error
-    return content
+    return single_page.read_figures(folder / METHODS_FILE, command="kleash compare-methods")
 
 
 def render(content: Mapping[str, Any]) -> str:
     """Return the page as text."""
-    from plotly.offline import get_plotlyjs
-
-    drawn = {"frontier": frontier(content["results"]), "cost": cost(content["standings"])}
-    plotly_script, page_script = get_plotlyjs(), _resource("report.js")
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in HEADINGS)
-    rows = "\n".join(_table_row(cells) for cells in table_rows(content["standings"]))
-    first, *others = content["advice"]
-    return Template(_resource("methods.html")).substitute(
-        policy=content_policy(plotly_script, page_script),
-        version=escape(__version__),
-        css=_resource("report.css") + _resource("static/sections.css"),
-        about=escape(f"recipe {content['recipe']}, judged by {content['judge']}"),
-        headline=escape(first),
-        advice="\n".join(f"<li>{escape(sentence)}</li>" for sentence in others),
-        head=head,
-        rows=rows,
-        data=script_json({"figures": drawn, "samples": []}),
-        plotly=plotly_script,
-        script=page_script,
+    about = f"recipe {content['recipe']}, judged by {content['judge']}"
+    return single_page.single_page(
+        "Which method for these preferences?",
+        sections_of(content),
+        kind="comparison",
+        figures={"frontier": frontier(content["results"]), "cost": cost(content["standings"])},
+        introduction=f'<p class="about">{escape(about)}</p>',
     )
+
+
+def sections_of(content: Mapping[str, Any]) -> list[str]:
+    """Return the page's sections: what to use, the figures of every method, and the charts."""
+    first, *others = content["advice"]
+    advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in others)
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in HEADINGS)
+    rows = "".join(_table_row(cells) for cells in table_rows(content["standings"]))
+    charts = "".join(
+        f"<figure><figcaption><b>{title}</b>{caption}</figcaption>{chart_place(name, title)}</figure>"
+        for name, title, caption in CHARTS
+    )
+    return [
+        f'<section class="verdict"><h2>{escape(first)}</h2><ul>{advice}</ul><p>{_HOW_MEASURED}</p></section>',
+        '<section><h2>The figures</h2><div class="scroll" tabindex="0" role="region" aria-label="Methods"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>",
+        f'<section><h2>What it costs</h2><div class="chart-grid">{charts}</div></section>',
+    ]
 
 
 def methods_table(content: Mapping[str, Any]) -> Table:
@@ -158,5 +152,9 @@ def _rate(result: Mapping[str, Any]) -> str:
     return f"win rate {percent(rate['value'])} ({percent_range(rate['low'], rate['high'])})"
 
 
-def _resource(name: str) -> str:
-    return (resources.files("kleash.monitor") / name).read_text(encoding="utf-8")
+_HOW_MEASURED = (
+    "All methods start from the same SFT policy and learn from the same preferences. The budget is counted in token "
+    "passes, tokens read or written by a model of the policy's size, a backward pass worth two. The win rate is over "
+    "the SFT policy's answers to prompts nothing was trained on, ties counted half, with a 95 % interval of the mean "
+    "over seeds."
+)

@@ -1,27 +1,20 @@
 """The page of an over-optimisation experiment: what was to be shown, whether it was, and the curves it is read from.
 
-One self-contained file like a run's report, with the report's looks and script. It reads `curves.json` alone; who makes
+One self-contained file like a run's report; the monitor shows its sections too. It reads `curves.json` alone; who makes
 that file is in `experiments/`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
-from kleash import __version__
-from kleash.durable import clear_write_errors, write_text
-from kleash.errors import RunError
-from kleash.monitor import plots
+from kleash.monitor import plots, single_page
 from kleash.monitor.markup import escape
 from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
-from kleash.monitor.report import content_policy, script_json
 from kleash.monitor.wording import MISSING, listing, number, number_range
 
 if TYPE_CHECKING:
@@ -130,43 +123,39 @@ FIGURES = (
 
 def write_page(folder: Path) -> Path:
     """Write the experiment's page into its folder and return its path."""
-    page, path = render(read_curves(folder)), folder / PAGE_FILE
-    with clear_write_errors("page", path):
-        write_text(path, page)
-    return path
+    return single_page.write_page("page", folder / PAGE_FILE, render(read_curves(folder)))
 
 
 def read_curves(folder: Path) -> dict[str, Any]:
     """Return what curves.json holds. Raises RunError where there is none that can be read."""
-    file = folder / CURVES_FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"Cannot read {file}: {error}. Expected the curves that `kleash experiment overoptimisation` writes. "
-            "Run it; what it has made before is not made again."
-        ) from error
-    return content
+    return single_page.read_figures(folder / CURVES_FILE, command="kleash experiment overoptimisation")
 
 
 def render(content: Mapping[str, Any]) -> str:
     """Return the page as text."""
-    from plotly.offline import get_plotlyjs
+    title = "Over-optimisation: reward up is not quality up"
+    drawn = figures_of(content)
+    return single_page.single_page(title, sections_of(content, drawn), kind="experiment", figures=drawn)
 
-    drawn = {figure.name: made for figure in FIGURES if (made := figure_of(figure, content["arms"]))}
-    plotly_script, page_script = get_plotlyjs(), _resource("report.js")
-    return Template(_resource("overoptimisation.html")).substitute(
-        policy=content_policy(plotly_script, page_script),
-        version=escape(__version__),
-        css=_resource("report.css") + _resource("static/sections.css"),
-        headline=escape(headline(content["criteria"])),
-        about=escape(about(content["arms"])),
-        criteria="\n".join(criterion_rows(content["criteria"])),
-        figures="\n".join(figure_box(figure) for figure in FIGURES if figure.name in drawn),
-        data=script_json({"figures": drawn, "samples": []}),
-        plotly=plotly_script,
-        script=page_script,
-    )
+
+def figures_of(content: Mapping[str, Any]) -> dict[str, Part]:
+    """Return the figures that have an arm that was run, by name."""
+    return {figure.name: made for figure in FIGURES if (made := figure_of(figure, content["arms"]))}
+
+
+def sections_of(content: Mapping[str, Any], drawn: Collection[str]) -> list[str]:
+    """Return the page's sections. drawn: the names of the figures that there are."""
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Name", "Criterion", "Verdict", "Seeds", "Figures"))
+    boxes = "".join(figure_box(figure) for figure in FIGURES if figure.name in drawn)
+    return [
+        f'<section class="verdict"><h2>{escape(headline(content["criteria"]))}</h2>'
+        f"<p>{escape(about(content['arms']))}. {_UNITS}</p></section>",
+        '<section><h2>What must be seen</h2><div class="scroll" tabindex="0" role="region" aria-label="Criteria">'
+        f'<table class="criteria"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(criterion_rows(content['criteria']))}</tbody></table></div></section>",
+        f'<section><h2>The curves</h2><p class="about">One line per seed.</p>'
+        f'<div class="chart-grid">{boxes}</div></section>',
+    ]
 
 
 def headline(criteria: Sequence[Mapping[str, Any]]) -> str:
@@ -249,8 +238,11 @@ def criterion_rows(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _resource(name: str) -> str:
-    return (resources.files("kleash.monitor") / name).read_text(encoding="utf-8")
+_UNITS = (
+    "The proxy is the reward model that a policy is trained on; gold is the sandbox's true reward, which judged the "
+    "kept answers afterwards and chose nothing. Both are gains over the SFT policy on held-out prompts, in standard "
+    "deviations of its answers; KL is in nats per answer. Figures are medians over seeds."
+)
 
 
 def _traces(arm: Mapping[str, Any], drawn: Drawn) -> list[Part]:

@@ -1,6 +1,6 @@
 """The parts that every figure is made of, as plotly wants them: lines, dots, bars, axes, bands, titles.
 
-Colours are the names of report.css's variables; report.js puts in their values for the light or the dark scheme.
+Colours are the names of report.css's variables; figures.js puts in their values for the light or the dark scheme.
 What is drawn, and from which figures, is decided in `charts.py`.
 """
 

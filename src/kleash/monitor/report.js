@@ -1,39 +1,18 @@
-// Draws the report's figures and runs its samples browser and table sorting. Model text is only ever set as
-// textContent. The data is the JSON in #data; colours in figures are the names of CSS variables.
+// Draws the figures of a page that is one file, and runs the report's samples browser; figures.js stands before it. Model
+// text is only ever set as textContent. The data is the JSON in #data.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------------------------------------------------- figures
-const withColours = (value, style) => {
-  if (Array.isArray(value)) return value.map((item) => withColours(item, style));
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withColours(item, style)]));
-  }
-  const found = typeof value === "string" && /^var\((--[a-z-]+)\)$/.exec(value);
-  return found ? style.getPropertyValue(found[1]).trim() : value;
-};
-
 let shownSlice = "";
 
 function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const { fontFamily } = getComputedStyle(document.body);
-  for (const place of document.querySelectorAll("[data-figure]")) {
-    const figure = withColours(data.figures[place.dataset.figure], style);
-    for (const trace of figure.data) {
-      if (trace.meta && "slice" in trace.meta) trace.visible = trace.meta.slice === shownSlice;
-    }
-    figure.layout.dragmode = false;
-    figure.layout.font.family = fontFamily;
-    figure.layout.hoverlabel.font.family = fontFamily;
-    // On a narrow page a panel's unit goes below its title.
-    if (place.clientWidth < 600) {
-      for (const note of figure.layout.annotations ?? []) note.text = note.text.replace("</b>  <span", "</b><br><span");
-    }
-    Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
+  for (const trace of Object.values(data.figures).flatMap((figure) => figure.data)) {
+    if (trace.meta && "slice" in trace.meta) trace.visible = trace.meta.slice === shownSlice;
   }
+  drawFigures(data.figures);
 }
 
 draw();
@@ -42,27 +21,6 @@ byId("slice-line")?.addEventListener("change", (event) => {
   shownSlice = event.target.value;
   draw();
 });
-
-// ------------------------------------------------------------------------------------------------------ slice table
-for (const button of document.querySelectorAll("table.slices button")) {
-  button.addEventListener("click", () => sortTable(button));
-}
-
-function sortTable(button) {
-  const head = button.closest("th");
-  const body = head.closest("table").tBodies[0];
-  const direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-  const key = (row) => row.cells[button.dataset.column].dataset.key;
-  const compare = (one, other) => {
-    const [a, b] = [key(one), key(other)];
-    if (a === "" || b === "") return (a === "") - (b === "");
-    const [x, y] = [Number(a), Number(b)];
-    return direction * (Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y);
-  };
-  for (const other of head.parentElement.cells) other.setAttribute("aria-sort", "none");
-  head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
-  body.append(...[...body.rows].sort(compare));
-}
 
 // ---------------------------------------------------------------------------------------------------------- samples
 const FIRST_SHOWN = 6;

@@ -1,7 +1,7 @@
 """Write the report's sections around the figures as HTML: head, verdict, tiles, checks, charts, samples.
 
-The tables are in `slice_table.py` and `provenance.py`. Looks are in report.css, behaviour in report.js; every text that
-came from a run passes through `escape`.
+The tables are in `slice_table.py` and `provenance.py`. Looks are in sections.css, behaviour in report.js; every text
+that came from a run passes through `escape`.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def reward_model_section(findings: Findings, drawn: Collection[str]) -> str:
 
 
 def chart_place(name: str, label: str) -> str:
-    """Return the place where report.js draws a figure."""
+    """Return the place where a script draws a figure."""
     return f'<div class="chart" data-figure="{name}" role="img" aria-label="{escape(label)}"></div>'
 
 

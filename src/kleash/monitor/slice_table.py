@@ -1,6 +1,6 @@
 """Write the table of slices, worst change first, as HTML: a column per measure, each with its bar.
 
-Averages hide local harm, so this table is the heart of the report. It is complete without a script; report.js only
+Averages hide local harm, so this table is the heart of the report. It is complete without a script; figures.js only
 adds sorting by the columns' `data-key`.
 """
 
@@ -34,9 +34,8 @@ def slices_section(slices: Sequence[Contrast], judge: str) -> str:
         return ""
     columns = [column for column in _columns(slices, judge) if any(column.key(found) is not None for found in slices)]
     head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button" data-column="{place}">{column.title}'
-        f"<span>{column.unit}</span></button></th>"
-        for place, column in enumerate(columns)
+        f'<th scope="col" aria-sort="none"><button type="button">{column.title}<span>{column.unit}</span></button></th>'
+        for column in columns
     )
     rows = "".join(f"<tr>{''.join(_cell(column, found) for column in columns)}</tr>" for found in slices)
     return (

@@ -1,0 +1,105 @@
+"""Make a page that is one file: it holds its style, scripts, plotly and data, works offline and can be sent to anyone.
+
+Text from runs and models is hostile until proven otherwise: it reaches the page as escaped HTML or as JSON that the
+scripts show as text only, and a content security policy lets no script run but those whose hashes it names, and nothing
+be fetched from anywhere. The frame is templates/single_page.html. What stands in it: `report.py`, `audit_page.py`,
+`overoptimisation_page.py`, `methods_page.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template
+
+from kleash import __version__
+from kleash.durable import clear_write_errors, write_text
+from kleash.errors import RunError
+from kleash.monitor.measures import json_numbers
+from kleash.monitor.plots import Part
+from kleash.web import STATIC
+from kleash.web.templates import environment
+
+FOLDER = Path(__file__).parent
+SHEETS = ("report.css", "static/sections.css", "static/curves.css")
+
+
+def single_page(
+    title: str,
+    sections: Iterable[str],
+    *,
+    kind: str,
+    figures: Mapping[str, Part],
+    introduction: str = "",
+    samples: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return a page as text.
+
+    title: any text.  sections, introduction: HTML made of escaped text, the latter to stand below the title.
+    kind: what the page is, such as "run report".  figures: by the name of their place in the sections.
+    samples: what the samples browser shows, where there is one.
+    """
+    from plotly.offline import get_plotlyjs
+
+    scripts = [get_plotlyjs(), _text(STATIC / "figures.js") + _text(FOLDER / "report.js")]
+    page = _frame().render(
+        policy=content_policy(*scripts),
+        title=title,
+        kind=kind,
+        css="".join(_text(FOLDER / sheet) for sheet in SHEETS),
+        introduction=introduction,
+        sections=sections,
+        has_samples=bool(samples),
+        version=__version__,
+        data=script_json({"figures": figures, "samples": samples}),
+        scripts=scripts,
+    )
+    # Models can emit half of a surrogate pair; no encoding can write it, so it is shown as a question mark.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def write_page(what: str, path: Path, page: str) -> Path:
+    """Write a page and return its path; an old one stays whole until then. Raises RunError if the disk refuses."""
+    with clear_write_errors(what, path):
+        write_text(path, page)
+    return path
+
+
+def read_figures(file: Path, *, command: str) -> dict[str, Any]:
+    """Return what the JSON file behind a page holds. Raises RunError, naming the command, where none can be read."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"Cannot read {file}: {error}. Expected the figures that `{command}` writes. Run it; what it has made "
+            "before is not made again."
+        ) from error
+    return content
+
+
+def script_json(content: Any) -> str:
+    """Return JSON that cannot end the script element it stands in, nor mean anything else to an HTML parser."""
+    text = json.dumps(json_numbers(content), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def content_policy(*scripts: str) -> str:
+    """Return a content security policy under which only these scripts run and nothing is loaded from anywhere."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+@cache
+def _frame() -> Template:
+    return environment(FOLDER / "templates").get_template("single_page.html")
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
