@@ -1,4 +1,4 @@
-"""Over-optimisation experiments in the monitor: found beside the runs, shown, and named when they cannot be read."""
+"""Experiments in the monitor: found beside the runs, shown, and named when they cannot be read."""
 
 import json
 
@@ -68,6 +68,32 @@ def test_a_file_that_is_something_else_is_named(tmp_path):
     found = experiments_below(tmp_path)
     assert "a/curves.json is not what the experiment writes: KeyError" in live_experiment(found, "a").html["experiment"]
     assert "Cannot read" in live_experiment(found, "b").html["experiment"]
+
+
+def test_a_comparison_of_methods_is_an_experiment_as_well(tmp_path):
+    standing = {
+        "method": "dpo", "num_seeds": 1, "win_rate": 0.6, "win_rate_low": 0.55, "win_rate_high": 0.65, "seed_sd": 0.0,
+        "gain": 0.2, "kl_nats": 4.0, "length_ratio": 1.0, "passes": 100.0, "passes_per_answer": 1.0, "seconds": 9.0,
+        "peak_rss_mb": 500.0, "note": "1 epoch",
+    }  # fmt: skip
+    figures = {
+        "kl_nats_per_sequence": {"value": 4.0},
+        "judge_difference": {"value": 0.2},
+        "win_rate": {"value": 0.6, "low": 0.55, "high": 0.65},
+    }
+    (tmp_path / "quickstart-methods").mkdir()
+    content = {
+        "recipe": "<b>mine", "judge": "gold", "advice": ["Use DPO."], "standings": [standing],
+        "results": [{"method": "dpo", "seed": 0, "figures": figures}],
+    }  # fmt: skip
+    (tmp_path / "quickstart-methods" / "methods.json").write_text(json.dumps(content))
+    write(tmp_path / "z", CONTENT)
+    found = experiments_below(tmp_path)
+    assert list(found) == ["quickstart-methods", "z"]
+    live = live_experiment(found)
+    assert list(live.figures) == ["frontier", "cost"]
+    assert "<h2>Use DPO.</h2>" in live.html["experiment"]
+    assert "Recipe &lt;b&gt;mine, judged by gold." in live.html["experiment"]
 
 
 def test_new_curves_are_a_new_state(tmp_path):

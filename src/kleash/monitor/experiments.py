@@ -1,6 +1,6 @@
-"""The over-optimisation experiments beside the runs, as parts of a page: criteria and curves of each `curves.json`.
+"""The experiments beside the runs, as parts of a page: over-optimisation and comparisons of methods.
 
-What the figures are and how a criterion is worded is `overoptimisation_page.py`, whose own page is one file to send.
+What is shown of each kind is `overoptimisation_page.py` and `methods_page.py`, whose own pages are files to send.
 """
 
 from __future__ import annotations
@@ -9,49 +9,51 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kleash.errors import RunError
-from kleash.monitor import overoptimisation_page
+from kleash.monitor import methods_page, overoptimisation_page
 from kleash.monitor.markup import escape
-from kleash.monitor.overoptimisation_page import CURVES_FILE, read_curves
 from kleash.monitor.pages import Live
 
 PLACE = "experiment"
+KINDS = {
+    overoptimisation_page.CURVES_FILE: (overoptimisation_page, overoptimisation_page.read_curves),
+    methods_page.METHODS_FILE: (methods_page, methods_page.read_methods),
+}
+"""{the file that an experiment leaves: (the module that shows it, what reads it)}."""
 
 
 def experiments_below(folder: Path) -> dict[str, Path]:
-    """Return {name: folder} of every experiment in a folder of runs; the folder itself may be one."""
-    found = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CURVES_FILE}"))}
-    if (folder / CURVES_FILE).is_file():
-        found[folder.absolute().name] = folder
-    return found
+    """Return {name: its file} of every experiment in a folder of runs; the folder itself may be one."""
+    below = sorted(path for file in KINDS for path in folder.glob(f"*/{file}"))
+    own = [folder.absolute() / file for file in KINDS if (folder / file).is_file()]
+    return {path.parent.name: path for path in [*below, *own]}
 
 
 def experiment_state(experiments: Mapping[str, Path]) -> object:
-    """Return what the page depends on: the experiments' names, and when their curves were written."""
-    return [(name, _written(folder / CURVES_FILE)) for name, folder in experiments.items()]
+    """Return what the page depends on: the experiments' names, and when their figures were written."""
+    return [(name, _written(file)) for name, file in experiments.items()]
 
 
 def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
     """Return what the page shows of one experiment, the first unless another is named."""
-    folder = experiments.get(name) or next(iter(experiments.values()), None)
-    if folder is None:
-        return Live({PLACE: f'<p class="about">{_NOTHING}</p>'})
+    file = experiments.get(name) or next(iter(experiments.values()), None)
+    if file is None:
+        return Live({PLACE: f'<h1>Experiments</h1><p class="about">{_NOTHING}</p>'})
+    page, read = KINDS[file.name]
+    heading = f"<h1>{page.TITLE}</h1>"
     try:
-        content = read_curves(folder)
-        drawn = overoptimisation_page.figures_of(content)
-        html = "".join(overoptimisation_page.sections_of(content, drawn))
+        sections, drawn = page.parts_of(read(file.parent))
     except RunError as error:
-        return Live({PLACE: f'<p class="about">{escape(error)}</p>'})
+        return Live({PLACE: f'{heading}<p class="about">{escape(error)}</p>'})
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        text = f"{folder.name}/{CURVES_FILE} is not what the experiment writes: {type(error).__name__} {error}."
-        return Live(
-            {PLACE: f'<p class="about">{escape(text)} Expected arms and criteria. Run the experiment again.</p>'}
-        )
-    return Live({PLACE: html}, drawn)
+        text = f"{file.parent.name}/{file.name} is not what the experiment writes: {type(error).__name__} {error}."
+        return Live({PLACE: f'{heading}<p class="about">{escape(text)} Run the experiment again.</p>'})
+    return Live({PLACE: heading + "".join(sections)}, drawn)
 
 
 _NOTHING = (
-    "No over-optimisation experiment lies beside these runs. <code>kleash experiment overoptimisation</code> makes "
-    "one: it trains policies against proxies of known faults and shows gold rise and fall."
+    "No experiment lies beside these runs. <code>kleash experiment overoptimisation</code> trains policies against "
+    "proxies of known faults and shows gold rise and fall; <code>kleash compare-methods RECIPE</code> trains PPO, DPO "
+    "and others on the same preferences."
 )
 
 

@@ -1,6 +1,7 @@
 """The page of a comparison of methods: which one to use on these preferences, and the figures that say so.
 
-One self-contained file like a run's report. It reads `methods.json` alone; who makes that is in `experiments/`.
+One self-contained file like a run's report; the monitor shows its sections too. It reads `methods.json` alone; who
+makes that file is in `experiments/`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS_FILE = "methods.json"
 PAGE_FILE = "methods.html"
+TITLE = "Which method for these preferences?"
 HEADINGS = (
     "method", "seeds", "win rate", "over seeds", "gain", "KL, nats", "length", "budget", "per answer", "time", "memory"
 )  # fmt: skip
@@ -42,18 +44,13 @@ def read_methods(folder: Path) -> dict[str, Any]:
 
 def render(content: Mapping[str, Any]) -> str:
     """Return the page as text."""
-    about = f"recipe {content['recipe']}, judged by {content['judge']}"
-    return single_page.single_page(
-        "Which method for these preferences?",
-        sections_of(content),
-        kind="comparison",
-        figures={"frontier": frontier(content["results"]), "cost": cost(content["standings"])},
-        introduction=f'<p class="about">{escape(about)}</p>',
-    )
+    sections, figures = parts_of(content)
+    return single_page.single_page(TITLE, sections, kind="comparison", figures=figures)
 
 
-def sections_of(content: Mapping[str, Any]) -> list[str]:
-    """Return the page's sections: what to use, the figures of every method, and the charts."""
+def parts_of(content: Mapping[str, Any]) -> tuple[list[str], dict[str, Part]]:
+    """Return the page's sections (what to use, the figures of every method, the charts), and the charts by name."""
+    about = f"Recipe {content['recipe']}, judged by {content['judge']}."
     first, *others = content["advice"]
     advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in others)
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in HEADINGS)
@@ -62,12 +59,14 @@ def sections_of(content: Mapping[str, Any]) -> list[str]:
         f"<figure><figcaption><b>{title}</b>{caption}</figcaption>{chart_place(name, title)}</figure>"
         for name, title, caption in CHARTS
     )
-    return [
-        f'<section class="verdict"><h2>{escape(first)}</h2><ul>{advice}</ul><p>{_HOW_MEASURED}</p></section>',
+    sections = [
+        f'<section class="verdict"><h2>{escape(first)}</h2><ul>{advice}</ul>'
+        f"<p>{escape(about)} {_HOW_MEASURED}</p></section>",
         '<section><h2>The figures</h2><div class="scroll" tabindex="0" role="region" aria-label="Methods"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>",
         f'<section><h2>What it costs</h2><div class="chart-grid">{charts}</div></section>',
     ]
+    return sections, {"frontier": frontier(content["results"]), "cost": cost(content["standings"])}
 
 
 def methods_table(content: Mapping[str, Any]) -> Table:

@@ -7,7 +7,7 @@ that file is in `experiments/`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CURVES_FILE = "curves.json"
 PAGE_FILE = "overoptimisation.html"
+TITLE = "Over-optimisation: reward up is not quality up"
 UNITS = {"_kl_nats": " nats", "_nats": " nats", "_sd": " SD"}
 """How a figure's name ends, and the unit that it then has."""
 MARKS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "not measured"}
@@ -63,7 +64,7 @@ FIGURES = (
     Figure(
         "leash",
         "What the leash does",
-        "It stops on the curve it would have gone along anyway: early stopping, not a better frontier. C4.",
+        "Where the leash holds, beside the way that beta 0 takes with the same reward model. C4.",
         (Drawn("ppo-biased", BAD, "beta 0"), Drawn("ppo-leashed", INK, "adaptive leash")),
     ),
     Figure(
@@ -133,21 +134,16 @@ def read_curves(folder: Path) -> dict[str, Any]:
 
 def render(content: Mapping[str, Any]) -> str:
     """Return the page as text."""
-    title = "Over-optimisation: reward up is not quality up"
-    drawn = figures_of(content)
-    return single_page.single_page(title, sections_of(content, drawn), kind="experiment", figures=drawn)
+    sections, figures = parts_of(content)
+    return single_page.single_page(TITLE, sections, kind="experiment", figures=figures)
 
 
-def figures_of(content: Mapping[str, Any]) -> dict[str, Part]:
-    """Return the figures that have an arm that was run, by name."""
-    return {figure.name: made for figure in FIGURES if (made := figure_of(figure, content["arms"]))}
-
-
-def sections_of(content: Mapping[str, Any], drawn: Collection[str]) -> list[str]:
-    """Return the page's sections. drawn: the names of the figures that there are."""
+def parts_of(content: Mapping[str, Any]) -> tuple[list[str], dict[str, Part]]:
+    """Return the page's sections, and by name the figures that have an arm that was run."""
+    drawn = {figure.name: made for figure in FIGURES if (made := figure_of(figure, content["arms"]))}
     head = "".join(f'<th scope="col">{title}</th>' for title in ("Name", "Criterion", "Verdict", "Seeds", "Figures"))
     boxes = "".join(figure_box(figure) for figure in FIGURES if figure.name in drawn)
-    return [
+    sections = [
         f'<section class="verdict"><h2>{escape(headline(content["criteria"]))}</h2>'
         f"<p>{escape(about(content['arms']))}. {_UNITS}</p></section>",
         '<section><h2>What must be seen</h2><div class="scroll" tabindex="0" role="region" aria-label="Criteria">'
@@ -156,6 +152,7 @@ def sections_of(content: Mapping[str, Any], drawn: Collection[str]) -> list[str]
         f'<section><h2>The curves</h2><p class="about">One line per seed.</p>'
         f'<div class="chart-grid">{boxes}</div></section>',
     ]
+    return sections, drawn
 
 
 def headline(criteria: Sequence[Mapping[str, Any]]) -> str:

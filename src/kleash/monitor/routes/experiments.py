@@ -1,4 +1,4 @@
-"""The over-optimisation experiments that lie beside the runs."""
+"""The experiments that lie beside the runs."""
 
 from __future__ import annotations
 
