@@ -19,6 +19,7 @@ from kleash.stages.policy import algorithm_named, build_critic, check_batch, lea
 from kleash.stages.scoring import JudgedBy, ScorerSettings, build_scorer
 from kleash.testing import FakeScorer
 from kleash.tracking import JsonlTracker
+from kleash.training.checkpoints import latest
 from stages.tiny_recipe import JUDGE, TABLES, scripted_alarms, tiny_place
 
 # Below the penalty of -1 for an answer that does not end, which few do here: the scores stay apart.
@@ -317,6 +318,46 @@ def test_a_changed_setting_is_refused_for_a_run_that_was_only_begun(base, data, 
     with pytest.raises(SettingsError, match=r"was begun with other settings: settings.steps: 2 -> 3"):
         train(base, data, tmp_path / "policy", settings_of(steps=3))
     assert train(base, data, tmp_path / "policy", settings_of()).summary["outcome"] == "finished"
+
+
+class Mortal:
+    """A scorer that dies as it is asked for the fifth and the seventh time."""
+
+    num_asked = 0
+
+    def score(self, answers):
+        self.num_asked += 1
+        if self.num_asked in (5, 7):
+            raise KeyboardInterrupt
+        return VARIED.score(answers)
+
+
+def test_a_leash_remembers_what_it_heard_of_quality_and_is_told_what_it_had_not_heard(base, data, tmp_path):
+    """Beta is lowered by 4 % an update, but not in the third and fourth: quality rises from 0.5 to 0.8, then falls.
+
+    Killed after two updates, with the 0.8 measured and not heard of, and after three, with the rise still holding beta.
+    """
+    leash = {"target_nats": 1000.0, "heeds_quality": True}
+    settings = settings_of(steps=6, evaluate_every=2, checkpoint_every=1, leash=leash, watch={"min_kl_nats": -1000.0})
+    into, scorer = tmp_path / "policy", Mortal()
+
+    def go_on():
+        return train(
+            base,
+            data,
+            into,
+            settings,
+            judged_by=JudgedBy(scorer, {}),
+            evaluation_prompts=data["evaluation_prompts"],
+            watched_by=scripted_alarms(into, 0.8, 0.6, 0.4, action="none"),
+        )
+
+    for num_done in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            go_on()
+        assert latest(into.with_name("policy.partial") / "work" / "checkpoints").name == f"step-{num_done:08d}"
+    betas = [row["beta"] for row in JsonlTracker(go_on().path / "metrics.jsonl").rows()]
+    assert betas == pytest.approx([0.1, 0.096, 0.09216, 0.09216, 0.09216, 0.0884736])
 
 
 def test_a_watchs_memory_survives_a_resume():

@@ -117,9 +117,10 @@ ROUNDS = {
         "evaluate_every": 2,
         "checkpoint_every": 1,
         "leash": {"heeds_quality": True, "slice_limits": {"thing=cat": 1.5, "*": 3.0}},
-        "watch": {"min_kl_nats": -5.0},
+        "watch": {"min_kl_nats": -1000.0, "max_kl_ratio": None},
     },
     "refresh": {"selection": {"num_pairs": 12}},
+    "gate": {"num_prompts": 3},  # too few to hold anything back
 }
 
 
