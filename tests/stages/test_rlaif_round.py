@@ -167,6 +167,25 @@ def test_a_stopped_labelling_ends_the_same(candidates, tmp_path, drifted, dies_a
         assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+@pytest.mark.parametrize("dies_in", [6, 9])
+def test_a_labelling_stopped_while_the_expert_labels_its_share_ends_the_same(candidates, tmp_path, drifted, dies_in):
+    settings = settings_of()
+    dying = build_comparer(settings, seed=0)
+    batches = iter(range(1, NUM))
+
+    def stopping(comparisons):
+        if next(batches) == dies_in:
+            raise KeyboardInterrupt
+        return expert(comparisons)
+
+    expert, dying.expert.compare = dying.expert.compare, stopping
+    with pytest.raises(KeyboardInterrupt):
+        labelled(candidates, tmp_path, settings, comparer=dying)
+    again = labelled(candidates, tmp_path, settings)
+    assert again.summary["judges"] == drifted[0].summary["judges"]
+    assert (again.path / LOOKS).read_bytes() == (drifted[0].path / LOOKS).read_bytes()
+
+
 # --------------------------------------------------------------------------------------------------------- later rounds
 def test_a_demoted_judge_is_not_asked_in_the_next_round(candidates, tmp_path, drifted):
     said = []

@@ -128,13 +128,14 @@ def label_by_judges(
         for start in range(0, len(comparisons), size):
             batch = comparisons[start : start + size]
             active = _hold(database, campaign, judges, announce, actor=actor)
+            if isinstance(judges.comparer, SimulatedJudgeComparer):
+                # Before the judge, so that whoever looks at its verdicts, after a kill too, has the share beside them.
+                # Those the expert has judged already are judged the same again, and not stored twice.
+                share = [one for one in batch if one.id in shared]
+                have_batch_compared(database, campaign, share, judges.comparer.expert)
             waiting = [one for one in batch if any((one.id, name) not in said for name in active)]
             if waiting and (comparer := judges.asked(active)):
                 have_batch_compared(database, campaign, waiting, comparer)
-            if isinstance(judges.comparer, SimulatedJudgeComparer):
-                # Those it has judged already are judged the same again, and not stored twice.
-                share = [one for one in batch if one.id in shared]
-                have_batch_compared(database, campaign, share, judges.comparer.expert)
             advance(len(batch))
     _hold(database, campaign, judges, announce, actor=actor, is_over=True)
     if judges.settings.demotes:
