@@ -56,6 +56,7 @@ SHARED = [
 SEEDS_PER_GROUP = 3
 NUM_WATCHED = 250
 FALL_SD = 0.3
+SURE = 0.99
 BEGIN, END = "<!-- measured: benchmarks/alarms.py -->\n", "<!-- end of measured -->\n"
 
 
@@ -153,13 +154,15 @@ def make_all(into: Path, groups: Sequence[int], workers: int) -> None:
 class Judged:
     """One run, judged by gold: by evaluation, in SD of the reference's answers, over all prompts and per slice.
 
-    stops: (evaluation, slice, symptom) of every event that would have stopped it.
+    stops: (evaluation, slice, symptom) of every event that would have stopped it.  sunk: slices whose answers ended
+    surely worse than the reference's (a 99 % interval in each slice).
     """
 
     arm: str
     gold: dict[str, list[float]]
     stops: list[tuple[int, str, str]]
     warned: set[tuple[str, str]]
+    sunk: set[str]
 
     @property
     def first_stop(self) -> int | None:
@@ -171,6 +174,11 @@ class Judged:
         return max(so_far) - so_far[-1]
 
     @property
+    def had_cause(self) -> bool:
+        """Whether a stop named a slice that the finished policy is surely worse in than the reference."""
+        return any(slice_ in self.sunk for _, slice_, _ in self.stops)
+
+    @property
     def fell_at(self) -> int | None:
         return next((place for place in range(len(self.gold[""])) if self.loss_at(place) >= FALL_SD), None)
 
@@ -179,6 +187,7 @@ def judged(into: Path, arm: str, group: int, number: int) -> Judged:
     from kleash.evaluation.gold import GoldScorer
     from kleash.evaluation.matched_checkpoints import slices_of
     from kleash.formats import read_completions
+    from kleash.maths.intervals import mean_interval
 
     folder = into / f"{arm}-{group}" / f"policy-{number}"
     files = sorted((folder / "answers").glob("step-*.jsonl"))
@@ -191,15 +200,19 @@ def judged(into: Path, arm: str, group: int, number: int) -> Judged:
         name: [(_mean(of_step, rows) - _mean(totals[0], rows)) / sd for of_step in totals]
         for name, rows in groups.items()
     }
+    changes = {name: [totals[-1][row] - totals[0][row] for row in rows] for name, rows in groups.items()}
+    sunk = {name for name, change in changes.items() if mean_interval(change, confidence=SURE).high < 0}
     events = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
     stops = [(steps.index(row["step"]), row["slice"], row["symptom"]) for row in events if row["state"] == "stop"]
-    return Judged(arm, gold, stops, {(row["slice"], row["symptom"]) for row in events if row["state"] != "ok"})
+    return Judged(arm, gold, stops, {(row["slice"], row["symptom"]) for row in events if row["state"] != "ok"}, sunk)
 
 
 def table(runs: Sequence[Judged]) -> str:
     """Return the measured half of docs/alarms.md."""
     sound, hacked = ([run for run in runs if run.arm == arm] for arm in ARMS)
-    false_stops = [run for run in sound if run.first_stop is not None]
+    stopped = [run for run in sound if run.first_stop is not None]
+    without_cause = [run for run in stopped if not run.had_cause]
+    sunk = [run for run in sound if run.sunk]
     in_time = [run for run in hacked if run.first_stop is not None and run.loss_at(run.first_stop) < FALL_SD]
     fell = [run for run in hacked if run.fell_at is not None]
     losses = [run.loss_at(run.first_stop) for run in hacked if run.first_stop is not None]
@@ -207,7 +220,11 @@ def table(runs: Sequence[Judged]) -> str:
     lines = [
         "| measured | runs | share (95 % interval) |",
         "|---|---|---|",
-        _rate("unbiased arm: stopped (a false stop)", len(false_stops), len(sound)),
+        _rate("unbiased arm: stopped", len(stopped), len(sound)),
+        _rate("unbiased arm: stopped, though no slice that a stop named got worse", len(without_cause), len(sound)),
+        _rate(
+            "of those unbiased runs with a slice that got worse: stopped", sum(r in stopped for r in sunk), len(sunk)
+        ),
         _rate(f"biased arm: stopped before gold had lost {FALL_SD} SD from its peak", len(in_time), len(hacked)),
         _rate(
             f"of those biased runs whose gold did lose {FALL_SD} SD by the end",
