@@ -1,6 +1,7 @@
 """The list of runs: which folders are runs, what state each is in, and its figures."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_a_run_that_the_watch_ended_without_an_alarm_stopped_early(tmp_path):
     manifest["artifact"]["summary"]["outcome"] = "roll_back"
     path.write_text(json.dumps(manifest))
     assert row_of(folder).state == "stopped early"
+
+
+def test_a_run_whose_reward_model_failed_its_audit_waits_for_somebody(tmp_path):
+    folder = make_fake_run(tmp_path, stages=("sft", "reward", "audit", "policy"))
+    path = folder / "round-000" / "audit" / "artifact.json"
+    manifest = json.loads(path.read_text())
+    states = []
+    for verdict in ("fail", "pass"):
+        manifest["artifact"]["summary"]["verdict"] = verdict
+        path.write_text(json.dumps(manifest))
+        states.append(row_of(folder).state)
+        if (folder / "round-000" / "policy").exists():
+            shutil.rmtree(folder / "round-000" / "policy")
+            states.append(row_of(folder).state)
+    assert states == ["finished", "stopped by audit", "unfinished"]  # the first was accepted by somebody
 
 
 def test_the_figures_are_the_newest_and_the_win_rate_is_never_the_proxys(tmp_path):

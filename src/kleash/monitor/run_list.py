@@ -24,8 +24,15 @@ from kleash.monitor.reader import Round, Run
 from kleash.monitor.verdict import judge_label
 from kleash.monitor.wording import MISSING, count, number, percent, percent_range
 
-RunState = Literal["running", "finished", "stopped by alarm", "stopped early", "unfinished"]
-PILLS = {"running": "good", "finished": "off", "stopped by alarm": "bad", "stopped early": "warn", "unfinished": "warn"}
+RunState = Literal["running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished"]
+PILLS: dict[RunState, str] = {
+    "running": "good",
+    "finished": "off",
+    "stopped by alarm": "bad",
+    "stopped by audit": "bad",
+    "stopped early": "warn",
+    "unfinished": "warn",
+}
 # Where the system does not tell who holds a lock, a log that grew this lately tells that a run is alive.
 FRESH_SECONDS = 120.0
 
@@ -98,6 +105,8 @@ def run_state_word(run: Run, found: Round, *, changed: float) -> RunState:
         return "stopped by alarm"
     if found.summary("policy").get("outcome") in ("stop", "roll_back", "hold"):
         return "stopped early"
+    if found.summary("audit").get("verdict") == "fail" and "policy" not in found.stages:
+        return "stopped by audit"
     return "finished" if is_complete else "unfinished"
 
 
