@@ -9,8 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from kleash.durable import clear_write_errors, discard, file_digest, lock_run, publish, remembered_digest, write_text
-from kleash.errors import RunError
+from kleash.durable import (
+    clear_write_errors,
+    discard,
+    file_digest,
+    lock_run,
+    publish,
+    read_object,
+    read_rows,
+    remembered_digest,
+    write_rows,
+    write_text,
+)
+from kleash.errors import ArtifactError, RunError
 
 
 def test_full_disk_is_named_with_place_and_remedy():
@@ -146,3 +157,37 @@ def test_a_memory_that_is_damaged_or_cannot_be_written_does_no_harm(memory, weig
     memory.parent.rmdir()
     memory.parent.write_text("a file where the folder should be")
     assert at_once(weights) == file_digest(weights)
+
+
+@pytest.mark.parametrize("text", ["plain", "naïve ☃", "a\u2028b\u2029c\x85d\r\ne", "half \ud800 pair", "\x00"])
+def test_rows_come_back_as_they_were(tmp_path, text):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": text, "number": 0.1}, {"text": [text], "nothing": None}]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_rows_can_be_read_by_eye(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", [{"text": "naïve ☃"}])
+    assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"text": "naïve ☃"}\n'
+
+
+def test_what_a_kill_tore_is_no_row_and_a_broken_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert read_rows(path) == [{"a": 1}, {"a": 2}]
+    path.write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
+    with pytest.raises(RunError, match=r"rows\.jsonl:2 is not a row of JSON: .* Remove that line\."):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", None])
+def test_a_file_without_an_object_is_named_with_its_remedy(tmp_path, text):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ArtifactError, match=r"Cannot read .*a\.json: .*\. An object is needed\. Make it again\."):
+        read_object(path, remedy="An object is needed. Make it again.", error=ArtifactError)
+    path.write_text('{"a": 1}')
+    assert read_object(path, remedy="") == {"a": 1}

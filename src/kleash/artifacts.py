@@ -28,6 +28,7 @@ from kleash.durable import (
     file_digest,
     partial_path,
     publish,
+    read_object,
     remembered_digest,
     sync_path,
     write_text,
@@ -391,15 +392,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"Cannot read {path}: {error}. A whole JSON file is needed. Restore or remove it."
-        ) from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} holds no JSON object. A file as kleash writes it is needed. Restore or remove it.")
-    return content
+    return read_object(path, remedy="A whole JSON object is needed. Restore or remove the file.", error=ArtifactError)
 
 
 @functools.cache

@@ -16,14 +16,15 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from kleash.errors import RunError
+from kleash.errors import KleashError, RunError
 
 PARTIAL = ".partial"
 TEMPORARY = ".tmp"
@@ -39,6 +40,8 @@ _REFUSALS = {
     errno.EEXIST: ("a file stands where a folder is needed", "Move that file away or choose another folder"),
     errno.EIO: ("the disk reports a fault", "Check the disk"),
 }
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 _READS_FAIL_SO_TOO = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}
 
@@ -142,6 +145,50 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_path(path.parent)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by one JSON line per row, as `write_text` does."""
+    write_text(path, "".join(map(json_line, rows)))
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Return a row as one line of JSON, readable as it is; all ASCII where it holds half a surrogate pair."""
+    line = json.dumps(row, ensure_ascii=False)
+    is_text = line.isascii() or not _HALF_PAIR.search(line)
+    return (line if is_text else json.dumps(row)) + "\n"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines; what follows the last newline was torn by a kill and is no row.
+
+    Raises RunError, naming file and line, for a line that is not JSON.
+    """
+    rows = []
+    # Split by newlines alone: str.splitlines also splits at U+2028 and the like, which JSON leaves in a text.
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(
+                f"{path}:{number} is not a row of JSON: {error}. Every line but a torn last one must be. "
+                "Remove that line."
+            ) from error
+    return rows
+
+
+def read_object(path: Path, *, remedy: str, error: type[KleashError] = RunError) -> dict[str, Any]:
+    """Return the JSON object a file holds.
+
+    remedy: what was expected there and what to do.  error: what is raised, beside them, where there is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise error(f"Cannot read {path}: {fault}. {remedy}") from fault
+    if not isinstance(content, dict):
+        raise error(f"Cannot read {path}: it holds no JSON object. {remedy}")
+    return content
 
 
 def partial_path(folder: Path) -> Path:

@@ -8,7 +8,6 @@ of the steps to come are dropped and will be written again. Progress on the term
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import os
 import re
@@ -18,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from kleash.durable import clear_write_errors, write_text
-from kleash.errors import RunError, SettingsError
+from kleash.durable import clear_write_errors, json_line, read_rows, write_rows, write_text
+from kleash.errors import SettingsError
 from kleash.plugins import resolve
 
 METRICS_FILE = "metrics.jsonl"
@@ -44,7 +43,7 @@ class JsonlTracker:
         """Append `{"step": step, **metrics}`; a number that is not finite becomes null and keeps its key."""
         row = {"step": step, **{name: _json_value(value) for name, value in metrics.items()}}
         with clear_write_errors("metrics", self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json_line(row))
             file.flush()
             os.fsync(file.fileno())
 
@@ -56,23 +55,11 @@ class JsonlTracker:
         kept = [row for row in self.rows() if row["step"] < step]
         with clear_write_errors("metrics", self.path):
             if self.path.exists():
-                write_text(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+                write_rows(self.path, kept)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows written so far, oldest first; a torn last line is no row."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_bytes().split(b"\n")
-        rows = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(
-                    f"{self.path}:{number} is not a row of JSON: {error}. Every line but a torn last one must be. "
-                    "Remove that line."
-                ) from error
-        return rows
+        return read_rows(self.path) if self.path.exists() else []
 
     def close(self) -> None:
         """Do nothing: every line is on the disk already."""

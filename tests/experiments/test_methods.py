@@ -11,7 +11,7 @@ from kleash.errors import RunError, SettingsError
 from kleash.experiments.comparison import check, compare_methods, plan
 from kleash.experiments.methods import METHODS, bench_of, chosen_answers, epochs_within, online_passes, results_in
 from kleash.formats import write_jsonl
-from kleash.monitor.methods_page import frontier, methods_table, read_methods, render, write_page
+from kleash.monitor.methods_page import frontier, methods_table, read_content, render, write_page
 from kleash.records import Pair, Preference, Prompt
 from kleash.settings import Settings
 from kleash.stages.collect import import_preferences
@@ -102,7 +102,7 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
     assert plan(folder, recipe, place, list(METHODS), seed=0) == []
     content = compare_methods(folder, recipe, place, methods=list(METHODS), seeds=[0])
     assert {one["method"] for one in content["standings"]} == set(METHODS)
-    assert content == read_methods(folder)
+    assert content == read_content(folder)
     assert methods_table(content).row_count == len(METHODS)
     page = write_page(folder).read_text()
     assert content["advice"][0].split(" ")[0] in page
@@ -114,7 +114,7 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
 
 
 def test_model_names_are_only_text_on_the_page(compared):
-    content = read_methods(compared[0])
+    content = read_content(compared[0])
     hostile = {**content, "advice": ["<script>alert(1)</script>"], "recipe": "<b>"}
     page = render(hostile)
     assert "<script>alert(1)" not in page
@@ -123,7 +123,7 @@ def test_model_names_are_only_text_on_the_page(compared):
 
 def test_a_folder_without_a_comparison_says_so(tmp_path):
     with pytest.raises(RunError, match=r"Cannot read .*methods.json.*`kleash compare-methods` writes"):
-        read_methods(tmp_path)
+        read_content(tmp_path)
 
 
 @pytest.mark.slow

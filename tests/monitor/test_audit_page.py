@@ -1,7 +1,7 @@
 """The audit's page: what it says of each verdict, that hostile text is inert, that missing figures leave no hole."""
 
 import pytest
-from test_report import HOSTILE, Page
+from read_page import HOSTILE, Page
 
 from kleash.monitor.audit_page import probes_section, reliability_figure, render, worst_section
 

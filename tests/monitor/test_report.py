@@ -1,13 +1,12 @@
 """The page as a whole: complete, whatever is missing, escaped, and inert in a real browser."""
 
-import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import pytest
 from fake_run import ALL_STAGES, make_fake_run
+from read_page import HOSTILE, Page
 
 from kleash.errors import RunError
 from kleash.monitor.findings import Contrast
@@ -15,37 +14,6 @@ from kleash.monitor.markup import box, escape, interval_bar
 from kleash.monitor.measures import Estimate
 from kleash.monitor.report import write_report
 from kleash.monitor.slice_table import slices_section
-
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">]]>-->&amp;"
-
-
-class Page(HTMLParser):
-    """Collects a page's elements, and the text of each script by its id."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.scripts, self._script = [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self._script = dict(attrs).get("id", "")
-            self.scripts.append([self._script, ""])
-
-    def handle_data(self, data):
-        if self._script is not None:
-            self.scripts[-1][1] += data
-
-    def handle_endtag(self, tag):
-        if tag == "script":
-            self._script = None
-
-    def ids(self):
-        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
-
-    def data(self):
-        return next(json.loads(text) for name, text in self.scripts if name == "data")
 
 
 def page_of(folder):

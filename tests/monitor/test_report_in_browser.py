@@ -2,7 +2,7 @@
 
 import pytest
 from fake_run import make_fake_run
-from test_report import HOSTILE
+from read_page import HOSTILE
 
 from browsing import is_too_wide
 from kleash.monitor.report import write_report

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_report import HOSTILE, Page
+from read_page import HOSTILE, Page
 
 from kleash.monitor.single_page import content_policy, script_json, single_page
 

@@ -81,8 +81,8 @@ SCENARIOS = {
 }
 
 
-# What a life leaves for good, as patterns below the round's folder: `work` is each artifact's own folder meanwhile.
-MILESTONES = ("*/artifact.json", "*/work/block-????????.jsonl", "*/work/checkpoints/step-????????")
+# What a life leaves for good, at whatever depth.
+MILESTONES = ("artifact.json", "block-????????.jsonl", "checkpoints/step-????????")
 
 
 def die():
@@ -157,7 +157,7 @@ def kill_at_every_write(run, folder):
     number, num_deaths, seen = 0, 0, set()
     while live(run, folder, functools.partial(die_before_write, number, folder)):
         num_deaths += 1
-        reached = {str(path.relative_to(folder)) for pattern in MILESTONES for path in folder.glob(pattern)}
+        reached = {str(path.relative_to(folder)) for pattern in MILESTONES for path in folder.rglob(pattern)}
         number = number + 1 if reached <= seen else 0
         seen |= reached
     return num_deaths

@@ -20,6 +20,7 @@ from kleash.artifacts import MANIFEST, Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
 from kleash.cli.places import RECIPE_FILE, find_recipe, find_run, is_run
 from kleash.cli.screen import is_first_rank, remarks, results
+from kleash.durable import read_object
 from kleash.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
@@ -177,15 +178,11 @@ def _stages_done(folder: Path) -> set[Path]:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """Return a finished run's figures. Raises RunError if the file is damaged."""
-    path = folder / SUMMARY_FILE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"Cannot read {path}: {error}. Expected the JSON that `kleash run` writes. Remove it and run the recipe "
-            "again; finished stages are not repeated."
-        ) from error
-    return content
+    remedy = (
+        "Expected the JSON that `kleash run` writes. Remove it and run the recipe again; finished stages are not "
+        "repeated."
+    )
+    return read_object(folder / SUMMARY_FILE, remedy=remedy)
 
 
 # ----------------------------------------------------------------------------------------------------------- branch

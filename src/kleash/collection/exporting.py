@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from kleash.collection.quality import agreement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record_export
-from kleash.durable import write_text
+from kleash.durable import write_rows, write_text
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
 
@@ -48,8 +48,8 @@ def write_export(
     ballots = sorted(ballots, key=lambda ballot: (place_of[ballot.item_id], ballot.judgement.rater, int(ballot.id)))
     made = aggregate(items, ballots, settings=settings)
     write_jsonl(folder / PREFERENCES, made.rows)
-    _write_lines(folder / JUDGEMENTS, map(_judgement_row, ballots))
-    _write_lines(folder / ITEMS, map(_item_row, items.values()))
+    write_rows(folder / JUDGEMENTS, map(_judgement_row, ballots))
+    write_rows(folder / ITEMS, map(_item_row, items.values()))
     about = {
         "settings": campaign.settings.model_dump(mode="json"),
         "rubrics": [text for _, text in rubrics],
@@ -128,7 +128,3 @@ def _item_row(item: Item) -> dict[str, Any]:
         "hold": item.hold,
     }
     return {name: value for name, value in row.items() if value not in (None, [], "")}
-
-
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))

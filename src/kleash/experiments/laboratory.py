@@ -10,19 +10,18 @@ Each is a run folder with a `round-000`, so `kleash monitor`, `kleash lineage` a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import CampaignSettings
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
-from kleash.durable import write_text
+from kleash.durable import read_rows, write_text
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.experiments.arms import ARMS, LABELS, REWARD_MODELS, Arm
@@ -115,7 +114,7 @@ class Laboratory:
 
     def _ppo(self, name: str, arm: Arm) -> tuple[list[Point], dict[str, float]]:
         trained = self.policy(name)
-        evaluations = _rows(trained.path / "evaluations.jsonl")
+        evaluations = read_rows(trained.path / "evaluations.jsonl")
         proxy = {row["step"]: row["score_mean"] for row in evaluations}
         answers = kept_answers(trained)
         yardstick, reference = measuring.Yardstick.of(answers[0]), self._reference
@@ -264,7 +263,3 @@ class Laboratory:
 
 def _usable(preferences: Artifact) -> list[Preference]:
     return usable_preferences(read_preferences(preferences.path / "preferences.jsonl").records)
-
-
-def _rows(file: Path) -> list[Mapping[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -5,12 +5,11 @@ Our own JSON lines, which lose nothing, are in `canonical.py`; what is written h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kleash.durable import clear_write_errors, write_text
+from kleash.durable import clear_write_errors, write_rows
 from kleash.errors import DataError
 from kleash.formats.canonical import to_json
 from kleash.records import Pair, Preference, Prompt
@@ -47,7 +46,7 @@ def write_trl(path: Path, rows: Sequence[Preference]) -> int:
     usable = [row for row in rows if not row.left_out]
     pairs = [_trl_row(row, pair) for row in usable for pair in row.pairs if pair.label != 0.5]
     with clear_write_errors("preferences", path):
-        write_text(path, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
+        write_rows(path, pairs)
     return len(pairs)
 
 

@@ -37,6 +37,9 @@ def catalogue_of(request: Request) -> Catalogue:
     return kept
 
 
+# Where Linux lists who holds which lock.
+LOCKS = Path("/proc/locks")
+
 Runs = Annotated[Catalogue, Depends(catalogue_of)]
 
 
@@ -66,7 +69,7 @@ def is_being_written(folder: Path) -> bool | None:
     except OSError:
         return False
     try:
-        held = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        held = [line.split() for line in LOCKS.read_text(encoding="ascii").splitlines()]
     except OSError:
         return None
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"

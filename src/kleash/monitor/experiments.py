@@ -14,17 +14,14 @@ from kleash.monitor.markup import escape
 from kleash.monitor.pages import Live
 
 PLACE = "experiment"
-KINDS = {
-    overoptimisation_page.CURVES_FILE: (overoptimisation_page, overoptimisation_page.read_curves),
-    methods_page.METHODS_FILE: (methods_page, methods_page.read_methods),
-}
-"""{the file that an experiment leaves: (the module that shows it, what reads it)}."""
+SHOWN_BY = {overoptimisation_page.CURVES_FILE: overoptimisation_page, methods_page.METHODS_FILE: methods_page}
+"""{the file that an experiment leaves: the module that shows it}."""
 
 
 def experiments_below(folder: Path) -> dict[str, Path]:
     """Return {name: its file} of every experiment in a folder of runs; the folder itself may be one."""
-    below = sorted(path for file in KINDS for path in folder.glob(f"*/{file}"))
-    own = [folder.absolute() / file for file in KINDS if (folder / file).is_file()]
+    below = sorted(path for file in SHOWN_BY for path in folder.glob(f"*/{file}"))
+    own = [folder.absolute() / file for file in SHOWN_BY if (folder / file).is_file()]
     return {path.parent.name: path for path in [*below, *own]}
 
 
@@ -38,10 +35,10 @@ def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
     file = experiments.get(name) or next(iter(experiments.values()), None)
     if file is None:
         return Live({PLACE: f'<h1>Experiments</h1><p class="about">{_NOTHING}</p>'})
-    page, read = KINDS[file.name]
+    page = SHOWN_BY[file.name]
     heading = f"<h1>{page.TITLE}</h1>"
     try:
-        sections, drawn = page.parts_of(read(file.parent))
+        sections, drawn = page.parts_of(page.read_content(file.parent))
     except RunError as error:
         return Live({PLACE: f'{heading}<p class="about">{escape(error)}</p>'})
     except (KeyError, TypeError, ValueError, IndexError) as error:

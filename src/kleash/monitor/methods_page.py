@@ -34,10 +34,10 @@ CHARTS = (
 
 def write_page(folder: Path) -> Path:
     """Write the comparison's page into its folder and return its path."""
-    return single_page.write_page("page", folder / PAGE_FILE, render(read_methods(folder)))
+    return single_page.write_page("page", folder / PAGE_FILE, render(read_content(folder)))
 
 
-def read_methods(folder: Path) -> dict[str, Any]:
+def read_content(folder: Path) -> dict[str, Any]:
     """Return what methods.json holds. Raises RunError where there is none that can be read."""
     return single_page.read_figures(folder / METHODS_FILE, command="kleash compare-methods")
 

@@ -124,10 +124,10 @@ FIGURES = (
 
 def write_page(folder: Path) -> Path:
     """Write the experiment's page into its folder and return its path."""
-    return single_page.write_page("page", folder / PAGE_FILE, render(read_curves(folder)))
+    return single_page.write_page("page", folder / PAGE_FILE, render(read_content(folder)))
 
 
-def read_curves(folder: Path) -> dict[str, Any]:
+def read_content(folder: Path) -> dict[str, Any]:
     """Return what curves.json holds. Raises RunError where there is none that can be read."""
     return single_page.read_figures(folder / CURVES_FILE, command="kleash experiment overoptimisation")
 
@@ -182,7 +182,7 @@ def criteria_table(folder: Path) -> Table:
     for heading in ("", "criterion", "verdict", "seeds", "figures (median over seeds)"):
         table.add_column(heading)
     styles = {True: "green", False: "red", None: "dim"}
-    for row in read_curves(folder)["criteria"]:
+    for row in read_content(folder)["criteria"]:
         verdict = Text(MARKS[row["passed"]], style=styles[row["passed"]])
         table.add_row(row["name"], row["text"], verdict, _seeds_that_hold(row), figures_in_words(row["figures"]))
     return table

@@ -19,8 +19,7 @@ from typing import Any
 from jinja2 import Template
 
 from kleash import __version__
-from kleash.durable import clear_write_errors, write_text
-from kleash.errors import RunError
+from kleash.durable import clear_write_errors, read_object, write_text
 from kleash.monitor.measures import json_numbers
 from kleash.monitor.plots import Part
 from kleash.web import STATIC
@@ -73,14 +72,8 @@ def write_page(what: str, path: Path, page: str) -> Path:
 
 def read_figures(file: Path, *, command: str) -> dict[str, Any]:
     """Return what the JSON file behind a page holds. Raises RunError, naming the command, where none can be read."""
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"Cannot read {file}: {error}. Expected the figures that `{command}` writes. Run it; what it has made "
-            "before is not made again."
-        ) from error
-    return content
+    remedy = f"Expected the figures that `{command}` writes. Run it; what it has made before is not made again."
+    return read_object(file, remedy=remedy)
 
 
 def script_json(content: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kleash.durable import write_rows
 from kleash.records import Prompt
 from kleash.sandbox.demonstrations import demonstrations
 from kleash.sandbox.slices.question import Question
@@ -41,15 +40,15 @@ def write_files(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = SandboxFiles(folder / "demonstrations.jsonl", folder / "prompts.jsonl", folder / "evaluation.jsonl")
-    _write_rows(
+    write_rows(
         files.demonstrations,
         (
             {"prompt": row.prompt.text, "completion": row.completion, "slices": dict(row.prompt.slices)}
             for row in demonstrations(num_demonstrations, seed=seed)
         ),
     )
-    _write_rows(files.prompts, map(_prompt_row, train_prompts(num_prompts, seed=seed)))
-    _write_rows(files.evaluation, map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
+    write_rows(files.prompts, map(_prompt_row, train_prompts(num_prompts, seed=seed)))
+    write_rows(files.evaluation, map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
     return files
 
 
@@ -60,7 +59,7 @@ def write_suite(path: Path, *, num_per_slice: int = 50) -> None:
     """
     questions = [(prompt, find_question(prompt.text).question) for prompt in evaluation_prompts(num_per_slice)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_rows(path, (_suite_row(prompt, question) for prompt, question in questions if question.rule is None))
+    write_rows(path, (_suite_row(prompt, question) for prompt, question in questions if question.rule is None))
 
 
 def _suite_row(prompt: Prompt, question: Question) -> dict[str, Any]:
@@ -71,7 +70,3 @@ def _suite_row(prompt: Prompt, question: Question) -> dict[str, Any]:
 
 def _prompt_row(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt.text, "slices": dict(prompt.slices)}
-
-
-def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -7,7 +7,6 @@ fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The pag
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import Field
 from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
-from kleash.durable import write_text
+from kleash.durable import write_rows, write_text
 from kleash.errors import DataError
 from kleash.evaluation.audit_ood import MIN_STATES, outside_share
 from kleash.evaluation.audit_rows import pair_rows, probe_rows, worst_rows
@@ -140,8 +139,7 @@ def write_files(
     """Write the rows behind the verdict, and the page that shows both."""
     rows = {"probes": probe_rows(gains, moved), "pairs": pair_rows(pairs), "worst": worst_rows(pairs, gains)}
     for name, content in rows.items():
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
-        write_text(draft.path / f"{name}.jsonl", lines)
+        write_rows(draft.path / f"{name}.jsonl", content)
     write_text(draft.path / "audit.html", render(title, draft.summary, **rows))
     draft.unhashed.add("audit.html")  # plotly's script is in it, and differs from version to version
 

@@ -6,7 +6,6 @@ the sandbox the gold reward. With none of these the proxy itself judges, and the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import Rollouts, derived_seed, pack_by_tokens, token_batch
-from kleash.durable import write_text
+from kleash.durable import write_rows
 from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
@@ -71,11 +70,10 @@ def evaluate(
             advance(1)
         figures = compare(asked, before, after)
         rows = sample_rows(asked, before, after)
-        write_text(draft.path / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(draft.path / "samples.jsonl", rows)
         checkpoints = judged_rows(kept_answers(parents["policy"]), judge)
         if checkpoints:
-            lines = "".join(json.dumps(row) + "\n" for row in checkpoints)
-            write_text(draft.path / "checkpoints.jsonl", lines)
+            write_rows(draft.path / "checkpoints.jsonl", checkpoints)
         draft.summary |= {"judge": settings.judge, **figures}
     return read(into)
 

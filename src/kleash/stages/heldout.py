@@ -6,13 +6,12 @@ log-ratio to the reference.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from kleash.artifacts import Draft
-from kleash.durable import write_text
+from kleash.durable import write_rows
 from kleash.maths.intervals import wilson_interval
 from kleash.records import Preference
 from kleash.stages.encoding import Encoded
@@ -41,7 +40,7 @@ def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: D
                     "slices": dict(record.prompt.slices),
                 }
             )
-    write_text(draft.path / "heldout.jsonl", "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+    write_rows(draft.path / "heldout.jsonl", verdicts)
     decided = [verdict for verdict in verdicts if verdict["label"] != 0.5]
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for verdict in decided:

@@ -8,7 +8,6 @@ each campaign's export. It is a snapshot: frozen again after more verdicts, it t
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections import defaultdict
@@ -25,7 +24,7 @@ from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
-from kleash.durable import partial_path, write_text
+from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate, slice_rows
 from kleash.records import Comparison, Completion, Judgement
@@ -113,7 +112,7 @@ def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Arti
             export = write_export(draft.path / by, campaign, rubrics, items, given, settings=AggregationSettings())
             draft.summary[by] = {"name": campaign.name, **export}
             rows += checkpoint_rows(items, given)
-        write_text(draft.path / "checkpoints.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(draft.path / "checkpoints.jsonl", rows)
         draft.summary["checkpoints"] = rows
     return read(into)
 

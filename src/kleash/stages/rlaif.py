@@ -7,7 +7,6 @@ database, so that a labelling that was stopped goes on as it would have.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import demote, raters
 from kleash.collection.store.shares import shared_comparisons
-from kleash.durable import write_text
+from kleash.durable import write_rows
 from kleash.errors import RunError, SettingsError
 from kleash.judges.drift import Drift, DriftSettings, Facts, Look, facts_of, find_drift, looks
 from kleash.judges.monitoring import BandSettings, majority_choices
@@ -166,7 +165,7 @@ def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWor
         )
         seen = looks(one.judge, one.facts, num_verdicts=one.num_verdicts, settings=judges.settings, is_over=True)
         lines += [_look_row(look) for look in seen]
-    write_text(into / LOOKS, "".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(into / LOOKS, lines)
     return {"judges": summary}
 
 

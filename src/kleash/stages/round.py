@@ -7,7 +7,6 @@ and the evaluation; a policy becomes the current one only through its gate.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from kleash.artifacts import Artifact
 from kleash.collection.store.calls import StoredCalls
 from kleash.data.batches import derived_seed
+from kleash.durable import read_rows
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
 from kleash.stages.alarming import WatchedBy, build_alarms
@@ -382,7 +382,7 @@ def wants_another(recipe: Recipe, made: Sequence[Round]) -> bool:
 def share_outside(trained: Artifact) -> float | None:
     """Return the share of a policy's last answers that score beyond what the reward model is used to."""
     file = trained.path / "evaluations.jsonl"
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    rows = read_rows(file) if file.is_file() else []
     return rows[-1].get("symptom/beyond_range") if rows else None
 
 

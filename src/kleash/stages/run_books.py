@@ -6,14 +6,13 @@ run leaves the very files an uninterrupted one leaves.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import Draft
 from kleash.data.batches import Rollouts, derived_seed
-from kleash.durable import write_text
+from kleash.durable import write_rows
 from kleash.evaluation.alarms import AlarmBook, screen_lines
 from kleash.evaluation.matched_checkpoints import Snapshot, snapshot_of
 from kleash.evaluation.symptoms import WATCHED_FIGURES
@@ -188,8 +187,7 @@ class RunBooks:
         ]
         folder = self.draft.path / "answers"
         folder.mkdir(exist_ok=True)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_text(folder / f"step-{snapshot.step:08d}.jsonl", lines)
+        write_rows(folder / f"step-{snapshot.step:08d}.jsonl", rows)
 
     def _cut_logs(self, step: int, *, evaluated_to: int) -> None:
         if not self.place.ranks.is_first:

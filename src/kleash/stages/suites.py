@@ -18,7 +18,7 @@ from pydantic import Field
 from kleash.artifacts import Artifact, Draft, external, read, require
 from kleash.data.batches import derived_seed
 from kleash.data.prompts import as_messages
-from kleash.durable import write_text
+from kleash.durable import read_rows, write_rows, write_text
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.code import CodeLimits
 from kleash.evaluation.suites.figures import summarise_rows
@@ -119,7 +119,7 @@ def suites(
         rows += with_reference(asked["policy"].harness.rows, asked["reference"].harness.rows if reference else ())
         if earlier:
             rows = with_history(rows, [(artifact.id, read_items(artifact)) for artifact in earlier])
-        write_text(draft.path / ITEMS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(draft.path / ITEMS, rows)
         draft.summary |= _summary(rows, has_history=bool(earlier))
         if settings.harness.tasks:
             draft.summary["harness"] = {role: answers.harness.figures for role, answers in asked.items()}
@@ -128,8 +128,7 @@ def suites(
 
 def read_items(artifact: Artifact) -> list[dict[str, Any]]:
     """Return the rows of a suites artifact."""
-    lines = (artifact.path / ITEMS).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return read_rows(artifact.path / ITEMS)
 
 
 def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
