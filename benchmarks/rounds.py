@@ -3,28 +3,29 @@
     python benchmarks/rounds.py --seeds 0,1,2 --into runs/rounds-benchmark
 
 Both arms share seed, world and SFT model and spend the same number of comparisons. Gold judges the kept answers of the
-watched prompts afterwards, in SD of the SFT policy's answers, where training crossed each KL. The reward models of the
-first and the last round are compared on pairs that neither learned from: what the first round held out, and answers of
-the last policy and the SFT policy to evaluation prompts, compared by the same labellers. Run again, it goes on.
+watched prompts afterwards, in SD of the SFT policy's answers, where training crossed each KL. The labellers' own taste
+judges too: what they like and gold does not, no refresh can mend. The reward models of the first and the last round
+are tried on pairs that neither learned from, compared by the same labellers: two answers to each evaluation prompt by
+the SFT policy (old), and by the policy that the last refresh asked about (current). Run again, it goes on.
 """
 
 import argparse
 import json
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, pstdev
 
 from kleash.cli.options import workplace_of
 from kleash.cli.places import find_recipe
 from kleash.data.batches import derived_seed
-from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.experiments.curves import Curve
-from kleash.formats import read_preferences, read_prompts
+from kleash.formats import read_prompts
 from kleash.judges.reward_model import load_scorer
 from kleash.recipe import load_recipe
 from kleash.records import Comparison, Pair, Preference
 from kleash.rollout.local import LocalGenerator
+from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds
 
@@ -57,20 +58,15 @@ def curve(name, seed, one, reference):
     return Curve(name, seed, "ppo", name, tuple(points))
 
 
-def current_pairs(one, place, *, seed):
-    """Have the arm's own labellers compare the last policy's answers with the SFT policy's, on evaluation prompts."""
+def own_pairs(policy, one, place, *, seed):
+    """Have the arm's own labellers compare two answers of a policy to each evaluation prompt."""
     prompts = read_prompts(one.evaluation_prompts()).records
-    texts = []
-    for number, folder in enumerate((one.made["policy"], one.start())):
-        generator = LocalGenerator(place.load_policy(folder), max_new_tokens=one.recipe.policy.max_new_tokens)
-        answers = generator.generate(
-            prompts, samples_per_prompt=1, seed=derived_seed(seed, "pairs", number), policy_version=0
-        )
-        texts.append(answers.texts)
+    generator = LocalGenerator(place.load_policy(policy), max_new_tokens=one.recipe.policy.max_new_tokens)
+    answers = generator.generate(prompts, samples_per_prompt=2, seed=derived_seed(seed, "pairs"), policy_version=0)
     settings = one.recipe.preferences
     panel = SimulatedLabellers(settings.panel, bias=settings.bias, num_raters=3, seed=seed)
     rows = []
-    for prompt, *pair in zip(prompts, *texts, strict=True):
+    for prompt, *pair in zip(prompts, answers.texts[::2], answers.texts[1::2], strict=True):
         if pair[0] == pair[1]:
             continue
         verdicts = [judgement.ranks for judgement in panel.judge(Comparison(prompt, tuple(pair)))]
@@ -80,18 +76,30 @@ def current_pairs(one, place, *, seed):
 
 
 def reward_figures(made, place, *, seed):
-    """Return accuracy of the first and the last reward model on old and on current pairs."""
+    """Return accuracy of the first and the last reward model on old pairs and on the policy's that the last one saw."""
     first, last = made[0], made[-1]
-    old = usable_preferences(read_preferences(first.made["preferences"].path / "preferences.jsonl").records)
-    _, old = split_by_prompt(old, holdout_share=first.recipe.reward.holdout_share, seed=first.recipe.seed)
-    current = current_pairs(last, place, seed=seed)
+    pairs = {
+        "old": own_pairs(first.made["sft"], last, place, seed=seed),
+        "current": own_pairs(last.current()[1], last, place, seed=seed),
+    }
     figures = {}
     for when, one in (("first", first), ("last", last)):
         scorer = load_scorer(one.made["reward"].path)
-        for which, rows in (("old", old), ("current", current)):
+        for which, rows in pairs.items():
             accuracy, n = measuring.pair_accuracy(rows, scorer)
             figures |= {f"{which}_{when}": accuracy, f"n_{which}": n}
     return figures
+
+
+def worth_to_labellers(trained, settings):
+    """Return how much better the labellers themselves find the last answers, in SD of the SFT policy's, noise aside."""
+    panel = SimulatedLabellers(settings.panel, bias=settings.bias)
+    answers = kept_answers(trained)
+    before, after = (
+        [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers[step]]
+        for step in (min(answers), max(answers))
+    )
+    return (fmean(after) - fmean(before)) / pstdev(before)
 
 
 def run_seed(into, seed, overrides):
@@ -107,6 +115,7 @@ def run_seed(into, seed, overrides):
                 "gold_at": {str(kl): gold.gold_at(kl) for kl in KL_NATS},
                 "end": {"kl_nats": gold.end.kl_nats, "gold": gold.end.gold},
                 "peak": {"kl_nats": gold.peak.kl_nats, "gold": gold.peak.gold},
+                "liked": worth_to_labellers(made[-1].made["policy"], recipe.preferences),
                 "moves": [one.made["gate"].summary["moves"] for one in made if "gate" in one.made],
             }
             if len(made) > 1:
@@ -117,14 +126,18 @@ def run_seed(into, seed, overrides):
 
 
 def table(rows):
-    lines = ["| seed | arm | labels | " + " | ".join(f"gold at KL {kl:g}" for kl in KL_NATS) + " | peak | end |"]
-    lines.append("|---|---|---|" + "---|" * (len(KL_NATS) + 2))
+    lines = [
+        "| seed | arm | labels | " + " | ".join(f"gold at KL {kl:g}" for kl in KL_NATS) + " | peak | end | liked |"
+    ]
+    lines.append("|---|---|---|" + "---|" * (len(KL_NATS) + 3))
     for row in rows:
         for name in ("one round", "three rounds"):
             one = row[name]
             at = ["–" if one["gold_at"][str(kl)] is None else f"{one['gold_at'][str(kl)]:+.2f}" for kl in KL_NATS]
             ends = [f"{one[which]['gold']:+.2f} at {one[which]['kl_nats']:.1f}" for which in ("peak", "end")]
-            lines.append(f"| {row['seed']} | {name} | {one['labels']:,} | {' | '.join([*at, *ends])} |")
+            lines.append(
+                f"| {row['seed']} | {name} | {one['labels']:,} | {' | '.join([*at, *ends])} | {one['liked']:+.2f} |"
+            )
     lines += ["", "| seed | old pairs, first → last | current pairs, first → last |", "|---|---|---|"]
     for row in rows:
         one = row["three rounds"]
