@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from kleash.cli.places import shipped_recipes
-from kleash.formats import read_preferences, read_prompts
+from kleash.formats import read_preferences, read_prompts, write_jsonl
 from kleash.judges.function import FunctionScorer
 from kleash.judges.ranked_examples import examples_of, misordered_pairs
 from kleash.recipe import load_recipe
+from kleash.records import Pair, Preference, Prompt
 from kleash.stages.scoring import build_comparer, build_scorer
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,8 @@ def module_beside_the_recipes(name):
 moods = module_beside_the_recipes("story_moods")
 make_story_prompts = module_beside_the_recipes("make_story_prompts")
 make_hh_preferences = module_beside_the_recipes("make_hh_preferences")
+make_hh_methods = module_beside_the_recipes("make_hh_methods")
+hh_judge = module_beside_the_recipes("hh_judge")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -151,3 +154,39 @@ def test_hh_rows_say_which_file_they_came_from(tmp_path, capsys):
     rows = make_hh_preferences.labelled_preferences(tmp_path)
     assert [row.prompt.slices["subset"] for row in rows] == ["helpful"] * num_rows + ["harmless"] * num_rows
     assert f"{2 * num_rows} comparisons" in capsys.readouterr().out
+
+
+def test_the_judge_of_hh_and_what_is_trained_share_no_prompt(tmp_path, capsys):
+    rows = [
+        f'{{"chosen": "\\n\\nHuman: {n}?\\n\\nAssistant: a", "rejected": "\\n\\nHuman: {n}?\\n\\nAssistant: b"}}'
+        for n in range(40)
+    ]
+    (tmp_path / "helpful.jsonl").write_text("\n".join([*rows, *rows]))
+    make_hh_methods.main(str(tmp_path), str(tmp_path / "made"))
+    trained, judged = (
+        {row.prompt.text for row in read_preferences(tmp_path / "made" / f"{name}.jsonl").records}
+        for name in ("preferences", "judge")
+    )
+    assert trained
+    assert judged
+    assert not trained & judged
+    assert len(trained | judged) == 40
+    for name, texts in (("prompts", trained), ("evaluation_prompts", judged)):
+        prompts = read_prompts(tmp_path / "made" / f"{name}.jsonl").records
+        assert sorted(prompt.text for prompt in prompts) == sorted(texts)
+    assert "comparisons to train on" in capsys.readouterr().out
+
+
+def test_the_judge_of_hh_finds_the_word_that_people_prefer(tmp_path, monkeypatch):
+    prompt = Prompt("Which?")
+    rows = [
+        Preference(prompt, (f"sure {word}", f"well {word}"), (Pair(0, 1, float(n % 10 > 0)),))
+        for n, word in enumerate("x" * n for n in range(100))
+    ]
+    write_jsonl(tmp_path / "judge.jsonl", rows)
+    monkeypatch.setattr(hh_judge, "COMPARISONS", tmp_path / "judge.jsonl")
+    hh_judge.fitted.cache_clear()
+    assert hh_judge.helpfulness("Which?", "sure thing") > hh_judge.helpfulness("Which?", "well thing")
+    assert hh_judge.helpfulness("Which?", "unheard") == hh_judge.helpfulness("Which?", "of")
+    # Nine verdicts of ten go the same way, and the tenth is not in its own fold's fit either.
+    assert hh_judge.agreement() == (90, 100)

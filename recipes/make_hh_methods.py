@@ -1,0 +1,40 @@
+"""Cut the helpful comparisons of HH in two: one half to compare methods on, one half for a judge of its own.
+
+    python recipes/make_hh_methods.py HH_FOLDER FOLDER
+
+Writes preferences.jsonl, prompts.jsonl and evaluation_prompts.jsonl for `recipes/hh_methods.toml`, and judge.jsonl for
+`recipes/hh_judge.py`. A prompt is in one half only. Evaluation prompts are from the judge's half: it knows what people
+said of other answers to them, and nothing that learns has seen them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from kleash.formats import read_preferences, write_jsonl
+from kleash.records import Preference
+
+
+def halves(rows: list[Preference]) -> tuple[list[Preference], list[Preference]]:
+    """Part comparisons by a hash of their prompt's text: those to train on, those for the judge."""
+    is_judges = [hashlib.sha256(row.prompt.text.encode()).digest()[0] % 2 == 1 for row in rows]
+    return tuple([row for row, own in zip(rows, is_judges, strict=True) if own == half] for half in (False, True))  # type: ignore[return-value]
+
+
+def main(source: str, folder: str) -> None:
+    trained, judged = halves(list(read_preferences(Path(source) / "helpful.jsonl").records))
+    into = Path(folder)
+    into.mkdir(parents=True, exist_ok=True)
+    write_jsonl(into / "preferences.jsonl", trained)
+    write_jsonl(into / "judge.jsonl", judged)
+    for name, rows in (("prompts", trained), ("evaluation_prompts", judged)):
+        write_jsonl(into / f"{name}.jsonl", list({row.prompt.id: row.prompt for row in rows}.values()))
+    print(f"{into}: {len(trained)} comparisons to train on, {len(judged)} for the judge")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit("Usage: python recipes/make_hh_methods.py HH_FOLDER FOLDER")
+    main(sys.argv[1], sys.argv[2])
