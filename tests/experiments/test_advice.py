@@ -62,3 +62,11 @@ def test_best_of_n_is_weighed_by_what_each_answer_costs():
     assert "not told apart from the best method" in said(result("ppo", 0.7), result("best_of_n", 0.7, **free))[-1]
     assert said(result("ppo", 0.7), result("best_of_n", 0.55, **free))[-1].endswith("training pays.")
     assert said(result("best_of_n", 0.9, **free)) == ["No method was trained: there is nothing to recommend."]
+
+
+def test_a_method_that_hardly_moved_is_not_judged_yet():
+    sentences = said(result("ppo", 0.8), result("dpo", 0.55, kl=0.05), result("kto", 0.6, kl=0.3))
+    [hint] = [sentence for sentence in sentences if sentence.startswith("Hardly left the SFT policy")]
+    assert hint.startswith("Hardly left the SFT policy: DPO (0.05 nats), where PPO went 2.0; raise the learning rate")
+    # What is no worse for it has nothing to be excused.
+    assert not any("Hardly" in sentence for sentence in said(result("ppo", 0.8), result("dpo", 0.79, kl=0.05)))

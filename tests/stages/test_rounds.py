@@ -152,6 +152,18 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
     assert not (tmp_path / "current").is_symlink()
 
 
+@pytest.mark.parametrize(("num_others", "others"), [(0, []), (1, ["held back"]), (9, ["held back", "sft"])])
+def test_what_the_gate_held_back_answers_beside_the_current_policy(two_rounds, tmp_path, num_others, others):
+    _, (first, second), _ = two_rounds
+    refresh = first.recipe.refresh.model_copy(update={"older_policies": num_others})
+    recipe = first.recipe.model_copy(update={"refresh": refresh})
+    one = Round(recipe, tmp_path, first.place, before=(first, with_gate(second, moves=False)))
+    parents = one.candidates(tmp_path / "candidates").parents
+    model = {"current": first.made["policy"], "held back": second.made["policy"], "sft": first.made["sft"]}
+    asked = [parents[name] for name in ("policy", "policy_1", "policy_2") if name in parents]
+    assert asked == [model[name].id for name in ["current", *others]]
+
+
 def with_gate(one, *, moves):
     gate = replace(one.made["gate"], summary={**one.made["gate"].summary, "moves": moves})
     return replace(one, made={**one.made, "gate": gate})

@@ -32,7 +32,9 @@ class RefreshSettings(Settings):
     outside_share: float | None = Field(
         None, gt=0, le=1, description="add a round when more of the answers score beyond what the proxy is used to"
     )
-    older_policies: int = Field(1, ge=0, description="earlier policies that answer beside the current one, blind")
+    older_policies: int = Field(
+        1, ge=0, description="newest other policies, held back or not, that answer beside the current one"
+    )
     continues_reward: bool = Field(False, description="train the last reward model further; else a fresh one")
     start: Literal["sft", "previous"] = Field("sft", description="where PPO starts: the SFT or the current policy")
     reference: Literal["sft", "previous", "average"] = Field(

@@ -99,16 +99,19 @@ class Round:
         return sft(self.place, self.recipe.sft, base=self.base(), demonstrations=demonstrations, into=into)
 
     def candidates(self, into: Path) -> Artifact:
-        """Sample from the current policy, in later rounds from some before it as well: raters compare them blind."""
-        *older, current = self.accepted().values()
+        """Sample from the current policy, in later rounds from the newest others as well: raters compare them blind.
+
+        What the gate held back is among them: its answers show what the reward model has wrong.
+        """
+        current, policy = self.current()
+        others = [other for name, other in reversed(self.policies().items()) if name != current]
         settings, number = self.recipe.candidates, len(self.before)
         if not self.before and self.recipe.scorer.kind in ("reward_model", "ensemble"):
             settings = settings.without_scorer()
-        num_older = min(self.recipe.refresh.older_policies, len(older)) if self.before else 0
         return candidates(
             self.own_place(),
             settings,
-            policies=[current, *reversed(older[len(older) - num_older :])],
+            policies=[policy, *others[: self.recipe.refresh.older_policies]],
             prompts=self.prompts(),
             judged_by=self._earlier_judge() if settings.needs_scorer else None,
             skip=number * (settings.num_prompts or 0),
@@ -266,14 +269,17 @@ class Round:
                 return self.made[stage]
         return self.start()
 
+    def policies(self) -> dict[str, Path | Artifact]:
+        """Return every policy before this round by its round, oldest first: the SFT model, then what was trained."""
+        trained = {one.folder.name: one.trained() for one in self.before if {"policy", "direct"} & one.made.keys()}
+        return {"sft": self.start(), **trained}
+
     def accepted(self) -> dict[str, Path | Artifact]:
-        """Return the policies to go on from by round, oldest first: the SFT model, then each that passed its gate."""
-        passed = {
-            one.folder.name: one.trained()
-            for one in self.before
-            if "gate" not in one.made or one.made["gate"].summary["moves"]
+        """Return the policies to go on from: those that no gate held back."""
+        held_back = {
+            one.folder.name for one in self.before if "gate" in one.made and not one.made["gate"].summary["moves"]
         }
-        return {"sft": self.start(), **passed}
+        return {name: policy for name, policy in self.policies().items() if name not in held_back}
 
     def current(self) -> tuple[str, Path | Artifact]:
         """Return the round whose policy is the current one, and that policy."""
