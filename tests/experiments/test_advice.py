@@ -30,22 +30,22 @@ def test_means_and_the_spread_over_seeds_by_hand():
 def test_the_clear_winner_is_recommended_and_the_others_are_said_to_be_behind():
     first, *others = said(result("ppo", 0.8), result("dpo", 0.6))
     assert first.startswith(
-        "Use PPO (reward model, critic, KL leash): it wins 80% [78%, 82%] against the SFT policy at"
+        "Use PPO (reward model, critic, KL leash): it wins 80 % (78 to 82 %) against the SFT policy at"
     )
     assert "no method does better" in first
-    assert others == ["Clearly behind: DPO (60% [58%, 62%])."]
+    assert others == ["Clearly behind: DPO (60 % (58 to 62 %))."]
 
 
 def test_of_equals_the_one_that_is_no_slower_and_closer_to_the_start_is_recommended():
     first, second = said(result("ppo", 0.71, seconds=100, kl=3.0), result("dpo", 0.70, seconds=30, kl=1.0))
     assert first.startswith("Use DPO")
-    assert "PPO has a higher figure (71% [69%, 73%]) that is not told apart from it, for 100 s and 3.0 nats" in first
+    assert "PPO has a higher figure (71 % (69 to 73 %)) that is not told apart from it, for 100 s and 3.0 nats" in first
     assert second.startswith("Not told apart from it by win rate: PPO")
 
 
 def test_when_nothing_helps_the_labels_are_to_be_looked_at():
     [only] = said(result("ppo", 0.51), result("dpo", 0.49))
-    assert only.startswith("None of the methods is told apart from the SFT policy: the best, PPO, wins 51%")
+    assert only.startswith("None of the methods is told apart from the SFT policy: the best, PPO, wins 51 %")
 
 
 def test_what_harms_and_what_is_unsteady_is_named():
@@ -57,7 +57,7 @@ def test_what_harms_and_what_is_unsteady_is_named():
 def test_best_of_n_is_weighed_by_what_each_answer_costs():
     free = {"passes": 0.0, "per_answer": 32.0, "seconds": 0.0}
     assert said(result("ppo", 0.7), result("best_of_n", 0.9, **free))[-1].startswith(
-        "Best-of-n without any training wins more, 90% [88%, 92%], but each answer costs 32 passes"
+        "Best-of-n without any training wins more, 90 % (88 to 92 %), but each answer costs 32 passes"
     )
     assert "not told apart from the best method" in said(result("ppo", 0.7), result("best_of_n", 0.7, **free))[-1]
     assert said(result("ppo", 0.7), result("best_of_n", 0.55, **free))[-1].endswith("training pays.")

@@ -158,4 +158,4 @@ def _best_of_n_sentence(free: Standing, best: Standing) -> str:
 
 
 def _rate(one: Standing) -> str:
-    return f"{one.win_rate:.0%} [{one.win_rate_low:.0%}, {one.win_rate_high:.0%}]"
+    return f"{100 * one.win_rate:.0f} % ({100 * one.win_rate_low:.0f} to {100 * one.win_rate_high:.0f} %)"
