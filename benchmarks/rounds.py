@@ -6,7 +6,7 @@ Both arms share seed, world and SFT model and spend the same number of compariso
 watched prompts afterwards, in SD of the SFT policy's answers, where training crossed each KL. The labellers' own taste
 judges too: what they like and gold does not, no refresh can mend. The reward models of the first and the last round
 are tried on pairs that neither learned from, compared by the same labellers: two answers to each evaluation prompt by
-the SFT policy (old), and by the policy that the last refresh asked about (current). Run again, it goes on.
+the SFT policy (old), and by the policy trained last before the last refresh (current). Run again, it goes on.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds
 
-KL_NATS = (1.0, 2.0, 3.0)
+KL_NATS = (1.0, 2.0, 4.0, 6.0)
 
 
 def arms(seed, overrides):
@@ -80,7 +80,7 @@ def reward_figures(made, place, *, seed):
     first, last = made[0], made[-1]
     pairs = {
         "old": own_pairs(first.made["sft"], last, place, seed=seed),
-        "current": own_pairs(last.current()[1], last, place, seed=seed),
+        "current": own_pairs(made[-2].trained(), last, place, seed=seed),
     }
     figures = {}
     for when, one in (("first", first), ("last", last)):
