@@ -97,6 +97,13 @@ def test_kto_without_mismatched_rows_has_no_baseline():
     assert objective.begin_batch([0]) == {"rows": 1.0, "mismatched_nats": 0.0, "mismatched": 0.0}
 
 
+def test_a_mismatched_answer_is_cut_where_the_longest_row_ends():
+    """Else a long prompt with another's long answer passes the positions that the model knows."""
+    rows = [of(3, prompt=(0, 0, 0)), of(3, 3, 3, prompt=(1,))]
+    sums = LabelledObjective(MODELS, rows, [True, False], DirectSettings(algorithm="kto")).begin_batch([0, 1])
+    assert sums["mismatched_nats"] == pytest.approx(RATIO[3] + RATIO[3])
+
+
 def liked_and_disliked(folder):
     rows = [
         Preference(Prompt(f"is {number} {thing} big?"), ("yes the cat", "no"), (Pair(0, 1, 1.0),))

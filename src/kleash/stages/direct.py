@@ -118,18 +118,23 @@ class LabelledObjective:
         settings: DirectSettings,
     ) -> None:
         self.models, self.sequences, self.is_desirable, self.settings = models, sequences, is_desirable, settings
+        self.longest = max(sequence.num_tokens for sequence in sequences)
 
     def num_tokens(self, row: int) -> int:
         return self.sequences[row].num_tokens
 
     @torch.no_grad()
     def begin_batch(self, rows: Sequence[int]) -> dict[str, float]:
-        """Estimate KTO's z0 from mismatched pairs: each prompt with the next row's answer."""
-        shifted = [*rows[1:], *rows[:1]]
+        """Estimate KTO's z0 from mismatched pairs: each prompt with the next row's answer.
+
+        A long prompt with a long answer of another is cut where the longest row ends: the model may know no more
+        positions.
+        """
+        firsts = [self.sequences[row] for row in rows]
         mismatched = [
-            TokenSequence(self.sequences[row].prompt_ids, self.sequences[other].response_ids)
-            for row, other in zip(rows, shifted, strict=True)
-            if self.sequences[row].prompt_ids != self.sequences[other].prompt_ids
+            TokenSequence(own.prompt_ids, other.response_ids[: self.longest - len(own.prompt_ids)])
+            for own, other in zip(firsts, [*firsts[1:], *firsts[:1]], strict=True)
+            if own.prompt_ids != other.prompt_ids
         ]
         total = float(self.models.log_ratio(mismatched).sum()) if mismatched else 0.0
         return {"rows": float(len(rows)), "mismatched_nats": total, "mismatched": float(len(mismatched))}
