@@ -29,7 +29,7 @@ from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds
 
-KL_NATS = (1.0, 2.0, 4.0, 6.0)
+KL_NATS = (1.0, 2.0, 3.0)
 
 
 def arms(seed, overrides):
