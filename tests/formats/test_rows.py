@@ -219,7 +219,7 @@ def test_a_file_that_may_not_be_read(unprivileged, file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b'{"prompt": "p"}'), "it is gzip data. Expected UTF-8 text; unpack it first"),
+        (gzip.compress(b'{"prompt": "p"}', mtime=0), "it is gzip data. Expected UTF-8 text; unpack it first"),
         ('{"prompt": "p"}'.encode("utf-16"), "it is UTF-16 text. Expected UTF-8 text; save it as UTF-8"),
         (bytes(range(1, 256)) * 16 + bytes(500), "looks like binary data: .* Expected UTF-8 text or Parquet"),
     ],
