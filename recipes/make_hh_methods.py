@@ -17,20 +17,20 @@ from kleash.formats import read_preferences, write_jsonl
 from kleash.records import Preference
 
 
-def halves(rows: list[Preference]) -> tuple[list[Preference], list[Preference]]:
-    """Part comparisons by a hash of their prompt's text: those to train on, those for the judge."""
-    is_judges = [hashlib.sha256(row.prompt.text.encode()).digest()[0] % 2 == 1 for row in rows]
-    return tuple([row for row, own in zip(rows, is_judges, strict=True) if own == half] for half in (False, True))  # type: ignore[return-value]
+def is_judges(row: Preference) -> bool:
+    """Say which half a comparison is in, by a hash of its prompt's text."""
+    return hashlib.sha256(row.prompt.text.encode()).digest()[0] % 2 == 1
 
 
 def main(source: str, folder: str) -> None:
-    trained, judged = halves(list(read_preferences(Path(source) / "helpful.jsonl").records))
+    rows = read_preferences(Path(source) / "helpful.jsonl").records
+    trained, judged = [row for row in rows if not is_judges(row)], [row for row in rows if is_judges(row)]
     into = Path(folder)
     into.mkdir(parents=True, exist_ok=True)
     write_jsonl(into / "preferences.jsonl", trained)
     write_jsonl(into / "judge.jsonl", judged)
-    for name, rows in (("prompts", trained), ("evaluation_prompts", judged)):
-        write_jsonl(into / f"{name}.jsonl", list({row.prompt.id: row.prompt for row in rows}.values()))
+    for name, half in (("prompts", trained), ("evaluation_prompts", judged)):
+        write_jsonl(into / f"{name}.jsonl", list({row.prompt.id: row.prompt for row in half}.values()))
     print(f"{into}: {len(trained)} comparisons to train on, {len(judged)} for the judge")
 
 

@@ -155,8 +155,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def json_line(row: Mapping[str, Any]) -> str:
     """Return a row as one line of JSON, readable as it is; all ASCII where it holds half a surrogate pair."""
     line = json.dumps(row, ensure_ascii=False)
-    is_text = line.isascii() or not _HALF_PAIR.search(line)
-    return (line if is_text else json.dumps(row)) + "\n"
+    return (json.dumps(row) if _HALF_PAIR.search(line) else line) + "\n"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

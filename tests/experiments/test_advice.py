@@ -68,5 +68,8 @@ def test_a_method_that_hardly_moved_is_not_judged_yet():
     sentences = said(result("ppo", 0.8), result("dpo", 0.55, kl=0.05), result("kto", 0.6, kl=0.3))
     [hint] = [sentence for sentence in sentences if sentence.startswith("Hardly left the SFT policy")]
     assert hint.startswith("Hardly left the SFT policy: DPO (0.05 nats), where PPO went 2.0; raise the learning rate")
+    # One that ran wild is no measure of how far to go.
+    sentences = said(result("ppo", 0.8), result("dpo", 0.6, kl=1.0), result("sft_on_chosen", 0.55, kl=27.0))
+    assert not any("Hardly" in sentence for sentence in sentences)
     # What is no worse for it has nothing to be excused.
     assert not any("Hardly" in sentence for sentence in said(result("ppo", 0.8), result("dpo", 0.79, kl=0.05)))

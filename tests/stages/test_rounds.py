@@ -152,6 +152,13 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
     assert not (tmp_path / "current").is_symlink()
 
 
+def test_the_link_leads_to_a_round_that_trained_no_policy_too(two_rounds, tmp_path):
+    _, (first, _), _ = two_rounds
+    (tmp_path / "round-000").mkdir()
+    point_current(tmp_path, [replace(first, made={"sft": first.made["sft"]})])
+    assert (tmp_path / "current").readlink().name == "round-000"
+
+
 @pytest.mark.parametrize(("num_others", "others"), [(0, []), (1, ["held back"]), (9, ["held back", "sft"])])
 def test_what_the_gate_held_back_answers_beside_the_current_policy(two_rounds, tmp_path, num_others, others):
     _, (first, second), _ = two_rounds

@@ -26,7 +26,7 @@ NAMES = {
 MUCH_FASTER = 0.5
 UNSTEADY = 0.04
 HARDLY_MOVED = 0.1
-"""Of the largest KL among the trained methods: less, and a method may lack nothing but a higher learning rate."""
+"""Of the best method's KL: a method that trails and went less far may lack nothing but a higher learning rate."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,11 @@ def advice(table: Sequence[Standing]) -> list[str]:
     behind = [one for one in trained if one.win_rate_high < best.win_rate_low]
     if behind:
         sentences.append("Clearly behind: " + ", ".join(f"{NAMES[one.method]} ({_rate(one)})" for one in behind) + ".")
-    farthest = max(trained, key=lambda one: one.kl_nats)
-    still = [one for one in behind if one.kl_nats < HARDLY_MOVED * farthest.kl_nats]
+    still = [one for one in behind if one.kl_nats < HARDLY_MOVED * best.kl_nats]
     if still:
         shown = ", ".join(f"{NAMES[one.method]} ({one.kl_nats:.2f} nats)" for one in still)
         sentences.append(
-            f"Hardly left the SFT policy: {shown}, where {NAMES[farthest.method]} went {farthest.kl_nats:.1f}; raise "
+            f"Hardly left the SFT policy: {shown}, where {NAMES[best.method]} went {best.kl_nats:.1f}; raise "
             "the learning rate before you conclude anything about the method."
         )
     for one in trained:

@@ -130,10 +130,10 @@ class LabelledObjective:
         A long prompt with a long answer of another is cut where the longest row ends: the model may know no more
         positions.
         """
-        firsts = [self.sequences[row] for row in rows]
+        batch = [self.sequences[row] for row in rows]
         mismatched = [
             TokenSequence(own.prompt_ids, other.response_ids[: self.longest - len(own.prompt_ids)])
-            for own, other in zip(firsts, [*firsts[1:], *firsts[:1]], strict=True)
+            for own, other in zip(batch, [*batch[1:], *batch[:1]], strict=True)
             if own.prompt_ids != other.prompt_ids
         ]
         total = float(self.models.log_ratio(mismatched).sum()) if mismatched else 0.0

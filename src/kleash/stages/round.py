@@ -270,9 +270,8 @@ class Round:
         return self.start()
 
     def policies(self) -> dict[str, Path | Artifact]:
-        """Return every policy before this round by its round, oldest first: the SFT model, then what was trained."""
-        trained = {one.folder.name: one.trained() for one in self.before if {"policy", "direct"} & one.made.keys()}
-        return {"sft": self.start(), **trained}
+        """Return every policy before this round by its round, oldest first, after the SFT model."""
+        return {"sft": self.start(), **{one.folder.name: one.trained() for one in self.before}}
 
     def accepted(self) -> dict[str, Path | Artifact]:
         """Return the policies to go on from: those that no gate held back."""
