@@ -3,8 +3,8 @@
     python recipes/hh_judge.py    # how often it agrees with people whose comparisons it has not seen
 
 It learns from hh_methods/judge.jsonl, which `make_hh_methods.py` keeps apart: Bradley-Terry in an answer's words, each
-counted once, and the logarithm of its length, with a ridge. It knows about as little of helpfulness as its three
-hundred words can say; `docs/choosing-a-method.md` has its agreement beside every figure it gave.
+counted once, and the logarithm of its length, with a ridge. It knows as much of helpfulness as words
+without their order can say; `docs/choosing-a-method.md` has its agreement beside the figures it gave.
 """
 
 from __future__ import annotations
