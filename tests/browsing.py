@@ -72,5 +72,17 @@ def axe_violations(page):
     return [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in broken]
 
 
+def unknown_to_plotly(page):
+    """Return what plotly says is wrong with the figures drawn on a page: unknown attributes and impossible values.
+
+    What it has no use for, such as a grid that is not shown or a line without points, is not wrong.
+    """
+    return page.evaluate(
+        "[...document.querySelectorAll('.js-plotly-plot')]"
+        ".flatMap(({ data, layout }) => Plotly.validate(data, layout) ?? [])"
+        ".filter(({ code }) => code !== 'unused' && code !== 'invisible').map(({ msg }) => msg)"
+    )
+
+
 def is_too_wide(page):
     return page.evaluate("document.documentElement.scrollWidth > innerWidth")

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from browsing import Service, axe_violations, is_too_wide
+from browsing import Service, axe_violations, is_too_wide, unknown_to_plotly
 from collection.demo_campaign import make_demo_campaign
 from collection.made_campaigns import NOON
 from kleash.collection.app import create_app
@@ -77,6 +77,7 @@ def test_every_chart_is_drawn_without_an_error_or_a_request_elsewhere(opened):
     for path in PAGES:
         visit(page, path)
         drawn[path] = page.locator("[data-figure] .main-svg").count()
+        assert unknown_to_plotly(page) == [], path
     assert troubles == []
     assert page.evaluate("window.hacked") is None
     assert drawn["/admin/campaigns/1"] >= 10

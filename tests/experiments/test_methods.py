@@ -5,6 +5,7 @@ import json
 import pytest
 
 import tiny
+from browsing import unknown_to_plotly
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import read
 from kleash.errors import RunError, SettingsError
@@ -111,6 +112,16 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
     message = r"was begun with other settings: .*steps: 2 -> 3.*another folder by --into"
     with pytest.raises(SettingsError, match=message):
         compare_methods(folder, other, place, methods=["ppo"], seeds=[0])
+
+
+@pytest.mark.slow
+def test_the_page_is_drawn_in_a_browser(compared, new_page):
+    page, troubles = new_page("file:")
+    page.goto(write_page(compared[0]).absolute().as_uri())
+    page.wait_for_selector("[data-figure]:not(:has(.main-svg))", state="detached")
+    assert page.locator("[data-figure]").count() >= 1
+    assert unknown_to_plotly(page) == []
+    assert troubles == []
 
 
 def test_model_names_are_only_text_on_the_page(compared):

@@ -8,7 +8,7 @@ from fake_run import make_fake_run
 from test_audit_view import FAILED
 from test_experiments_shown import CONTENT
 
-from browsing import Service, axe_violations, is_too_wide
+from browsing import Service, axe_violations, is_too_wide, unknown_to_plotly
 from kleash.artifacts import read, writing
 from kleash.monitor.app import create_app
 
@@ -81,6 +81,7 @@ def test_every_page_is_drawn_without_an_error_or_a_request_elsewhere(opened):
         visit(page, path)
         drawn[path] = page.locator("[data-figure] .main-svg:first-child").count()
         assert page.evaluate("window.hacked") is None
+        assert unknown_to_plotly(page) == [], path
     assert troubles == []
     # Reward, KL, the panel's win rate, the proxy, judged quality and the panel over sqrt(KL); nobody asked people.
     assert drawn[COMPARISON] == 6

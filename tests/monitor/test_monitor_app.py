@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from collection.hostile_outputs import HUGE, SMALL
 from kleash.monitor.app import create_app
 from kleash.monitor.markup import MAX_SHOWN_CHARACTERS
+from kleash.web import PLOTLY
 
 PAGES = ["/", "/run/{}", "/samples/{}", "/samples/{}?moment=40&order=longer&text=clever", "/run/{}?slice=topic%3Dfacts"]
 PAGES += [
@@ -115,7 +116,7 @@ def test_nothing_but_get_and_head_is_taken(client):
     for route in client.app.routes:
         assert set(getattr(route, "methods", None) or {"GET"}) <= {"GET", "HEAD"}, route.path
     for method in ("POST", "PUT", "PATCH", "DELETE"):
-        for address in ("/", "/run/hacked", "/data/run/hacked", "/static/live.js", "/plotly.js"):
+        for address in ("/", "/run/hacked", "/data/run/hacked", "/static/live.js", f"/shared/{PLOTLY.name}"):
             answer = client.request(method, address, content="x")
             assert answer.status_code == 405
 

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from fake_run import make_fake_run, policy_row, write_rows
 
-from browsing import Service, axe_violations, is_too_wide
+from browsing import Service, axe_violations, is_too_wide, unknown_to_plotly
 from collection.hostile_outputs import SMALL
 from kleash.durable import lock_run
 from kleash.monitor.app import create_app
@@ -49,6 +49,7 @@ def test_every_page_is_drawn_without_an_error_or_a_request_elsewhere(opened):
         visit(page, path)
         drawn[path] = page.locator("[data-figure] .main-svg").count()
         assert not is_too_wide(page), path
+        assert unknown_to_plotly(page) == [], path
     assert troubles == []
     assert drawn["/run/hacked"] >= 7
     assert drawn["/run/early"] >= 2

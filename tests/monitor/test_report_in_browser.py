@@ -4,7 +4,7 @@ import pytest
 from fake_run import make_fake_run
 from read_page import HOSTILE
 
-from browsing import is_too_wide
+from browsing import is_too_wide, unknown_to_plotly
 from kleash.monitor.report import write_report
 
 pytestmark = pytest.mark.slow
@@ -27,6 +27,7 @@ def opened(new_page, tmp_path):
 def test_every_figure_is_drawn_without_an_error_or_a_request(opened):
     page, troubles = opened()
     assert page.locator("[data-figure]").count() == 9
+    assert unknown_to_plotly(page) == []
     assert troubles == []
 
 

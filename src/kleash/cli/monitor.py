@@ -42,9 +42,5 @@ def monitor(
 
 
 def _warm_up() -> None:
-    """Load what the first chart needs, a second's work, while the reader is still opening the browser."""
+    """Load what the first intervals need, half a second's work, while the reader is still opening the browser."""
     import scipy.stats  # noqa: F401
-
-    from kleash.monitor.plots import checked, layout, line
-
-    checked([line([0], [0.0], "")], layout(height=100, left=0, bottom=0))

@@ -1,7 +1,7 @@
 """Draw the admin pages' figures, as plain data for plotly: each with its intervals, and the bound it is held against.
 
 Colours are names of style.css's variables; figures.js puts in their values for the light or the dark scheme. Texts that
-people or models wrote are escaped, because plotly reads some HTML in them. Plotly is imported with the first figure.
+people or models wrote are escaped, because plotly reads some HTML in them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def progress_figure(votes: Mapping[str, int], pace: Pace, *, now: datetime) -> P
         traces += _projection(total, pace, now=now)
     else:
         traces.append(_unseen(days[-1], pace.num_wanted))
-    return _checked(traces, layout)
+    return _figure(traces, layout)
 
 
 def _projection(total: int, pace: Pace, *, now: datetime) -> list[Part]:
@@ -76,7 +76,7 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
     layout = _layout(height=150, left=44, bottom=30)
     layout["xaxis"] = _axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
     layout["yaxis"] = _axis(ticks=4)
-    return _checked([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
+    return _figure([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
 
 
 def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | None:
@@ -105,7 +105,7 @@ def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | No
     if min_seconds > 0 and math.log10(min_seconds) > low:
         layout["shapes"] = [_upright(math.log10(min_seconds))]
     bars = _bars(middles, counts, hover="%{y} verdicts in %{text}")
-    return _checked([bars | {"text": texts, "textposition": "none", "width": width * 0.92}], layout)
+    return _figure([bars | {"text": texts, "textposition": "none", "width": width * 0.92}], layout)
 
 
 # ----------------------------------------------------------------------------------------------------------- agreement
@@ -133,7 +133,7 @@ def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | Non
         _end_label(names[-1], 100 * figures[-1].value, "agreement", color=ACCENT, shift=7),
         _end_label(names[-1], 100 * others[-1].value, "AC1", color=MUTED, shift=-7),
     ]
-    return _checked([band, second, main], layout)
+    return _figure([band, second, main], layout)
 
 
 def agreement_by_slice_figure(by_slice: Mapping[str, Mapping[str, Agreement]], overall: Interval) -> Part | None:
@@ -189,7 +189,7 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
         places = [number + shift for number in range(len(order))]
         traces.append(_dots([figure.value for figure in figures], places, texts, color=color))
         traces[-1]["error_x"] = _errors(figures)
-    return _checked(traces, layout)
+    return _figure(traces, layout)
 
 
 # -------------------------------------------------------------------------------------------------------------- judges
@@ -228,7 +228,7 @@ def _judge_chart(weeks: Sequence[JudgeFigures], figure_of: Callable[[JudgeFigure
         color = (ACCENT, OLD, BAD, INK)[number % 4]
         line = _line(x, [100 * figure.value for figure in figures], color=color, texts=texts)
         traces.append(line | {"mode": "lines+markers", "error_y": _errors(figures, scale=100), "name": _plain(judge)})
-    return _checked(traces, layout)
+    return _figure(traces, layout)
 
 
 # --------------------------------------------------------------------------------------------------------------- parts
@@ -244,7 +244,7 @@ def _rate_rows(rows: Sequence[tuple[str, Interval]], *, mark: float | None) -> P
     layout["shapes"] = [] if mark is None or math.isnan(mark) else [_upright(100 * mark)]
     texts = [_rate_text(name, figure) for name, figure in known]
     points = _dots([100 * figure.value for figure in figures], list(range(len(known))), texts, color=ACCENT)
-    return _checked([points | {"error_x": _errors(figures, scale=100)}], layout)
+    return _figure([points | {"error_x": _errors(figures, scale=100)}], layout)
 
 
 def _rate_text(name: str, figure: Interval) -> str:
@@ -354,12 +354,9 @@ def _plain(name: str) -> str:
     return html.escape(wording.shortened(name, LONGEST_LABEL))
 
 
-def _checked(traces: Sequence[Part], layout: Part) -> Part:
-    """Let plotly refuse what it does not know, and return the figure as data that JSON can hold."""
-    import plotly.graph_objects as go
-
-    whole = go.Figure(data=list(traces), layout=layout | {"template": None}).to_plotly_json()
-    figure: Part = _known_numbers(whole)
+def _figure(traces: Sequence[Part], layout: Part) -> Part:
+    """Return a figure as data that JSON can hold."""
+    figure: Part = _known_numbers({"data": list(traces), "layout": layout})
     return figure
 
 

@@ -2,5 +2,5 @@
 
 `reader` reads a run folder as it lies on the disk, `findings` turns it into the typed figures that people ask for,
 `verdict` says in words what they mean and checks for trouble, `charts` draws them and `report` writes the page.
-No torch anywhere below; plotly is imported only when a page is written.
+No torch anywhere below; its charts are drawn by plotly in the browser.
 """

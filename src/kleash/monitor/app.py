@@ -10,7 +10,7 @@ How a page is made, for whoever adds one:
   for charts; both are filled from the `pages.Live` that the data route returns through `pages.answer_poll`.
   A menu `<select data-parameter="NAME">` is sent along as `?NAME=value`.
 * A page with charts depends on `web.security.allow_inline_styles` and has the block `scripts` say
-  `{{ super() }}` and load /plotly.js (chart pages extend chart_frame.html, which does both).
+  `{{ super() }}` and load plotly (chart pages extend chart_frame.html, which does both).
 * Every text from a run is hostile: templates escape, `markup.escape` does elsewhere, scripts set `textContent`.
 
 There is no way to write: no route takes anything but GET and HEAD, and nothing here opens a file for writing.
@@ -35,11 +35,11 @@ from kleash.errors import KleashError
 from kleash.monitor.catalogue import Catalogue
 from kleash.monitor.live import Shelf
 from kleash.monitor.pages import FOLDER, render
-from kleash.monitor.routes import aims, assets, audit, comparing, experiments, labellers, lineage, run, runs, samples
+from kleash.monitor.routes import aims, audit, comparing, experiments, labellers, lineage, run, runs, samples
 from kleash.web import STATIC
 from kleash.web.security import SecurityHeaders, add_security_headers
 
-ROUTES = (assets, runs, comparing, experiments, run, samples, aims, audit, labellers, lineage)
+ROUTES = (runs, comparing, experiments, run, samples, aims, audit, labellers, lineage)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """The names a browser on this machine may use. Another site cannot pass itself off as one of them."""

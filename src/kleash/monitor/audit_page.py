@@ -336,4 +336,4 @@ def reliability_figure(calibration: Row) -> Part | None:
     layout["yaxis"] = plots.axis(title="votes for its order", is_percent=True)
     diagonal = {"type": "line", "x0": 50, "x1": 100, "y0": 50, "y1": 100, "layer": "below"}
     layout["shapes"] = [diagonal | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}]
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)

@@ -1,6 +1,6 @@
 """Draw the figures beside the training curves: the optimiser's health, and the reward model on unseen pairs.
 
-The main figure is in `training_chart.py`; the parts of all are in `plots.py`. plotly is imported with the first figure.
+The main figure is in `training_chart.py`; the parts of all are in `plots.py`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
             layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
             layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
             shown = [100 * value for value in values] if is_share else values
-            found.append((title, unit, plots.checked([plots.line(steps, shown, html.escape(title))], layout)))
+            found.append((title, unit, plots.figure([plots.line(steps, shown, html.escape(title))], layout)))
     return found
 
 
@@ -68,7 +68,7 @@ def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
         plots.bars(middles, wrong, width, texts, "wrong order", BAD),
         plots.bars(middles, right, width, texts, "right order", ACCENT),
     ]
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
@@ -86,7 +86,7 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
     layout["shapes"] = [plots.upright(50)]
     texts = [rate_text(found) for found in values]
     points = plots.dots([100 * found.value for found in values], places, texts, color=ACCENT)
-    return plots.checked([points | {"error_x": plots.intervals(values, scale=100)}], layout)
+    return plots.figure([points | {"error_x": plots.intervals(values, scale=100)}], layout)
 
 
 def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[int]]:

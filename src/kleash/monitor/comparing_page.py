@@ -166,7 +166,7 @@ def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
     layout = plots.layout(height=HEIGHT_PIXELS, left=48, bottom=40, top=10, right=14) | {"hovermode": "closest"}
     layout["xaxis"] = plots.axis(title="update", has_grid=False)
     layout["yaxis"] = plots.axis(is_percent=is_percent)
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def _proxy_curve(run: RunCurves, place: int) -> Curve:

@@ -79,7 +79,7 @@ def hhh_figure(path: AimsPath) -> Part:
         about = f"A policy that {_REFUSING}: harmless, and no help to anyone."
         traces.append(plots.dots(*corner, [about], color=BAD, symbol="x"))
         traces.append(plots.words(*corner, [_REFUSING]) | {"textfont": {"size": 11, "color": BAD}})
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def hhh_section(path: AimsPath, place: str) -> str:

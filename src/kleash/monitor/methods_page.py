@@ -120,7 +120,7 @@ def frontier(results: Sequence[Mapping[str, Any]]) -> Part:
     }
     layout["yaxis"] = plots.axis(title="judge's mean gain over SFT")
     layout["shapes"] = [plots.level(0)]
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
@@ -133,7 +133,7 @@ def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
     layout["xaxis"] = plots.axis(title="seconds of training", has_grid=False) | {"rangemode": "tozero"}
     layout["yaxis"] = plots.axis(title="win rate against SFT")
     layout["shapes"] = [plots.level(0.5)]
-    return plots.checked([plots.dots(x, y, texts, color=ACCENT), plots.words(x, y, names)], layout)
+    return plots.figure([plots.dots(x, y, texts, color=ACCENT), plots.words(x, y, names)], layout)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside

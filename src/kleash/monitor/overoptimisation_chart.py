@@ -57,7 +57,7 @@ def distance_figure(curves: Sequence[Curve], *, height: int = HEIGHT_PIXELS) -> 
         traces.append(_measured(curve))
         if curve.fit is not None and curve.fit.bends:
             traces += _fitted(curve, curve.fit)
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def _measured(curve: Curve) -> Part:

@@ -208,7 +208,7 @@ def figure_of(figure: Figure, arms: Sequence[Mapping[str, Any]]) -> Part | None:
     }
     layout["yaxis"] = plots.axis(title="gain, SD of SFT answers")
     layout["shapes"] = [plots.level(0)]
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 def figure_box(figure: Figure) -> str:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,7 +60,6 @@ def templates() -> Environment:
         "main_pages": MAIN_PAGES,
         "run_pages": RUN_PAGES,
         "kleash_version": __version__,
-        "plotly_version": version("plotly"),
         "pairs": lambda values: [(value, value) for value in values],
     }
     return made

@@ -22,7 +22,7 @@ from kleash import __version__
 from kleash.durable import clear_write_errors, read_object, write_text
 from kleash.monitor.measures import json_numbers
 from kleash.monitor.plots import Part
-from kleash.web import STATIC
+from kleash.web import PLOTLY, STATIC
 from kleash.web.templates import environment
 
 FOLDER = Path(__file__).parent
@@ -44,9 +44,7 @@ def single_page(
     kind: what the page is, such as "run report".  figures: by the name of their place in the sections.
     samples: what the samples browser shows, where there is one.
     """
-    from plotly.offline import get_plotlyjs
-
-    scripts = [get_plotlyjs(), _text(STATIC / "figures.js") + _text(FOLDER / "report.js")]
+    scripts = [_text(PLOTLY), _text(STATIC / "figures.js") + _text(FOLDER / "report.js")]
     page = _frame().render(
         policy=content_policy(*scripts),
         title=title,

@@ -67,7 +67,7 @@ def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) 
     _add_marks(layout, findings)
     if slices is None:
         traces = [trace | {"visible": False} if "meta" in trace else trace for trace in traces]
-    return plots.checked(traces, layout)
+    return plots.figure(traces, layout)
 
 
 # ---------------------------------------------------------------------------------------------------------- stacking

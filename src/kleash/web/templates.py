@@ -7,12 +7,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from kleash.web import PLOTLY
 from kleash.web.visible import visible_text
 
 
 def environment(folder: Path) -> Environment:
     """Return what renders a folder's templates: values are escaped, and one that a page was not given is an error.
 
+    Global: `plotly`, the file name below /shared of what draws figures.
     Filters: `seen` for texts of people and models, `safe_html` for HTML that was made of escaped texts.
     """
     made = Environment(
@@ -22,5 +24,6 @@ def environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["plotly"] = PLOTLY.name
     made.filters |= {"seen": visible_text, "safe_html": Markup}
     return made

@@ -6,15 +6,12 @@ Item by item it goes on in `review.py`; what an admin changes is in `changes.py`
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
-from importlib import resources
-from pathlib import Path
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.charts import judge_charts, progress_figure, seconds_figure
@@ -187,17 +184,3 @@ def export_page(
         soft_share=sum(0 < label < 1 for label in labels) / len(labels) if labels else None,
         command=export_command(snapshot.campaign, settings),
     )
-
-
-@cache
-def _plotly_script() -> Path:
-    path = resources.files("plotly") / "package_data" / "plotly.min.js"
-    assert isinstance(path, Path)
-    return path
-
-
-@router.get("/plotly.js")
-def plotly_script(_: Admin) -> Response:
-    """Serve the plotly that is installed; the page asks for it by version, so it may be kept."""
-    headers = {"Cache-Control": "private, max-age=604800"}
-    return FileResponse(_plotly_script(), media_type="text/javascript", headers=headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -55,7 +54,7 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
     """Render an admin page.
 
     Templates also have `wording`, `words` for a verdict, `seen` and `rendered` for what people or models wrote, the
-    bounds of the gates by name, the fewest items that say anything, and the version by which browsers keep plotly.
+    bounds of the gates by name, and the fewest items that say anything.
     """
     given: dict[str, Any] = {
         "wording": wording,
@@ -69,7 +68,6 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
         template,
         gate_bounds=GATE_BOUNDS,
         min_n=DEFAULT.min_n,
-        plotly_version=version("plotly"),
         **given,
         **context,
     )
