@@ -39,10 +39,9 @@ def text_of(*tables):
             "x: PPO, 7 steps, beta 0.100, finished (–)",
         ),
         (
-            artifact(
-                "policy", algorithm="dpo", steps=7, heldout_accuracy=RATE, length_baseline_accuracy=0.55, seconds=1
-            ),
-            "x: DPO, 7 steps, right on 68 % (66 to 70 %) of 2,000 held-out pairs, length alone 55 % (1.0 s)",
+            artifact("policy", algorithm="dpo", steps=7, heldout_accuracy=RATE, longer_wins=0.45, seconds=1),
+            "x: DPO, 7 steps, right on 68 % (66 to 70 %) of 2,000 held-out pairs, "
+            "always the shorter answer: 55 % (1.0 s)",
         ),
         (
             artifact("candidates", answers=8, prompts=4, truncation_share=0.5, seconds=1),
@@ -51,8 +50,8 @@ def text_of(*tables):
         (artifact("preferences", pairs=9, agreement=None, seconds=1), "x: 9 pairs (1.0 s)"),
         (artifact("preferences", pairs=9, agreement=0.75, seconds=1), "x: 9 pairs, raters agree on 75 % (1.0 s)"),
         (
-            artifact("reward", heldout_accuracy=RATE, length_baseline_accuracy=0.55, seconds=1),
-            "x: right on 68 % (66 to 70 %) of 2,000 held-out pairs, length alone 55 % (1.0 s)",
+            artifact("reward", heldout_accuracy=RATE, longer_wins=0.45, seconds=1),
+            "x: right on 68 % (66 to 70 %) of 2,000 held-out pairs, always the shorter answer: 55 % (1.0 s)",
         ),
         (
             artifact("evaluation", win_rate=RATE, judge="gold", seconds=1),

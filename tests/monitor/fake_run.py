@@ -163,7 +163,7 @@ def fill_reward(folder, own, generator, story, hostile_text):
     accuracy = sum(row["correct"] for row in rows) / len(rows)
     own.update(
         heldout_accuracy=share(accuracy, len(rows)),
-        length_baseline_accuracy=0.388,
+        longer_wins=0.388,
         slices={f"topic={name}": share(right / 42, 42) for name, right in slices.items()},
         mean=0.12,
         sd=1.31,

@@ -47,7 +47,7 @@ def run(tmp_path):
         parents={"preferences": preferences, "reference": sft},
         rows_trained=900,
         heldout_accuracy=RATE,
-        length_baseline_accuracy=0.55,
+        longer_wins=0.45,
     )
     reasons = [{"measure": "length", "value": 0.3, "threshold": 0.2, "level": "warn", "text": "Length alone gains."}]
     make(stages / "audit", "audit", parents={"reward": reward}, verdict="warn", reasons=reasons)
@@ -91,7 +91,7 @@ RATERS = [("ann", "person"), ("bob", "person"), ("ann", "person"), ("gpt", "ai")
         "- made elsewhere and imported, from hub:someone/base",
         "- supervised fine-tuning (1,200 rows, 40 updates)",
         "- GRPO (60 updates)",
-        "- reward model (900 rows): right on 70 % (60 % to 80 %, n 90) held-out pairs; length alone 55 %",
+        "- reward model (900 rows): right on 70 % (60 % to 80 %, n 90) held-out pairs; always the shorter answer: 55 %",
         "- preferences: 1,000 pairs from 4 judgements; raters agree on 70 % (60 % to 80 %, n 90) comparisons",
         "- raters: 1 AI judges, 2 people",
         "- prompts: `prompts.jsonl`, content ",

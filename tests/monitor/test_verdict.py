@@ -8,7 +8,7 @@ from fake_run import make_fake_run
 from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.measures import Estimate
 from kleash.monitor.reader import read_run
-from kleash.monitor.verdict import length_accuracy, mood_of, verdict_of
+from kleash.monitor.verdict import mood_of, verdict_of
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,6 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
     assert verdict_of(reward).headline.startswith("No policy yet: the reward model orders 7")
     nothing = findings_of(read_run(make_fake_run(tmp_path, name="young", stages=())))
     assert verdict_of(nothing).headline.startswith("Nothing is measured yet")
-
-
-def test_length_alone_is_judged_in_its_better_direction():
-    assert length_accuracy(0.6) == (0.6, "longer")
-    assert length_accuracy(0.3) == (0.7, "shorter")
 
 
 def test_what_the_watch_saw_is_part_of_the_verdict(tmp_path):

@@ -4,7 +4,18 @@ import math
 
 import pytest
 
-from kleash.monitor.wording import count, duration, listing, number, number_range, percent, percent_range, points
+from kleash.monitor.wording import (
+    count,
+    duration,
+    length_accuracy,
+    length_alone,
+    listing,
+    number,
+    number_range,
+    percent,
+    percent_range,
+    points,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +48,10 @@ from kleash.monitor.wording import count, duration, listing, number, number_rang
 )
 def test_numbers_read_well(made, expected):
     assert made == expected
+
+
+def test_length_alone_is_judged_in_its_better_direction():
+    assert length_accuracy(0.6) == (0.6, "longer")
+    assert length_accuracy(0.3) == (0.7, "shorter")
+    assert length_alone(0.3) == "always the shorter answer: 70\u202f%"
+    assert length_alone(None) == "length alone: –"

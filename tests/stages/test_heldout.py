@@ -50,8 +50,8 @@ def test_accuracy_and_the_length_baseline_over_all_and_per_slice(tmp_path):
     assert figures["heldout_accuracy"]["n"] == 4
     assert figures["heldout_accuracy"]["low"] < 0.75 < figures["heldout_accuracy"]["high"]
     assert figures["heldout_ties"] == 1
-    assert figures["length_baseline_accuracy"] == (1 + 0 + 0.5 + 1) / 4
-    assert {name: (part["value"], part["n"], part["length_baseline_accuracy"]) for name, part in
+    assert figures["longer_wins"] == (1 + 0 + 0.5 + 1) / 4
+    assert {name: (part["value"], part["n"], part["longer_wins"]) for name, part in
             figures["slices"].items()} == {"set=a": (0.5, 2, 0.5), "set=b": (1.0, 2, 0.75)}  # fmt: skip
     margins = [json.loads(line)["margin"] for line in (tmp_path / "heldout.jsonl").read_text().splitlines()]
     assert margins == pytest.approx([1.0, -1.0, 2.0, 2.5, 8.0])
@@ -76,4 +76,4 @@ def test_dpo_is_measured_on_prompts_it_was_not_trained_on(tmp_path):
     assert len(verdicts) == figures["heldout_accuracy"]["n"] == 30 - figures["rows_trained"]
     assert 3 <= len(verdicts) <= 15
     assert figures["heldout_accuracy"]["value"] == 1.0  # one word decides, and it was learned
-    assert figures["length_baseline_accuracy"] == 0.0
+    assert figures["longer_wins"] == 0.0

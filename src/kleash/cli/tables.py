@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kleash.artifacts import Artifact
-from kleash.monitor.wording import duration, number, number_range, percent, percent_range
+from kleash.monitor.wording import duration, length_alone, number, number_range, percent, percent_range
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
@@ -69,8 +69,8 @@ def _telling_of_policy(figures: Figures) -> list[str]:
 def _telling_of_heldout(figures: Figures) -> list[str]:
     if "heldout_accuracy" not in figures:
         return []
-    length_alone = percent(figures["length_baseline_accuracy"])
-    return [f"right on {rate(figures['heldout_accuracy'])} held-out pairs", f"length alone {length_alone}"]
+    right = f"right on {rate(figures['heldout_accuracy'])} held-out pairs"
+    return [right, length_alone(figures.get("longer_wins"))]
 
 
 def artifact_tables(artifact: Artifact) -> list[Table]:
@@ -155,8 +155,8 @@ def _whole(summary: Figures) -> Table:
     for name, who in (("reward_model", "reward model"), ("direct", "implicit reward")):
         if name in summary:
             accuracy = {**summary[name], "value": summary[name]["heldout_accuracy"]}
-            baseline = percent(summary[name]["length_baseline_accuracy"])
-            table.add_row(f"{who} right on", f"{rate(accuracy)} held-out pairs (length alone: {baseline})")
+            baseline = length_alone(summary[name].get("longer_wins"))
+            table.add_row(f"{who} right on", f"{rate(accuracy)} held-out pairs; {baseline}")
     if "preferences" in summary:
         figures = summary["preferences"]
         agreement = f", raters agree on {percent(figures['agreement'])}" if figures["agreement"] is not None else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.lineage import Lineage, labels_behind
-from kleash.monitor.wording import number, percent, points
+from kleash.monitor.wording import length_alone, number, percent, points
 from kleash.records import Preference
 
 Figures = Mapping[str, Any]
@@ -260,7 +260,7 @@ def _heldout(figures: Figures) -> str:
     if "heldout_accuracy" not in figures:
         return f"accuracy on held-out pairs {UNKNOWN}"
     accuracy = _interval(figures["heldout_accuracy"], True)
-    return f"right on {accuracy} held-out pairs; length alone {percent(figures.get('length_baseline_accuracy'))}"
+    return f"right on {accuracy} held-out pairs; {length_alone(figures.get('longer_wins'))}"
 
 
 def _interval(figures: Figures, is_share: bool = False) -> str:

@@ -230,7 +230,7 @@ def _reward_model(found: Round) -> RewardModelFindings | None:
     return RewardModelFindings(
         accuracy=accuracy,
         audit=_audit(found),
-        longer_wins=finite(own.get("length_baseline_accuracy")),
+        longer_wins=finite(own.get("longer_wins")),
         slices={name: value for name, value in by_slice.items() if value is not None},
         margins=margins,
     )

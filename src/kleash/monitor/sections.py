@@ -14,8 +14,8 @@ from kleash.monitor.findings import Findings, slice_names
 from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, mark, num_cases, options, rate_note, track
 from kleash.monitor.provenance import stage_seconds
 from kleash.monitor.reader import Round, Run
-from kleash.monitor.verdict import Verdict, length_accuracy
-from kleash.monitor.wording import MISSING, count, duration, number, number_range, percent
+from kleash.monitor.verdict import Verdict
+from kleash.monitor.wording import MISSING, count, duration, length_alone, number, number_range, percent
 
 ABOUT_ONLINE = (
     "The reward must not be believed alone: it is worth what the external quality beneath it says. Reward is the "
@@ -107,7 +107,7 @@ def _reward_tile(findings: Findings) -> str:
         return tile("Reward model", MISSING, "none in this run yet")
     note = f"of unseen pairs, {rate_note(model.accuracy)}"
     if model.longer_wins is not None:
-        note += f"; length alone {percent(length_accuracy(model.longer_wins)[0])}"
+        note += f"; {length_alone(model.longer_wins)}"
     return tile("Reward model", percent(model.accuracy.value), note, interval_bar(model.accuracy, even=0.5))
 
 

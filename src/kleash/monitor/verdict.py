@@ -12,7 +12,7 @@ from typing import Literal
 from kleash.monitor.alarms import by_symptom
 from kleash.monitor.findings import Findings
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import count, listing, number, percent, percent_range
+from kleash.monitor.wording import count, length_accuracy, listing, number, percent, percent_range
 
 Mood = Literal["better", "worse", "unclear", "pending"]
 
@@ -61,11 +61,6 @@ def comparisons(rate: Estimate) -> str:
 
 def unseen_pairs(rate: Estimate) -> str:
     return "unseen pairs" if rate.n is None else f"{count(rate.n)} unseen pairs"
-
-
-def length_accuracy(longer_wins: float) -> tuple[float, str]:
-    """Return how often length alone would be right, and which way: the longer or the shorter answer."""
-    return (longer_wins, "longer") if longer_wins >= 0.5 else (1 - longer_wins, "shorter")
 
 
 # ----------------------------------------------------------------------------------------------------------- inside

@@ -57,6 +57,22 @@ def duration(seconds: float | None) -> str:
     return f"{hours}{GAP}h" + (f" {minutes}{GAP}min" if minutes else "")
 
 
+def length_accuracy(longer_wins: float) -> tuple[float, str]:
+    """Return how often length alone would be right, and which way: the longer or the shorter answer.
+
+    longer_wins: how often the longer answer is the preferred one.
+    """
+    return (longer_wins, "longer") if longer_wins >= 0.5 else (1 - longer_wins, "shorter")
+
+
+def length_alone(longer_wins: float | None) -> str:
+    """Say what a reward model has to beat: how often length alone would be right, and which way."""
+    if longer_wins is None:
+        return f"length alone: {MISSING}"
+    share, which = length_accuracy(longer_wins)
+    return f"always the {which} answer: {percent(share)}"
+
+
 def listing(names: list[str]) -> str:
     """Join names as a sentence does: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

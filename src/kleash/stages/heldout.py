@@ -50,10 +50,9 @@ def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: D
         "heldout_accuracy": _accuracy(decided),
         "heldout_ties": len(verdicts) - len(decided),
         "slices": {
-            name: _accuracy(part) | {"length_baseline_accuracy": _longer_wins(part)}
-            for name, part in sorted(groups.items())
+            name: _accuracy(part) | {"longer_wins": _longer_wins(part)} for name, part in sorted(groups.items())
         },
-        "length_baseline_accuracy": _longer_wins(decided),
+        "longer_wins": _longer_wins(decided),
     }
 
 
@@ -63,5 +62,5 @@ def _accuracy(verdicts: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def _longer_wins(verdicts: Sequence[dict[str, Any]]) -> float:
-    """Return the accuracy of always taking the longer answer; 1 - this is that of the shorter."""
+    """Return how often the longer answer is the preferred one: the accuracy of length alone, or 1 - that."""
     return sum(verdict["longer_wins"] for verdict in verdicts) / max(1, len(verdicts))

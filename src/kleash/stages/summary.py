@@ -91,7 +91,7 @@ def _heldout_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
         "low": accuracy["low"],
         "high": accuracy["high"],
         "n": accuracy["n"],
-        "length_baseline_accuracy": figures["length_baseline_accuracy"],
+        "longer_wins": figures["longer_wins"],
     }
 
 
