@@ -7,6 +7,7 @@ import pytest
 from kleash.artifacts import read
 from kleash.durable import partial_path
 from kleash.errors import ArtifactError, DataError, SettingsError
+from kleash.evaluation.suites.running import TOO_LONG
 from kleash.recipe import Recipe
 from kleash.stages.round import Round
 from kleash.stages.suites import SuitesSettings, read_items, suites
@@ -64,7 +65,7 @@ def test_rows_and_figures_are_written_down(made):
     assert figures["slices"]["topic=sums"]["buckets"]["tasks"]["mine/correct"]["value"] == 1
     assert figures["unchecked"] == {
         "code is not run unless it is allowed": 1,
-        "too long for the model's context": 1,
+        TOO_LONG: 1,
     }
 
 

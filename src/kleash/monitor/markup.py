@@ -58,10 +58,13 @@ def bounds(found: Estimate) -> tuple[float, float]:
 
 
 # -------------------------------------------------------------------------------------------------------------- bars
-def interval_bar(found: Estimate, *, even: float, start: float = 0.0, end: float = 1.0) -> str:
+def interval_bar(
+    found: Estimate, *, even: float, start: float = 0.0, end: float = 1.0, less_is_better: bool = False
+) -> str:
     """Return a bar with the interval as a box, coloured only if it excludes `even`, where a rule stands."""
     low, high = bounds(found)
-    kind = " bad" if high < even else " good" if low > even else ""
+    below, above = (" good", " bad") if less_is_better else (" bad", " good")
+    kind = below if high < even else above if low > even else ""
     rule = mark("rule", even, start=start, end=end)
     return track(
         rule,

@@ -22,6 +22,7 @@ from kleash.monitor.plots import Part
 from kleash.monitor.reader import Run, read_run
 from kleash.monitor.samples import Sample
 from kleash.monitor.single_page import single_page, write_page
+from kleash.monitor.suites_section import suites_section
 from kleash.monitor.verdict import verdict_of
 
 REPORT_FILE = "report.html"
@@ -52,6 +53,7 @@ def render(run: Run) -> str:
         distance,
         slice_table.slices_section(findings.slices, findings.judge),
         sections.hhh_section(findings),
+        suites_section(found.summary("suites") if found else {}),
         sections.reward_model_section(findings, drawn),
         sections.samples_section(findings),
         provenance.rounds_section(run),

@@ -22,6 +22,7 @@ from kleash.monitor.plots import Part
 from kleash.monitor.reader import Round, Run
 from kleash.monitor.report import figures
 from kleash.monitor.run_list import is_being_written, run_state_word, state_pill
+from kleash.monitor.suites_section import suites_section
 from kleash.monitor.verdict import verdict_of
 
 LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
@@ -36,6 +37,7 @@ PARTS = (
     "distance",
     "watched",
     "slices",
+    "suites",
     "checks",
     "reward-model",
 )
@@ -90,6 +92,7 @@ def _html(
         "small": _small(small),
         "watched": watched_slices.watched_section(findings),
         "slices": slice_table.slices_section(findings.slices, findings.judge),
+        "suites": suites_section(found.summary("suites") if found else {}),
         "reward-model": sections.reward_model_section(findings, drawn),
     }
     parts["checks"] = sections.checks_section(checks(findings), run.problems)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kleash.evaluation.suites.code import CodeLimits
 from kleash.evaluation.suites.items import SuiteItem
-from kleash.evaluation.suites.running import answer_items, judge_answers, to_row, with_limits
+from kleash.evaluation.suites.running import TOO_LONG, answer_items, judge_answers, to_row, with_limits
 from kleash.records import Message, Prompt
 
 
@@ -41,7 +41,7 @@ def test_answers_stand_beside_their_items_and_what_is_too_long_is_not_asked():
     assert answers == [("A",), (None,), ("B",)]
     left_out = judge_answers(items[1], answers[1])
     assert left_out.verdict.passed is None
-    assert left_out.verdict.detail == "too long for the model's context"
+    assert left_out.verdict.detail == TOO_LONG
 
 
 def test_nothing_is_generated_when_nothing_fits():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kleash.evaluation.side_by_side import as_json
-from kleash.evaluation.suites.items import Tally
+from kleash.evaluation.suites.items import UNWANTED, Tally
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
 
 Row = Mapping[str, Any]
@@ -24,7 +24,7 @@ POLICY, REFERENCE = "tallies", "reference_tallies"
 def summarise_rows(rows: Sequence[Row]) -> Figures:
     """Return what an artifact says of its items: buckets, the reference's, differences, slices, and what is unchecked.
 
-    differences: policy minus reference over items that both answered.
+    differences: policy minus reference over items that both answered.  unwanted: measures of which less is better.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -35,6 +35,7 @@ def summarise_rows(rows: Sequence[Row]) -> Figures:
         **_sides(rows),
         "variants": variant_differences(rows),
         "slices": {name: _sides(group) for name, group in sorted(groups.items())},
+        "unwanted": sorted(UNWANTED),
         "unchecked": dict(Counter(row["detail"] for row in rows if row["passed"] is None).most_common()),
     }
 

@@ -31,6 +31,9 @@ class Result:
         return self.answers[-1] or ""
 
 
+TOO_LONG = "prompt and suites.max_new_tokens exceed the model's context, or the prompt suites.max_prompt_tokens"
+
+
 def with_limits(item: SuiteItem, limits: CodeLimits) -> SuiteItem:
     """Say how far a code item's program may run; other items stay as they are."""
     return replace(item, params={**item.params, "limits": limits}) if item.check == "code" else item
@@ -59,7 +62,7 @@ def answer_items(
 def judge_answers(item: SuiteItem, answers: Answers) -> Result:
     """Check what was answered; of an item with a follow-up, whether a passing answer still passes when asked again."""
     if None in answers:
-        return Result(item, answers, Verdict(None, "too long for the model's context"))
+        return Result(item, answers, Verdict(None, TOO_LONG))
     asked_again = replace(item, params={**item.params, "is_follow_up": True})
     verdicts = [judge_answer(asked_again if place else item, answer or "") for place, answer in enumerate(answers)]
     last = verdicts[-1]
