@@ -13,7 +13,7 @@ from kleash.cli.options import settings_for_stage
 from kleash.cli.places import find_policy
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
-from kleash.monitor.wording import percent, percent_range
+from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign

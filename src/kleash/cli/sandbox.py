@@ -72,8 +72,8 @@ def base(
     """Train the world's small base model from nothing, as the shipped one was; takes a while on a CPU."""
     from kleash.cli.tables import rows_table
     from kleash.durable import clear_write_errors, partial_path, publish
-    from kleash.monitor.wording import percent
     from kleash.sandbox.base_model import train_base
+    from kleash.web.wording import percent
 
     if into.exists():
         raise ArtifactError(f"{into} exists already. Expected a folder to be made. Choose another, or remove it.")

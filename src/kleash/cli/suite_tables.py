@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kleash.cli.screen import harmless
 from kleash.evaluation.suites.items import UNWANTED
-from kleash.monitor.wording import percent, percent_range
+from kleash.web.wording import percent, percent_range
 
 Figures = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kleash.artifacts import Artifact
-from kleash.monitor.wording import duration, length_alone, number, number_range, percent, percent_range
+from kleash.web.wording import duration, length_alone, number, number_range, percent, percent_range
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign

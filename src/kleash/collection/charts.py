@@ -20,12 +20,9 @@ from kleash.collection.quality import Agreement, RaterRow
 from kleash.collection.views import Pace
 from kleash.judges.monitoring import JudgeFigures
 from kleash.maths.intervals import Interval
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, INK, MUTED, OLD, SOFT, Part
 
-Part = dict[str, Any]
-
-INK, MUTED, RULE, ACCENT, SOFT, OLD, BAD, SURFACE = (
-    f"var(--{name})" for name in ("ink", "muted", "rule", "accent", "soft", "old", "bad", "surface")
-)
 ROW_PIXELS = 26
 LONGEST_LABEL = 26
 NUM_BINS = 30
@@ -42,17 +39,17 @@ def progress_figure(votes: Mapping[str, int], pace: Pace, *, now: datetime) -> P
         total += num_votes
         days.append(day)
         sums.append(total)
-    layout = _layout(height=230, left=44, bottom=30)
-    layout["xaxis"] = _axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
-    layout["yaxis"] = _axis() | {"rangemode": "tozero"}
-    layout["shapes"] = [_level(pace.num_wanted)]
+    layout = plots.layout(height=230, left=44, bottom=30, top=10)
+    layout["xaxis"] = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
+    layout["yaxis"] = plots.axis() | {"rangemode": "tozero"}
+    layout["shapes"] = [plots.level(pace.num_wanted)]
     layout["annotations"] = [_note(f"{wording.count(pace.num_wanted)} wanted", x=0, y=pace.num_wanted)]
     days, sums = [*days, now.isoformat()], [*sums, total]
     traces = [_line(days, sums, hover="%{y} votes by %{x|%-d %b}", fill=SOFT)]
     if pace.num_left and pace.finish is not None:
         traces += _projection(total, pace, now=now)
     else:
-        traces.append(_unseen(days[-1], pace.num_wanted))
+        traces.append(plots.unseen(days[-1], pace.num_wanted))
     return _figure(traces, layout)
 
 
@@ -73,9 +70,9 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
     """Draw the votes of each day."""
     if not votes:
         return None
-    layout = _layout(height=150, left=44, bottom=30)
-    layout["xaxis"] = _axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
-    layout["yaxis"] = _axis(ticks=4)
+    layout = plots.layout(height=150, left=44, bottom=30, top=10)
+    layout["xaxis"] = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
+    layout["yaxis"] = plots.axis(ticks=4)
     return _figure([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
 
 
@@ -95,15 +92,15 @@ def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | No
     edges = [10 ** (low + width * number) for number in range(len(counts) + 1)]
     texts = [f"{wording.duration(start)} to {wording.duration(end)}" for start, end in pairwise(edges)]
     middles = [low + width * (number + 0.5) for number in range(len(counts))]
-    layout = _layout(height=190, left=44, bottom=30)
+    layout = plots.layout(height=190, left=44, bottom=30, top=10)
     ticks = [value for value in (1, 3, 10, 30, 60, 180, 600, 1800, 7200) if low <= math.log10(value) <= high]
-    layout["xaxis"] = _axis(has_grid=False) | {
+    layout["xaxis"] = plots.axis(has_grid=False) | {
         "tickvals": [math.log10(value) for value in ticks],
         "ticktext": [wording.duration(value) for value in ticks],
     }
-    layout["yaxis"] = _axis(ticks=4)
+    layout["yaxis"] = plots.axis(ticks=4)
     if min_seconds > 0 and math.log10(min_seconds) > low:
-        layout["shapes"] = [_upright(math.log10(min_seconds))]
+        layout["shapes"] = [_mark(math.log10(min_seconds))]
     bars = _bars(middles, counts, hover="%{y} verdicts in %{text}")
     return _figure([bars | {"text": texts, "textposition": "none", "width": width * 0.92}], layout)
 
@@ -121,10 +118,10 @@ def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | Non
         f"{name}: AC1 {wording.number(figure.value)} ({wording.number_range(figure)})"
         for name, figure in zip(names, others, strict=True)
     ]
-    layout = _layout(height=230, left=44, bottom=30, right=86)
-    layout["xaxis"] = _axis(has_grid=False, ticks=4) | {"type": "category", "tickangle": 0}
-    layout["yaxis"] = _axis(is_percent=True)
-    layout["shapes"] = [_level(100 * DEFAULT.min_agreement)]
+    layout = plots.layout(height=230, left=44, bottom=30, right=86, top=10)
+    layout["xaxis"] = plots.axis(has_grid=False, ticks=4) | {"type": "category", "tickangle": 0}
+    layout["yaxis"] = plots.axis(is_percent=True)
+    layout["shapes"] = [plots.level(100 * DEFAULT.min_agreement)]
     edges = [100 * figure.high for figure in figures] + [100 * figure.low for figure in figures[::-1]]
     band = _line(names + names[::-1], edges, color=SOFT, fill=SOFT, width=0) | {"fill": "toself"}
     second = _line(names, [100 * figure.value for figure in others], color=OLD, texts=other_texts)
@@ -173,10 +170,10 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
     if not board.standings:
         return None
     order = board.standings[::-1]
-    layout = _layout(height=2 * ROW_PIXELS * len(order) + 50, left=10, bottom=44, top=4)
-    layout["xaxis"] = _axis(title="strength, logits above the mean")
+    layout = plots.layout(height=2 * ROW_PIXELS * len(order) + 50, left=10, bottom=44, top=4)
+    layout["xaxis"] = plots.axis(title="strength, logits above the mean")
     layout["yaxis"] = _names_axis([standing.source for standing in order])
-    layout["shapes"] = [_upright(0)]
+    layout["shapes"] = [_mark(0)]
     traces = []
     for shift, color, label, figures in (
         (0.13, OLD, "raw", [standing.strength for standing in order]),
@@ -187,7 +184,7 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
             for standing, figure in zip(order, figures, strict=True)
         ]
         places = [number + shift for number in range(len(order))]
-        traces.append(_dots([figure.value for figure in figures], places, texts, color=color))
+        traces.append(plots.dots([figure.value for figure in figures], places, texts, color=color))
         traces[-1]["error_x"] = _errors(figures)
     return _figure(traces, layout)
 
@@ -210,12 +207,12 @@ def judge_charts(weeks: Sequence[JudgeFigures]) -> dict[str, Part]:
 
 
 def _judge_chart(weeks: Sequence[JudgeFigures], figure_of: Callable[[JudgeFigures], Interval]) -> Part:
-    layout = _layout(height=210, left=44, bottom=30)
+    layout = plots.layout(height=210, left=44, bottom=30, top=10)
     names = sorted({week.week for week in weeks})
     judges = sorted({week.judge for week in weeks})
-    layout["xaxis"] = _axis(has_grid=False) | {"tickvals": list(range(len(names))), "ticktext": names}
+    layout["xaxis"] = plots.axis(has_grid=False) | {"tickvals": list(range(len(names))), "ticktext": names}
     layout["xaxis"]["range"] = [-0.4, len(names) - 0.6]
-    layout["yaxis"] = _axis(is_percent=True) | {"rangemode": "tozero"}
+    layout["yaxis"] = plots.axis(is_percent=True) | {"rangemode": "tozero"}
     layout |= {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}}
     layout["margin"]["t"] = 30
     traces = []
@@ -238,12 +235,12 @@ def _rate_rows(rows: Sequence[tuple[str, Interval]], *, mark: float | None) -> P
     if not known:
         return None
     figures = [figure for _, figure in known]
-    layout = _layout(height=ROW_PIXELS * len(known) + 40, left=10, bottom=30, top=4, right=14)
-    layout["xaxis"] = _axis(is_percent=True)
+    layout = plots.layout(height=ROW_PIXELS * len(known) + 40, left=10, bottom=30, top=4, right=14)
+    layout["xaxis"] = plots.axis(is_percent=True)
     layout["yaxis"] = _names_axis([name for name, _ in known])
-    layout["shapes"] = [] if mark is None or math.isnan(mark) else [_upright(100 * mark)]
+    layout["shapes"] = [] if mark is None or math.isnan(mark) else [_mark(100 * mark)]
     texts = [_rate_text(name, figure) for name, figure in known]
-    points = _dots([100 * figure.value for figure in figures], list(range(len(known))), texts, color=ACCENT)
+    points = plots.dots([100 * figure.value for figure in figures], list(range(len(known))), texts, color=ACCENT)
     return _figure([points | {"error_x": _errors(figures, scale=100)}], layout)
 
 
@@ -269,23 +266,9 @@ def _line(
     return part | ({"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"})
 
 
-def _dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color: str) -> Part:
-    part: Part = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "text": list(texts)}
-    return part | {
-        "marker": {"color": color, "size": 8},
-        "cliponaxis": False,
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-
-
 def _bars(x: Sequence[Any], y: Sequence[int], *, hover: str) -> Part:
     part: Part = {"type": "bar", "x": list(x), "y": list(y), "marker": {"color": ACCENT, "line": {"width": 0}}}
     return part | {"hovertemplate": f"{hover}<extra></extra>"}
-
-
-def _unseen(x: Any, y: float) -> Part:
-    """Return a point that only widens its axis."""
-    return {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "opacity": 0, "hoverinfo": "skip"}
 
 
 def _errors(figures: Sequence[Interval], *, scale: float = 1.0) -> Part:
@@ -295,14 +278,8 @@ def _errors(figures: Sequence[Interval], *, scale: float = 1.0) -> Part:
     return common | {"array": above, "arrayminus": below}
 
 
-def _level(y: float) -> Part:
-    span = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
-    return span | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}
-
-
-def _upright(x: float) -> Part:
-    span = {"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below"}
-    return span | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}
+def _mark(x: float) -> Part:
+    return plots.upright(x, color=MUTED, dash="4px,4px") | {"layer": "below"}
 
 
 def _note(text: str, *, x: float, y: float) -> Part:
@@ -315,39 +292,10 @@ def _end_label(x: Any, y: float, text: str, *, color: str, shift: int) -> Part:
     return place | {"text": text, "showarrow": False, "font": {"size": 12, "color": color}}
 
 
-def _axis(*, title: str = "", has_grid: bool = True, ticks: int = 5, is_percent: bool = False) -> Part:
-    return {
-        "showgrid": has_grid,
-        "gridcolor": RULE,
-        "zeroline": False,
-        "linecolor": RULE,
-        "tickfont": {"size": 12, "color": MUTED},
-        "title": {"text": title, "font": {"size": 12, "color": MUTED}},
-        "nticks": ticks,
-        "fixedrange": True,
-        "automargin": False,
-        "ticksuffix": f"{wording.GAP}%" if is_percent else "",
-    }
-
-
 def _names_axis(names: Sequence[str]) -> Part:
     # Positions, not names, on the axis: two names cut to the same label must stay two rows.
     labels = {"tickvals": list(range(len(names))), "ticktext": [_plain(name) for name in names]}
-    return _axis(has_grid=False) | labels | {"automargin": True, "range": [-0.6, len(names) - 0.4]}
-
-
-def _layout(*, height: int, left: int, bottom: int, top: int = 10, right: int = 8) -> Part:
-    return {
-        "height": height,
-        "margin": {"l": left, "r": right, "t": top, "b": bottom},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": INK},
-        "hoverlabel": {"bgcolor": SURFACE, "bordercolor": RULE, "font": {"color": INK, "size": 12}},
-        "showlegend": False,
-        "annotations": [],
-        "shapes": [],
-    }
+    return plots.axis(has_grid=False) | labels | {"automargin": True, "range": [-0.6, len(names) - 0.4]}
 
 
 def _plain(name: str) -> str:
@@ -355,8 +303,7 @@ def _plain(name: str) -> str:
 
 
 def _figure(traces: Sequence[Part], layout: Part) -> Part:
-    """Return a figure as data that JSON can hold."""
-    figure: Part = _known_numbers({"data": list(traces), "layout": layout})
+    figure: Part = _known_numbers(plots.figure(traces, layout))
     return figure
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kleash.monitor.alarms import Alarm, Suspect, by_symptom, ending, passed
 from kleash.monitor.findings import Findings
 from kleash.monitor.markup import escape, model_text
-from kleash.monitor.wording import MISSING, number
+from kleash.web.wording import MISSING, number
 
 ACTIONS = {
     "raise_beta": "Beta was raised.",

@@ -10,15 +10,15 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kleash.monitor import plots
 from kleash.monitor.charts import margin_figure
 from kleash.monitor.markup import escape, interval_bar, mark, rate_note, track
 from kleash.monitor.measures import Estimate, estimate, finite
-from kleash.monitor.plots import ACCENT, MUTED, Part
 from kleash.monitor.sections import chart_place, tile, verdict_section
 from kleash.monitor.single_page import single_page
 from kleash.monitor.verdict import Verdict
-from kleash.monitor.wording import MISSING, count, number, number_range, percent
+from kleash.web import plots
+from kleash.web.plots import ACCENT, MUTED, Part
+from kleash.web.wording import MISSING, count, number, number_range, percent
 
 Row = Mapping[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.lineage import Lineage, labels_behind
-from kleash.monitor.wording import length_alone, number, percent, points
 from kleash.records import Preference
+from kleash.web.wording import length_alone, number, percent, points
 
 Figures = Mapping[str, Any]
 UNKNOWN = "not recorded"

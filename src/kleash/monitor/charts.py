@@ -1,6 +1,6 @@
 """Draw the figures beside the training curves: the optimiser's health, and the reward model on unseen pairs.
 
-The main figure is in `training_chart.py`; the parts of all are in `plots.py`.
+The main figure is in `training_chart.py`; what they are made of in `marks.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import html
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from kleash.monitor import plots
+from kleash.monitor import marks
 from kleash.monitor.findings import (
     Findings,
     RewardModelFindings,
 )
+from kleash.monitor.marks import rate_text, shortened
 from kleash.monitor.measures import column, metric_names
-from kleash.monitor.plots import ACCENT, BAD, Part, rate_text, shortened
-from kleash.monitor.wording import number
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, Part
+from kleash.web.wording import number
 
 MARGIN_BINS = 36
 OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
@@ -48,7 +50,7 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
             layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
             layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
             shown = [100 * value for value in values] if is_share else values
-            found.append((title, unit, plots.figure([plots.line(steps, shown, html.escape(title))], layout)))
+            found.append((title, unit, plots.figure([marks.line(steps, shown, html.escape(title))], layout)))
     return found
 
 
@@ -65,8 +67,8 @@ def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
     layout["shapes"] = [plots.upright(0)]
     width = 0.94 * (edges[1] - edges[0])
     traces = [
-        plots.bars(middles, wrong, width, texts, "wrong order", BAD),
-        plots.bars(middles, right, width, texts, "right order", ACCENT),
+        marks.bars(middles, wrong, width, texts, "wrong order", BAD),
+        marks.bars(middles, right, width, texts, "right order", ACCENT),
     ]
     return plots.figure(traces, layout)
 
@@ -86,7 +88,7 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
     layout["shapes"] = [plots.upright(50)]
     texts = [rate_text(found) for found in values]
     points = plots.dots([100 * found.value for found in values], places, texts, color=ACCENT)
-    return plots.figure([points | {"error_x": plots.intervals(values, scale=100)}], layout)
+    return plots.figure([points | {"error_x": marks.intervals(values, scale=100)}], layout)
 
 
 def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[int]]:

@@ -14,7 +14,7 @@ from typing import Literal
 from kleash.monitor.findings import Contrast, Findings
 from kleash.monitor.measures import Estimate, column, last
 from kleash.monitor.verdict import judge_label, mood_of, unseen_pairs
-from kleash.monitor.wording import count, length_accuracy, listing, number, number_range, percent, points
+from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points
 
 # An adaptive leash is there to end within a quarter of its target.
 KL_BAND = 0.25

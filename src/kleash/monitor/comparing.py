@@ -16,7 +16,7 @@ from kleash.monitor.external_quality import PANEL, RATERS, Points, external_scor
 from kleash.monitor.findings import KL_METRIC, kl_target, newest_round, slice_names
 from kleash.monitor.measures import Estimate, column, finite, whole
 from kleash.monitor.reader import Round, Run
-from kleash.monitor.wording import count, number, number_range
+from kleash.web.wording import count, number, number_range
 
 MOST_RUNS = 8
 # Two coefficients go through any two points, and nearly through three.

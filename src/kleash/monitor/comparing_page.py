@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from kleash.monitor import plots
+from kleash.monitor import marks
 from kleash.monitor.comparing import MEASURES, Checkpoint, RunCurves, standing
 from kleash.monitor.downsampling import thinned
 from kleash.monitor.external_quality import PANEL
@@ -13,10 +13,11 @@ from kleash.monitor.markup import escape, num_cases
 from kleash.monitor.measures import LAST_UPDATES, Estimate
 from kleash.monitor.overoptimisation_chart import COLORS, SYMBOLS, Curve, distance_figure
 from kleash.monitor.pages import Live
-from kleash.monitor.plots import Part
 from kleash.monitor.run_page import LIVE_SECONDS
 from kleash.monitor.verdict import judge_label
-from kleash.monitor.wording import MISSING, count, number, number_range, percent, percent_range
+from kleash.web import plots
+from kleash.web.plots import Part
+from kleash.web.wording import MISSING, count, number, number_range, percent, percent_range
 
 HEIGHT_PIXELS = 240
 GLYPHS = "●■◆▲✚★⬢▼"
@@ -134,7 +135,7 @@ def _having(run: RunCurves, measure: str) -> list[Checkpoint]:
 # ----------------------------------------------------------------------------------------------------------- figures
 def _over_updates(curves: Sequence[tuple[str, tuple[Sequence[int], Sequence[float]]]]) -> Part | None:
     traces = [
-        plots.line(*thinned(steps, values), html.escape(name), color=COLORS[place % len(COLORS)])
+        marks.line(*thinned(steps, values), html.escape(name), color=COLORS[place % len(COLORS)])
         for place, (name, (steps, values)) in enumerate(curves)
         if values
     ]
@@ -154,7 +155,7 @@ def _panel_over_updates(runs: Sequence[RunCurves]) -> Part | None:
         trace |= {"mode": "lines+markers", "line": {"color": color, "width": 1.4}, "name": name}
         trace["marker"] |= {"symbol": SYMBOLS[place % len(SYMBOLS)]}
         trace |= {"hovertemplate": f"%{{text}}<extra>{name}</extra>"}
-        traces.append(trace | {"error_y": plots.intervals(rates, scale=100) | {"color": color}})
+        traces.append(trace | {"error_y": marks.intervals(rates, scale=100) | {"color": color}})
     if not traces:
         return None
     figure = _figure(traces, is_percent=True)

@@ -12,9 +12,9 @@ from kleash.monitor.comparing import MEASURES, RunCurves, gains, standing
 from kleash.monitor.markup import escape
 from kleash.monitor.measures import Estimate
 from kleash.monitor.overoptimisation_chart import Curve, distance_figure
-from kleash.monitor.plots import ACCENT, INK, Part
 from kleash.monitor.sections import chart_place
 from kleash.monitor.verdict import judge_label
+from kleash.web.plots import ACCENT, INK, Part
 
 PLACE = "distance"
 # With fewer there is no curve to see.

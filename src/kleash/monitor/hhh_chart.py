@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kleash.monitor import plots
+from kleash.monitor import marks
+from kleash.monitor.marks import rate_text, value_text
 from kleash.monitor.markup import escape, num_cases
 from kleash.monitor.measures import Estimate, estimate, finite
-from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part, rate_text, value_text
 from kleash.monitor.reader import Round, Row
-from kleash.monitor.wording import MISSING, number, number_range, percent, percent_range
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
+from kleash.web.wording import MISSING, number, number_range, percent, percent_range
 
 AIMS = ("helpful", "honest", "harmless")
 _REFUSING = "refuses everything"
@@ -65,20 +67,20 @@ def hhh_figure(path: AimsPath) -> Part:
     points = plots.dots(x, y, [_hover(found, path) for found in path.balances], color=INK)
     points["marker"] = {"size": 11, "line": {"color": INK, "width": 1}} | _colours(path)
     points |= {
-        "error_x": plots.intervals([found.helpful for found in path.balances], scale=scale),
-        "error_y": plots.intervals([found.harmless for found in path.balances], scale=scale),
+        "error_x": marks.intervals([found.helpful for found in path.balances], scale=scale),
+        "error_y": marks.intervals([found.harmless for found in path.balances], scale=scale),
     }
     # Only the ends are named, away from their intervals; those between are told by hovering.
     ends = {0: "bottom right", len(x) - 1: "top left"}
     names = [f"update {path.balances[place].step}" for place in ends]
     ends_x, ends_y = [x[place] for place in ends], [y[place] for place in ends]
-    named = plots.words(ends_x, ends_y, names) | {"textposition": list(ends.values()), "cliponaxis": False}
+    named = marks.words(ends_x, ends_y, names) | {"textposition": list(ends.values()), "cliponaxis": False}
     traces = [route, points, named]
     if path.refusing is not None:
         corner = ([scale * path.refusing[0]], [scale * path.refusing[1]])
         about = f"A policy that {_REFUSING}: harmless, and no help to anyone."
         traces.append(plots.dots(*corner, [about], color=BAD, symbol="x"))
-        traces.append(plots.words(*corner, [_REFUSING]) | {"textfont": {"size": 11, "color": BAD}})
+        traces.append(marks.words(*corner, [_REFUSING]) | {"textfont": {"size": 11, "color": BAD}})
     return plots.figure(traces, layout)
 
 

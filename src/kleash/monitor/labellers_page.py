@@ -11,7 +11,7 @@ from kleash.monitor.labellers import Labels, frozen_preferences
 from kleash.monitor.markup import bounds, box, escape, mark, rate_note, track
 from kleash.monitor.measures import Estimate, estimate, finite
 from kleash.monitor.reader import Run
-from kleash.monitor.wording import MISSING, count, duration, number, percent
+from kleash.web.wording import MISSING, count, duration, number, percent
 
 HABITS: Mapping[str, tuple[str, str]] = {
     "with_others": ("Agrees with the others", "same verdict on the same pair"),

@@ -15,7 +15,7 @@ from kleash.monitor.markup import escape, num_cases
 from kleash.monitor.measures import estimate, whole
 from kleash.monitor.pages import Live
 from kleash.monitor.provenance import flat_settings
-from kleash.monitor.wording import count, number, number_range, percent
+from kleash.web.wording import count, number, number_range, percent
 
 # Figures in a summary that are lists or tables of their own are shown on other pages.
 LONGEST_VALUE = 300

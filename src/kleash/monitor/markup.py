@@ -10,8 +10,8 @@ import html
 from collections.abc import Iterable
 
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import count, number, percent_range
 from kleash.web.visible import visible_text
+from kleash.web.wording import count, number, percent_range
 
 MAX_SHOWN_CHARACTERS = 20_000
 """Far beyond what a person reads of one answer; a model may write a megabyte."""

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kleash.monitor import plots, single_page
+from kleash.monitor import marks, single_page
 from kleash.monitor.markup import escape
-from kleash.monitor.plots import ACCENT, MUTED, Part
 from kleash.monitor.sections import chart_place
-from kleash.monitor.wording import number, percent, percent_range
+from kleash.web import plots
+from kleash.web.plots import ACCENT, MUTED, Part
+from kleash.web.wording import number, percent, percent_range
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,7 +113,7 @@ def frontier(results: Sequence[Mapping[str, Any]]) -> Part:
         texts = [f"{method}, seed {result['seed']}: KL {number(_kl(result))} nats, {_rate(result)}" for result in own]
         traces += [
             plots.dots(x, y, texts, color=MUTED if method == "best_of_n" else ACCENT),
-            plots.words(x[-1:], y[-1:], [method.replace("_", " ")]),
+            marks.words(x[-1:], y[-1:], [method.replace("_", " ")]),
         ]
     layout = plots.layout(height=360, left=50, bottom=44, top=10) | {"hovermode": "closest", "showlegend": False}
     layout["xaxis"] = plots.axis(title="sqrt(KL to the SFT policy), sqrt(nats)", has_grid=False) | {
@@ -133,7 +134,7 @@ def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
     layout["xaxis"] = plots.axis(title="seconds of training", has_grid=False) | {"rangemode": "tozero"}
     layout["yaxis"] = plots.axis(title="win rate against SFT")
     layout["shapes"] = [plots.level(0.5)]
-    return plots.figure([plots.dots(x, y, texts, color=ACCENT), plots.words(x, y, names)], layout)
+    return plots.figure([plots.dots(x, y, texts, color=ACCENT), marks.words(x, y, names)], layout)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside

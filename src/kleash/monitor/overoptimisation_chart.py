@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit
-from kleash.monitor import plots
+from kleash.monitor import marks
 from kleash.monitor.measures import Estimate
-from kleash.monitor.plots import SURFACE, Part
-from kleash.monitor.wording import number, number_range
+from kleash.web import plots
+from kleash.web.plots import SURFACE, Part
+from kleash.web.wording import number, number_range
 
 COLORS = tuple(f"var(--run-{letter})" for letter in "abcdefgh")
 """One colour per run; the variables are in static/curves.css."""
@@ -75,7 +76,7 @@ def _measured(curve: Curve) -> Part:
         "marker": {"color": fills, "symbol": curve.symbol, "size": 8, "line": outline},
         "hovertemplate": f"%{{text}}<extra>{name}</extra>",
     }
-    return trace | {"error_y": plots.intervals([value for _, value in points]) | {"color": curve.color}}
+    return trace | {"error_y": marks.intervals([value for _, value in points]) | {"color": curve.color}}
 
 
 def _fitted(curve: Curve, fit: Fit) -> list[Part]:
@@ -87,7 +88,7 @@ def _fitted(curve: Curve, fit: Fit) -> list[Part]:
     law = "d (a − b log d)" if fit.form == "ppo" else "d (a − b d)"
     text = f"fitted {law}: a {number(fit.a)}, b {number(fit.b)}, R² {number(fit.r_squared)}, n = {fit.num_points}"
     name = html.escape(curve.name)
-    line = plots.line([], [], name, color=curve.color) | {
+    line = marks.line([], [], name, color=curve.color) | {
         "x": xs,
         "y": [curve.start + fit.gold(x) for x in xs],
         "line": {"color": curve.color, "width": 1, "dash": "dot"},

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kleash.monitor import plots, single_page
+from kleash.monitor import single_page
 from kleash.monitor.markup import escape
-from kleash.monitor.plots import ACCENT, BAD, INK, MUTED, Part
-from kleash.monitor.wording import MISSING, listing, number, number_range
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
+from kleash.web.wording import MISSING, listing, number, number_range
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, Response
 
 from kleash import __version__
 from kleash.monitor.measures import json_numbers
-from kleash.monitor.plots import Part
+from kleash.web.plots import Part
 from kleash.web.templates import environment
 
 FOLDER = Path(__file__).parent

@@ -9,7 +9,7 @@ from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.markup import arrow, escape, rate_note
 from kleash.monitor.measures import Estimate, finite
 from kleash.monitor.reader import Round, Run, Stage
-from kleash.monitor.wording import MISSING, duration, number, percent
+from kleash.web.wording import MISSING, duration, number, percent
 
 
 def rounds_section(run: Run) -> str:

@@ -18,12 +18,12 @@ from kleash.monitor.distance_section import PLACE as DISTANCE
 from kleash.monitor.distance_section import distance_part
 from kleash.monitor.findings import Findings, findings_of, newest_round
 from kleash.monitor.measures import finite
-from kleash.monitor.plots import Part
 from kleash.monitor.reader import Run, read_run
 from kleash.monitor.samples import Sample
 from kleash.monitor.single_page import single_page, write_page
 from kleash.monitor.suites_section import suites_section
 from kleash.monitor.verdict import verdict_of
+from kleash.web.plots import Part
 
 REPORT_FILE = "report.html"
 

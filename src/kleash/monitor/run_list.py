@@ -22,7 +22,7 @@ from kleash.monitor.markup import escape
 from kleash.monitor.measures import Estimate, estimate, finite, whole
 from kleash.monitor.reader import Round, Run
 from kleash.monitor.verdict import judge_label
-from kleash.monitor.wording import MISSING, count, number, percent, percent_range
+from kleash.web.wording import MISSING, count, number, percent, percent_range
 
 RunState = Literal["running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished"]
 PILLS: dict[RunState, str] = {

@@ -18,12 +18,12 @@ from kleash.monitor.findings import Findings, findings_of, newest_round, slice_n
 from kleash.monitor.live import Shelf, files_state
 from kleash.monitor.markup import escape, options
 from kleash.monitor.pages import Live
-from kleash.monitor.plots import Part
 from kleash.monitor.reader import Round, Run
 from kleash.monitor.report import figures
 from kleash.monitor.run_list import is_being_written, run_state_word, state_pill
 from kleash.monitor.suites_section import suites_section
 from kleash.monitor.verdict import verdict_of
+from kleash.web.plots import Part
 
 LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
 

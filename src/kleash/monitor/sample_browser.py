@@ -19,8 +19,8 @@ from kleash.monitor.measures import finite, whole
 from kleash.monitor.reader import Round, Row
 from kleash.monitor.samples import Sample, mixed, read_samples
 from kleash.monitor.verdict import judge_label
-from kleash.monitor.wording import count, number
 from kleash.web.word_diff import WordDiff, word_diff
+from kleash.web.wording import count, number
 
 AFTER_TRAINING = "final"
 ORDERS = {

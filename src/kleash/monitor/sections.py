@@ -15,7 +15,7 @@ from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, ma
 from kleash.monitor.provenance import stage_seconds
 from kleash.monitor.reader import Round, Run
 from kleash.monitor.verdict import Verdict
-from kleash.monitor.wording import MISSING, count, duration, length_alone, number, number_range, percent
+from kleash.web.wording import MISSING, count, duration, length_alone, number, number_range, percent
 
 ABOUT_ONLINE = (
     "The reward must not be believed alone: it is worth what the external quality beneath it says. Reward is the "

@@ -21,8 +21,8 @@ from jinja2 import Template
 from kleash import __version__
 from kleash.durable import clear_write_errors, read_object, write_text
 from kleash.monitor.measures import json_numbers
-from kleash.monitor.plots import Part
 from kleash.web import PLOTLY, STATIC
+from kleash.web.plots import Part
 from kleash.web.templates import environment
 
 FOLDER = Path(__file__).parent

@@ -13,7 +13,7 @@ from kleash.monitor.checks import fell
 from kleash.monitor.findings import Contrast
 from kleash.monitor.markup import arrow, bounds, box, dumbbell, escape, interval_bar, track
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import MISSING, count, number, number_range, percent, percent_range, points
+from kleash.web.wording import MISSING, count, number, number_range, percent, percent_range, points
 
 Key = float | str | None
 

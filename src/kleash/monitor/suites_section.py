@@ -11,7 +11,7 @@ from typing import Any
 
 from kleash.monitor.markup import dumbbell, escape, interval_bar, num_cases
 from kleash.monitor.measures import Estimate, estimate, whole
-from kleash.monitor.wording import MISSING, count, number_range, percent, percent_range, points
+from kleash.web.wording import MISSING, count, number_range, percent, percent_range, points
 
 Figures = Mapping[str, Any]
 

@@ -10,17 +10,19 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kleash.monitor import plots
+from kleash.monitor import marks
 from kleash.monitor.alarms import Mark, ending, history
 from kleash.monitor.checks import KL_BAND
 from kleash.monitor.downsampling import kept_places
 from kleash.monitor.external_quality import ExternalCurve, Points
 from kleash.monitor.findings import KL_METRIC, Findings, slice_names, steps_of
+from kleash.monitor.marks import rate_text, shortened, value_text
 from kleash.monitor.measures import column
-from kleash.monitor.plots import ACCENT, BAD, GAP, INK, MUTED, WARN, Part, rate_text, shortened, value_text
 from kleash.monitor.reader import Rows
 from kleash.monitor.verdict import judge_label
-from kleash.monitor.wording import number, percent
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, INK, MUTED, WARN, Part
+from kleash.web.wording import GAP, number, percent
 
 PANEL_PIXELS = 132
 LOW_PANEL_PIXELS = 64
@@ -88,10 +90,10 @@ def _stacked(panels: Sequence[Panel]) -> tuple[list[Part], Part]:
         bottom -= panel.pixels + GAP_PIXELS
         domain = {"domain": [max(top - panel.pixels / height, 0), top], "anchor": "x"}
         layout[f"yaxis{name[1:]}"] = plots.axis() | domain | panel.axis
-        layout["annotations"].append(plots.heading(panel.title, panel.unit, y=top, shift=-LEFT_PIXELS))
+        layout["annotations"].append(marks.heading(panel.title, panel.unit, y=top, shift=-LEFT_PIXELS))
         if panel.end is not None:
             value, text, color = panel.end
-            layout["annotations"].append(plots.end_label(value, text, yref=name, color=color))
+            layout["annotations"].append(marks.end_label(value, text, yref=name, color=color))
         layout["shapes"] += [shape | {"yref": name} for shape in panel.shapes]
         traces += [trace | {"xaxis": "x", "yaxis": name} for trace in panel.traces]
     return traces, layout
@@ -106,19 +108,19 @@ def _add_marks(layout: Part, findings: Findings) -> None:
     ended = ending(findings.alarms)
     if ended is not None:
         layout["shapes"].append(plots.upright(ended.step, color=BAD))
-        layout["annotations"].append(plots.flag(ended.step, "ended by alarm", color=BAD))
+        layout["annotations"].append(marks.flag(ended.step, "ended by alarm", color=BAD))
     if findings.kept_step is not None:
         layout["shapes"].append(plots.upright(findings.kept_step, color=ACCENT, dash="dot"))
-        layout["annotations"].append(plots.flag(findings.kept_step, "weights kept", color=ACCENT))
+        layout["annotations"].append(marks.flag(findings.kept_step, "weights kept", color=ACCENT))
 
 
 # ------------------------------------------------------------------------------------------------------------ panels
 def _alarms(findings: Findings) -> Panel | None:
-    marks = history(findings.alarms)
-    if not marks:
+    past = history(findings.alarms)
+    if not past:
         return None
-    symptoms = list(marks)[:MAX_SYMPTOMS]
-    shown = [(place, name, mark) for place, name in enumerate(symptoms) for mark in marks[name]]
+    symptoms = list(past)[:MAX_SYMPTOMS]
+    shown = [(place, name, mark) for place, name in enumerate(symptoms) for mark in past[name]]
     traces = [
         plots.dots(
             [mark.step for _, _, mark in shown if mark.state == state],
@@ -131,10 +133,10 @@ def _alarms(findings: Findings) -> Panel | None:
         if any(mark.state == state for _, _, mark in shown)
     ]
     names = [html.escape(shortened(symptom.replace("_", " "))) for symptom in symptoms]
-    labels = plots.words([marks[name][0].step for name in symptoms], list(range(len(symptoms))), names)
+    labels = marks.words([past[name][0].step for name in symptoms], list(range(len(symptoms))), names)
     axis = {"tickvals": list(range(len(symptoms))), "ticktext": [""] * len(symptoms), "nticks": None}
     axis |= {"range": [len(symptoms) - 0.4, -0.6], "showgrid": True}
-    left_out = len(marks) - len(symptoms)
+    left_out = len(past) - len(symptoms)
     unit = "▲ warn ✕ stop ○ over" + (f"; {left_out} more symptoms are listed" if left_out else "")
     height = max(LOW_PANEL_PIXELS, ALARM_ROW_PIXELS * len(symptoms))
     return Panel("Alarms", unit, [*traces, labels], axis=axis, pixels=height)
@@ -154,7 +156,7 @@ def _reward(findings: Findings, names: Sequence[str]) -> Panel | None:
     return Panel(
         title="Reward (the proxy)",
         unit="z-score: in SD of the SFT model's answers",
-        traces=[plots.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
+        traces=[marks.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
         end=(values[-1], number(values[-1]), ACCENT),
     )
 
@@ -203,11 +205,11 @@ def _kl(findings: Findings, names: Sequence[str]) -> Panel | None:
     if not values:
         return None
     target, unit = findings.kl_target_nats, "nats per answer (k1)"
-    traces = [plots.line(steps, values, "KL"), *_slice_lines(findings.updates, KL_METRIC, names)]
+    traces = [marks.line(steps, values, "KL"), *_slice_lines(findings.updates, KL_METRIC, names)]
     shapes: list[Part] = []
     if target is not None:
         low, high = (1 - KL_BAND) * target, (1 + KL_BAND) * target
-        shapes = [plots.band(low, high), plots.level(target)]
+        shapes = [marks.band(low, high), plots.level(target)]
         traces.append(plots.unseen(steps[0], 1.05 * high))
         unit += f"; band: target {number(target)} ± {percent(KL_BAND)}"
     end = (values[-1], number(values[-1]), ACCENT)
@@ -235,7 +237,7 @@ def _beta(findings: Findings) -> Panel | None:
 # ------------------------------------------------------------------------------------------------------------ traces
 def _low_panel_line(findings: Findings, metric: str, name: str) -> tuple[Part, float] | None:
     steps, values = column(findings.updates, metric)
-    return (plots.line(steps, values, name, color=MUTED), values[-1]) if values else None
+    return (marks.line(steps, values, name, color=MUTED), values[-1]) if values else None
 
 
 def _slice_lines(updates: Rows, metric: str, names: Sequence[str]) -> list[Part]:
@@ -243,7 +245,7 @@ def _slice_lines(updates: Rows, metric: str, names: Sequence[str]) -> list[Part]
     for name in names:
         steps, values = column(updates, f"slice/{name}/{metric}")
         if values:
-            drawn = plots.line(steps, values, html.escape(shortened(name)), color=INK)
+            drawn = marks.line(steps, values, html.escape(shortened(name)), color=INK)
             lines.append(drawn | {"meta": {"slice": name}})
     return lines
 
@@ -270,4 +272,4 @@ def _quality_trace(
     steps = [step for step, _ in curve]
     trace = plots.dots(steps, [scale * point.value for point in points], texts, color=color, symbol=symbol)
     trace |= {"mode": "lines+markers", "line": {"color": color, "width": 1.2, "dash": "dot"}, "name": label}
-    return trace | {"error_y": plots.intervals(points, scale=scale)}
+    return trace | {"error_y": marks.intervals(points, scale=scale)}

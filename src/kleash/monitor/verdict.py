@@ -12,7 +12,7 @@ from typing import Literal
 from kleash.monitor.alarms import by_symptom
 from kleash.monitor.findings import Findings
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import count, length_accuracy, listing, number, percent, percent_range
+from kleash.web.wording import count, length_accuracy, listing, number, percent, percent_range
 
 Mood = Literal["better", "worse", "unclear", "pending"]
 

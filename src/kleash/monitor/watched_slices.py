@@ -13,7 +13,7 @@ from kleash.monitor.external_quality import PANEL
 from kleash.monitor.findings import KL_METRIC, Findings, slice_names
 from kleash.monitor.markup import arrow, dumbbell, escape, interval_bar
 from kleash.monitor.measures import Estimate, column, last
-from kleash.monitor.wording import MISSING, number, percent, percent_range
+from kleash.web.wording import MISSING, number, percent, percent_range
 
 FIRST_UPDATES = 5
 STATE_WORDS = {"warn": "warning", "stop": "stop"}

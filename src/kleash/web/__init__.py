@@ -1,4 +1,4 @@
-"""What the pages of labelling and monitor share: headers, base look, templates, charts, visible text."""
+"""What the pages of labelling and monitor share: headers, base look, templates, figures, wording, visible text."""
 
 from pathlib import Path
 

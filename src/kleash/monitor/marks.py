@@ -1,25 +1,18 @@
-"""The parts that every figure is made of, as plotly wants them: lines, dots, bars, axes, bands, titles.
+"""The marks that figures about training are made of, and their texts; what all figures share is in `kleash.web.plots`.
 
-Colours are the names of report.css's variables; figures.js puts in their values for the light or the dark scheme.
 What is drawn, and from which figures, is decided in `charts.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from kleash.monitor.downsampling import thinned
 from kleash.monitor.measures import Estimate
-from kleash.monitor.wording import GAP, number, percent
-
-Part = dict[str, Any]
+from kleash.web.plots import ACCENT, INK, MUTED, SOFT, Part
+from kleash.web.wording import GAP, number, percent
 
 LONGEST_LABEL = 34
-
-INK, MUTED, RULE, ACCENT, SOFT, BAD, WARN, SURFACE = (
-    f"var(--{name})" for name in ("ink", "muted", "rule", "accent", "soft", "bad", "warn-ink", "surface")
-)
 
 
 def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str = ACCENT) -> Part:
@@ -33,20 +26,6 @@ def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str
         "name": name,
         "line": {"color": color, "width": 1.8},
         "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
-    }
-
-
-def dots(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, color: str, symbol: str = "circle") -> Part:
-    """Return points with a hover text each."""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": list(x),
-        "y": list(y),
-        "text": list(texts),
-        "marker": {"color": color, "size": 7, "symbol": symbol},
-        "cliponaxis": False,
-        "hovertemplate": "%{text}<extra></extra>",
     }
 
 
@@ -81,11 +60,6 @@ def bars(
     }
 
 
-def unseen(x: float, y: float) -> Part:
-    """Return a point that only widens its axis, so that a band drawn there is in view."""
-    return {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "opacity": 0, "hoverinfo": "skip"}
-
-
 def intervals(values: Sequence[Estimate], *, scale: float = 1.0) -> Part:
     """Return plotly's error bars for estimates; one without an interval gets none."""
     above = [0.0 if found.high is None else scale * (found.high - found.value) for found in values]
@@ -98,18 +72,6 @@ def band(low: float, high: float) -> Part:
     """Return a horizontal band across the panel."""
     span = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high}
     return span | {"fillcolor": SOFT, "line": {"width": 0}, "layer": "below"}
-
-
-def level(y: float) -> Part:
-    """Return a dashed horizontal line across the panel."""
-    span = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
-    return span | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}
-
-
-def upright(x: float, *, color: str = INK, dash: str = "solid") -> Part:
-    """Return a vertical line through the whole figure."""
-    span = {"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1}
-    return span | {"line": {"color": color, "width": 1, "dash": dash}}
 
 
 def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
@@ -138,43 +100,6 @@ def end_label(y: float, text: str, *, yref: str, color: str) -> Part:
     """Return a line's last value, written to the right of the panel."""
     place = {"xref": "paper", "x": 1, "yref": yref, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 4}
     return place | {"text": f"<b>{text}</b>", "showarrow": False, "font": {"size": 12, "color": color}}
-
-
-def axis(*, title: str = "", has_grid: bool = True, ticks: int = 5, is_percent: bool = False) -> Part:
-    """Return an axis in the house's looks; is_percent: its values are already in per cent."""
-    return {
-        "showgrid": has_grid,
-        "gridcolor": RULE,
-        "zeroline": False,
-        "linecolor": RULE,
-        "tickfont": {"size": 11, "color": MUTED},
-        "title": {"text": title, "font": {"size": 12, "color": MUTED}},
-        "nticks": ticks,
-        "fixedrange": True,
-        # Panels must stay flush with the page's text: the margins are given, not found.
-        "automargin": False,
-        "ticksuffix": f"{GAP}%" if is_percent else "",
-    }
-
-
-def layout(*, height: int, left: int, bottom: int, top: int = 0, right: int = 8) -> Part:
-    """Return a figure's layout: see-through, without a legend, margins in pixels."""
-    return {
-        "height": height,
-        "margin": {"l": left, "r": right, "t": top, "b": bottom},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": INK},
-        "hoverlabel": {"bgcolor": SURFACE, "bordercolor": RULE, "font": {"color": INK, "size": 12}},
-        "showlegend": False,
-        "annotations": [],
-        "shapes": [],
-    }
-
-
-def figure(traces: Sequence[Part], figure_layout: Part) -> Part:
-    """Return a figure as plain data. Whether plotly knows all that stands in it, tests ask it in a browser."""
-    return {"data": list(traces), "layout": figure_layout}
 
 
 # ------------------------------------------------------------------------------------------------------------- texts

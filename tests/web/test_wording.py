@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kleash.monitor.wording import (
+from kleash.web.wording import (
     count,
     duration,
     length_accuracy,
