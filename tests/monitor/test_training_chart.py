@@ -66,6 +66,15 @@ def test_alarms_are_rows_of_a_panel_and_first_ones_upright_lines(hacked):
     assert uprights == [10, 40]
 
 
+def test_the_name_of_a_late_alarm_ends_before_its_mark(hacked):
+    first, *_ = alarm_rows()
+    late = {"symptom": "flattery", "step": hacked.updates[-1]["step"]}
+    alarms = read_alarms([first, first | late])
+    panel = [trace for trace in training_figure(replace(hacked, alarms=alarms))["data"] if trace["yaxis"] == "y"]
+    sides = next(trace["textposition"] for trace in panel if trace["mode"] == "text")
+    assert set(sides) == {"middle left", "middle right"}
+
+
 def test_an_alarm_that_ended_the_run_is_marked(hacked):
     *others, last = alarm_rows()
     alarms = read_alarms([*others, last | {"action": "roll_back"}])

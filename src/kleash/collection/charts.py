@@ -26,6 +26,7 @@ from kleash.web.plots import ACCENT, BAD, INK, MUTED, OLD, SOFT, Part
 ROW_PIXELS = 26
 LONGEST_LABEL = 26
 NUM_BINS = 30
+FEW_DAYS = 6
 LEAST_SECONDS = 0.5
 
 
@@ -72,6 +73,9 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
         return None
     layout = plots.layout(height=150, left=44, bottom=30, top=10)
     layout["xaxis"] = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
+    if len(votes) <= FEW_DAYS:
+        # A tick for each, lest a date stand there twice.
+        layout["xaxis"] |= {"dtick": 24 * 3600 * 1000}
     layout["yaxis"] = plots.axis(ticks=4)
     return _figure([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
 

@@ -29,15 +29,16 @@ def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str
     }
 
 
-def words(x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> Part:
-    """Return words that begin right of their points."""
+def words(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, leftward: Sequence[bool] = ()) -> Part:
+    """Return words that begin right of their points, or end left of those that are leftward."""
+    sides = leftward or [False] * len(texts)
     return {
         "type": "scatter",
         "mode": "text",
         "x": list(x),
         "y": list(y),
-        "text": [f"{GAP}{GAP}{GAP}{text}" for text in texts],
-        "textposition": "middle right",
+        "text": [f"{text}{3 * GAP}" if left else f"{3 * GAP}{text}" for text, left in zip(texts, sides, strict=True)],
+        "textposition": ["middle left" if left else "middle right" for left in sides],
         "textfont": {"size": 11, "color": INK},
         "hoverinfo": "skip",
     }

@@ -31,6 +31,7 @@ GAP_PIXELS = 44
 HEADING_SHARE = 0.85
 LEFT_PIXELS = 44
 MAX_SYMPTOMS = 8
+LATE_SHARE = 0.8
 MAX_SLICES_TOLD = 6
 # Each is a dot with an interval, which costs a browser far more than a point of a line.
 MAX_CHECKPOINTS = 150
@@ -133,7 +134,10 @@ def _alarms(findings: Findings) -> Panel | None:
         if any(mark.state == state for _, _, mark in shown)
     ]
     names = [html.escape(shortened(symptom.replace("_", " "))) for symptom in symptoms]
-    labels = marks.words([past[name][0].step for name in symptoms], list(range(len(symptoms))), names)
+    firsts, updates = [past[name][0].step for name in symptoms], steps_of(findings)
+    # A name that would run out of the panel stands before its mark.
+    late = [step > LATE_SHARE * updates[-1] if updates else False for step in firsts]
+    labels = marks.words(firsts, list(range(len(symptoms))), names, leftward=late)
     axis = {"tickvals": list(range(len(symptoms))), "ticktext": [""] * len(symptoms), "nticks": None}
     axis |= {"range": [len(symptoms) - 0.4, -0.6], "showgrid": True}
     left_out = len(past) - len(symptoms)
