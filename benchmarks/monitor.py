@@ -22,6 +22,7 @@ import urllib.request
 from pathlib import Path
 
 NUM_UPDATES, NUM_SLICES, NUM_RUNS = 10_000, 11, 100
+WARM_SECONDS = 2  # by then the monitor has loaded what it needs for its first chart
 SLICE_METRICS = ("score_mean", "kl_nats_per_sequence", "kl_nats_per_token", "response_tokens_mean", "reward/raw")
 METRICS = ("score_mean", "kl_nats_per_sequence", "kl_nats_per_token", "response_tokens_mean", "beta", "entropy_nats")
 METRICS += ("clip_fraction", "explained_variance", "truncation_share", "policy_loss", "value_loss", "step_seconds")
@@ -138,6 +139,7 @@ def measure_many_runs(rows: list[tuple[str, str]]) -> None:
     for number in range(NUM_RUNS):
         make_run(folder / f"run-{number:03d}", num_updates=200)
     monitor = Monitor(folder)
+    time.sleep(WARM_SECONDS)
     rows.append((f"list of {NUM_RUNS} runs", monitor.cost("/")[0]))
     _, _, etag = monitor.cost("/data/runs")
     rows.append(("its poll when nothing changed (304)", monitor.cost("/data/runs", etag, times=10)[0]))

@@ -6,6 +6,7 @@ from test_comparing import bent
 
 from kleash.monitor.comparing import Checkpoint, RunCurves, curves_of, standing
 from kleash.monitor.distance_section import distance_part
+from kleash.monitor.downsampling import MAX_DOTS
 from kleash.monitor.reader import read_run
 from kleash.monitor.report import render
 
@@ -21,6 +22,14 @@ def test_both_curves_start_at_nothing_and_the_law_goes_with_the_quality():
     assert (peak["x"][0], peak["y"][0]) == (pytest.approx(fit.peak_distance), pytest.approx(fit.peak_value))
     assert law["y"][0] == pytest.approx(fit.a)  # at d = 1 the logarithm is nothing
     assert 'class="standing past-peak"' in html
+
+
+def test_of_many_checkpoints_no_more_are_drawn_than_a_browser_draws_at_once():
+    whole = bent(distances=[0.002 * place for place in range(1, 1000)])
+    _, figure = distance_part(whole)
+    quality = figure["data"][1]
+    assert len(quality["x"]) <= MAX_DOTS
+    assert quality["x"][-1] == pytest.approx(whole.checkpoints[-1].distance)
 
 
 def test_without_a_bend_there_is_no_law_to_draw():

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 MAX_POINTS = 1_000
 """More than any chart here is wide in pixels, halved: each bucket keeps two points."""
 
+MAX_DOTS = 150
+"""A dot with an interval costs a browser far more than a point of a line."""
+
 
 def thinned(
     steps: Sequence[int], values: Sequence[float], *, max_points: int = MAX_POINTS

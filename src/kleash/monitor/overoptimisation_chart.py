@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit
 from kleash.monitor import marks
+from kleash.monitor.downsampling import MAX_DOTS, kept_places
 from kleash.monitor.measures import Estimate
 from kleash.web import plots
 from kleash.web.plots import SURFACE, Part
@@ -62,7 +63,8 @@ def distance_figure(curves: Sequence[Curve], *, height: int = HEIGHT_PIXELS) -> 
 
 
 def _measured(curve: Curve) -> Part:
-    points = sorted(curve.points, key=lambda point: point[0])
+    kept = kept_places([value.value for _, value in curve.points], max_points=MAX_DOTS)
+    points = sorted((curve.points[place] for place in kept), key=lambda point: point[0])
     newest = curve.points[-1]
     name = html.escape(curve.name)
     texts = [f"{number(value.value)}{_interval(value)} at KL {number(distance**2)} nats" for distance, value in points]

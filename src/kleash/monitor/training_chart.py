@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from kleash.monitor import marks
 from kleash.monitor.alarms import Mark, ending, history
 from kleash.monitor.checks import KL_BAND
-from kleash.monitor.downsampling import kept_places
+from kleash.monitor.downsampling import MAX_DOTS, kept_places
 from kleash.monitor.external_quality import ExternalCurve, Points
 from kleash.monitor.findings import KL_METRIC, Findings, slice_names, steps_of
 from kleash.monitor.marks import rate_text, shortened, value_text
@@ -33,8 +33,6 @@ LEFT_PIXELS = 44
 MAX_SYMPTOMS = 8
 LATE_SHARE = 0.8
 MAX_SLICES_TOLD = 6
-# Each is a dot with an interval, which costs a browser far more than a point of a line.
-MAX_CHECKPOINTS = 150
 STATE_COLORS = {"ok": MUTED, "warn": WARN, "stop": BAD}
 STATE_MARKERS = {"ok": "circle-open", "warn": "triangle-up", "stop": "x"}
 SOURCE_MARKERS = (("circle", "●"), ("diamond", "◆"), ("square", "■"), ("triangle-up", "▲"))
@@ -269,7 +267,7 @@ def _slice_quality(
 def _quality_trace(
     curve: Points, label: str, *, symbol: str = "circle", is_rate: bool = False, color: str = INK
 ) -> Part:
-    kept = kept_places([point.value for _, point in curve], max_points=MAX_CHECKPOINTS)
+    kept = kept_places([point.value for _, point in curve], max_points=MAX_DOTS)
     curve, scale = tuple(curve[place] for place in kept), 100.0 if is_rate else 1.0
     points = [point for _, point in curve]
     texts = [f"{label}: {rate_text(point) if is_rate else value_text(point)}" for point in points]
