@@ -8,7 +8,7 @@ from fake_run import make_fake_run
 from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.measures import Estimate
 from kleash.monitor.reader import read_run
-from kleash.monitor.verdict import mood_of, verdict_of
+from kleash.monitor.verdict import gate_told, mood_of, verdict_of
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,16 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
     assert verdict_of(reward).headline.startswith("No policy yet: the reward model orders 7")
     nothing = findings_of(read_run(make_fake_run(tmp_path, name="young", stages=())))
     assert verdict_of(nothing).headline.startswith("Nothing is measured yet")
+
+
+def test_a_gate_says_whether_it_saw_anything():
+    assert gate_told({}) == ""
+    assert gate_told({"moves": True, "reasons": [], "against": {"sft": {"value": 0.7}}}) == "moves"
+    blind = gate_told({"moves": True, "reasons": [], "against": {}})
+    assert blind == "moves, unseen: alarms.comparer names nobody to compare answers"
+    held = {"moves": False, "reasons": ["it lost", "its audit failed"], "against": {}}
+    assert gate_told(held) == "held back: it lost; its audit failed"
+    assert gate_told({"moves": False, "reasons": 3}) == "held back: "
 
 
 def test_what_the_watch_saw_is_part_of_the_verdict(tmp_path):

@@ -192,14 +192,15 @@ def _slices(summary: Figures) -> Table:
 
 
 def _rounds(summary: Figures) -> Table:
+    from kleash.monitor.verdict import gate_told
+
     headings = ("round", "gate", "pairs", "reward model right on", "win rate against SFT", "KL nats")
     rows = []
     for row in summary["rounds"]:
-        gate = "" if "moves" not in row else "moves" if row["moves"] else f"held back: {'; '.join(row['reasons'])}"
         rows.append(
             (
                 row["round"],
-                gate,
+                gate_told(row),
                 f"{row['pairs']:,}" if "pairs" in row else "",
                 percent(row["heldout_accuracy"]) if "heldout_accuracy" in row else "",
                 rate(row["win_rate"]) if "win_rate" in row else "",

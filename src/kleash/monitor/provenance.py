@@ -9,6 +9,7 @@ from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.markup import arrow, escape, rate_note
 from kleash.monitor.measures import Estimate, finite
 from kleash.monitor.reader import Round, Run, Stage
+from kleash.monitor.verdict import gate_told
 from kleash.web.wording import MISSING, duration, number, percent
 
 
@@ -23,7 +24,8 @@ def rounds_section(run: Run) -> str:
         rows.append(
             f'<tr><th scope="row">{found.number}</th><td>{_rate_cell(own.overall.win_rate)}</td>'
             f"<td>{_judge_cell(own.overall)}</td>"
-            f"<td>{number(own.kl_nats.value if own.kl_nats else None)}</td><td>{_rate_cell(accuracy)}</td></tr>"
+            f"<td>{number(own.kl_nats.value if own.kl_nats else None)}</td><td>{_rate_cell(accuracy)}</td>"
+            f"<td>{escape(gate_told(found.summary('gate')) or MISSING)}</td></tr>"
         )
     head = "".join(
         f'<th scope="col">{title}<span>{unit}</span></th>'
@@ -33,6 +35,7 @@ def rounds_section(run: Run) -> str:
             ("Judge's score", "mean points, SFT → policy"),
             ("KL", "nats per answer"),
             ("Reward model", "on unseen pairs"),
+            ("Gate", "does it become the current one"),
         )
     )
     return (

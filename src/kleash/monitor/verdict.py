@@ -6,8 +6,9 @@ not called one. What else may be wrong with a run is looked for in `checks.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kleash.monitor.alarms import by_symptom
 from kleash.monitor.findings import Findings
@@ -61,6 +62,16 @@ def comparisons(rate: Estimate) -> str:
 
 def unseen_pairs(rate: Estimate) -> str:
     return "unseen pairs" if rate.n is None else f"{count(rate.n)} unseen pairs"
+
+
+def gate_told(gate: Mapping[str, Any]) -> str:
+    """Say what became of a round at its gate; "" where it has not come to one."""
+    if "moves" not in gate:
+        return ""
+    if not gate["moves"]:
+        reasons = gate.get("reasons")
+        return f"held back: {'; '.join(map(str, reasons if isinstance(reasons, list) else []))}"
+    return "moves" if gate.get("against") else "moves, unseen: alarms.comparer names nobody to compare answers"
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
