@@ -29,7 +29,7 @@ from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds
 
-KL_NATS = (1.0, 2.0, 3.0)
+KL_NATS = (1.0, 2.0, 3.0, 4.0)
 
 
 def arms(seed, overrides):
@@ -42,15 +42,15 @@ def arms(seed, overrides):
     return {"three rounds": several, "one round": single}
 
 
-def curve(name, seed, one, reference):
-    """Return gold over KL along the last round's training."""
-    trained = one.made["policy"]
+def curve(name, seed, made, reference):
+    """Return gold over KL along the last round's training, in SD of what the first round's began with: SFT answers."""
+    trained = made[-1].made["policy"]
     proxy = {
         row["step"]: row["score_mean"]
         for row in map(json.loads, (trained.path / "evaluations.jsonl").read_text().splitlines())
     }
-    answers = kept_answers(trained)
-    yardstick = measuring.Yardstick.of(answers[0])
+    answers, first = kept_answers(trained), kept_answers(made[0].made["policy"])
+    yardstick = measuring.Yardstick.of(first[0])
     points = [
         measuring.point(step, kept, proxy=proxy[step], reference=reference, yardstick=yardstick)
         for step, kept in answers.items()
@@ -91,13 +91,13 @@ def reward_figures(made, place, *, seed):
     return figures
 
 
-def worth_to_labellers(trained, settings):
+def worth_to_labellers(made, settings):
     """Return how much better the labellers themselves find the last answers, in SD of the SFT policy's, noise aside."""
     panel = SimulatedLabellers(settings.panel, bias=settings.bias)
-    answers = kept_answers(trained)
+    last = kept_answers(made[-1].made["policy"])
     before, after = (
-        [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers[step]]
-        for step in (min(answers), max(answers))
+        [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers]
+        for answers in (kept_answers(made[0].made["policy"])[0], last[max(last)])
     )
     return (fmean(after) - fmean(before)) / pstdev(before)
 
@@ -109,13 +109,13 @@ def run_seed(into, seed, overrides):
         place = workplace_of(recipe, strict=False)
         made = run_rounds(recipe, file.parent, place, lambda one, stage, artifact: print(one.folder, stage, flush=True))
         if not file.is_file():
-            gold = curve(name, seed, made[-1], place.load_policy(made[0].made["sft"]))
+            gold = curve(name, seed, made, place.load_policy(made[0].made["sft"]))
             figures = {
                 "labels": sum(one.made["preferences"].summary["rows"] for one in made),
                 "gold_at": {str(kl): gold.gold_at(kl) for kl in KL_NATS},
                 "end": {"kl_nats": gold.end.kl_nats, "gold": gold.end.gold},
                 "peak": {"kl_nats": gold.peak.kl_nats, "gold": gold.peak.gold},
-                "liked": worth_to_labellers(made[-1].made["policy"], recipe.preferences),
+                "liked": worth_to_labellers(made, recipe.preferences),
                 "moves": [one.made["gate"].summary["moves"] for one in made if "gate" in one.made],
             }
             if len(made) > 1:
