@@ -1,9 +1,10 @@
 """Which pairs of answers are worth a rater's time: those the reward model is unsure of, those it may be wrong about.
 
 Labels are dear, so a later round does not ask about every pair. Part of the budget goes to pairs the reward model can
-hardly tell apart (and its members, if it is an ensemble, disagree about), part to suspects, whose reward rank is far
-above their rank by anything else, and part is drawn blindly: the control arm, without which no figure computed from the
-labels would be unbiased. Every chosen pair says which arm chose it, in the slice dimension `selected_by`.
+hardly tell apart (and its members, if it is an ensemble, disagree about), part to suspects, which score high and lose
+before somebody who did not train the proxy, and part is drawn blindly: the control arm, without which no figure
+computed from the labels would be unbiased. Every chosen pair says which arm chose it, in the slice dimension
+`selected_by`.
 Pure: scores come in as numbers. What is done with the pairs is in `stages/collect.py`.
 """
 
@@ -13,7 +14,7 @@ import itertools
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import Field, model_validator
@@ -47,8 +48,8 @@ class SelectionSettings(Settings):
 class Scored:
     """A candidate with what is known of its worth.
 
-    proxy: the reward model's z-score.  members: each member's, for an ensemble.  external: by anything that did not
-    train the proxy, higher is better; None where nothing was measured.
+    proxy: the reward model's z-score.  members: each member's, for an ensemble.  external: share of the votes it got
+    against another answer to the prompt, by anybody who did not train the proxy; None where nobody was asked.
     """
 
     answer: Completion
@@ -64,7 +65,7 @@ class _ScoredPair:
 
 
 def select_pairs(candidates: Sequence[Scored], settings: SelectionSettings, *, seed: int) -> list[Comparison]:
-    """Choose pairs of different answers to one prompt, each prompt's pairs at most once per arm.
+    """Choose pairs of different answers to one prompt; an arm asks about every prompt before it asks twice about one.
 
     The control arm draws first, blindly; the uncertain and the suspect arm then take their best of what is left. An
     arm that finds too few leaves its places to the control arm.
@@ -133,23 +134,20 @@ def _take(taken: dict[_ScoredPair, str], arm: str, order: Sequence[_ScoredPair],
 
 
 def _overrating(candidates: Sequence[Scored]) -> Mapping[int, float]:
-    """Return by how much each candidate's proxy rank is above its rank by what else is known, in [-1, 1].
+    """Return by how much each candidate's proxy rank is above its share of external votes, in [-1, 1].
 
-    Where nothing else is known a high proxy alone makes a suspect: over-optimised answers lie there.
+    Where nobody was asked, the votes count as even: a high proxy alone makes a suspect, less than one that lost.
     """
-    by_proxy = _ranks(candidates, lambda one: one.proxy)
-    if any(one.external is None for one in candidates):
-        return by_proxy
-    by_external = _ranks(candidates, lambda one: one.external or 0.0)
-    return {key: by_proxy[key] - by_external[key] for key in by_proxy}
+    rank_of = _proxy_ranks(candidates)
+    return {id(one): rank_of[id(one)] - (0.5 if one.external is None else one.external) for one in candidates}
 
 
-def _ranks(candidates: Sequence[Scored], worth: Callable[[Scored], float]) -> dict[int, float]:
-    """Return each candidate's rank in [0, 1], ties sharing their middle."""
-    ordered = sorted(candidates, key=worth)
+def _proxy_ranks(candidates: Sequence[Scored]) -> dict[int, float]:
+    """Return each candidate's rank by proxy in [0, 1], ties sharing their middle."""
+    ordered = sorted(candidates, key=lambda one: one.proxy)
     ranks: dict[int, float] = {}
     start = 0
-    for _, group in itertools.groupby(ordered, key=worth):
+    for _, group in itertools.groupby(ordered, key=lambda one: one.proxy):
         members = list(group)
         middle = (start + (len(members) - 1) / 2) / max(len(ordered) - 1, 1)
         ranks.update({id(one): middle for one in members})

@@ -6,7 +6,9 @@ rater's time in `data/selection.py`, and who may become the current policy in `g
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -14,9 +16,11 @@ from pydantic import Field
 from kleash.data.batches import derived_seed
 from kleash.data.replay import ReplaySettings
 from kleash.data.selection import Scored, SelectionSettings, select_pairs
+from kleash.evaluation.external_signal import ExternalSignal
 from kleash.protocols import Scorer
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
+from kleash.stages.alarming import WatchedBy
 from kleash.stages.comparing import Chosen
 from kleash.stages.scoring import JudgedBy
 
@@ -45,16 +49,50 @@ class RefreshSettings(Settings):
     replay: ReplaySettings = ReplaySettings()
 
 
-def chosen_by(judged_by: JudgedBy, settings: SelectionSettings, *, seed: int) -> Chosen:
-    """Return the choice of pairs that the present reward model (or ensemble) suggests."""
-    scorer = judged_by.scorer
+def chosen_by(judged_by: JudgedBy, watched_by: WatchedBy, settings: SelectionSettings, *, seed: int) -> Chosen:
+    """Return the choice of pairs that the present reward model (or ensemble) suggests.
+
+    watched_by: whoever gives the alarms their external signal says which of the highest scores are undeserved.
+    """
+    scorer, signal = judged_by.scorer, watched_by.signal if settings.suspect_share else None
     assert scorer is not None, "a later round has the earlier one's reward model"
 
     def choose(answers: Sequence[Completion]) -> list[Comparison]:
-        return select_pairs(scored(scorer, answers), settings, seed=derived_seed(seed, "selection"))
+        known = scored(scorer, answers)
+        if signal is not None:
+            known = externally_judged(known, signal)
+        return select_pairs(known, settings, seed=derived_seed(seed, "selection"))
 
     recorded = {"selection": settings.model_dump(mode="json"), **judged_by.recorded()}
+    recorded |= watched_by.recorded() if signal is not None else {}
     return Chosen(choose, parents=dict(judged_by.parents), settings=recorded)
+
+
+def externally_judged(candidates: Sequence[Scored], signal: ExternalSignal) -> list[Scored]:
+    """Have each prompt's best answer by proxy compared with its worst, those of the highest proxy first.
+
+    As many prompts as the signal's budget allows; both answers note their share of the votes.
+    """
+    of_prompt: dict[str, list[Scored]] = defaultdict(list)
+    for one in candidates:
+        of_prompt[one.answer.prompt.id].append(one)
+    ends = [(max(group, key=_proxy), min(group, key=_proxy)) for group in of_prompt.values()]
+    ends = [(best, worst) for best, worst in ends if best.answer.text != worst.answer.text]
+    asked = sorted(ends, key=lambda pair: -pair[0].proxy)[: signal.num_comparisons]
+    votes = signal.votes(
+        [best.answer.prompt for best, _ in asked],
+        [worst.answer.text for _, worst in asked],
+        [best.answer.text for best, _ in asked],
+    )
+    share_of: dict[int, float] = {}
+    for (best, worst), vote in zip(asked, votes, strict=True):
+        if vote is not None:
+            share_of |= {id(best): vote, id(worst): 1 - vote}
+    return [replace(one, external=share_of.get(id(one))) for one in candidates]
+
+
+def _proxy(one: Scored) -> float:
+    return one.proxy
 
 
 def scored(scorer: Scorer, answers: Sequence[Completion]) -> list[Scored]:

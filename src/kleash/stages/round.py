@@ -122,7 +122,7 @@ class Round:
         settings = self.recipe.preferences
         if self.recipe.data.preferences is not None:
             return import_preferences(self.place, settings, file=self.recipe.data.preferences, into=into)
-        with closing(open_store(settings, into)) as database:
+        with closing(open_store(settings, into)) as database, self.alarms(into) as watched_by:
             comparer = build_comparer(settings, seed=self.recipe.seed, calls=StoredCalls(database))
             return collect(
                 self.place,
@@ -130,7 +130,7 @@ class Round:
                 candidates=self.made["candidates"],
                 comparer=comparer,
                 database=database,
-                chosen=self._choice() if self.before else None,
+                chosen=self._choice(watched_by) if self.before else None,
                 rounds_before=[one.made["preferences"] for one in self.before],
                 into=into,
             )
@@ -338,10 +338,10 @@ class Round:
         last = self.before[-1] if self.before else self
         return last.judged_by() if last._has_scorer() else None
 
-    def _choice(self) -> Chosen | None:
+    def _choice(self, watched_by: WatchedBy) -> Chosen | None:
         """Have the last round's reward model choose the pairs to label, where there is one."""
-        judge = self._earlier_judge()
-        return None if judge is None else chosen_by(judge, self.recipe.refresh.selection, seed=self.own_place().seed)
+        judge, settings = self._earlier_judge(), self.recipe.refresh.selection
+        return None if judge is None else chosen_by(judge, watched_by, settings, seed=self.own_place().seed)
 
 
 def run_rounds(
