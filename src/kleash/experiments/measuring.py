@@ -57,7 +57,7 @@ def point(
     styles = [read_style(answer.text) for answer in answers]
     return Point(
         at=at,
-        kl_nats=fmean(kl_to_reference(answers, reference)) if at else 0.0,
+        kl_nats=fmean(kl_to_reference(answers, reference)),
         proxy=proxy,
         gold=gain.value / yardstick.sd,
         gold_low=gain.low / yardstick.sd,
