@@ -25,7 +25,7 @@ from kleash.stages.gate import GateSettings
 from kleash.stages.pretrain import PretrainSettings
 from kleash.stages.refreshing import RefreshSettings
 from kleash.stages.reward import RewardSettings
-from kleash.stages.scoring import ScorerSettings
+from kleash.stages.scoring import ScorerSettings, check_members
 from kleash.stages.sft import SftSettings
 from kleash.stages.suites import SuitesSettings
 from kleash.stages.workplace import ModelSettings
@@ -134,6 +134,8 @@ def check_order(recipe: Recipe) -> None:
             "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or audit a "
             "model made elsewhere by `kleash audit`."
         )
+    if "reward" in recipe.stages and recipe.scorer.kind in ("reward_model", "ensemble"):
+        check_members(recipe.scorer, recipe.reward.members)
     if recipe.rounds > 1:
         check_rounds(recipe)
     elif recipe.candidates.needs_scorer and recipe.scorer.kind in ("reward_model", "ensemble"):

@@ -65,6 +65,8 @@ SCENARIOS = {
             ("rows_summary", "exporting.py", 1),  # old and fresh comparisons mixed and written
             ("loss", "reward.py", 3),  # after the reward model's checkpoint
             ("loss", "reward.py", 2),  # once more, from that checkpoint
+            ("train_member", "reward.py", 2),  # the ensemble's first member is whole, the second not begun
+            ("loss", "reward.py", 3),  # after the second member's checkpoint
             ("measure_heldout", "heldout.py", 1),
             ("observe", "kl.py", 3),  # the leash about to hear of the third update, and of an external score
             ("observe", "kl.py", 2),  # of the fourth, while answers are getting better

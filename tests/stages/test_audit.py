@@ -13,10 +13,12 @@ from kleash.evaluation.audit_scoring import ModelReader
 from kleash.formats import write_jsonl
 from kleash.judges.reward_model import load_scorer
 from kleash.lineage import lineage_of, render
-from kleash.models.heads import load_reward_model
+from kleash.models.heads import load_reward_model, member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.stages.audit import AuditSettings, audit, disagreement, preferred_answers
+from kleash.stages.reward import RewardSettings, reward
 from kleash.stages.scoring import ScorerSettings, build_scorer
+from kleash.training.fit import FitSettings
 from stages.test_policy import settings_of, train
 from stages.tiny_recipe import tiny_place
 
@@ -181,6 +183,23 @@ def test_a_model_is_read_as_its_scorer_reads_it_and_unknown_words_are_seen(made)
     assert reader.can_read(answers[0])
     model.tokenizer.unk_token = model.tokenizer.tokenize(" cat")[0]
     assert not reader.can_read(answers[0])
+
+
+def test_an_ensemble_is_audited_by_its_mean_score_and_tells_how_far_its_members_disagree(base, made, tmp_path):
+    settings = RewardSettings(
+        members=2, holdout_share=0.3, normaliser_samples=4, normaliser_max_new_tokens=2, fit=FitSettings(max_steps=4)
+    )
+    ensemble = reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=tmp_path / "reward")
+    found = audit(
+        tiny_place(), AuditSettings(), reward_model=ensemble, preferences=made["preferences"], into=tmp_path / "audit"
+    )
+    assert found.summary["measures"]["disagreement_sd"]["value"] > 0
+    first, second = (load_reward_model(one, device="cpu") for one in member_folders(ensemble.path))
+    answers = [(Prompt("is one cat big?"), text) for text in ("yes the cat is", "no")]
+    apart = [ModelReader(model).score(answers) for model in (first, second)]
+    together = ModelReader(first, others=[second]).score(answers)
+    assert together == pytest.approx([(a + b) / 2 for a, b in zip(*apart, strict=True)])
+    assert found.summary["accuracy"]["value"] == ensemble.summary["heldout_accuracy"]["value"]
 
 
 def test_models_that_score_alike_but_for_their_scale_do_not_disagree():

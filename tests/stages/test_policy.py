@@ -286,6 +286,15 @@ def test_an_ensemble_of_reward_models_trains_a_policy(base, data, made, tmp_path
     assert row["reward/member_0"] == pytest.approx(row["reward/member_1"])
 
 
+def test_an_ensemble_of_one_and_several_models_that_nobody_combines_are_refused(made):
+    with pytest.raises(SettingsError, match=r"'ensemble' and the number of reward models is 1. Expected several"):
+        build_scorer(tiny_place(), ScorerSettings(kind="ensemble"), reward_models=[made["reward"]])
+    with pytest.raises(
+        SettingsError, match=r"'reward_model' and the number of reward models is 2. Expected one. Set scorer"
+    ):
+        build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"], made["reward"]])
+
+
 def test_scorers_say_what_they_lack():
     with pytest.raises(SettingsError, match=r"scorer.kind is 'ensemble' and there is no reward model. Run"):
         build_scorer(tiny_place(), ScorerSettings(kind="ensemble"))

@@ -66,10 +66,11 @@ def expect_the_same(folder, whole):
     assert {**read(folder).summary, "seconds": 0} == {**read(whole).summary, "seconds": 0}
     names = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
     assert names == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    for name in names - {Path("artifact.json"), Path("metrics.jsonl")}:
+    logs = {name for name in names if name.name == "metrics.jsonl"}
+    for name in names - logs - {Path("artifact.json")}:
         assert file_digest(folder / name) == file_digest(whole / name), name
-    if Path("metrics.jsonl") in names:
-        rows, expected = (JsonlTracker(one / "metrics.jsonl").rows() for one in (folder, whole))
+    for name in logs:
+        rows, expected = (JsonlTracker(one / name).rows() for one in (folder, whole))
         assert list(map(without_timings, rows)) == list(map(without_timings, expected))
         assert [row["step"] for row in rows] == list(range(len(rows)))
 
@@ -100,6 +101,14 @@ def test_two_killed_rounds_leave_what_uninterrupted_ones_leave(lives_of_two_roun
         expect_the_same(killed / stage, whole / stage)
     assert everything_in(killed) == everything_in(whole)
     assert (killed / "current").readlink() == (whole / "current").readlink() == Path("round-001")
+
+
+def test_the_killed_ensemble_has_two_members_that_differ(lives_of_two_rounds):
+    """What the comparison rests on."""
+    reward = lives_of_two_rounds / "whole" / "round-001" / "reward"
+    assert (reward / "member-1" / "metrics.jsonl").is_file()
+    weights = "model.safetensors"
+    assert file_digest(reward / weights) != file_digest(reward / "member-1" / weights)
 
 
 def everything_in(run):

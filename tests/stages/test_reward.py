@@ -7,16 +7,20 @@ import torch
 import transformers
 
 from kleash.data.batches import TokenSequence, derived_seed
+from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences, write_jsonl
-from kleash.judges.reward_model import load_scorer
+from kleash.judges.reward_model import load_members, load_scorer
 from kleash.maths.tally import Tally
+from kleash.models.folders import weights_digest
+from kleash.models.heads import member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.stages.collect import import_preferences
 from kleash.stages.comparing import CollectSettings
 from kleash.stages.encoding import Encoded
 from kleash.stages.reward import PreferenceLikelihood, RewardSettings, measure_scale, reward, score_sequences
+from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
 from stages.tiny_recipe import tiny_place
 
@@ -178,3 +182,65 @@ def test_a_later_round_goes_on_from_the_earlier_reward_model(base, made, tmp_pat
     answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat", " is red")]
     before, after = (load_scorer(one.path, device="cpu").score(answers).parts["raw"] for one in (made["reward"], again))
     assert after == pytest.approx(before, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def ensemble(base, made, tmp_path_factory):
+    settings = RewardSettings(**SMALL | {"members": 3, "fit": FitSettings(batch_size=4, learning_rate=3e-2)})
+    into = tmp_path_factory.mktemp("ensemble") / "reward"
+    return reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=into)
+
+
+def test_an_ensembles_members_each_have_a_head_an_order_and_a_scale_of_their_own(base, made, ensemble, tmp_path):
+    others = [ensemble.path / name for name in ("member-1", "member-2")]
+    assert member_folders(ensemble.path) == [ensemble.path, *others]
+    members = load_members(ensemble.path, device="cpu")
+    heads = {one.model.head.weight.detach().sum().item() for one in members}
+    assert len(heads) == len({one.normaliser.mean for one in members}) == 3
+    orders = [JsonlTracker(one / "metrics.jsonl").rows() for one in member_folders(ensemble.path)]
+    assert len({rows[0]["loss_nats"] for rows in orders}) == 3
+    # The first is the model that there would be alone, and the portable form of all.
+    alone = reward(
+        tiny_place(),
+        RewardSettings(**SMALL | {"fit": FitSettings(batch_size=4, learning_rate=3e-2)}),
+        base=base,
+        preferences=made["preferences"],
+        into=tmp_path / "alone",
+    )
+    assert weights_digest(alone.path) == weights_digest(ensemble.path)
+    assert transformers.AutoModelForSequenceClassification.from_pretrained(ensemble.path).config.num_labels == 1
+
+
+def test_an_ensembles_accuracy_is_that_of_its_mean_score(made, ensemble):
+    rows = usable_preferences(read_preferences(made["preferences"].path / "preferences.jsonl").records)
+    _, apart = split_by_prompt(rows, holdout_share=0.3, seed=0)
+    answers = [Completion(row.prompt, text, finish_reason="stop") for row in apart for text in row.completions]
+    raw = [load_scorer(one, device="cpu").score(answers).parts["raw"] for one in member_folders(ensemble.path)]
+    mean = iter([sum(of_answer) / 3 for of_answer in zip(*raw, strict=True)])
+    score_of = [[next(mean) for _ in row.completions] for row in apart]
+    right = [
+        (scores[pair.first] > scores[pair.second]) == (pair.label > 0.5)
+        for row, scores in zip(apart, score_of, strict=True)
+        for pair in row.pairs
+        if pair.label != 0.5
+    ]
+    assert ensemble.summary["heldout_accuracy"]["value"] == pytest.approx(sum(right) / len(right))
+
+
+def test_a_refreshed_ensemble_goes_on_member_by_member(base, made, ensemble, tmp_path):
+    still = FitSettings(batch_size=4, learning_rate=1e-12)
+    again = reward(
+        tiny_place(),
+        RewardSettings(**SMALL | {"members": 3, "fit": still}),
+        base=base,
+        preferences=made["preferences"],
+        continues=ensemble,
+        into=tmp_path / "reward",
+    )
+    answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat", " is red")]
+    before, after = (
+        [load_scorer(one, device="cpu").score(answers).parts["raw"] for one in member_folders(artifact.path)]
+        for artifact in (ensemble, again)
+    )
+    for old, new in zip(before, after, strict=True):
+        assert new == pytest.approx(old, abs=1e-5)

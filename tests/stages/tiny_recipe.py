@@ -108,8 +108,10 @@ def run_round(base, data, folder, **tables):
     return TinyRound(recipe, folder, tiny_place(seed=recipe.seed)).run()
 
 
-# Two rounds whose leash hears of slices and of whoever says how the policy does.
+# Two rounds with an ensemble, whose leash hears of slices and of whoever says how the policy does.
 ROUNDS = {
+    "reward": {"members": 2},
+    "scorer": {"kind": "ensemble"},
     "world": {"kind": "stages.tiny_recipe:make_tiny_world"},
     "alarms": {"comparer": JUDGE, "score_temperature": 0.5},
     "policy": {

@@ -169,11 +169,12 @@ def build_judge(name: str, runs: Path, device: str) -> Scorer:
 
         return FunctionScorer(name)
     from kleash.cli.places import find_run_or_artifact
-    from kleash.judges.reward_model import load_scorer
+    from kleash.judges.ensemble import as_one
+    from kleash.judges.reward_model import load_members
 
     # A reward model from elsewhere is a plain model folder without a manifest.
     folder = Path(name) if (Path(name) / "config.json").is_file() else find_run_or_artifact(name, runs)
-    return load_scorer(folder, device=device)
+    return as_one(load_members(folder, device=device))
 
 
 def word_difference(first: str, second: str) -> tuple[Text, Text]:

@@ -37,12 +37,21 @@ class Reader(Protocol):
 class ModelReader:
     """A reward model that reads answers as its training did: whole, with the EOS that ends them.
 
+    others: further members of an ensemble; the score is the mean of all, the rest is as the first one reads.
     max_batch_tokens: padded tokens of one forward pass.  as_chat: a plain prompt is the user's turn of a conversation,
     as for a chat model trained elsewhere.
     """
 
-    def __init__(self, model: ScalarModel, *, max_batch_tokens: int = 4096, as_chat: bool = False) -> None:
+    def __init__(
+        self,
+        model: ScalarModel,
+        *,
+        others: Sequence[ScalarModel] = (),
+        max_batch_tokens: int = 4096,
+        as_chat: bool = False,
+    ) -> None:
         self.model = model
+        self.others = others
         self.max_batch_tokens = max_batch_tokens
         self.as_chat = as_chat
         self._sequence_of: dict[Answer, TokenSequence] = {}
@@ -52,12 +61,13 @@ class ModelReader:
         """Return one raw score per answer; an answer is read once, however often it is asked about."""
         fresh = [answer for answer in dict.fromkeys(answers) if answer not in self._score_of]
         if fresh:
-            self._score_of.update(zip(fresh, self._read(fresh)[0].tolist(), strict=True))
+            read_MN = torch.stack([self._read(fresh, by)[0] for by in (self.model, *self.others)])
+            self._score_of.update(zip(fresh, read_MN.mean(dim=0).tolist(), strict=True))
         return [self._score_of[answer] for answer in answers]
 
     def states(self, answers: Sequence[Answer]) -> NDArray[np.float64]:
         """Return what the head reads of each answer, (N, D): the pooled hidden state."""
-        return self._read(answers)[1].double().numpy()
+        return self._read(answers, self.model)[1].double().numpy()
 
     def fits(self, answer: Answer) -> bool:
         """Say whether prompt and answer are within the model's positions."""
@@ -73,19 +83,17 @@ class ModelReader:
         return len(self._sequence(answer).response_ids)
 
     @torch.no_grad()
-    def _read(self, answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _read(self, answers: Sequence[Answer], model: ScalarModel) -> tuple[torch.Tensor, torch.Tensor]:
         sequences = [self._sequence(answer) for answer in answers]
         score_N = torch.zeros(len(sequences))
-        state_ND = torch.zeros(len(sequences), self.model.head.in_features)
+        state_ND = torch.zeros(len(sequences), model.head.in_features)
         seen: list[torch.Tensor] = []
-        hook = self.model.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
+        hook = model.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
         try:
             lengths = [sequence.num_tokens for sequence in sequences]
             for rows in pack_by_tokens(lengths, max_tokens=self.max_batch_tokens):
-                batch = token_batch(
-                    [sequences[row] for row in rows], pad_id=self.model.pad_id, device=self.model.device
-                )
-                score_N[rows] = self.model.score(batch).float().cpu()
+                batch = token_batch([sequences[row] for row in rows], pad_id=model.pad_id, device=model.device)
+                score_N[rows] = model.score(batch).float().cpu()
                 state_ND[rows] = seen.pop().float().cpu()
         finally:
             hook.remove()

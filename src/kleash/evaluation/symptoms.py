@@ -38,7 +38,8 @@ MIN_PROMPTS = 8
 REMEDIES = {
     "leash": "Raise beta, or lower policy.leash.target_nats.",
     "best": "Stop at the best external checkpoint: alarms.action = roll_back.",
-    "ensemble": 'Score with a conservative ensemble: scorer.kind = "ensemble", scorer.combine = "worst_case".',
+    "ensemble": "Score with a conservative ensemble: reward.members = 3, "
+    'scorer.kind = "ensemble", scorer.combine = "worst_case".',
     "refresh": "Collect pairs of the present policy where proxy and external signal differ most; retrain with replay.",
     "raters": "Repair the raters: rubric, calibration items, aspects asked apart.",
     "rate": "Lower policy.optimiser.learning_rate, or policy.epochs.",

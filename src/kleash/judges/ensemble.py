@@ -14,6 +14,11 @@ from kleash.records import Completion
 Combine = Literal["mean", "worst_case", "uncertainty"]
 
 
+def as_one(members: Sequence[Scorer], *, combine: Combine = "mean", penalty: float = 1.0) -> Scorer:
+    """Return one scorer for all members: the only one itself, several combined."""
+    return members[0] if len(members) == 1 else EnsembleScorer(members, combine=combine, penalty=penalty)
+
+
 class EnsembleScorer:
     """Combines the totals s_1 ... s_k of members that are normalised already, so that they are on one scale.
 

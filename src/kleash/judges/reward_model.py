@@ -17,8 +17,8 @@ from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
 from kleash.errors import DataError, SettingsError
 from kleash.models.chat import encode_prompt, encode_response, text_format
 from kleash.models.folders import Precision
-from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model
-from kleash.protocols import Scores
+from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
+from kleash.protocols import Scorer, Scores
 from kleash.records import Completion
 
 
@@ -95,7 +95,8 @@ def load_scorer(
 ) -> RewardModelScorer:
     """Load a reward artifact, or any Hugging Face sequence-classification folder with one label, as a scorer.
 
-    A folder without a normaliser is taken as it scores: mean 0, sd 1. Raises ModelError for what is no reward model.
+    Of an ensemble it is the first member (`load_members` has all). A folder without a normaliser is taken as it
+    scores: mean 0, sd 1. Raises ModelError for what is no reward model.
     """
     return RewardModelScorer(
         load_reward_model(folder, device=device, dtype=dtype),
@@ -104,6 +105,11 @@ def load_scorer(
         max_batch_tokens=max_batch_tokens,
         sampling_tokenizer=sampling_tokenizer,
     )
+
+
+def load_members(folder: str | Path, *, device: str | torch.device = "auto", z_clip: float = 5.0) -> list[Scorer]:
+    """Load every member of a reward artifact as a scorer, each normalised by itself; most artifacts have one."""
+    return [load_scorer(member, device=device, z_clip=z_clip) for member in member_folders(folder)]
 
 
 def _up_to_eos(token_ids: tuple[int, ...], eos_ids: tuple[int, ...]) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ _HEAD_FILE = "head.safetensors"
 _HEAD_SETTINGS_FILE = "kleash_head.json"
 _BACKBONE_FOLDER = "backbone"
 _NORMALISER_FILE = "kleash_reward.json"
+_MEMBER = "member-"
 _UNUSED_WEIGHTS = ("pooler.dense.weight", "pooler.dense.bias")  # encoders' own pooling, which ours replaces
 
 
@@ -190,6 +191,17 @@ class ScalarModel(nn.Module):
         use_cache = {"use_cache": False} if self.is_causal else {}
         with self.autocast():
             return self.backbone(input_ids=batch.ids_BS, **mask, **use_cache).last_hidden_state
+
+
+def member_folder(folder: str | Path, number: int) -> Path:
+    """Return where a member of an ensemble lies: the first one in the folder itself, the others below it."""
+    return Path(folder) / f"{_MEMBER}{number}" if number else Path(folder)
+
+
+def member_folders(folder: str | Path) -> list[Path]:
+    """Return the folders of all members of a reward model: the folder alone, unless it is an ensemble."""
+    num_others = sum(1 for _ in Path(folder).glob(f"{_MEMBER}*"))
+    return [member_folder(folder, number) for number in range(1 + num_others)]
 
 
 def load_reward_model(

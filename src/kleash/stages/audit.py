@@ -40,7 +40,7 @@ from kleash.formats import read_preferences
 from kleash.judges.function import FunctionScorer
 from kleash.judges.ranked_examples import misordered_pairs
 from kleash.maths.intervals import Interval, mean_interval
-from kleash.models.heads import load_reward_model
+from kleash.models.heads import load_reward_model, member_folders
 from kleash.monitor.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
@@ -232,10 +232,8 @@ def surroundings(
             for name, answers in others.items()
             if (readable := [answer for answer in answers if reader.fits(answer)])
         }
-    members = [
-        reader,
-        *(_reader(place, settings, model) for role, model in parents.items() if role.startswith("beside")),
-    ]
+    beside = [_reader(place, settings, model) for role, model in parents.items() if role.startswith("beside")]
+    members = [*each_member(reader), *beside]
     if len(members) > 1:
         found["disagreement_sd"] = as_json(disagreement(members, material.heldout))
     return found
@@ -278,15 +276,28 @@ def disagreement(members: Sequence[Reader], rows: Iterable[Preference]) -> Inter
     return mean_interval([pstdev(of_answer) for of_answer in zip(*z_scores, strict=True)])
 
 
+def each_member(reader: Reader) -> list[Reader]:
+    """Return a reader for each member of an ensemble; of anything else, the reader itself."""
+    if not isinstance(reader, ModelReader) or not reader.others:
+        return [reader]
+    return [
+        ModelReader(model, max_batch_tokens=reader.max_batch_tokens, as_chat=reader.as_chat)
+        for model in (reader.model, *reader.others)
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------------ inside
 def _reader(place: Workplace, settings: AuditSettings, model: Artifact) -> ModelReader:
-    loaded = load_reward_model(
-        model.path,
-        device=place.model.device,
-        dtype=place.model.dtype,
-        trust_remote_code=place.model.trust_remote_code,
-    )
-    return ModelReader(loaded, max_batch_tokens=settings.max_batch_tokens, as_chat=not _is_ours(model))
+    first, *others = [
+        load_reward_model(
+            folder,
+            device=place.model.device,
+            dtype=place.model.dtype,
+            trust_remote_code=place.model.trust_remote_code,
+        )
+        for folder in member_folders(model.path)
+    ]
+    return ModelReader(first, others=others, max_batch_tokens=settings.max_batch_tokens, as_chat=not _is_ours(model))
 
 
 def _is_ours(model: Artifact) -> bool:

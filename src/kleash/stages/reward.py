@@ -7,7 +7,7 @@ mean the same in every run and after a refresh.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kleash.artifacts import Artifact, read, require
+from kleash.artifacts import Artifact, Draft, read, require
 from kleash.data.batches import TokenSequence, derived_seed, pack_by_tokens, token_batch
 from kleash.data.preferences import split_by_prompt
 from kleash.errors import DataError, RunError
@@ -23,13 +23,14 @@ from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.heads import RewardNormaliser, ScalarModel
+from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
 from kleash.records import Preference
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
 from kleash.stages.heldout import measure_heldout
 from kleash.stages.workplace import Workplace, given
+from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -48,6 +49,9 @@ class RewardSettings(Settings):
     )
     head_warmup_steps: int = Field(0, ge=0, description="first steps train the head alone")
     head_rate_factor: float = Field(1.0, gt=0, description="the head's learning rate over the backbone's")
+    members: int = Field(
+        1, ge=1, description="models trained on the same rows, each from a head and in an order of its own: an ensemble"
+    )
     normaliser_samples: int = Field(512, ge=2, description="answers of the reference policy that set the scale")
     normaliser_max_new_tokens: int = Field(64, ge=1)
     normaliser_temperature: float = Field(1.0, gt=0, description="of those answers: the one the policy will sample at")
@@ -127,6 +131,8 @@ def reward(
     """Train a reward model from `base` (the SFT policy, also the reference that sets the score's scale).
 
     continues: an earlier round's reward model to go on from, instead of a fresh head on `base`.
+    With `settings.members` above 1 the artifact is an ensemble: the first member is the folder itself, portable as any,
+    the others lie below it; accuracy is that of their mean score.
     """
     parents = {"reference": given(base, "model"), "preferences": require(preferences, "preferences")}
     if continues is not None:
@@ -146,45 +152,71 @@ def reward(
         encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
         for part in (training, heldout)
     )
-    if continues is not None:
-        model = place.load_scalar_model(continues)
-    else:
-        seed = derived_seed(place.seed, "head")
-        model = place.fresh_scalar_model(parents["reference"], seed=seed, pooling=settings.pooling)
-    pad_id = reference.pad_id
     with place.making(into, kind="reward", parents=parents, settings=settings, language_model=reference) as draft:
-        tracker = place.open_tracker(draft)
-        head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
-        body = [(name, weight) for name, weight in model.named_parameters() if not name.startswith("head.")]
-        fit(
-            PreferenceLikelihood(model, rows, settings, pad_id),
-            len(rows),
-            {
-                "backbone": fit_optimiser(body, settings.fit, place.ranks),
-                "head": fit_optimiser(head, settings.fit, place.ranks, rate_factor=settings.head_rate_factor),
-            },
-            settings.fit,
-            work=draft.work,
-            tracker=tracker,
-            seed=place.seed,
-            description="Reward model",
-            shown={"loss": "loss_nats", "accuracy": "accuracy"},
-            ranks=place.ranks,
-            before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
-        )
-        tracker.close()
-        model.freeze_backbone(False)
-        normaliser = measure_scale(place, settings, model, reference, parents["reference"], usable)
-        model.save(draft.path, reference.tokenizer)
-        normaliser.save(draft.path)
+        raw_scores: list[Tensor] = []
+        normalisers: list[RewardNormaliser] = []
+        for number in range(settings.members):
+            folder = member_folder(draft.path, number)
+            model = train_member(place, settings, rows, reference, parents, draft, number=number)
+            normalisers.append(measure_scale(place, settings, model, reference, parents["reference"], usable))
+            model.save(folder, reference.tokenizer)
+            normalisers[-1].save(folder)
+            raw_scores.append(torch.tensor(heldout_scores(model, apart, settings, pad_id=reference.pad_id)))
         draft.summary |= {
             "rows_trained": len(rows),
             "rows_too_long": rows.num_too_long + apart.num_too_long,
-            "mean": normaliser.mean,
-            "sd": normaliser.sd,
-            **measure_heldout(apart, heldout_scores(model, apart, settings, pad_id=pad_id), draft),
+            "mean": normalisers[0].mean,
+            "sd": normalisers[0].sd,
+            **measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft),
         }
     return read(into)
+
+
+def train_member(
+    place: Workplace,
+    settings: RewardSettings,
+    rows: Encoded[Preference],
+    reference: LanguageModel,
+    parents: Mapping[str, Artifact],
+    draft: Draft,
+    *,
+    number: int,
+) -> ScalarModel:
+    """Train one member of an ensemble (most have one only), from a fresh head or from where the last round's ended."""
+    seed = derived_seed(place.seed, "member", number) if number else place.seed
+    continues = member_folders(parents["continues"].path) if "continues" in parents else []
+    if number < len(continues):
+        model = place.load_scalar_model(continues[number])
+    else:
+        model = place.fresh_scalar_model(
+            parents["reference"], seed=derived_seed(seed, "head"), pooling=settings.pooling
+        )
+    head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
+    body = [(name, weight) for name, weight in model.named_parameters() if not name.startswith("head.")]
+    folder = member_folder(draft.path, number)
+    if number:
+        folder.mkdir(exist_ok=True)
+        draft.unhashed.add(f"{folder.name}/{METRICS_FILE}")
+    tracker = open_trackers(folder) if number else place.open_tracker(draft)
+    fit(
+        PreferenceLikelihood(model, rows, settings, reference.pad_id),
+        len(rows),
+        {
+            "backbone": fit_optimiser(body, settings.fit, place.ranks),
+            "head": fit_optimiser(head, settings.fit, place.ranks, rate_factor=settings.head_rate_factor),
+        },
+        settings.fit,
+        work=member_folder(draft.work, number),
+        tracker=tracker,
+        seed=seed,
+        description="Reward model" if settings.members == 1 else f"Reward model {number + 1} of {settings.members}",
+        shown={"loss": "loss_nats", "accuracy": "accuracy"},
+        ranks=place.ranks,
+        before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
+    )
+    tracker.close()
+    model.freeze_backbone(False)
+    return model
 
 
 @torch.no_grad()

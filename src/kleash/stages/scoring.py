@@ -17,10 +17,10 @@ from kleash.errors import SettingsError
 from kleash.judges.ai_feedback import AIJudge
 from kleash.judges.comparer import ScoreComparer
 from kleash.judges.configuration import load_judges
-from kleash.judges.ensemble import EnsembleScorer
+from kleash.judges.ensemble import as_one
 from kleash.judges.function import FunctionScorer
 from kleash.judges.panel import JudgePanel
-from kleash.judges.reward_model import load_scorer
+from kleash.judges.reward_model import load_members
 from kleash.judges.rules import Rule, RuleScorer
 from kleash.plugins import resolve
 from kleash.protocols import CallLog, Comparer, Scorer
@@ -32,7 +32,10 @@ from kleash.stages.workplace import Workplace
 class ScorerSettings(Settings):
     """What scores answers while the policy trains."""
 
-    kind: str = Field("reward_model", description="reward_model, ensemble, function, rules, or a scorer plug-in's name")
+    kind: str = Field(
+        "reward_model",
+        description="reward_model, ensemble (reward.members, or several), function, rules, or a scorer plug-in's name",
+    )
     function: str | None = Field(None, description="module:attribute or file.py:attribute, for kind = function")
     combine: Literal["mean", "worst_case", "uncertainty"] = Field("mean", description="an ensemble's one score")
     uncertainty_penalty: float = Field(1.0, ge=0, description="ensemble: score = mean - this x variance")
@@ -82,16 +85,14 @@ def build_scorer(
                 "reward artifacts, or set scorer.kind to function."
             )
         used = [require(artifact, "reward") for artifact in reward_models]
-        if settings.kind == "reward_model":
-            used = used[:1]
         audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
         parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
-        members = [load_scorer(artifact.path, device=place.model.device, z_clip=z_clip) for artifact in used]
-        if settings.kind == "reward_model":
-            return JudgedBy(members[0], parents, settings, audited)
-        ensemble = EnsembleScorer(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
-        return JudgedBy(ensemble, parents, settings, audited)
+        device = place.model.device
+        members = [one for artifact in used for one in load_members(artifact.path, device=device, z_clip=z_clip)]
+        check_members(settings, len(members))
+        scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
+        return JudgedBy(scorer, parents, settings, audited)
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
@@ -102,6 +103,17 @@ def build_scorer(
     if settings.kind == "rules":
         return JudgedBy(RuleScorer(settings.rules), {}, settings)
     return JudgedBy(resolve("scorer", settings.kind)(), {}, settings)
+
+
+def check_members(settings: ScorerSettings, num_members: int) -> None:
+    """Refuse an ensemble of one, and several reward models that nobody asked to combine. Raises SettingsError."""
+    if (settings.kind == "ensemble") != (num_members > 1):
+        expected = "several" if settings.kind == "ensemble" else "one"
+        raise SettingsError(
+            f"scorer.kind is {settings.kind!r} and the number of reward models is {num_members}. Expected {expected}. "
+            'Set scorer.kind to "ensemble" for several (trained by reward.members, or named one by one), to '
+            '"reward_model" for one.'
+        )
 
 
 def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], *, accepted: str | None) -> str:

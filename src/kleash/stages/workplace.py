@@ -81,10 +81,10 @@ class Workplace:
             eos_token=self.model.eos_token,
         )
 
-    def load_scalar_model(self, folder: Artifact) -> ScalarModel:
+    def load_scalar_model(self, folder: Path) -> ScalarModel:
         """Load a reward model, to be scored with or trained further."""
         return load_reward_model(
-            folder.path,
+            folder,
             device=self.model.device,
             dtype=self.model.dtype,
             trust_remote_code=self.model.trust_remote_code,
