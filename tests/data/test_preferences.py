@@ -1,8 +1,7 @@
 """Which pairs are trained on, and what single labelled answers and demonstrations are made of them."""
 
-from kleash.data.demonstrations import demonstrations_from_preferences
 from kleash.data.preferences import labelled_from_preferences, usable_pairs, usable_preferences
-from kleash.records import Demonstration, LabelledCompletion, Pair, Preference, Prompt
+from kleash.records import LabelledCompletion, Pair, Preference, Prompt
 
 ASKED = Prompt("p")
 CLEAR = Preference(ASKED, ("a", "b"), (Pair(0, 1, 0.0),))
@@ -38,11 +37,3 @@ def test_thumbs_say_who_won_more_than_they_lost():
 def test_votes_in_thirds_that_cancel_make_no_thumb():
     row = Preference(ASKED, ("a", "b", "c"), (Pair(0, 1, 1 / 3), Pair(0, 2, 2 / 3), Pair(1, 2, 0.5)))
     assert [thumb.completion for thumb in labelled_from_preferences([row])] == ["b", "c"]
-
-
-def test_demonstrations_are_the_winners_that_say_something():
-    silent_winner = Preference(ASKED, ("", "b"), (Pair(0, 1, 1.0),))
-    assert demonstrations_from_preferences([*EVERYTHING, silent_winner]) == [
-        Demonstration(ASKED, "b"),
-        Demonstration(ASKED, "i"),
-    ]

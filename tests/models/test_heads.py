@@ -180,16 +180,6 @@ def test_frozen_backbone_leaves_the_head_to_train(folder):
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-def test_parameter_groups_hold_every_weight_once(folder):
-    model = reward_model_from(folder, seed=0, device="cpu")
-    backbone, head = model.parameter_groups(10.0)
-    assert (backbone["learning_rate_scale"], head["learning_rate_scale"]) == (1.0, 10.0)
-    assert [id(w) for w in head["params"]] == [id(model.head.weight)]
-    grouped = {id(weight) for weight in backbone["params"] + head["params"]}
-    assert grouped == {id(weight) for weight in model.parameters()}
-    assert len(backbone["params"]) + len(head["params"]) == len(grouped)
-
-
 def test_normaliser_travels_beside_the_model(tmp_path):
     assert RewardNormaliser.load(tmp_path) == RewardNormaliser(0.0, 1.0)
     RewardNormaliser(1.5, 0.25).save(tmp_path)

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kleash.errors import SettingsError
 from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 
@@ -43,23 +42,6 @@ def misordered_pairs(scorer: Scorer) -> list[MisorderedPair]:
             if not better_score > worse_score:
                 found.append(MisorderedPair(example.prompt, better, worse, better_score, worse_score))
     return found
-
-
-def check_scorer(scorer: Scorer, *, name: str) -> int:
-    """Return how many ranked examples the scorer puts in order; 0 when it carries none.
-
-    name: what the user calls the scorer.
-    Raises SettingsError naming the first pair that is out of order.
-    """
-    pairs = misordered_pairs(scorer)
-    if pairs:
-        pair = pairs[0]
-        raise SettingsError(
-            f"Scorer {name} gives {pair.better[:80]!r} the score {pair.better_score:.4g} and {pair.worse[:80]!r} "
-            f"{pair.worse_score:.4g}, as answers to {pair.prompt.text[:60]!r}; {len(pairs)} pair(s) of its ranked "
-            "examples are so. Expected the first above the second. Correct the scorer or its ranked_examples."
-        )
-    return len(examples_of(scorer))
 
 
 def examples_of(scorer: Scorer) -> Sequence[RankedExample]:

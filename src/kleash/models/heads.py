@@ -149,13 +149,6 @@ class ScalarModel(nn.Module):
         """Train the head alone for a while, so that a fresh head does not contort the backbone; or train both again."""
         self.backbone.requires_grad_(not is_frozen)
 
-    def parameter_groups(self, head_learning_rate_scale: float) -> list[dict[str, Any]]:
-        """Return backbone and head as optimiser groups, each with the `learning_rate_scale` it wants."""
-        return [
-            {"params": list(self.backbone.parameters()), "learning_rate_scale": 1.0},
-            {"params": list(self.head.parameters()), "learning_rate_scale": head_learning_rate_scale},
-        ]
-
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model: in the portable form if it has one, else with our own head file. Not atomic."""
         folder = Path(folder)

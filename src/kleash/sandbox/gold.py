@@ -60,13 +60,6 @@ class Gold:
     style: Style
 
 
-class GoldReward:
-    """The true reward as a callable, for code that takes any scorer of texts."""
-
-    def __call__(self, prompt_text: str, answer_text: str) -> Gold:
-        return gold_reward(prompt_text, answer_text)
-
-
 def gold_reward(prompt_text: str, answer_text: str) -> Gold:
     """Judge an answer by the truth of the world.
 
