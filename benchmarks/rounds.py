@@ -1,27 +1,34 @@
-"""Three rounds with refresh against one round with as many labels, both with biased labellers: gold at matched KL.
+"""Three rounds with refresh against one round with as many labels, all with biased labellers: gold at matched KL.
 
     python benchmarks/rounds.py --seeds 0,1,2 --into runs/rounds-benchmark
 
-Both arms share seed, world and SFT model and spend the same number of comparisons. Gold judges the kept answers of the
-watched prompts afterwards, in SD of the SFT policy's answers, where training crossed each KL. The labellers' own taste
-judges too: what they like and gold does not, no refresh can mend. The reward models of the first and the last round
-are tried on pairs that neither learned from, compared by the same labellers: two answers to each evaluation prompt by
-the SFT policy (old), and by the policy trained last before the last refresh (current). Run again, it goes on.
+Three arms share seed, world and SFT model and spend the same number of comparisons: three rounds; one round; and one
+long round, which trains on the reward model of the one round for as many updates as three rounds do. Gold judges
+afterwards, in SD of the SFT policy's answers: the kept answers of the watched prompts, at every evaluation of every
+round, and each round's last policy on the held-out prompts. An arm's end is the mean of its last four evaluations; what
+another arm had at that KL is the mean of its evaluations within half a nat.
+
+The labellers' own taste judges too: what they like and gold does not, no refresh can mend. The reward models before and
+after each refresh are tried on pairs that neither learned from: four answers to each evaluation prompt by the SFT
+policy (old) and by the policy trained last before the refresh (current), each compared with each by fifteen of the same
+labellers, so that a figure says more about the model than about the noise of three. Clear: at least twelve agree. Run
+again, it goes on.
 """
 
 import argparse
 import json
+import shutil
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, pstdev
 
 from kleash.cli.options import workplace_of
 from kleash.cli.places import find_recipe
 from kleash.data.batches import derived_seed
+from kleash.durable import read_rows
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
-from kleash.experiments.curves import Curve
 from kleash.formats import read_prompts
-from kleash.judges.reward_model import load_scorer
 from kleash.recipe import load_recipe
 from kleash.records import Comparison, Pair, Preference
 from kleash.rollout.local import LocalGenerator
@@ -29,133 +36,172 @@ from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds
 
-KL_NATS = (1.0, 2.0, 3.0, 4.0)
+ARMS = ("three rounds", "one round", "one long round")
+ANSWERS, RATERS, CLEAR_MAJORITY = 4, 15, 0.8
+SHARED = ("world", "sft", "candidates", "preferences", "reward")
 
 
 def arms(seed, overrides):
-    """Return each arm's recipe: the shipped one, and the same with all labels in one round."""
+    """Return each arm's recipe: the shipped one, the same with all labels in one round, and with all updates too."""
     several = load_recipe(find_recipe("rounds"), [f"seed={seed}", *overrides]).settings
-    total = several.rounds * several.candidates.num_prompts
-    single = several.model_copy(
-        update={"rounds": 1, "candidates": several.candidates.model_copy(update={"num_prompts": total})}
-    )
-    return {"three rounds": several, "one round": single}
+    candidates = several.candidates.model_copy(update={"num_prompts": several.rounds * several.candidates.num_prompts})
+    single = several.model_copy(update={"rounds": 1, "candidates": candidates})
+    longer = single.policy.model_copy(update={"steps": several.rounds * several.policy.steps})
+    return dict(zip(ARMS, (several, single, single.model_copy(update={"policy": longer})), strict=True))
 
 
-def curve(name, seed, made, reference):
-    """Return gold over KL along the last round's training, in SD of what the first round's began with: SFT answers."""
-    trained = made[-1].made["policy"]
-    proxy = {
-        row["step"]: row["score_mean"]
-        for row in map(json.loads, (trained.path / "evaluations.jsonl").read_text().splitlines())
-    }
-    answers, first = kept_answers(trained), kept_answers(made[0].made["policy"])
-    yardstick = measuring.Yardstick.of(first[0])
-    points = [
-        measuring.point(step, kept, proxy=proxy[step], reference=reference, yardstick=yardstick)
-        for step, kept in answers.items()
-    ]
-    return Curve(name, seed, "ppo", name, tuple(points))
+def watched_points(made, reference):
+    """Return every evaluation of every round: KL to the SFT model, and gold and the labellers' taste of the answers."""
+    settings = made[0].recipe.preferences
+    panel = SimulatedLabellers(settings.panel, bias=settings.bias)
+
+    def taste(answers):
+        return [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers]
+
+    first = kept_answers(made[0].made["policy"])[0]
+    yardstick, liked_first = measuring.Yardstick.of(first), taste(first)
+    points = []
+    for number, one in enumerate(made):
+        for step, answers in kept_answers(one.made["policy"]).items():
+            point = measuring.point(step, answers, proxy=0.0, reference=reference, yardstick=yardstick)
+            liked = (fmean(taste(answers)) - fmean(liked_first)) / pstdev(liked_first)
+            figures = {"kl_nats": point.kl_nats, "gold": point.gold, "liked": liked}
+            points.append({"round": number, "update": step, **figures, "flattery": point.num_flattery})
+    return points
+
+
+def held_out(one):
+    """Return gold of a round's policy on the held-out prompts, less the SFT policy's and in its SD, and its KL."""
+    rows = list(read_rows(one.made["evaluation"].path / "samples.jsonl"))
+    before, after = ([row[when]["judge"] for row in rows] for when in ("before", "after"))
+    kl_nats = fmean(row["after"]["kl_nats"] for row in rows)
+    return {"kl_nats": kl_nats, "gold": (fmean(after) - fmean(before)) / pstdev(before), "n": len(rows)}
 
 
 def own_pairs(policy, one, place, *, seed):
-    """Have the arm's own labellers compare two answers of a policy to each evaluation prompt."""
+    """Have many of the arm's own labellers compare a policy's answers to each evaluation prompt, each with each."""
     prompts = read_prompts(one.evaluation_prompts()).records
     generator = LocalGenerator(place.load_policy(policy), max_new_tokens=one.recipe.policy.max_new_tokens)
-    answers = generator.generate(prompts, samples_per_prompt=2, seed=derived_seed(seed, "pairs"), policy_version=0)
+    answers = generator.generate(
+        prompts, samples_per_prompt=ANSWERS, seed=derived_seed(seed, "pairs"), policy_version=0
+    )
     settings = one.recipe.preferences
-    panel = SimulatedLabellers(settings.panel, bias=settings.bias, num_raters=3, seed=seed)
+    panel = SimulatedLabellers(settings.panel, bias=settings.bias, num_raters=RATERS, seed=seed)
     rows = []
-    for prompt, *pair in zip(prompts, answers.texts[::2], answers.texts[1::2], strict=True):
-        if pair[0] == pair[1]:
-            continue
-        verdicts = [judgement.ranks for judgement in panel.judge(Comparison(prompt, tuple(pair)))]
-        votes = [0.5 if a == b else float(a < b) for a, b in verdicts]
-        rows.append(Preference(prompt, tuple(pair), (Pair(0, 1, sum(votes) / len(votes)),)))
+    for number, prompt in enumerate(prompts):
+        different = dict.fromkeys(answers.texts[ANSWERS * number : ANSWERS * (number + 1)])
+        for pair in combinations(different, 2):
+            verdicts = [judgement.ranks for judgement in panel.judge(Comparison(prompt, pair))]
+            votes = [0.5 if a == b else float(a < b) for a, b in verdicts]
+            rows.append(Preference(prompt, pair, (Pair(0, 1, fmean(votes)),)))
     return rows
 
 
-def reward_figures(made, place, *, seed):
-    """Return accuracy of the first and the last reward model on old pairs and on the policy's that the last one saw."""
-    first, last = made[0], made[-1]
-    pairs = {
-        "old": own_pairs(first.made["sft"], last, place, seed=seed),
-        "current": own_pairs(made[-2].trained(), last, place, seed=seed),
-    }
+def accuracies(rows, scorers):
+    """Return each scorer's accuracy on all pairs that are decided, and on those with a clear majority."""
+    clear = [row for row in rows if max(row.pairs[0].label, 1 - row.pairs[0].label) >= CLEAR_MAJORITY]
     figures = {}
-    for when, one in (("first", first), ("last", last)):
-        scorer = load_scorer(one.made["reward"].path)
-        for which, rows in pairs.items():
-            accuracy, n = measuring.pair_accuracy(rows, scorer)
-            figures |= {f"{which}_{when}": accuracy, f"n_{which}": n}
+    for name, part in (("all", rows), ("clear", clear)):
+        measured = [measuring.pair_accuracy(part, scorer) for scorer in scorers]
+        figures[name] = {"accuracy": [accuracy for accuracy, _ in measured], "n": measured[0][1]}
     return figures
 
 
-def worth_to_labellers(made, settings):
-    """Return how much better the labellers themselves find the last answers, in SD of the SFT policy's, noise aside."""
-    panel = SimulatedLabellers(settings.panel, bias=settings.bias)
-    last = kept_answers(made[-1].made["policy"])
-    before, after = (
-        [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers]
-        for answers in (kept_answers(made[0].made["policy"])[0], last[max(last)])
-    )
-    return (fmean(after) - fmean(before)) / pstdev(before)
+def refresh_figures(made, place, *, seed):
+    """Return, for each refresh, what the reward models before and after it make of old and of current pairs."""
+    scorers = [one.judged_by().scorer for one in made]
+    old = own_pairs(made[0].made["sft"], made[-1], place, seed=seed)
+    figures = []
+    for number in range(1, len(made)):
+        before_and_after = scorers[number - 1 : number + 1]
+        current = own_pairs(made[number - 1].made["policy"], made[-1], place, seed=seed)
+        figures.append({"old": accuracies(old, before_and_after), "current": accuracies(current, before_and_after)})
+    return figures
+
+
+def run_arm(name, recipe, folder, seed):
+    """Run one arm, or go on with it, and return its figures, which are kept in its folder."""
+    place, file = workplace_of(recipe, strict=False), folder / "figures.json"
+    if file.is_file():
+        return json.loads(file.read_text())
+    made = run_rounds(recipe, folder, place, lambda one, stage, artifact: print(one.folder, stage, flush=True))
+    figures = {
+        "labels": sum(one.made["preferences"].summary["rows"] for one in made),
+        "points": watched_points(made, place.load_policy(made[0].made["sft"])),
+        "held_out": [held_out(one) for one in made],
+        "moves": [one.made["gate"].summary["moves"] for one in made if "gate" in one.made],
+    }
+    figures["refreshes"] = refresh_figures(made, place, seed=seed) if len(made) > 1 else []
+    file.write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 def run_seed(into, seed, overrides):
     found = {"seed": seed}
+    folders = {name: into / f"seed-{seed}" / name.replace(" ", "-") for name in ARMS}
     for name, recipe in arms(seed, overrides).items():
-        file = into / f"seed-{seed}" / name.replace(" ", "-") / "figures.json"
-        place = workplace_of(recipe, strict=False)
-        made = run_rounds(recipe, file.parent, place, lambda one, stage, artifact: print(one.folder, stage, flush=True))
-        if not file.is_file():
-            gold = curve(name, seed, made, place.load_policy(made[0].made["sft"]))
-            figures = {
-                "labels": sum(one.made["preferences"].summary["rows"] for one in made),
-                "gold_at": {str(kl): gold.gold_at(kl) for kl in KL_NATS},
-                "end": {"kl_nats": gold.end.kl_nats, "gold": gold.end.gold},
-                "peak": {"kl_nats": gold.peak.kl_nats, "gold": gold.peak.gold},
-                "liked": worth_to_labellers(made, recipe.preferences),
-                "moves": [one.made["gate"].summary["moves"] for one in made if "gate" in one.made],
-            }
-            if len(made) > 1:
-                figures |= reward_figures(made, place, seed=seed)
-            file.write_text(json.dumps(figures, indent=1) + "\n")
-        found[name] = json.loads(file.read_text())
+        if name == "one long round":
+            for stage in SHARED:
+                source, copy = (folders[arm] / "round-000" / stage for arm in ("one round", name))
+                if not copy.exists():
+                    shutil.copytree(source, copy)
+        found[name] = run_arm(name, recipe, folders[name], seed)
     return found
+
+
+def at_the_end(arm):
+    return {figure: fmean(point[figure] for point in arm["points"][-4:]) for figure in ("kl_nats", "gold", "liked")}
+
+
+def near(arm, kl_nats):
+    """Return gold where an arm was within half a nat of this KL; None where it never was."""
+    golds = [point["gold"] for point in arm["points"] if abs(point["kl_nats"] - kl_nats) <= 0.5]
+    return fmean(golds) if golds else None
+
+
+def signed(value):
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def table(rows):
     lines = [
-        "| seed | arm | labels | " + " | ".join(f"gold at KL {kl:g}" for kl in KL_NATS) + " | peak | end | liked |"
+        "| seed | arm | labels | updates | end: gold at KL | gold at KL of three rounds | liked | held-out prompts |"
     ]
-    lines.append("|---|---|---|" + "---|" * (len(KL_NATS) + 3))
+    lines.append("|---|---|---|---|---|---|---|---|")
+    gains = {(name, where): [] for name in ARMS[1:] for where in ("watched", "held-out")}
     for row in rows:
-        for name in ("one round", "three rounds"):
-            one = row[name]
-            at = ["–" if one["gold_at"][str(kl)] is None else f"{one['gold_at'][str(kl)]:+.2f}" for kl in KL_NATS]
-            ends = [f"{one[which]['gold']:+.2f} at {one[which]['kl_nats']:.1f}" for which in ("peak", "end")]
-            lines.append(
-                f"| {row['seed']} | {name} | {one['labels']:,} | {' | '.join([*at, *ends])} | {one['liked']:+.2f} |"
+        three = row["three rounds"]
+        goal = at_the_end(three)
+        for name in ARMS:
+            arm = row[name]
+            end, last = at_the_end(arm), arm["held_out"][-1]
+            matched = goal["gold"] if arm is three else near(arm, goal["kl_nats"])
+            updates = sum(
+                max(p["update"] for p in arm["points"] if p["round"] == number)
+                for number in range(len(arm["held_out"]))
             )
-    lines += ["", "| seed | old pairs, first → last | current pairs, first → last |", "|---|---|---|"]
+            cells = [f"{signed(end['gold'])} at {end['kl_nats']:.1f}", signed(matched), signed(end["liked"])]
+            cells.append(f"{signed(last['gold'])} at {last['kl_nats']:.1f} (n = {last['n']:,})")
+            lines.append(f"| {row['seed']} | {name} | {arm['labels']:,} | {updates} | {' | '.join(cells)} |")
+            if arm is not three:
+                gains[name, "held-out"].append(three["held_out"][-1]["gold"] - last["gold"])
+                if matched is not None:
+                    gains[name, "watched"].append(goal["gold"] - matched)
+    lines += ["", "| seed | refresh | old pairs | of them clear | current pairs | of them clear |"]
+    lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        one = row["three rounds"]
-        cells = [
-            f"{one[f'{which}_first']:.3f} → {one[f'{which}_last']:.3f} (n = {one[f'n_{which}']:,})"
-            for which in ("old", "current")
-        ]
-        lines.append(f"| {row['seed']} | {' | '.join(cells)} |")
-    for kl in KL_NATS:
-        gains = [
-            row["three rounds"]["gold_at"][str(kl)] - row["one round"]["gold_at"][str(kl)]
-            for row in rows
-            if None not in (row["three rounds"]["gold_at"][str(kl)], row["one round"]["gold_at"][str(kl)])
-        ]
-        if gains:
-            lines.append(
-                f"\nGain of three rounds at KL {kl:g}, median over {len(gains)} seeds: {median(gains):+.2f} SD."
-            )
+        for number, refresh in enumerate(row["three rounds"]["refreshes"], start=1):
+            cells = [
+                "{:.1f} → {:.1f} % (n = {:,})".format(*(100 * share for share in one["accuracy"]), one["n"])
+                for one in (refresh[which][part] for which in ("old", "current") for part in ("all", "clear"))
+            ]
+            lines.append(f"| {row['seed']} | {number} | {' | '.join(cells)} |")
+    lines.append("")
+    for (name, where), each in gains.items():
+        if each:
+            listed = ", ".join(map(signed, each))
+            at = "at the same KL" if where == "watched" else "at the end"
+            lines.append(f"Three rounds less {name}, {where} prompts {at}: {listed}; median {median(each):+.2f} SD.")
     return "\n".join(lines)
 
 

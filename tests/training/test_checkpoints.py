@@ -187,6 +187,7 @@ def test_optimiser_of_another_model_is_refused():
         checkpoints.restore_optimizer(other, saved.tensors, saved.state)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_the_resumed_stage_ends_in_the_same_bits(tmp_path, kill_at_every_write):
     plan = {"kind": "policy", "parents": {}, "settings": {"steps": 3}}
 
