@@ -356,6 +356,7 @@ def test_what_begins_an_item_is_logged_with_it(database):
     assert [(item.id, item.arm, item.propensity) for item in begun] == [(task.item_id, "control", 0.2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampling", "share"), [("random", 0.25), ("uncertain", 0.2 / 4 + 0.8 * 0.6)])
 def test_over_many_campaigns_an_item_is_begun_as_often_as_is_logged(database, sampling, share):
     """The seed is the chance: 200 campaigns of four items, the last of which has .6 of the priority."""

@@ -82,6 +82,7 @@ def stored(database, task_id):
 
 
 # ------------------------------------------------------------------------------------------------------------- blind
+@pytest.mark.slow
 def test_no_response_tells_where_an_answer_is_from_or_what_a_task_is_for(app, database):
     campaign = fill(database, gold_share=0.3, repeat_share=0.3, repeat_gap=2)
     ann = Labeller(app, campaign)
@@ -476,6 +477,7 @@ def test_differences_are_those_of_the_places_asked_for(app, database):
     assert ann.get(f"tasks/{task['id']}/diff?first=-1").status_code == 422
 
 
+@pytest.mark.slow
 def test_hostile_texts_arrive_whole_and_harmless(app, database):
     comparisons = [Comparison(Prompt(text), (text, text + "\nother"), SOURCES) for text in SMALL.values()]
     comparisons += [Comparison(Prompt("long"), (text, "short"), SOURCES) for text in list(HUGE.values())[:2]]
