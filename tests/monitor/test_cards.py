@@ -158,3 +158,19 @@ def test_a_card_of_preferences_counts_its_rows_and_names_its_raters(run):
     assert "- raters: 1 AI judges, 2 people" in card
     assert "- these preferences: mit" in card
     assert "Lineage" not in preferences_card(None, rows, name="pairs")
+
+
+def test_a_replay_is_named_and_its_pairs_are_not_counted_twice_and_rounds_stand_in_order(run):
+    first, stages = run.path.parent, run.path.parent.parent / "round-001"
+    stages.mkdir()
+    fresh = make(stages / "preferences", "preferences", pairs=300)
+    mixed = {"older": read(first / "preferences"), "fresh": fresh}
+    replay = make(stages / "replay", "preferences", parents=mixed, pairs=600, replay={"old": 300, "fresh": 300})
+    reward = make(stages / "reward", "reward", parents={"preferences": replay}, rows_trained=500)
+    parents = {"start": run, "reference": read(first / "sft"), "reward": reward}
+    later = make(stages / "policy", "policy", parents=parents, stage="policy", algorithm="rloo", steps=7)
+    card = model_card(lineage_of(run_around(later.path)), later.id, name="x").replace("\u202f", " ")
+    assert "RLOO. It rests on 1,300 preference pairs." in card
+    assert "- replay of old and fresh preferences: 600 pairs" in card
+    places = [card.index(part) for part in ("supervised fine-tuning (", "GRPO (60", "RLOO (7")]
+    assert places == sorted(places)

@@ -43,7 +43,8 @@ class Family:
     measurements: list[Artifact]
 
     def of_kind(self, kind: str) -> list[Artifact]:
-        return [artifact for artifact in self.ancestors if artifact.kind == kind]
+        """Return the ancestors of a kind, in the order in which they were made."""
+        return sorted((one for one in self.ancestors if one.kind == kind), key=lambda one: one.created)
 
     def measured_by(self, kind: str) -> list[Artifact]:
         return [artifact for artifact in self.measurements if artifact.kind == kind]
@@ -127,13 +128,14 @@ def _front_matter(family: Family, licence: str) -> str:
 
 def _in_a_sentence(family: Family) -> str:
     method = _method_name(family.policy)
-    pairs = sum(one.summary.get("pairs", 0) for one in family.of_kind("preferences"))
+    collected = [one for one in family.of_kind("preferences") if "replay" not in one.summary]
+    pairs = sum(one.summary.get("pairs", 0) for one in collected)  # a replay only mixes what is counted already
     rests = f" It rests on {pairs:,} preference pairs." if pairs else ""
     return f"A language model made with KLeash: {method}.{rests} Every figure below was read from the run's records."
 
 
 def _method(family: Family) -> Iterator[str]:
-    for artifact in [*reversed(family.of_kind("policy")), family.policy]:
+    for artifact in [*family.of_kind("policy"), family.policy]:
         yield f"- {_method_name(artifact)}{_size_of_training(artifact)}"
     for artifact in family.of_kind("reward"):
         yield f"- reward model{_size_of_training(artifact)}: {_heldout(artifact.summary)}"
@@ -155,7 +157,8 @@ def _preferences(artifact: Artifact) -> Iterator[str]:
     agreement = figures.get("agreement_interval")
     agreed = f"; raters agree on {_interval(agreement, is_share=True)} comparisons" if agreement else ""
     judgements = f" from {figures['judgements']:,} judgements" if "judgements" in figures else ""
-    yield f"- preferences: {figures.get('pairs', 0):,} pairs{judgements}{agreed}{_from(artifact)}"
+    what = "replay of old and fresh preferences" if "replay" in figures else "preferences"
+    yield f"- {what}: {figures.get('pairs', 0):,} pairs{judgements}{agreed}{_from(artifact)}"
 
 
 def _raters(lineage: Lineage, artifact: Artifact) -> Iterator[str]:
