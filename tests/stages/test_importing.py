@@ -11,7 +11,7 @@ import tiny
 from kleash.artifacts import parent_path, read, verify
 from kleash.errors import ArtifactError, ModelError, SettingsError
 from kleash.formats import read_preferences
-from kleash.judges.reward_model import load_scorer
+from kleash.judges.reward_model import load_members, load_scorer
 from kleash.lineage import lineage_of
 from kleash.models.causal_lm import LoraSettings, load_language_model
 from kleash.models.heads import RewardNormaliser, reward_model_from
@@ -118,6 +118,19 @@ def test_an_imported_reward_model_scores_as_it_did(their_reward, tmp_path):
     answers = [Completion(Prompt("is it big?"), text) for text in ("yes", "no the cat")]
     theirs, ours = (load_scorer(folder).score(answers).total for folder in (their_reward, made.path))
     assert ours == theirs
+
+
+def test_an_imported_ensemble_keeps_all_its_members(base, pairs, tmp_path):
+    preferences = import_preferences(tiny_place(), THEIRS, source=str(pairs), into=tmp_path / "pairs")
+    settings = RewardSettings(members=2, holdout_share=0.3, normaliser_max_new_tokens=2, fit=FIT)
+    ours = reward(tiny_place(), settings, base=base, preferences=preferences, into=tmp_path / "ours")
+    found = import_reward(tiny_place(), THEIRS, source=str(ours.path), into=tmp_path / "imported")
+    answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat")]
+    before, after = (
+        [member.score(answers).total for member in load_members(one.path, device="cpu")] for one in (ours, found)
+    )
+    assert after == before
+    assert len(after) == 2
 
 
 def test_the_scale_of_an_imported_reward_model_is_measured_on_the_reference(base, data, their_reward, tmp_path):

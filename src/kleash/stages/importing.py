@@ -22,7 +22,7 @@ from kleash.formats import read_preferences, read_prompts, write_jsonl
 from kleash.formats.rows import HUB_PREFIX
 from kleash.judges.reward_model import RewardModelScorer
 from kleash.models.folders import copy_model_files, find_model_folder
-from kleash.models.heads import RewardNormaliser, load_reward_model
+from kleash.models.heads import RewardNormaliser, load_reward_model, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
@@ -71,7 +71,7 @@ def import_reward(
     prompts: Path | None = None,
     scale: ScaleSettings = ScaleSettings(),  # noqa: B008 (frozen)
 ) -> Artifact:
-    """Import a reward model: a sequence-classification folder with one label.
+    """Import a reward model: a sequence-classification folder with one label, or an ensemble that was trained here.
 
     Its scores mean what beta and the clips suppose only when they are z-scores of the reference policy's answers: with
     `reference` and `prompts` the scale is measured; without, it is the folder's own, or mean 0 and SD 1.
@@ -88,21 +88,29 @@ def import_reward(
     beside = {"scale": scale.model_dump() if reference is not None else None}
     if done := place.finished(into, kind="reward", parents=parents, settings=provenance, beside=beside):
         return done
-    model = load_reward_model(
-        folder,
-        device=place.model.device,
-        dtype=place.model.dtype,
-        trust_remote_code=place.model.trust_remote_code,
-        eos_token=place.model.eos_token,
-    )
-    reader = RewardModelScorer(model, RewardNormaliser())
+    readers = [
+        RewardModelScorer(
+            load_reward_model(
+                member,
+                device=place.model.device,
+                dtype=place.model.dtype,
+                trust_remote_code=place.model.trust_remote_code,
+                eos_token=place.model.eos_token,
+            ),
+            RewardNormaliser(),
+        )
+        for member in member_folders(folder)
+    ]
     with place.making(into, kind="reward", parents=parents, settings=provenance, beside=beside) as draft:
-        normaliser = RewardNormaliser.load(folder)
+        normalisers = [RewardNormaliser.load(member) for member in member_folders(folder)]
         if prompts is not None:
-            normaliser = _measured_scale(place, reader, parents["reference"], prompts, scale)
-        copy_model_files(folder, draft.path)
-        normaliser.save(draft.path)
-        draft.summary |= {"mean": normaliser.mean, "sd": normaliser.sd, **provenance.model_dump()}
+            normalisers = [_measured_scale(place, one, parents["reference"], prompts, scale) for one in readers]
+        for number, normaliser in enumerate(normalisers):
+            copy = member_folder(draft.path, number)
+            copy.mkdir(exist_ok=True)
+            copy_model_files(member_folder(folder, number), copy)
+            normaliser.save(copy)
+        draft.summary |= {"mean": normalisers[0].mean, "sd": normalisers[0].sd, **provenance.model_dump()}
     return read(into)
 
 
