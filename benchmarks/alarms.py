@@ -70,30 +70,30 @@ def arguments() -> argparse.Namespace:
 
 
 # ------------------------------------------------------------------------------------------------------ making the runs
-def prepare(into: Path) -> None:
+def prepare(output_dir: Path) -> None:
     """Make what all runs share: the world, the SFT policy, its candidates."""
     from kleash.artifacts import read
     from kleash.recipe import load_recipe
+    from kleash.stages.context import StageContext
     from kleash.stages.round import Round
-    from kleash.stages.workplace import Workplace
 
     recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", SHARED).settings
-    made = Round(recipe, into, Workplace(model=recipe.model, seed=recipe.seed))
+    made = Round(recipe, output_dir, StageContext(model=recipe.model, seed=recipe.seed))
     for stage in ("world", "sft", "candidates"):
-        made.made[stage] = getattr(made, stage)(into / stage)
-        print(f"{stage} {read(into / stage).id}", flush=True)
+        made.made[stage] = getattr(made, stage)(output_dir / stage)
+        print(f"{stage} {read(output_dir / stage).id}", flush=True)
 
 
-def make_group(into: Path, arm: str, group: int) -> str:
+def make_group(output_dir: Path, arm: str, group: int) -> str:
     """Make one reward model and its runs; a process of its own, with one thread, that talks to log.txt."""
-    folder = into / f"{arm}-{group}"
+    folder = output_dir / f"{arm}-{group}"
     folder.mkdir(exist_ok=True)
     with open(folder / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        train_group(into, folder, arm, group)
+        train_group(output_dir, folder, arm, group)
     return folder.name
 
 
-def train_group(into: Path, folder: Path, arm: str, group: int) -> None:
+def train_group(output_dir: Path, folder: Path, arm: str, group: int) -> None:
     import torch
 
     from kleash.artifacts import read
@@ -101,49 +101,49 @@ def train_group(into: Path, folder: Path, arm: str, group: int) -> None:
     from kleash.recipe import load_recipe
     from kleash.sandbox.world import train_prompts
     from kleash.stages.alarming import build_alarms
-    from kleash.stages.collect import collect, open_store
-    from kleash.stages.policy import policy
-    from kleash.stages.reward import reward
+    from kleash.stages.context import StageContext
+    from kleash.stages.policy import train_policy
+    from kleash.stages.preferences import collect_preferences, open_store
+    from kleash.stages.reward import train_reward
     from kleash.stages.scoring import build_comparer, build_scorer
-    from kleash.stages.workplace import Workplace
 
     torch.set_num_threads(1)
     recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", [*SHARED, *ARMS[arm], f"seed={group}"]).settings
-    place = Workplace(model=recipe.model, seed=group)
-    sft = read(into / "sft")
+    context = StageContext(model=recipe.model, seed=group)
+    sft = read(output_dir / "sft")
     with closing(open_store(recipe.preferences, folder / "preferences")) as database:
-        labels = collect(
-            place,
+        labels = collect_preferences(
+            context,
             recipe.preferences,
-            candidates=read(into / "candidates"),
+            candidates=read(output_dir / "candidates"),
             comparer=build_comparer(recipe.preferences, seed=group),
             database=database,
-            into=folder / "preferences",
+            output_dir=folder / "preferences",
         )
-    judge = reward(place, recipe.reward, base=sft, preferences=labels, into=folder / "reward")
+    judge = train_reward(context, recipe.reward, base=sft, preferences=labels, output_dir=folder / "reward")
     for number in range(SEEDS_PER_GROUP):
         seed = 1000 * (group + 1) + number
         watched = folder / f"watched-{number}.jsonl"
         write_jsonl(watched, train_prompts(NUM_WATCHED, seed=seed))
-        policy(
-            Workplace(model=recipe.model, seed=seed),
+        train_policy(
+            StageContext(model=recipe.model, seed=seed),
             recipe.policy,
             reference=sft,
-            judged_by=build_scorer(place, recipe.scorer, reward_models=[judge]),
-            prompts=into / "world" / "prompts.jsonl",
+            scorer_source=build_scorer(context, recipe.scorer, reward_models=[judge]),
+            prompts=output_dir / "world" / "prompts.jsonl",
             evaluation_prompts=watched,
-            watched_by=build_alarms(recipe.alarms, seed=seed),
-            into=folder / f"policy-{number}",
+            alarm_setup=build_alarms(recipe.alarms, seed=seed),
+            output_dir=folder / f"policy-{number}",
         )
 
 
-def make_all(into: Path, groups: Sequence[int], workers: int) -> None:
-    prepare(into)
+def make_all(output_dir: Path, groups: Sequence[int], workers: int) -> None:
+    prepare(output_dir)
     began, done = time.monotonic(), 0
     wanted = [(arm, group) for group in groups for arm in ARMS]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for made in as_completed([pool.submit(make_group, into, arm, group) for arm, group in wanted]):
+        for made in as_completed([pool.submit(make_group, output_dir, arm, group) for arm, group in wanted]):
             done += 1
             minutes_left = (time.monotonic() - began) / done * (len(wanted) - done) / 60
             print(f"{made.result()}: {done} of {len(wanted)}, {minutes_left:.0f} min left", flush=True)
@@ -166,11 +166,11 @@ class Judged:
 
     @property
     def first_stop(self) -> int | None:
-        return min((place for place, _, _ in self.stops), default=None)
+        return min((index for index, _, _ in self.stops), default=None)
 
-    def loss_at(self, place: int, slice_: str = "") -> float:
+    def loss_at(self, index: int, slice_: str = "") -> float:
         """Return how far gold lies below its peak so far, in SD."""
-        so_far = self.gold[slice_][: place + 1]
+        so_far = self.gold[slice_][: index + 1]
         return max(so_far) - so_far[-1]
 
     @property
@@ -180,16 +180,16 @@ class Judged:
 
     @property
     def fell_at(self) -> int | None:
-        return next((place for place in range(len(self.gold[""])) if self.loss_at(place) >= FALL_SD), None)
+        return next((index for index in range(len(self.gold[""])) if self.loss_at(index) >= FALL_SD), None)
 
 
-def judged(into: Path, arm: str, group: int, number: int) -> Judged:
+def judged(output_dir: Path, arm: str, group: int, number: int) -> Judged:
     from kleash.evaluation.gold import GoldScorer
     from kleash.evaluation.matched_checkpoints import slices_of
     from kleash.formats import read_completions
     from kleash.maths.intervals import mean_interval
 
-    folder = into / f"{arm}-{group}" / f"policy-{number}"
+    folder = output_dir / f"{arm}-{group}" / f"policy-{number}"
     files = sorted((folder / "answers").glob("step-*.jsonl"))
     steps = [int(file.stem.removeprefix("step-")) for file in files]
     answers = [read_completions(file).records for file in files]
@@ -275,9 +275,9 @@ def main() -> None:
     given: Any = arguments()
     first, last = map(int, given.groups.split(":"))
     groups = range(first, last)
-    given.into.mkdir(parents=True, exist_ok=True)
-    make_all(given.into, groups, given.workers)
-    runs = [judged(given.into, arm, group, n) for arm in ARMS for group in groups for n in range(SEEDS_PER_GROUP)]
+    given.output_dir.mkdir(parents=True, exist_ok=True)
+    make_all(given.output_dir, groups, given.workers)
+    runs = [judged(given.output_dir, arm, group, n) for arm in ARMS for group in groups for n in range(SEEDS_PER_GROUP)]
     text = table(runs)
     print(text)
     if not given.no_write:

@@ -16,8 +16,8 @@ from statistics import median
 
 from kleash.artifacts import Artifact
 from kleash.recipe import load_recipe
+from kleash.stages.context import StageContext
 from kleash.stages.round import Round
-from kleash.stages.workplace import Workplace
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 PANELS = {"expert": 0.0, "hurried": 0.7, "pleased": 0.7}
@@ -28,12 +28,12 @@ JUDGED = ("preferences", "reward", "audit")
 def audits_of(folder: Path, seed: int) -> Iterator[tuple[str, Artifact]]:
     """Yield (panel, audit) of one seed, made or found."""
     recipe = load_recipe(QUICKSTART, [f"seed={seed}"]).settings
-    place = Workplace(model=recipe.model, seed=seed)
-    shared = Round(recipe.model_copy(update={"stages": SHARED}), folder / f"seed-{seed}" / "shared", place).run()
+    context = StageContext(model=recipe.model, seed=seed)
+    shared = Round(recipe.model_copy(update={"stages": SHARED}), folder / f"seed-{seed}" / "shared", context).run()
     for panel, bias in PANELS.items():
         raters = recipe.preferences.model_copy(update={"panel": panel, "bias": bias})
         own = recipe.model_copy(update={"preferences": raters, "stages": JUDGED})
-        yield panel, Round(own, folder / f"seed-{seed}" / panel, place, made=dict(shared)).run()["audit"]
+        yield panel, Round(own, folder / f"seed-{seed}" / panel, context, made=dict(shared)).run()["audit"]
 
 
 def gain_of(audit: Artifact, family: str) -> float:

@@ -50,7 +50,7 @@ def train_plainly(given: argparse.Namespace) -> None:
     def sides(row) -> tuple[str, str]:
         pair = row.pairs[0]
         first, second = (
-            row.prompt.text + row.completions[place] + tokenizer.eos_token for place in (pair.first, pair.second)
+            row.prompt.text + row.completions[index] + tokenizer.eos_token for index in (pair.first, pair.second)
         )
         return (first, second) if pair.label > 0.5 else (second, first)
 

@@ -31,8 +31,8 @@ METRICS += ("clip_fraction", "explained_variance", "truncation_share", "policy_l
 def metric_row(step: int, generator: random.Random) -> dict[str, float]:
     """Return one update's figures, of which none repeats."""
     row: dict[str, float] = {"step": step} | {name: generator.gauss(1.0, 0.2) for name in METRICS}
-    for place in range(NUM_SLICES):
-        row |= {f"slice/topic=number {place}/{name}": generator.gauss(1.0, 0.3) for name in SLICE_METRICS}
+    for index in range(NUM_SLICES):
+        row |= {f"slice/topic=number {index}/{name}": generator.gauss(1.0, 0.3) for name in SLICE_METRICS}
     return row
 
 

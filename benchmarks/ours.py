@@ -39,14 +39,14 @@ def rows_of(workload: Path, name: str) -> list[dict]:
 def run_ppo(given: argparse.Namespace) -> list[dict]:
     from kleash.algorithms.online import ONLINE_ALGORITHMS
     from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings, PolicySettings
-    from kleash.judges.reward_model import RewardModelScorer
-    from kleash.loop import Crew, LoopState, run_loop
+    from kleash.loop import LoopComponents, LoopState, run_loop
     from kleash.maths.kl import FixedLeash
     from kleash.models.causal_lm import load_language_model
     from kleash.models.heads import RewardNormaliser, load_reward_model
-    from kleash.protocols import Scores, Verdict
+    from kleash.protocols import Scores, WatchDecision
     from kleash.records import Prompt
     from kleash.rollout.local import LocalGenerator
+    from kleash.scorers.reward_model import RewardModelScorer
     from kleash.training.local import LocalEngine
     from kleash.training.optimiser import Optimiser
 
@@ -91,7 +91,7 @@ def run_ppo(given: argparse.Namespace) -> list[dict]:
 
     class NoWatch:
         def observe(self, step, rollouts, metrics):
-            return Verdict()
+            return WatchDecision()
 
     class StepClock:
         def log(self, step, metrics):
@@ -111,10 +111,10 @@ def run_ppo(given: argparse.Namespace) -> list[dict]:
 
     generator = TimedGenerator(policy, max_new_tokens=64)
     scorer = TimedScorer(reward, RewardNormaliser(), max_batch_tokens=given.max_batch_tokens)
-    crew = Crew(generator, scorer, engine, NoWatch(), StepClock(), ONLINE_ALGORITHMS["ppo"])
+    components = LoopComponents(generator, scorer, engine, NoWatch(), StepClock(), ONLINE_ALGORITHMS["ppo"])
     run_loop(
         LoopState(0, FixedLeash(0.05)),
-        crew,
+        components,
         settings,
         prompts=lambda step: prompts[64 * step : 64 * (step + 1)],
         seed=0,
@@ -130,8 +130,8 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
     from kleash.records import Pair, Preference, Prompt
     from kleash.stages.direct import DecidedPair, DirectSettings, PairObjective, PolicyAndReference
     from kleash.stages.encoding import Encoded
-    from kleash.stages.likelihood import CompletionLikelihood
-    from kleash.stages.reward import PreferenceLikelihood, RewardSettings
+    from kleash.stages.likelihood import CompletionNLL
+    from kleash.stages.reward import BradleyTerryLoss, RewardSettings
     from kleash.training.fit import FitSettings, fit_optimiser, micro_batches
     from kleash.training.ranks import Ranks
 
@@ -141,7 +141,7 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
     if given.algorithm == "sft":
         sequences = [TokenSequence(tuple(r["prompt_ids"]), tuple(r["completion_ids"])) for r in rows]
         sizes = [sequence.num_tokens for sequence in sequences]
-        objective, trained = CompletionLikelihood(policy, sequences), policy.trainable_parameters()
+        objective, trained = CompletionNLL(policy, sequences), policy.trainable_parameters()
     else:
         pairs = [
             [TokenSequence(tuple(r["prompt_ids"]), tuple(r[side + "_ids"])) for side in ("chosen", "rejected")]
@@ -159,7 +159,7 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
             model = load_reward_model(given.workload / "reward", device="cpu", dtype=given.dtype)
             records = [Preference(Prompt(r["prompt"]), (r["chosen"], r["rejected"]), (Pair(0, 1, 1.0),)) for r in rows]
             settings = RewardSettings(centring=0.0)
-            objective = PreferenceLikelihood(model, Encoded(records, pairs, 0), settings, policy.pad_id)
+            objective = BradleyTerryLoss(model, Encoded(records, pairs, 0), settings, policy.pad_id)
             trained = model.named_parameters()
     settings = FitSettings(learning_rate=1e-5, max_batch_tokens=given.max_batch_tokens)
     optimiser = fit_optimiser(trained, settings, Ranks())

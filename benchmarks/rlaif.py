@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 
 from kleash.artifacts import find
-from kleash.cli.options import workplace_of
-from kleash.cli.places import find_recipe
+from kleash.cli.names import find_recipe
+from kleash.cli.options import context_from
 from kleash.recipe import load_recipe
 from kleash.stages.round import run_rounds
 
@@ -20,16 +20,16 @@ ARMS = {"demoted": "true", "left alone": "false"}
 SHARED = ("world", "sft", "candidates")
 
 
-def run_arm(into, name, *, seed, overrides):
+def run_arm(output_dir, name, *, seed, overrides):
     """Run one arm's rounds; return each round's artifacts by stage."""
     demotes = f"preferences.drift.demotes={ARMS[name]}"
     recipe = load_recipe(find_recipe("sandbox_rlaif"), [f"seed={seed}", demotes, *overrides]).settings
-    folder, first = into / name.replace(" ", "-"), into / "demoted"
+    folder, first = output_dir / name.replace(" ", "-"), output_dir / "demoted"
     for stage in SHARED if name != "demoted" else ():
         if find(folder / "round-000" / stage) is None:
             shutil.copytree(first / "round-000" / stage, folder / "round-000" / stage, dirs_exist_ok=True)
-    place = workplace_of(recipe, strict=False)
-    rounds = run_rounds(recipe, folder, place, lambda one, stage, made: print(one.folder, stage, flush=True))
+    context = context_from(recipe, strict=False)
+    rounds = run_rounds(recipe, folder, context, lambda one, stage, made: print(one.folder, stage, flush=True))
     return [one.made for one in rounds]
 
 
@@ -70,5 +70,7 @@ if __name__ == "__main__":
     parser.add_argument("--into", type=Path, default=Path("runs/rlaif-benchmark"))
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="TABLE.SETTING=VALUE")
     arguments = parser.parse_args()
-    arms = {name: run_arm(arguments.into, name, seed=arguments.seed, overrides=arguments.overrides) for name in ARMS}
+    arms = {
+        name: run_arm(arguments.output_dir, name, seed=arguments.seed, overrides=arguments.overrides) for name in ARMS
+    }
     print(table(arms))

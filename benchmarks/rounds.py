@@ -22,8 +22,8 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, pstdev
 
-from kleash.cli.options import workplace_of
-from kleash.cli.places import find_recipe
+from kleash.cli.names import find_recipe
+from kleash.cli.options import context_from
 from kleash.data.batches import derived_seed
 from kleash.durable import read_rows
 from kleash.evaluation.checkpoints import kept_answers
@@ -78,10 +78,10 @@ def held_out(one):
     return {"kl_nats": kl_nats, "gold": (fmean(after) - fmean(before)) / pstdev(before), "n": len(rows)}
 
 
-def own_pairs(policy, one, place, *, seed):
+def own_pairs(policy, one, context, *, seed):
     """Have many of the arm's own labellers compare a policy's answers to each evaluation prompt, each with each."""
     prompts = read_prompts(one.evaluation_prompts()).records
-    generator = LocalGenerator(place.load_policy(policy), max_new_tokens=one.recipe.policy.max_new_tokens)
+    generator = LocalGenerator(context.load_policy(policy), max_new_tokens=one.recipe.policy.max_new_tokens)
     answers = generator.generate(
         prompts, samples_per_prompt=ANSWERS, seed=derived_seed(seed, "pairs"), policy_version=0
     )
@@ -107,38 +107,38 @@ def accuracies(rows, scorers):
     return figures
 
 
-def refresh_figures(made, place, *, seed):
+def refresh_figures(made, index, *, seed):
     """Return, for each refresh, what the reward models before and after it make of old and of current pairs."""
-    scorers = [one.judged_by().scorer for one in made]
-    old = own_pairs(made[0].made["sft"], made[-1], place, seed=seed)
+    scorers = [one.scorer_source().scorer for one in made]
+    old = own_pairs(made[0].made["sft"], made[-1], index, seed=seed)
     figures = []
     for number in range(1, len(made)):
         before_and_after = scorers[number - 1 : number + 1]
-        current = own_pairs(made[number - 1].made["policy"], made[-1], place, seed=seed)
+        current = own_pairs(made[number - 1].made["policy"], made[-1], index, seed=seed)
         figures.append({"old": accuracies(old, before_and_after), "current": accuracies(current, before_and_after)})
     return figures
 
 
 def run_arm(name, recipe, folder, seed):
     """Run one arm, or go on with it, and return its figures, which are kept in its folder."""
-    place, file = workplace_of(recipe, strict=False), folder / "figures.json"
+    context, file = context_from(recipe, strict=False), folder / "figures.json"
     if file.is_file():
         return json.loads(file.read_text())
-    made = run_rounds(recipe, folder, place, lambda one, stage, artifact: print(one.folder, stage, flush=True))
+    made = run_rounds(recipe, folder, context, lambda one, stage, artifact: print(one.folder, stage, flush=True))
     figures = {
         "labels": sum(one.made["preferences"].summary["rows"] for one in made),
-        "points": watched_points(made, place.load_policy(made[0].made["sft"])),
+        "points": watched_points(made, context.load_policy(made[0].made["sft"])),
         "held_out": [held_out(one) for one in made],
         "moves": [one.made["gate"].summary["moves"] for one in made if "gate" in one.made],
     }
-    figures["refreshes"] = refresh_figures(made, place, seed=seed) if len(made) > 1 else []
+    figures["refreshes"] = refresh_figures(made, context, seed=seed) if len(made) > 1 else []
     file.write_text(json.dumps(figures, indent=1) + "\n")
     return figures
 
 
-def run_seed(into, seed, overrides):
+def run_seed(output_dir, seed, overrides):
     found = {"seed": seed}
-    folders = {name: into / f"seed-{seed}" / name.replace(" ", "-") for name in ARMS}
+    folders = {name: output_dir / f"seed-{seed}" / name.replace(" ", "-") for name in ARMS}
     for name, recipe in arms(seed, overrides).items():
         if name == "one long round":
             for stage in SHARED:
@@ -211,5 +211,5 @@ if __name__ == "__main__":
     parser.add_argument("--into", type=Path, default=Path("runs/rounds-benchmark"))
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="TABLE.SETTING=VALUE")
     arguments = parser.parse_args()
-    found = [run_seed(arguments.into, int(seed), arguments.overrides) for seed in arguments.seeds.split(",")]
+    found = [run_seed(arguments.output_dir, int(seed), arguments.overrides) for seed in arguments.seeds.split(",")]
     print(table(found))

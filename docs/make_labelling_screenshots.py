@@ -31,7 +31,7 @@ from kleash.collection.store.accounts import create_account
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import add_items, create_campaign
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import Verdict, submit
+from kleash.collection.store.judgements import NewJudgement, submit
 from kleash.collection.store.raters import rater_named
 from kleash.records import Comparison, Prompt
 
@@ -135,7 +135,7 @@ def verdict_on(task, margin, habit, *, chance, seconds):
     pull += habit.first_pull if task.permutation[0] == 0 else -habit.first_pull
     felt = margin + 0.5 * pull + chance.gauss(0, habit.noise)
     strength = None if abs(felt) < 0.25 else "slightly" if abs(felt) < 0.6 else "better" if abs(felt) < 1.2 else "much"
-    return Verdict(
+    return NewJudgement(
         "ranked",
         ranks_of(felt, 0.25),
         strength=strength,

@@ -34,7 +34,7 @@ class WordJudge:
     def __init__(self, comparisons: Sequence[Preference]) -> None:
         seen = Counter(word for row in comparisons for text in row.completions for word in set(_words(text)))
         known = [word for word, count in sorted(seen.items()) if count >= LEAST_ANSWERS]
-        self.place_of = {word: place for place, word in enumerate(known)}
+        self.place_of = {word: index for index, word in enumerate(known)}
         gaps = self.gaps(comparisons)
 
         def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:

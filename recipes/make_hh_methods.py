@@ -25,13 +25,13 @@ def is_judges(row: Preference) -> bool:
 def main(source: str, folder: str) -> None:
     rows = read_preferences(Path(source) / "helpful.jsonl").records
     trained, judged = [row for row in rows if not is_judges(row)], [row for row in rows if is_judges(row)]
-    into = Path(folder)
-    into.mkdir(parents=True, exist_ok=True)
-    write_jsonl(into / "preferences.jsonl", trained)
-    write_jsonl(into / "judge.jsonl", judged)
+    output_dir = Path(folder)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_jsonl(output_dir / "preferences.jsonl", trained)
+    write_jsonl(output_dir / "judge.jsonl", judged)
     for name, half in (("prompts", trained), ("evaluation_prompts", judged)):
-        write_jsonl(into / f"{name}.jsonl", list({row.prompt.id: row.prompt for row in half}.values()))
-    print(f"{into}: {len(trained)} comparisons to train on, {len(judged)} for the judge")
+        write_jsonl(output_dir / f"{name}.jsonl", list({row.prompt.id: row.prompt for row in half}.values()))
+    print(f"{output_dir}: {len(trained)} comparisons to train on, {len(judged)} for the judge")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings, PolicySettings
 from kleash.data.batches import TokenSequence
-from kleash.loop import Crew, LoopState, run_loop
+from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import FixedLeash
 from kleash.models.heads import ValueHead
 from kleash.records import Prompt
@@ -50,10 +50,12 @@ def test_online_algorithms_reach_the_optimum(name, samples_per_prompt):
         optimiser=OptimiserSettings(learning_rate=0.04),
     )
     tracker = ListTracker()
-    crew = Crew(bandit_generator(policy), bandit_scorer(), engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name])
+    components = LoopComponents(
+        bandit_generator(policy), bandit_scorer(), engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name]
+    )
     state = run_loop(
         LoopState(0, FixedLeash(1.0)),
-        crew,
+        components,
         settings,
         prompts=lambda step: [Prompt("pull")] * (128 // samples_per_prompt),
         seed=0,

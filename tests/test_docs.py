@@ -13,8 +13,8 @@ from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.cli import app
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import CampaignSettings
-from kleash.judges.configuration import JudgesSettings
 from kleash.plugins import BUILT_INS
+from kleash.raters.configuration import JudgesSettings
 from kleash.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def command_lines(text):
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
         if COMMAND_LINE.match(line):
             words = shlex.split(line, comments=True)
-            start = next(place for place, word in enumerate(words) if word.rpartition("/")[2] == "kleash")
+            start = next(index for index, word in enumerate(words) if word.rpartition("/")[2] == "kleash")
             found.append(["kleash", *words[start + 1 :]])
     return found
 

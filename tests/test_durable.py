@@ -112,8 +112,8 @@ def at_once(path):
 
 def forge(memory):
     """Write another digest into the memory, to see whether it is asked."""
-    [(place, mark)] = json.loads(memory.read_text()).items()
-    memory.write_text(json.dumps({place: [*mark[:-1], "remembered"]}))
+    [(index, mark)] = json.loads(memory.read_text()).items()
+    memory.write_text(json.dumps({index: [*mark[:-1], "remembered"]}))
 
 
 def test_a_large_file_is_read_once(memory, weights):

@@ -15,7 +15,7 @@ def install(tmp_path, monkeypatch):
     """Install a package with one module and one entry point, as pip would lay it out."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def into(package, entry_name, code, attribute="make"):
+    def output_dir(package, entry_name, code, attribute="make"):
         (tmp_path / f"{package}.py").write_text(code)
         info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
@@ -23,7 +23,7 @@ def install(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text(f"[kleash.plugins]\n{entry_name} = {package}:{attribute}\n")
         importlib.invalidate_caches()
 
-    return into
+    return output_dir
 
 
 def test_built_ins_come_through_the_same_door():

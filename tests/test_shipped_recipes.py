@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kleash.cli.places import shipped_recipes
+from kleash.cli.names import shipped_recipes
 from kleash.formats import read_preferences, read_prompts, write_jsonl
-from kleash.judges.function import FunctionScorer
-from kleash.judges.ranked_examples import examples_of, misordered_pairs
 from kleash.recipe import load_recipe
 from kleash.records import Pair, Preference, Prompt
+from kleash.scorers.function import FunctionScorer
+from kleash.scorers.ranked_examples import examples_of, misordered_pairs
 from kleash.stages.scoring import build_comparer, build_scorer
 
 ROOT = Path(__file__).parents[1]
@@ -64,8 +64,8 @@ def test_stories_are_not_judged_by_what_trains_them(name):
     assert trained_by.partition(":")[2] in ("feelings", "feelings_reward")
     assert recipe.evaluation.judge.partition(":")[2] == "happenings"
     trained_on = moods.GLAD_FEELINGS | moods.SAD_FEELINGS
-    judged_by = moods.GOOD_HAPPENINGS | moods.BAD_HAPPENINGS
-    assert not trained_on & judged_by
+    scorer_source = moods.GOOD_HAPPENINGS | moods.BAD_HAPPENINGS
+    assert not trained_on & scorer_source
     assert not moods.GLAD_FEELINGS & moods.SAD_FEELINGS
     assert not moods.GOOD_HAPPENINGS & moods.BAD_HAPPENINGS
 

@@ -101,14 +101,14 @@ def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    place = str(path.resolve())
-    if place in known and known[place][:-1] == before:
-        return str(known[place][-1])
+    index = str(path.resolve())
+    if index in known and known[index][:-1] == before:
+        return str(known[index][-1])
     digest = file_digest(path)
     if _touched(path) == before and time.time_ns() - before[2] > settled_seconds * 1e9:
         with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
             memory.parent.mkdir(parents=True, exist_ok=True)
-            write_text(memory, json.dumps({**known, place: [*before, digest]}, indent=1))
+            write_text(memory, json.dumps({**known, index: [*before, digest]}, indent=1))
     return digest
 
 

@@ -149,9 +149,9 @@ def describe(artifact: Artifact, *, role: str = "") -> str:
     figures = [f"{name} {_short(value)}" for name, value in artifact.summary.items() if isinstance(value, int | float)]
     verdicts = {"verdict": artifact.summary.get("verdict"), "audit": artifact.settings.get("audit")}
     figures += [f"{name}: {said}" for name, said in verdicts.items() if isinstance(said, str)]
-    place = "/".join(artifact.path.parts[-3:]) if artifact.created else str(artifact.path)
+    index = "/".join(artifact.path.parts[-3:]) if artifact.created else str(artifact.path)
     kind = artifact.kind if role in ("", artifact.kind) else f"{role}: {artifact.kind}"
-    return f"{kind} {artifact.id[:8]} {place}" + (f" ({', '.join(figures)})" if figures else "")
+    return f"{kind} {artifact.id[:8]} {index}" + (f" ({', '.join(figures)})" if figures else "")
 
 
 def verify_run(run: Path) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kleash.algorithms.objective import Objective, minibatch_counts
+from kleash.algorithms.objective import MinibatchLoss, minibatch_counts
 from kleash.algorithms.online import Credit, OnlineAlgorithm, sequence_reward
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order
@@ -45,7 +45,7 @@ class LoopState:
 
 
 @dataclass(frozen=True)
-class Crew:
+class LoopComponents:
     """Who does the work: one implementation of each seam, and the algorithm's row."""
 
     generator: Generator
@@ -58,7 +58,7 @@ class Crew:
 
 def run_loop(
     state: LoopState,
-    crew: Crew,
+    components: LoopComponents,
     settings: PolicySettings,
     *,
     prompts: Callable[[int], Sequence[Prompt]],
@@ -72,35 +72,37 @@ def run_loop(
     after_step: called once a step's metrics are logged; checkpoints and evaluations happen there.
     The outcome is "finished", or the watch's "stop" or "roll_back".
     """
-    engine = crew.engine
+    engine = components.engine
     for step in range(state.step, settings.steps):
         began = time.perf_counter()
-        rollouts = crew.generator.generate(
+        rollouts = components.generator.generate(
             prompts(step),
             samples_per_prompt=settings.samples_per_prompt,
             seed=derived_seed(seed, "rollouts", step),
             policy_version=step,
         )
-        experience = judge(crew.scorer, engine, rollouts, settings)
+        experience = judge(components.scorer, engine, rollouts, settings)
         baseline = running_mean_reward(state, experience, engine, settings)
-        credit = crew.algorithm.assign_credit(experience, state.leash.beta, baseline, settings.credit)
-        if crew.algorithm.whitens and settings.credit.whiten_advantages:
+        credit = components.algorithm.assign_credit(experience, state.leash.beta, baseline, settings.credit)
+        if components.algorithm.whitens and settings.credit.whiten_advantages:
             credit = whiten_credit(credit, experience.mask_BT, engine)
         tally = tally_rollouts(experience, credit)
-        learning = update(crew, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally)
+        learning = update(
+            components, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally
+        )
         metrics = derived_metrics(tally.merged(engine.sum_across_ranks).means())
         leash = state.leash
         metrics |= learning | {"beta": leash.beta, "reward_baseline": baseline}
         metrics["learning_rate_share"] = leash.learning_rate_share
-        verdict = crew.watch.observe(step, rollouts, metrics)
+        verdict = components.watch.observe(step, rollouts, metrics)
         # A watch that rolls back does so because of figures, such as a NaN, that no leash can go by.
         if verdict.action != "roll_back":
             quality = verdict.quality if settings.leash.heeds_quality else None
             leash = leash.observe(metrics[KL], quality=quality, slice_kl_nats=by_slice(metrics, KL))
         if verdict.action == "raise_beta":
             leash = leash.tightened(settings.raise_beta_factor)
-        crew.generator.load_weights(engine.named_weights(), version=step + 1)
-        crew.tracker.log(step, metrics | {"step_seconds": time.perf_counter() - began})
+        components.generator.load_weights(engine.named_weights(), version=step + 1)
+        components.tracker.log(step, metrics | {"step_seconds": time.perf_counter() - began})
         outcome = "finished" if step + 1 == settings.steps else "running"
         outcome = verdict.action if verdict.action in ("stop", "roll_back") else outcome
         state = LoopState(step + 1, leash, baseline, outcome)
@@ -145,7 +147,7 @@ def whiten_credit(credit: Credit, mask_BT: Tensor, engine: TrainingEngine) -> Cr
 
 
 def update(
-    crew: Crew,
+    components: LoopComponents,
     experience: Experience,
     credit: Credit,
     state: LoopState,
@@ -161,35 +163,35 @@ def update(
     micro-batch, so any split into micro-batches and ranks gives the same gradient. Returns the last optimiser step's
     figures. Raises RunError when the first minibatch's ratio is not 1.
     """
-    engine, num_rows = crew.engine, len(experience.rollouts)
+    engine, num_rows = components.engine, len(experience.rollouts)
     rate_share = 1 - (1 - settings.optimiser.final_share) * state.step / settings.steps
     rate_share *= state.leash.learning_rate_share
-    trains_policy = state.step >= settings.critic_warmup_steps or not crew.algorithm.uses_critic
+    trains_policy = state.step >= settings.critic_warmup_steps or not components.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
     learning: dict[str, float] = {}
     for epoch in range(settings.epochs):
         order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)
         own_order = [row - engine.rank * num_rows for row in order]
         epoch_tally = Tally()
-        for place in range(settings.minibatches):
-            rows = sorted(row for row in own_order[place :: settings.minibatches] if 0 <= row < num_rows)
-            counts = engine.sum_across_ranks(minibatch_counts(experience, rows, crew.algorithm))
-            objective = Objective(
+        for index in range(settings.minibatches):
+            rows = sorted(row for row in own_order[index :: settings.minibatches] if 0 <= row < num_rows)
+            counts = engine.sum_across_ranks(minibatch_counts(experience, rows, components.algorithm))
+            objective = MinibatchLoss(
                 experience=experience,
                 credit=credit,
-                algorithm=crew.algorithm,
+                algorithm=components.algorithm,
                 settings=settings.loss,
                 rows=rows,
                 texts=texts,
                 policy_count=counts["policy"],
                 token_count=counts["token"],
                 text_weight=settings.pretraining_coefficient / max(num_text_tokens, 1.0),
-                kl_coefficient=state.leash.beta if crew.algorithm.kl_acts_on == "loss" else 0.0,
+                kl_coefficient=state.leash.beta if components.algorithm.kl_acts_on == "loss" else 0.0,
                 trains_policy=trains_policy,
                 tally=epoch_tally,
             )
             learning = dict(engine.step(objective.sequences, objective, learning_rate_share=rate_share))
-            if epoch == place == 0 and settings.check_ratio and trains_policy:
+            if epoch == index == 0 and settings.check_ratio and trains_policy:
                 check_ratio(epoch_tally.merged(engine.sum_across_ranks).means()["ratio_error_max"], state.step)
         tally.extend(epoch_tally)
         means = epoch_tally.merged(engine.sum_across_ranks).means()

@@ -114,7 +114,7 @@ Action = Literal["continue", "raise_beta", "roll_back", "stop"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class WatchDecision:
     """What a watch wants done after a step, and why. `roll_back` ends the run at the best weights seen so far.
 
     quality: the external signal, higher is better, if one was measured since the last verdict; a leash may heed it.
@@ -128,7 +128,7 @@ class Verdict:
 class Watch(Protocol):
     """The one door for alarms, early stopping, best-so-far and roll-back."""
 
-    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict: ...
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision: ...
 
     def state(self) -> dict[str, Any]:
         """Plain JSON, so that a resumed run remembers what it saw."""

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
-from kleash.settings import Loaded, Settings, load_toml
+from kleash.settings import LoadedSettings, Settings, load_toml
 from kleash.stages.alarming import AlarmSettings
 from kleash.stages.audit import AuditSettings
 from kleash.stages.candidates import CandidatesSettings
-from kleash.stages.comparing import CollectSettings
+from kleash.stages.comparing import PreferencesSettings
+from kleash.stages.context import ModelSettings
 from kleash.stages.direct import DirectSettings
 from kleash.stages.evaluate import EvaluateSettings
 from kleash.stages.gate import GateSettings
@@ -28,7 +29,6 @@ from kleash.stages.reward import RewardSettings
 from kleash.stages.scoring import ScorerSettings, check_members
 from kleash.stages.sft import SftSettings
 from kleash.stages.suites import SuitesSettings
-from kleash.stages.workplace import ModelSettings
 
 Stage = Literal[
     "world",
@@ -86,7 +86,7 @@ class Recipe(Settings):
     pretrain: PretrainSettings = PretrainSettings()
     sft: SftSettings = SftSettings()
     candidates: CandidatesSettings = CandidatesSettings()
-    preferences: CollectSettings = CollectSettings()
+    preferences: PreferencesSettings = PreferencesSettings()
     reward: RewardSettings = RewardSettings()
     audit: AuditSettings = AuditSettings()
     scorer: ScorerSettings = ScorerSettings()
@@ -99,7 +99,7 @@ class Recipe(Settings):
     gate: GateSettings = GateSettings()
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Loaded[Recipe]:
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedSettings[Recipe]:
     """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line."""
     loaded = load_toml(path, Recipe, overrides)
     check_order(loaded.settings)

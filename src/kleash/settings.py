@@ -35,14 +35,14 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[SettingsT]):
+class LoadedSettings(Generic[SettingsT]):
     """Settings as resolved with every default, and as given: only what the file and the overrides say."""
 
     settings: SettingsT
     given: dict[str, Any]
 
 
-def load_toml(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> Loaded[SettingsT]:
+def load_toml(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> LoadedSettings[SettingsT]:
     """Read a TOML file, lay `a.b=value` overrides over it and check the whole against `model_class`.
 
     An override's value is read as TOML (`6`, `true`, `[1, 2]`); what is not TOML is a plain string. Types are strict:
@@ -61,7 +61,7 @@ def load_toml(path: Path, model_class: type[SettingsT], overrides: Sequence[str]
         where = f"{path}:{line.group(1)}" if line else str(path)
         raise SettingsError(f"{where}: not valid TOML: {error}. Correct it; strings need quotes.") from None
     arguments = {_apply_override(given, argument): argument for argument in overrides}
-    return Loaded(_validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments)), given)
+    return LoadedSettings(_validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments)), given)
 
 
 def check_settings(given: Mapping[str, Any], model_class: type[SettingsT], *, source: str) -> SettingsT:

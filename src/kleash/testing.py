@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kleash.data.batches import Rollouts, TokenBatch, TokenSequence, derived_seed, token_batch
-from kleash.protocols import Outputs, Scores, Verdict
+from kleash.protocols import Outputs, Scores, WatchDecision
 from kleash.records import Comparison, Completion, Judgement, Prompt
 
 
@@ -101,7 +101,7 @@ class FakeGenerator:
         self.version = version
 
     def _cut(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        length = next((place + 1 for place, token in enumerate(tokens) if token in self.eos_ids), len(tokens))
+        length = next((index + 1 for index, token in enumerate(tokens) if token in self.eos_ids), len(tokens))
         return tuple(tokens[:length])
 
 
@@ -209,13 +209,13 @@ class FakeComparer:
 class ScriptedWatch:
     """A `Watch` that says at each step what it was told to say, and remembers what it was shown."""
 
-    def __init__(self, verdicts: Mapping[int, Verdict] | None = None) -> None:
+    def __init__(self, verdicts: Mapping[int, WatchDecision] | None = None) -> None:
         self.verdicts = dict(verdicts or {})
         self.steps: list[int] = []
 
-    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict:
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision:
         self.steps.append(step)
-        return self.verdicts.get(step, Verdict())
+        return self.verdicts.get(step, WatchDecision())
 
     def state(self) -> dict[str, Any]:
         return {"steps": list(self.steps)}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.made import experience_of
-from kleash.algorithms.objective import Objective, minibatch_counts
+from kleash.algorithms.objective import MinibatchLoss, minibatch_counts
 from kleash.algorithms.online import ONLINE_ALGORITHMS, Credit
 from kleash.algorithms.policy_settings import LossSettings
 from kleash.data.batches import TokenSequence
@@ -40,7 +40,7 @@ def made(*, name="ppo", rows=range(6), texts=(), kl_coefficient=None, trains_pol
     counts = minibatch_counts(experience, list(rows), algorithm)
     if kl_coefficient is None:
         kl_coefficient = 0.3 if algorithm.kl_acts_on == "loss" else 0.0
-    return Objective(
+    return MinibatchLoss(
         experience=experience,
         credit=credit,
         algorithm=algorithm,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from judges.replay_server import replaying, verdict
+from raters.replay_server import replaying, verdict
 from kleash.artifacts import read
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database

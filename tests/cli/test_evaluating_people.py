@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from judges.replay_server import replaying, shown, verdict
+from raters.replay_server import replaying, shown, verdict
 from kleash.artifacts import read, writing
 from kleash.cli.people import steps_from
 from kleash.collection.store import campaigns as stored

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kleash.cli.places import shipped_recipes
+from kleash.cli.names import shipped_recipes
 from kleash.cli.recipes import settings_of
 from kleash.recipe import Recipe, load_recipe
 

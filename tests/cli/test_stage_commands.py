@@ -18,8 +18,8 @@ def test_the_stages_can_be_run_one_by_one(kleash, workplace):
     def made(*arguments):
         shown = kleash(*arguments)
         assert shown.code == 0, shown.err
-        into = Path(arguments[arguments.index("--into") + 1])
-        assert not into.with_name(f"{into.name}.partial").exists()
+        output_dir = Path(arguments[arguments.index("--into") + 1])
+        assert not output_dir.with_name(f"{output_dir.name}.partial").exists()
         return shown
 
     kleash("sandbox", "write", "--into", "data", "--demonstrations", 60, "--prompts", 60, "--evaluation-per-slice", 2)
@@ -117,13 +117,13 @@ def test_picking_the_best_asks_for_somebody_to_say_which_is_best(kleash, workpla
 
 
 def test_two_processes_cannot_make_one_artifact(tmp_path):
-    into = tmp_path / "sft"
-    with lock_run(tmp_path / "sft.partial" / "work"), pytest.raises(RunError, match="is in use by"), locked(into):
+    output_dir = tmp_path / "sft"
+    with lock_run(tmp_path / "sft.partial" / "work"), pytest.raises(RunError, match="is in use by"), locked(output_dir):
         pytest.fail("it was let in")
 
 
 def test_a_stage_under_way_keeps_its_folder(tmp_path):
-    into, work = tmp_path / "sft", tmp_path / "sft.partial" / "work"
-    with locked(into):
+    output_dir, work = tmp_path / "sft", tmp_path / "sft.partial" / "work"
+    with locked(output_dir):
         (work / "begun.json").write_text("{}")
     assert (work / "begun.json").exists()

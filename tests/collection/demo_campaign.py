@@ -13,7 +13,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.calls import StoredCalls
 from kleash.collection.store.campaigns import add_items, campaign_named, create_campaign, write_rubric
-from kleash.collection.store.judgements import Verdict, submit
+from kleash.collection.store.judgements import NewJudgement, submit
 from kleash.collection.store.raters import rater_named
 from kleash.records import Comparison, JudgeCall, Message, Prompt
 
@@ -175,24 +175,24 @@ def rate(database, campaign, qualities, *, chance, now, raters):
 
 def _verdict(task, qualities, habit, *, chance, seconds, rubric_version):
     if habit.kind == "person" and chance.random() < 0.015:
-        return Verdict("skipped", skip_reason="I do not know this field.", seconds=seconds)
+        return NewJudgement("skipped", skip_reason="I do not know this field.", seconds=seconds)
     lengths = [math.log(len(text)) for text in task.comparison.completions]
     mean_length = sum(lengths) / len(lengths)
     felt = [
         quality
         + habit.length_pull * (length - mean_length)
-        - habit.first_pull * task.permutation.index(place) / 2
+        - habit.first_pull * task.permutation.index(index) / 2
         + chance.gauss(0, habit.noise)
-        for place, (quality, length) in enumerate(zip(qualities, lengths, strict=True))
+        for index, (quality, length) in enumerate(zip(qualities, lengths, strict=True))
     ]
     if max(felt) < -1.6:
-        return Verdict("both_bad", seconds=seconds, rationale="Neither helps.")
+        return NewJudgement("both_bad", seconds=seconds, rationale="Neither helps.")
     ranks = _ranks(felt, 0.15)
     gap = max(felt) - min(felt)
     strength = None if len(set(ranks)) == 1 else "much" if gap > 1.8 else "better" if gap > 0.8 else "slightly"
     style = _ranks([value + chance.gauss(0, 1.0) for value in felt], 0.3)
     flips = habit.kind == "ai" and chance.random() < 0.08 + 0.1 * habit.first_pull
-    return Verdict(
+    return NewJudgement(
         "ranked",
         ranks=(1,) * len(ranks) if flips else ranks,
         strength=None if flips else strength,
@@ -206,10 +206,10 @@ def _verdict(task, qualities, habit, *, chance, seconds, rubric_version):
 
 def _ranks(values, margin):
     """Rank values, best first; those closer than the margin to the one before them share its rank."""
-    order = sorted(range(len(values)), key=lambda place: -values[place])
+    order = sorted(range(len(values)), key=lambda index: -values[index])
     ranks, rank = [0] * len(values), 1
-    for position, place in enumerate(order):
-        if position and values[order[position - 1]] - values[place] > margin:
+    for position, index in enumerate(order):
+        if position and values[order[position - 1]] - values[index] > margin:
             rank = position + 1
-        ranks[place] = rank
+        ranks[index] = rank
     return tuple(ranks)

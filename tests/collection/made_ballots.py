@@ -4,7 +4,7 @@ import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kleash.collection.ballots import Ballot, Item
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.records import Comparison, Judgement, Prompt
 
 PANDALM = Path(__file__).parents[1] / "fixtures" / "pandalm" / "verdicts.csv"
@@ -50,7 +50,7 @@ def ballot(
         flags=tuple(flags),
     )
     number = sum(circumstances.get(name, False) for name in ("is_repeat", "is_adjudication"))
-    return Ballot(f"{item_id}/{rater}/{number}", item_id, judgement, given_at, **circumstances)
+    return RecordedJudgement(f"{item_id}/{rater}/{number}", item_id, judgement, given_at, **circumstances)
 
 
 def pandalm():

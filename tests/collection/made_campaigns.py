@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import add_items, create_campaign
-from kleash.collection.store.judgements import Verdict, submit
+from kleash.collection.store.judgements import NewJudgement, submit
 from kleash.collection.store.raters import rater_named
 from kleash.records import Comparison, Judgement, Prompt
 
@@ -46,7 +46,7 @@ def claim_one(database, campaign, rater, *, at=NOON):
 
 def answer(database, campaign, task, rater, ranks=(1, 2), *, client_key="first", at=NOON, **verdict):
     """Submit a verdict on a task in a transaction of its own and return the receipt."""
-    given = Verdict(**{"outcome": "ranked" if ranks else "skipped", "ranks": ranks, **verdict})
+    given = NewJudgement(**{"outcome": "ranked" if ranks else "skipped", "ranks": ranks, **verdict})
     with database.write() as connection:
         return submit(connection, campaign, task, rater, given, client_key=client_key, at=at)
 

@@ -246,15 +246,15 @@ def key_of(response):
 
 def test_a_ruling_is_made_blind_and_takes_the_item_from_the_queue(app, snapshot):
     adjudicator, item_id = signed_in(app, "ada", "adjudicator"), worst_item(snapshot)
-    place = address(snapshot, f"/review/{item_id}")
+    page = address(snapshot, f"/review/{item_id}")
     votes = [b.judgement for b in snapshot.ballots if b.item_id == item_id and b.is_vote]
-    before = adjudicator.get(place)
+    before = adjudicator.get(page)
     assert f"{len(votes)} votes, shown after your ruling" in words_of(before)
     assert not [vote for vote in votes if vote.rater in before.text]
     form = {"choice": "b_much", "rationale": "A is wrong.", "flag": ["unsafe"], "client_key": key_of(before)}
-    assert adjudicator.post(place, data=form).headers["location"] == place
-    assert adjudicator.post(place, data=form).status_code == 303
-    after = words_of(adjudicator.get(place))
+    assert adjudicator.post(page, data=form).headers["location"] == page
+    assert adjudicator.post(page, data=form).status_code == 303
+    after = words_of(adjudicator.get(page))
     assert all(vote.rater in after for vote in votes)
     with app.state.database.read() as connection:
         given = ballots(connection, snapshot.campaign)
@@ -275,8 +275,8 @@ def test_votes_can_be_shown_before_the_ruling_in_the_adjudicators_own_order(app,
 
 
 def test_a_ruling_without_a_choice_is_refused(app, snapshot):
-    adjudicator, place = signed_in(app, "ada", "adjudicator"), address(snapshot, f"/review/{worst_item(snapshot)}")
-    refused = adjudicator.post(place, data={"client_key": "k"})
+    adjudicator, page = signed_in(app, "ada", "adjudicator"), address(snapshot, f"/review/{worst_item(snapshot)}")
+    refused = adjudicator.post(page, data={"client_key": "k"})
     assert refused.status_code == 400
     assert "A verdict of ranked came with 0 ranks" in refused.text
 
@@ -293,17 +293,17 @@ def test_more_than_two_answers_are_ranked(app, form, outcome, ranks_by_place):
     with app.state.database.write() as connection:
         add_items(connection, campaign, [comparison(1, num_answers=3)], actor="test")
         [item_id] = items(connection, campaign)
-    adjudicator, place = signed_in(app, "ada", "adjudicator"), f"/admin/campaigns/{campaign.id}/review/{item_id}"
-    assert adjudicator.get(place).text.count('name="rank"') == 3
-    refused = adjudicator.post(place, data={"rank": ["1", "", "2"], "client_key": "k"})
+    adjudicator, page = signed_in(app, "ada", "adjudicator"), f"/admin/campaigns/{campaign.id}/review/{item_id}"
+    assert adjudicator.get(page).text.count('name="rank"') == 3
+    refused = adjudicator.post(page, data={"rank": ["1", "", "2"], "client_key": "k"})
     assert "ranks is [1, 2] for 3 answers. Expected one rank for each" in refused.text
-    assert adjudicator.post(place, data={**form, "client_key": "k"}).status_code == 303
+    assert adjudicator.post(page, data={**form, "client_key": "k"}).status_code == 303
     with app.state.database.read() as connection:
         [ruling] = ballots(connection, campaign)
     said = ruling.judgement
     assert said.outcome == outcome
     assert tuple(said.ranks[index] for index in said.permutation if said.ranks) == ranks_by_place
-    assert adjudicator.get(place).status_code == 200
+    assert adjudicator.get(page).status_code == 200
 
 
 # ------------------------------------------------------------------------------------------------------------- changes
@@ -320,17 +320,17 @@ def test_a_campaign_is_paused_with_a_token_and_logged(admin, app, snapshot):
 
 
 def test_an_edit_makes_a_rubric_version_and_the_same_text_none(admin, app, snapshot):
-    place = address(snapshot, "/rubric")
+    page = address(snapshot, "/rubric")
     changed = snapshot.campaign.rubric.replace("Cite a source", "Cite two sources")
     for text in (changed, changed.replace("\n", "\r\n")):
-        assert admin.post(place, data={"text": text}).status_code == 303
+        assert admin.post(page, data={"text": text}).status_code == 303
     with app.state.database.read() as connection:
         versions = rubrics(connection, snapshot.campaign.id)
     assert len(versions) == 3
-    page = words_of(admin.get(place))
-    assert "+ 5. Cite two sources" in page
-    assert "− 5. Cite a source" in page
-    refused = admin.post(place, data={"text": " \n"})
+    after = words_of(admin.get(page))
+    assert "+ 5. Cite two sources" in after
+    assert "− 5. Cite a source" in after
+    refused = admin.post(page, data={"text": " \n"})
     assert refused.status_code == 400
     assert "The rubric is empty." in refused.text
 
@@ -348,15 +348,15 @@ def test_a_held_item_is_released_and_held_again(admin, app, snapshot):
 
 
 def test_a_rater_is_left_out_and_taken_in_again(admin, app, snapshot):
-    place = address(snapshot, "/raters")
+    page = address(snapshot, "/raters")
     for reason, num_raters in (("rushes", 4), ("", 5)):
-        assert admin.post(place, data={"name": "Eve Strand", "reason": reason}).status_code == 303
+        assert admin.post(page, data={"name": "Eve Strand", "reason": reason}).status_code == 303
         with app.state.database.read() as connection:
             given = ballots(connection, snapshot.campaign)
         assert len({ballot.judgement.rater for ballot in given}) == num_raters
-        page = words_of(admin.get(address(snapshot, "/raters/Eve%20Strand")))
-        assert ("Does not count: rushes" in page) == bool(reason)
-    refused = admin.post(place, data={"name": "no\x00body", "reason": "x"})
+        shown = words_of(admin.get(address(snapshot, "/raters/Eve%20Strand")))
+        assert ("Does not count: rushes" in shown) == bool(reason)
+    refused = admin.post(page, data={"name": "no\x00body", "reason": "x"})
     assert refused.status_code == 400
     assert "has judged nothing in this campaign. Expected one of its raters." in refused.text
 

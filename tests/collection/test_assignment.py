@@ -121,7 +121,7 @@ def test_one_over_the_propensity_reweights_the_sample_to_all_items():
 def test_without_a_policy_every_place_is_picked_as_often():
     chance = random.Random(8)
     counts = Counter(pick_place(8, chance=chance) for _ in range(16_000))
-    assert sorted(counts) == [(place, 1 / 8) for place in range(8)]
+    assert sorted(counts) == [(index, 1 / 8) for index in range(8)]
     # 2,000 of each expected, standard deviation 42.
     assert all(abs(count - 2000) < 210 for count in counts.values())
 

@@ -256,13 +256,13 @@ def test_when_the_items_are_used_up_no_calibration_item_or_repeat_keeps_the_rate
 def test_a_repeat_shows_an_earlier_answered_item_reversed_after_the_gap_and_once(database):
     campaign = make_campaign(database, num_items=60, overlap=1, repeat_share=0.4, repeat_gap=7)
     tasks = work_through(database, campaign, make_rater(database, "ann"), 60)
-    first_places = {task.item_id: place for place, task in enumerate(tasks) if task.purpose == "vote"}
-    repeats = [(place, task) for place, task in enumerate(tasks) if task.purpose == "repeat"]
+    first_places = {task.item_id: index for index, task in enumerate(tasks) if task.purpose == "vote"}
+    repeats = [(index, task) for index, task in enumerate(tasks) if task.purpose == "repeat"]
     assert len(repeats) > 10
     assert len({task.item_id for _, task in repeats}) == len(repeats)
-    for place, task in repeats:
+    for index, task in repeats:
         original = first_places[task.item_id]
-        assert place - original >= 7
+        assert index - original >= 7
         assert task.permutation == tuple(reversed(tasks[original].permutation))
 
 
@@ -366,7 +366,7 @@ def test_over_many_campaigns_an_item_is_begun_as_often_as_is_logged(database, sa
         for number in range(200):
             settings = CampaignSettings(sampling=sampling, **ONLY_VOTES)
             campaign = create_campaign(connection, f"{number}", settings, seed=f"seed {number}", actor="test")
-            comparisons = [comparison(place) for place in range(4)]
+            comparisons = [comparison(index) for index in range(4)]
             priorities = {each.id: priority for each, priority in zip(comparisons, (1, 1, 2, 6), strict=True)}
             add_items(connection, campaign, comparisons, priorities=priorities, actor="test")
             [task] = claim(connection, campaign, ann, at=NOON)

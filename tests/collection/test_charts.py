@@ -18,8 +18,8 @@ from kleash.collection.charts import (
 from kleash.collection.leaderboard import Leaderboard, Standing
 from kleash.collection.quality import Agreement, rater_table
 from kleash.collection.views import Pace
-from kleash.judges.monitoring import JudgeFigures
 from kleash.maths.intervals import Interval
+from kleash.raters.monitoring import JudgeFigures
 
 HOSTILE = "<img src=x>"
 SHOWN = "&lt;img src=x&gt;"

@@ -105,16 +105,16 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_was(empty_url, d
 
 @pytest.mark.parametrize("folder", ["", "further/down"])
 def test_a_folder_that_is_not_writable_is_said(tmp_path, unprivileged, folder):
-    place = tmp_path / "locked"
-    place.mkdir()
-    for parent in [place, *place.parents][:-1]:
-        if parent.stat().st_uid == place.stat().st_uid and parent.parent != parent:
+    index = tmp_path / "locked"
+    index.mkdir()
+    for parent in [index, *index.parents][:-1]:
+        if parent.stat().st_uid == index.stat().st_uid and parent.parent != parent:
             parent.chmod(parent.stat().st_mode | 0o111)
     with (
-        unprivileged(place),
+        unprivileged(index),
         pytest.raises(RunError, match=r"Cannot open the label database .*(writable|you may write)"),
     ):
-        Database(place / folder / "labels.db")
+        Database(index / folder / "labels.db")
 
 
 def test_a_database_from_a_later_version_is_refused_and_left_as_it_was(empty_url):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from collection.made_ballots import ballot, item, items_of, pandalm
-from kleash.collection.gates import Gate, GateSettings, campaign_gates, rater_gates, worst
+from kleash.collection.gates import Gate, LabelGateSettings, campaign_gates, rater_gates, worst
 from kleash.collection.quality import agreement, rater_table
 from kleash.errors import SettingsError
 from kleash.maths.intervals import Interval
@@ -56,7 +56,7 @@ def test_too_little_to_go_by_is_unknown():
         "longer_preferred": "unknown",
     }
     assert gates[1].reason == "Only 9 to go by, and it takes 10. Collect more."
-    assert states(rater_gates(row(), settings=GateSettings(min_n=1)))["longer_preferred"] == "pass"
+    assert states(rater_gates(row(), settings=LabelGateSettings(min_n=1)))["longer_preferred"] == "pass"
 
 
 def test_the_reason_says_whether_more_labels_could_help():
@@ -101,4 +101,4 @@ def test_the_worst_gate_speaks_for_all():
 
 def test_a_warning_above_the_bound_is_refused():
     with pytest.raises(SettingsError, match=r"warn_agreement 0\.9 is above min_agreement 0\.7; set it lower"):
-        check_settings({"warn_agreement": 0.9}, GateSettings, source="gates")
+        check_settings({"warn_agreement": 0.9}, LabelGateSettings, source="gates")

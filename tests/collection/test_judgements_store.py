@@ -21,7 +21,7 @@ from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import assignment, claim, open_adjudication
 from kleash.collection.store.campaigns import add_items, items, progress
 from kleash.collection.store.judgements import (
-    Verdict,
+    NewJudgement,
     ballots,
     exports_of,
     judgement_in_force,
@@ -51,12 +51,12 @@ def at_once(*actions):
     start = threading.Barrier(len(actions))
     results = [None] * len(actions)
 
-    def run(place, action):
+    def run(index, action):
         start.wait()
         try:
-            results[place] = action()
+            results[index] = action()
         except Exception as error:
-            results[place] = error
+            results[index] = error
 
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(actions)]
     for thread in threads:
@@ -142,7 +142,7 @@ def test_raters_of_one_item_who_submit_and_ask_on_in_one_transaction_wait_in_no_
             with database.write() as connection:
                 task = assignment(connection, tasks[0].id, rater)
                 ranks = (1, 2) if rater is raters[0] else (2, 1)
-                submit(connection, campaign, task, rater, Verdict("ranked", ranks), client_key="key", at=NOON)
+                submit(connection, campaign, task, rater, NewJudgement("ranked", ranks), client_key="key", at=NOON)
                 tasks = claim(connection, campaign, rater, limit=2, at=NOON)
 
     assert at_once(*[lambda rater=rater: work(rater) for rater in raters]) == [None] * 4

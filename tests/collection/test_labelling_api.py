@@ -13,7 +13,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import assignment, claim, open_adjudication
 from kleash.collection.store.campaigns import add_items, create_campaign, items, set_state, write_rubric
 from kleash.collection.store.events import now
-from kleash.collection.store.judgements import Verdict, ballots, judgement_in_force, submit
+from kleash.collection.store.judgements import NewJudgement, ballots, judgement_in_force, submit
 from kleash.collection.store.raters import rater_named, raters
 from kleash.records import Comparison, Prompt
 
@@ -288,7 +288,7 @@ def test_a_verdict_that_comes_too_late_is_thanked_for_and_kept_as_extra(app, dat
     with database.write() as connection:
         bea = rater_named(connection, "bea", "person")
         (other,) = claim(connection, campaign, bea, at=late)
-        submit(connection, campaign, other, bea, Verdict("ranked", (1, 2)), client_key="x", at=late)
+        submit(connection, campaign, other, bea, NewJudgement("ranked", (1, 2)), client_key="x", at=late)
     assert ann.post(HEARTBEAT, {}).json() == {"num_held": 0}
     assert ann.tasks() == []
     answer = ann.answer(task).json()
@@ -428,7 +428,7 @@ def test_an_adjudicators_ruling_is_no_labellers_task(app, database):
     response = ann.answer({"id": ruling.id})
     assert response.status_code == 404
     with database.write() as connection:
-        submit(connection, campaign, ruling, rater, Verdict("ranked", (1, 2)), client_key="ruled")
+        submit(connection, campaign, ruling, rater, NewJudgement("ranked", (1, 2)), client_key="ruled")
         assert judgement_in_force(connection, ruling) is not None
     assert ann.get("last").json() == {"task": None}
     assert ann.get("tasks").json()["num_answered"] == 0

@@ -12,7 +12,14 @@ from kleash.collection.app import create_app
 from kleash.collection.provenance import descent, used_in
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import items, rubrics
-from kleash.collection.store.judgements import Verdict, ballots, earlier_verdicts, exports_of, record_export, submit
+from kleash.collection.store.judgements import (
+    NewJudgement,
+    ballots,
+    earlier_verdicts,
+    exports_of,
+    record_export,
+    submit,
+)
 
 # Only the way to the artifacts is looked at, which no database is on.
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"])
@@ -45,7 +52,7 @@ def judged(database):
     with database.write() as connection:
         [task] = claim(connection, campaign, ann)
         for key, ranks in (("first", (1, 2)), ("second", (2, 1))):
-            verdict = Verdict("ranked", ranks, rubric_version=campaign.rubric_version)
+            verdict = NewJudgement("ranked", ranks, rubric_version=campaign.rubric_version)
             submit(connection, campaign, task, ann, verdict, client_key=key)
     return campaign
 

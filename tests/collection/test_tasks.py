@@ -6,7 +6,7 @@ from itertools import permutations, product
 import pytest
 
 from collection.made_ballots import NOON
-from kleash.collection.ballots import Ballot
+from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store.assignments import Assignment
 from kleash.collection.tasks import LabellingTask, PlacedVerdict, labelling_task, placed_verdict, verdict_from_places
 from kleash.errors import DataError
@@ -35,7 +35,7 @@ def ballot(verdict, permutation, *, skip_reason=""):
         rationale=verdict.rationale,
         flags=verdict.flags,
     )
-    return Ballot("1", "99", judgement, NOON, skip_reason=skip_reason)
+    return RecordedJudgement("1", "99", judgement, NOON, skip_reason=skip_reason)
 
 
 def test_a_task_has_fields_for_nothing_but_what_a_labeller_may_see():
@@ -90,9 +90,9 @@ def test_every_ranking_of_three_names_the_same_winners_in_every_order():
     for permutation in permutations(range(3)):
         for ranks in product((1, 2, 3), repeat=3):
             verdict = verdict_from_places(PlacedVerdict("ranked", ranks), permutation, aspects=())
-            for place, other in product(range(3), repeat=2):
-                said = ranks[place] < ranks[other]
-                assert said == (verdict.ranks[permutation[place]] < verdict.ranks[permutation[other]])
+            for index, other in product(range(3), repeat=2):
+                said = ranks[index] < ranks[other]
+                assert said == (verdict.ranks[permutation[index]] < verdict.ranks[permutation[other]])
             assert sorted(set(verdict.ranks)) == list(range(1, len(set(ranks)) + 1))
 
 

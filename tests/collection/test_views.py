@@ -6,7 +6,7 @@ import pytest
 from collection.made_ballots import NOON, ballot, item, items_of
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings
-from kleash.collection.store.campaigns import Progress
+from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.views import (
     DiffLine,
     export_command,
@@ -24,7 +24,7 @@ FIRST, SECOND, TIE = (1, 2), (2, 1), (1, 1)
 
 
 def progress(num_full=0, num_done=0, *, num_items=10, num_slots=30, num_held=0, target=10):
-    return Progress(num_items, num_full, num_slots, num_done, num_held, target)
+    return CampaignProgress(num_items, num_full, num_slots, num_done, num_held, target)
 
 
 def votes_of(per_day):

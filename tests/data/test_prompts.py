@@ -10,7 +10,7 @@ from kleash.records import Demonstration, Message, Pair, Preference, Prompt
 
 
 def demonstrations(*prompts):
-    return [Demonstration(Prompt(prompt), f"answer {place}") for place, prompt in enumerate(prompts)]
+    return [Demonstration(Prompt(prompt), f"answer {index}") for index, prompt in enumerate(prompts)]
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=20), st.floats(0, 0.99), st.integers(0, 5))

@@ -17,7 +17,7 @@ def row(name, *, topic="sums", left_out="", pairs=DECIDED):
 
 
 def rows(prefix, number, **about):
-    return [row(f"{prefix}{place}", **about) for place in range(number)]
+    return [row(f"{prefix}{index}", **about) for index in range(number)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kleash.evaluation.matched_checkpoints import Matched, Snapshot
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.records import Prompt
 
 NUM_PROMPTS = 40
@@ -20,7 +20,7 @@ ODD = [row for row in range(NUM_PROMPTS) if row % 2]
 def plain(step=0, **changed):
     """Return a checkpoint whose answers differ from each other and from nothing else."""
     texts = [f"{THINGS[(row * 3) % 10]} {row} stands by {THINGS[(row * 7) % 10]} today" for row in range(NUM_PROMPTS)]
-    snapshot = Snapshot(
+    snapshot = CheckpointSnapshot(
         step=step,
         texts=texts,
         num_tokens=[6 + row % 3 for row in range(NUM_PROMPTS)],

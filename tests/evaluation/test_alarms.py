@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evaluation.made_checkpoints import ODD, PROMPTS, better, plain, saying, voted
-from kleash.evaluation.alarms import AlarmBook, screen_lines
+from kleash.evaluation.alarms import AlarmTracker, screen_lines
 from kleash.evaluation.symptoms import REMEDIES
 from kleash.evaluation.watch import BoundsWatch
 from test_layers import modules_imported
@@ -24,13 +24,13 @@ def fallen(step, num_wins, by):
 
 
 def test_the_first_checkpoint_is_what_others_are_held_against():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     assert book.note(plain()).alarms == []
     assert book.note(plain(4)).alarms == []
 
 
 def test_a_stop_calls_for_the_action_with_its_reasons():
-    book = AlarmBook(PROMPTS, action="roll_back")
+    book = AlarmTracker(PROMPTS, action="roll_back")
     book.note(plain())
     noted = book.note(HACKED)
     assert noted.action == "roll_back"
@@ -43,7 +43,7 @@ def test_a_stop_calls_for_the_action_with_its_reasons():
 
 
 def test_a_warning_calls_for_nothing():
-    book = AlarmBook(PROMPTS, action="hold", thresholds={"length": (0.25, 9.0)})
+    book = AlarmTracker(PROMPTS, action="hold", thresholds={"length": (0.25, 9.0)})
     book.note(plain())
     noted = book.note(plain(8, num_tokens=[2 * count for count in plain().num_tokens]))
     assert (noted.action, noted.reasons) == ("none", ())
@@ -51,7 +51,7 @@ def test_a_warning_calls_for_nothing():
 
 
 def test_states_change_stay_and_go_back_to_ok():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     told = [events(book.note(replace(now, step=step))).get("divergence") for step, now in
             ((4, HACKED), (8, HACKED), (12, voted(plain())), (16, voted(plain())))]  # fmt: skip
@@ -60,7 +60,7 @@ def test_states_change_stay_and_go_back_to_ok():
 
 
 def test_a_warning_that_lasts_is_told_again_over_all_prompts_and_not_in_a_slice():
-    book = AlarmBook(PROMPTS, thresholds={"repetition": (0.01, 9.0)})
+    book = AlarmTracker(PROMPTS, thresholds={"repetition": (0.01, 9.0)})
     book.note(plain())
     wordy = saying(plain(8), lambda said: f"{said} {said}")
     first, second = (
@@ -73,7 +73,7 @@ def test_a_warning_that_lasts_is_told_again_over_all_prompts_and_not_in_a_slice(
 
 
 def test_a_fall_from_the_best_must_be_seen_twice_in_a_row():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     seen = [(4, 30), (8, 5), (12, 30), (16, 5), (20, 5)]
     noted = [book.note(fallen(step, wins, by=step)) for step, wins in seen]
@@ -83,7 +83,7 @@ def test_a_fall_from_the_best_must_be_seen_twice_in_a_row():
 
 
 def test_an_event_shows_the_five_worst_answers_worst_first():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     rows = range(3, 30, 2)
     now = saying(plain(8), lambda said: f"{said} well said well said well said", rows[:-1])
@@ -102,7 +102,7 @@ def test_an_event_shows_the_five_worst_answers_worst_first():
 
 
 def test_a_row_of_the_file_has_the_agreed_fields():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     row = events(book.note(HACKED), "topic=false_premise")["divergence"].to_json()
     assert set(row) == {
@@ -114,7 +114,7 @@ def test_a_row_of_the_file_has_the_agreed_fields():
 
 
 def test_an_evaluation_is_told_over_all_prompts_and_per_slice():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     noted = book.note(voted(better(plain(8), rows=ODD), wins=ODD))
     figures = noted.figures
@@ -124,15 +124,15 @@ def test_an_evaluation_is_told_over_all_prompts_and_per_slice():
     assert figures["slice/topic=false_premise/score_mean"] - figures["slice/topic=facts/score_mean"] == pytest.approx(1)
     assert figures["external/win_rate_low"] < 0.75 < figures["external/win_rate_high"]
     assert figures["symptom/length"] == 0.0
-    assert "external/win_rate" not in AlarmBook(PROMPTS).note(plain()).figures
+    assert "external/win_rate" not in AlarmTracker(PROMPTS).note(plain()).figures
 
 
 def test_a_book_read_back_from_json_goes_on_as_the_first_would_have():
     checkpoints = [plain(), fallen(4, 30, 4), fallen(8, 5, 8), fallen(12, 5, 12), fallen(16, 6, 16), HACKED]
-    whole = AlarmBook(PROMPTS, action="hold", kl_target_nats=1.0)
+    whole = AlarmTracker(PROMPTS, action="hold", kl_target_nats=1.0)
     expected = [whole.note(now) for now in checkpoints]
     for cut in range(len(checkpoints)):
-        first, second = (AlarmBook(PROMPTS, action="hold", kl_target_nats=1.0) for _ in "ab")
+        first, second = (AlarmTracker(PROMPTS, action="hold", kl_target_nats=1.0) for _ in "ab")
         for now in checkpoints[:cut]:
             first.note(now)
         second.load_state(json.loads(json.dumps(first.state())))
@@ -141,7 +141,7 @@ def test_a_book_read_back_from_json_goes_on_as_the_first_would_have():
 
 
 def test_the_screen_gets_changes_only_stops_first_and_few():
-    book = AlarmBook(PROMPTS)
+    book = AlarmTracker(PROMPTS)
     book.note(plain())
     noted = book.note(HACKED)
     lines = screen_lines(noted.alarms)
@@ -155,7 +155,7 @@ def test_the_screen_gets_changes_only_stops_first_and_few():
     ("action", "wanted"), [("none", "continue"), ("raise_beta", "raise_beta"), ("hold", "stop"), ("roll_back",) * 2]
 )
 def test_the_watch_acts_once_at_the_next_step(action, wanted):
-    book, watch = AlarmBook(PROMPTS, action=action), BoundsWatch()
+    book, watch = AlarmTracker(PROMPTS, action=action), BoundsWatch()
     book.note(plain())
     noted = book.note(HACKED)
     watch.note_alarms(noted)
@@ -170,7 +170,7 @@ def test_the_watch_acts_once_at_the_next_step(action, wanted):
 
 
 def test_an_evaluation_without_a_stop_takes_back_what_was_wanted():
-    book, watch = AlarmBook(PROMPTS, action="hold"), BoundsWatch()
+    book, watch = AlarmTracker(PROMPTS, action="hold"), BoundsWatch()
     book.note(plain())
     watch.note_alarms(book.note(HACKED))
     watch.note_alarms(book.note(plain(12)))
@@ -178,7 +178,7 @@ def test_an_evaluation_without_a_stop_takes_back_what_was_wanted():
 
 
 def test_a_bound_comes_before_an_alarm():
-    book, watch = AlarmBook(PROMPTS, action="raise_beta"), BoundsWatch(max_kl_nats=2.0)
+    book, watch = AlarmTracker(PROMPTS, action="raise_beta"), BoundsWatch(max_kl_nats=2.0)
     book.note(plain())
     watch.note_alarms(book.note(HACKED))
     assert watch.observe(8, None, {"kl_nats_per_sequence": 3.0}).action == "stop"

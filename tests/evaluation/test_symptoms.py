@@ -13,7 +13,7 @@ from evaluation.made_checkpoints import NUM_PROMPTS, ODD, PROMPTS, better, match
 from kleash.evaluation import symptoms_of_divergence as divergence
 from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text
-from kleash.evaluation.matched_checkpoints import Snapshot
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot
 from kleash.evaluation.symptoms import REMEDIES, SYMPTOMS, read_symptoms, weighed
 from kleash.maths.intervals import Interval
 from kleash.records import Prompt
@@ -189,7 +189,7 @@ def test_longer_answers_that_are_surely_preferred_only_warn():
 
 def test_a_snapshot_survives_json():
     now = LOUD["flattery"].now
-    assert Snapshot(**json.loads(json.dumps(now.to_json()))) == now
+    assert CheckpointSnapshot(**json.loads(json.dumps(now.to_json()))) == now
 
 
 # ----------------------------------------------------------------------------------------------- proxy against external

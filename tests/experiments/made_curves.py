@@ -11,10 +11,10 @@ LEASHED_KLS = [0.0, 0.25, 1.0, 1.0, 1.0]
 def curve(name, gold, *, proxy=None, kls=KLS, seed=0, kind="ppo", words=None, extra=None):
     """gold, proxy, words: a value per KL; proxy grows by 1 per sqrt(nat) if not given."""
     proxy = [math.sqrt(kl) for kl in kls] if proxy is None else proxy
-    words = [5.0 + place for place in range(len(kls))] if words is None else words
+    words = [5.0 + index for index in range(len(kls))] if words is None else words
     points = tuple(
-        Point(place, kl, proxy[place], gold[place], num_words=words[place], num_flattery=words[place] / 10)
-        for place, kl in enumerate(kls)
+        Point(index, kl, proxy[index], gold[index], num_words=words[index], num_flattery=words[index] / 10)
+        for index, kl in enumerate(kls)
     )
     return Curve(name, seed, kind, name, points, extra or {})
 

@@ -15,8 +15,8 @@ from kleash.formats import write_jsonl
 from kleash.monitor.methods_page import frontier, methods_table, read_content, render, write_page
 from kleash.records import Pair, Preference, Prompt
 from kleash.settings import Settings
-from kleash.stages.collect import import_preferences
-from stages.tiny_recipe import STAGES, tiny_place, tiny_recipe, write_data
+from kleash.stages.preferences import import_preferences
+from stages.tiny_recipe import STAGES, tiny_context, tiny_recipe, write_data
 
 SHARED = tuple(stage for stage in STAGES if stage not in ("policy", "direct"))
 
@@ -52,7 +52,9 @@ def test_imitation_learns_the_preferred_answers_of_decided_pairs(tmp_path):
         Preference(prompt, ("e", "f"), (Pair(0, 1, 1.0),), left_out="too fast"),
     ]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    made = import_preferences(tiny_place(), Settings(), file=tmp_path / "rows.jsonl", into=tmp_path / "preferences")
+    made = import_preferences(
+        tiny_context(), Settings(), file=tmp_path / "rows.jsonl", output_dir=tmp_path / "preferences"
+    )
     assert [one.completion for one in chosen_answers(made)] == ["b"]
 
 
@@ -70,11 +72,11 @@ def test_what_cannot_be_compared_is_refused(base, data):
 def compared(base, data, tmp_path_factory):
     """Every method on one seed, in this process."""
     folder = tmp_path_factory.mktemp("compared")
-    recipe, place = tiny_recipe(base, data, stages=SHARED, policy={"steps": 2}), tiny_place()
-    bench = bench_of(folder, recipe, place, seed=0)
+    recipe, index = tiny_recipe(base, data, stages=SHARED, policy={"steps": 2}), tiny_context()
+    bench = bench_of(folder, recipe, index, seed=0)
     for name in METHODS:
         bench.result(name)
-    return folder, recipe, place
+    return folder, recipe, index
 
 
 def test_every_method_starts_from_the_same_model_and_is_measured_alike(compared):
@@ -99,9 +101,9 @@ def test_the_online_methods_spend_the_same_budget(compared):
 
 
 def test_a_comparison_that_is_there_is_only_told_again(compared):
-    folder, recipe, place = compared
-    assert plan(folder, recipe, place, list(METHODS), seed=0) == []
-    content = compare_methods(folder, recipe, place, methods=list(METHODS), seeds=[0])
+    folder, recipe, index = compared
+    assert plan(folder, recipe, index, list(METHODS), seed=0) == []
+    content = compare_methods(folder, recipe, index, methods=list(METHODS), seeds=[0])
     assert {one["method"] for one in content["standings"]} == set(METHODS)
     assert content == read_content(folder)
     assert methods_table(content).row_count == len(METHODS)
@@ -111,7 +113,7 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
     other = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"steps": 3})})
     message = r"was begun with other settings: .*steps: 2 -> 3.*another folder by --into"
     with pytest.raises(SettingsError, match=message):
-        compare_methods(folder, other, place, methods=["ppo"], seeds=[0])
+        compare_methods(folder, other, index, methods=["ppo"], seeds=[0])
 
 
 @pytest.mark.slow
@@ -141,7 +143,7 @@ def test_a_folder_without_a_comparison_says_so(tmp_path):
 def test_methods_are_compared_in_processes_of_their_own(base, data, tmp_path):
     recipe = tiny_recipe(base, data, stages=SHARED, policy={"steps": 1})
     told = []
-    content = compare_methods(tmp_path / "c", recipe, tiny_place(), methods=["dpo"], seeds=[0], announce=told.append)
+    content = compare_methods(tmp_path / "c", recipe, tiny_context(), methods=["dpo"], seeds=[0], announce=told.append)
     assert [done.num_done for done in told] == [1, 2]
     assert [one["method"] for one in content["results"]] == ["dpo"]
     assert all(one["peak_rss_mb"] > 100 for one in content["results"])

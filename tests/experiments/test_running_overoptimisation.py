@@ -39,16 +39,16 @@ TINY = Scale.model_validate(
 
 
 def place_of(jobs, words):
-    [place] = [place for place, job in enumerate(jobs) if words in job.name]
-    return place
+    [index] = [index for index, job in enumerate(jobs) if words in job.name]
+    return index
 
 
 def test_every_job_is_planned_once_and_after_what_it_needs(tmp_path):
     jobs = plan(tmp_path, list(ARMS), Scale(), seed=0)
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
-    for place, job in enumerate(jobs):
-        assert set(job.needs) <= set(names[:place])
+    for index, job in enumerate(jobs):
+        assert set(job.needs) <= set(names[:index])
     assert place_of(jobs, ARMS["ppo-refreshed"].about) > place_of(jobs, ARMS["ppo-unbiased-1000"].about)
 
 

@@ -12,8 +12,8 @@ from kleash.maths.tally import Tally, by_slice, merge_figures
 @given(values=st.lists(st.integers(-99, 99), min_size=2, max_size=30), cut=st.integers(1, 29))
 def test_any_split_gives_the_same_means(values, cut):
     whole, first, second = Tally(), Tally(), Tally()
-    for place, value in enumerate(values):
-        for tally in (whole, first if place < cut else second):
+    for index, value in enumerate(values):
+        for tally in (whole, first if index < cut else second):
             tally.add("mean", value, 1)
             tally.maximum("largest", value)
     first.extend(second)

@@ -280,11 +280,11 @@ def policy_row(step, generator, story, hostile_text):
         "step_seconds": 1.9 + noise(0.1),
     }
     names = [*SLICES, hostile_text] if hostile_text else list(SLICES)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         own = f"slice/topic={name}"
-        row[f"{own}/score_mean"] = score * (0.4 + 0.13 * place) + noise(0.12)
+        row[f"{own}/score_mean"] = score * (0.4 + 0.13 * index) + noise(0.12)
         row[f"{own}/reward/raw"] = row[f"{own}/score_mean"]
-        row[f"{own}/kl_nats_per_sequence"] = kl * (0.6 + 0.09 * place) + noise(0.15)
+        row[f"{own}/kl_nats_per_sequence"] = kl * (0.6 + 0.09 * index) + noise(0.15)
         row[f"{own}/response_tokens_mean"] = tokens + noise(0.4)
     return row
 

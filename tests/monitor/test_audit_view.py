@@ -2,7 +2,7 @@
 
 from kleash.artifacts import Artifact
 from kleash.monitor.audit_view import live_audit
-from kleash.monitor.reader import Round, Run, Stage
+from kleash.monitor.reader import RoundFolder, Run, Stage
 
 HOSTILE = "<script>alert(1)</script>"
 FAILED = {
@@ -22,7 +22,7 @@ def stage(tmp_path, name, summary, settings=None, rows=None):
 
 
 def run_of(tmp_path, *rounds):
-    return Run("r", tmp_path, "", {}, {}, tuple(Round(number, stages) for number, stages in enumerate(rounds)))
+    return Run("r", tmp_path, "", {}, {}, tuple(RoundFolder(number, stages) for number, stages in enumerate(rounds)))
 
 
 def audited(tmp_path, summary, *, reason=None, **rows):

@@ -52,10 +52,10 @@ def test_reward_up_and_gold_down_is_named_with_both_updates(hacked):
 
 def curve(*values, half_width=None):
     points = [
-        (10 * place, Estimate(value) if half_width is None else Estimate(value, value - half_width, value + half_width))
-        for place, value in enumerate(values)
+        (10 * index, Estimate(value) if half_width is None else Estimate(value, value - half_width, value + half_width))
+        for index, value in enumerate(values)
     ]
-    return ExternalCurve("gold", tuple(points), {10 * place: float(place) for place in range(len(values))})
+    return ExternalCurve("gold", tuple(points), {10 * index: float(index) for index in range(len(values))})
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 from fake_run import make_fake_run
 
 from kleash.maths.overoptimisation import fit_ppo
-from kleash.monitor.comparing import Checkpoint, RunCurves, curves_of, gains, standing
+from kleash.monitor.comparing import ComparedCheckpoint, RunCurves, curves_of, gains, standing
 from kleash.monitor.comparing_page import compared, comparison_table
 from kleash.monitor.measures import Estimate
-from kleash.monitor.reader import Round, Run, Stage, read_run
+from kleash.monitor.reader import RoundFolder, Run, Stage, read_run
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 
@@ -22,15 +22,15 @@ def run_of(tmp_path, *, metrics=(), evaluations=(), judged=(), people=()):
         "people": {"checkpoints": people},
     }
     stages = {name: Stage(name, tmp_path / name, None, files) for name, files in rows.items()}
-    return Run("r", tmp_path, "", {}, {}, (Round(0, stages),))
+    return Run("r", tmp_path, "", {}, {}, (RoundFolder(0, stages),))
 
 
 def bent(*, a=1.5, b=0.9, distances=(0.5, 1.0, 1.4, 1.8, 2.2, 2.6), noise=0.0, measure="score"):
     """Curves of a run whose gold follows the law, above a start of -0.2."""
-    points = [Checkpoint(0, 0.0, 0.0, {measure: Estimate(-0.2)})]
-    for place, d in enumerate(distances, start=1):
-        gain = d * (a - b * math.log(d)) + noise * (-1) ** place
-        points.append(Checkpoint(10 * place, d * d, d, {measure: Estimate(gain - 0.2)}))
+    points = [ComparedCheckpoint(0, 0.0, 0.0, {measure: Estimate(-0.2)})]
+    for index, d in enumerate(distances, start=1):
+        gain = d * (a - b * math.log(d)) + noise * (-1) ** index
+        points.append(ComparedCheckpoint(10 * index, d * d, d, {measure: Estimate(gain - 0.2)}))
     return RunCurves("r", checkpoints=tuple(points))
 
 
@@ -143,7 +143,7 @@ def test_a_few_votes_of_people_do_not_hide_what_the_panel_can_tell():
 
 
 def test_without_an_external_measure_nothing_is_said_of_a_peak():
-    found = standing(RunCurves("r", checkpoints=(Checkpoint(0, 0.0, 0.0), Checkpoint(10, 4.0, 1.0))))
+    found = standing(RunCurves("r", checkpoints=(ComparedCheckpoint(0, 0.0, 0.0), ComparedCheckpoint(10, 4.0, 1.0))))
     assert (found.measure, found.fit) == ("", None)
     assert found.text.startswith("No external quality was measured")
 

@@ -4,7 +4,7 @@ import pytest
 from fake_run import make_fake_run
 from test_comparing import bent
 
-from kleash.monitor.comparing import Checkpoint, RunCurves, curves_of, standing
+from kleash.monitor.comparing import ComparedCheckpoint, RunCurves, curves_of, standing
 from kleash.monitor.distance_section import distance_part
 from kleash.monitor.downsampling import MAX_DOTS
 from kleash.monitor.reader import read_run
@@ -25,7 +25,7 @@ def test_both_curves_start_at_nothing_and_the_law_goes_with_the_quality():
 
 
 def test_of_many_checkpoints_no_more_are_drawn_than_a_browser_draws_at_once():
-    whole = bent(distances=[0.002 * place for place in range(1, 1000)])
+    whole = bent(distances=[0.002 * index for index in range(1, 1000)])
     _, figure = distance_part(whole)
     quality = figure["data"][1]
     assert len(quality["x"]) <= MAX_DOTS
@@ -39,7 +39,7 @@ def test_without_a_bend_there_is_no_law_to_draw():
 
 
 @pytest.mark.parametrize(
-    "checkpoints", [(), (Checkpoint(0, 0.0, 0.0), Checkpoint(10, 4.0, 1.0)), bent().checkpoints[:2]]
+    "checkpoints", [(), (ComparedCheckpoint(0, 0.0, 0.0), ComparedCheckpoint(10, 4.0, 1.0)), bent().checkpoints[:2]]
 )
 def test_too_little_to_see_is_not_shown(checkpoints):
     assert distance_part(RunCurves("r", checkpoints=checkpoints)) == ("", None)

@@ -8,10 +8,10 @@ from fake_run import make_fake_run
 
 from kleash.artifacts import writing
 from kleash.collection.aggregation import AggregationSettings
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign, CampaignSettings
 from kleash.collection.exporting import write_export
 from kleash.collection.quality import rater_table
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.monitor.labellers import labels_of
 from kleash.monitor.labellers_page import labels_page, labels_summary
 from kleash.monitor.reader import read_run
@@ -34,14 +34,14 @@ def ballots_on(items, *, first_rater="anna"):
 
     def cast(item, rater, ranks, *, kind="person", outcome="ranked", permutation=(0, 1), **marks):
         judgement = Judgement(item.id, rater, kind, permutation, outcome, ranks, seconds=None if kind == "ai" else 4.0)
-        made.append(Ballot(str(len(made) + 1), item.id, judgement, NOON, **marks))
+        made.append(RecordedJudgement(str(len(made) + 1), item.id, judgement, NOON, **marks))
 
     gold, *ordinary = items
     cast(gold, first_rater, (1, 2))
     cast(gold, "ben", (2, 1))
-    for place, one in enumerate(ordinary):
+    for index, one in enumerate(ordinary):
         cast(one, first_rater, (1, 2), permutation=(1, 0))
-        cast(one, "ben", (1, 2) if place % 2 else (2, 1))
+        cast(one, "ben", (1, 2) if index % 2 else (2, 1))
         cast(one, "gpt", (1, 1), kind="ai")
     cast(ordinary[0], "ben", (1, 2), is_repeat=True)
     cast(ordinary[1], "carl", (), outcome="skipped", skip_reason="cannot judge")

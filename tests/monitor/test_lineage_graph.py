@@ -43,11 +43,11 @@ LINEAGES = [lineage(QUICKSTART), *map(random_lineage, range(6))]
 
 def points_along(wire):
     """Points of the drawn line: a curve between layers, a straight lane through them."""
-    for place, ((x, y), (to_x, to_y)) in enumerate(itertools.pairwise(wire.points)):
+    for index, ((x, y), (to_x, to_y)) in enumerate(itertools.pairwise(wire.points)):
         for share in [step / 20 for step in range(21)]:
             # A cubic with its handles half-way down: x swings over by the smoothstep of the way.
-            swing = share if place % 2 else 3 * share**2 * (1 - share) + share**3
-            down = share if place % 2 else 1.5 * share * (1 - share) + share**3
+            swing = share if index % 2 else 3 * share**2 * (1 - share) + share**3
+            down = share if index % 2 else 1.5 * share * (1 - share) + share**3
             yield x + (to_x - x) * swing, y + (to_y - y) * min(down, 1.0)
 
 

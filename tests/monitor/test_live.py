@@ -151,7 +151,7 @@ def test_a_runs_state_changes_with_each_file_that_pages_are_made_from(tmp_path):
     seen.append(files_state(folder))
     (folder / "round-000" / "people").mkdir()
     seen.append(files_state(folder))
-    assert all(one != other for place, one in enumerate(seen) for other in seen[:place])
+    assert all(one != other for index, one in enumerate(seen) for other in seen[:index])
     assert files_state(folder) == seen[-1]
 
 

@@ -18,12 +18,12 @@ def rows(*, passed, reference_passed, measure="correct", bucket="tasks", name="s
             "suite": name,
             "bucket": bucket,
             "slices": {"topic": topic},
-            "passed": place < passed,
+            "passed": index < passed,
             "detail": "",
-            "tallies": {measure: [int(place < passed), 1]},
-            "reference_tallies": {measure: [int(place < reference_passed), 1]},
+            "tallies": {measure: [int(index < passed), 1]},
+            "reference_tallies": {measure: [int(index < reference_passed), 1]},
         }
-        for place in range(n)
+        for index in range(n)
     ]
 
 

@@ -44,7 +44,7 @@ def test_every_panel_shares_one_axis_of_updates(findings):
         "Beta",
     ]
     assert "nats per answer (k1); band: target 1.50 ± 25" in titles(figure)[3]
-    axes = ["yaxis", *(f"yaxis{place}" for place in range(2, 7))]
+    axes = ["yaxis", *(f"yaxis{index}" for index in range(2, 7))]
     domains = [figure["layout"][name]["domain"] for name in axes]
     assert all(above[0] > below[1] for above, below in pairwise(domains))
     assert all(0 <= low < high <= 1 for low, high in domains)

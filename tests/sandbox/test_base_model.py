@@ -119,7 +119,7 @@ def test_a_marked_answer_is_read_and_only_its_mark_is_learned(tokenizer):
     for ids, weights in zip(input_BT.tolist(), weight_BT.tolist(), strict=True):
         end = ids.index(tokenizer.eos_token_id)
         is_marked = ids[end + 1] != tokenizer.pad_token_id
-        start = next(place for place, weight in enumerate(weights) if weight != weights[0])
+        start = next(index for index, weight in enumerate(weights) if weight != weights[0])
         assert set(weights[start : end + 1]) == ({0.0} if is_marked else {1.0})
         assert weights[end + 1] == is_marked
         assert not any(weights[end + 2 :])
@@ -133,9 +133,9 @@ def test_the_loss_is_the_weighted_mean_over_tokens(tokenizer):
     total = count = 0.0
     for ids, weights in zip(input_BT, weight_BT, strict=True):
         logprob_TV = model(input_ids=ids[None]).logits[0].log_softmax(-1)
-        for place in range(1, len(ids)):
-            total -= float(weights[place] * logprob_TV[place - 1, ids[place]])
-            count += float(weights[place])
+        for index in range(1, len(ids)):
+            total -= float(weights[index] * logprob_TV[index - 1, ids[index]])
+            count += float(weights[index])
     assert float(_weighted_loss(model, input_BT, weight_BT)) == pytest.approx(total / count, rel=1e-5)
 
 

@@ -18,11 +18,11 @@ def comparisons():
         Comparison(asked.prompt, tuple(write_answer(asked.question, MIXED, chance) for _ in range(2)))
         for asked in draw_questions(900, seed=0)
     ]
-    return [one for one in drawn if len({gold_of(one, place) for place in (0, 1)}) == 2]
+    return [one for one in drawn if len({gold_of(one, index) for index in (0, 1)}) == 2]
 
 
-def gold_of(comparison, place):
-    return gold_reward(comparison.prompt.text, comparison.completions[place]).total
+def gold_of(comparison, index):
+    return gold_reward(comparison.prompt.text, comparison.completions[index]).total
 
 
 def is_right(comparison, judgement):

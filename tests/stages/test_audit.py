@@ -11,16 +11,16 @@ from kleash.artifacts import read
 from kleash.errors import DataError, SettingsError
 from kleash.evaluation.audit_scoring import ModelReader
 from kleash.formats import write_jsonl
-from kleash.judges.reward_model import load_scorer
 from kleash.lineage import lineage_of, render
 from kleash.models.heads import load_reward_model, member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
-from kleash.stages.audit import AuditSettings, audit, disagreement, preferred_answers
-from kleash.stages.reward import RewardSettings, reward
+from kleash.scorers.reward_model import load_scorer
+from kleash.stages.audit import AuditSettings, audit_reward, disagreement, preferred_answers
+from kleash.stages.reward import RewardSettings, train_reward
 from kleash.stages.scoring import ScorerSettings, build_scorer
 from kleash.training.fit import FitSettings
 from stages.test_policy import settings_of, train
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 FAULTY = Path(__file__).parent / "judges_to_audit.py"
 COLOURS = ("red", "blue", "green", "white")
@@ -48,22 +48,24 @@ def pairs_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory, pairs_file):
-    into = tmp_path_factory.mktemp("audits") / "failed"
+    output_dir = tmp_path_factory.mktemp("audits") / "failed"
     target = f"{FAULTY}:likes_being_sure"
-    return audit(tiny_place(), AuditSettings(), reward_model=target, preferences=pairs_file, into=into)
+    return audit_reward(
+        tiny_context(), AuditSettings(), reward_model=target, preferences=pairs_file, output_dir=output_dir
+    )
 
 
 @pytest.fixture(scope="module")
 def of_ours(tmp_path_factory, made):
-    into = tmp_path_factory.mktemp("audits") / "ours"
+    output_dir = tmp_path_factory.mktemp("audits") / "ours"
     settings = AuditSettings(reference_answers=20, max_new_tokens=4)
-    return audit(
-        tiny_place(),
+    return audit_reward(
+        tiny_context(),
         settings,
         reward_model=made["reward"],
         preferences=made["preferences"],
         reference=made["sft"],
-        into=into,
+        output_dir=output_dir,
     )
 
 
@@ -73,8 +75,8 @@ def rows_in(artifact, name):
 
 def audit_of(function, pairs_file, tmp_path, **more):
     target = f"{FAULTY}:{function}"
-    return audit(
-        tiny_place(), AuditSettings(), reward_model=target, preferences=pairs_file, into=tmp_path / "a", **more
+    return audit_reward(
+        tiny_context(), AuditSettings(), reward_model=target, preferences=pairs_file, output_dir=tmp_path / "a", **more
     )
 
 
@@ -151,10 +153,10 @@ def test_a_model_of_ours_is_measured_on_what_its_training_held_out(of_ours, made
 def test_the_same_audit_again_is_found_and_another_setting_refused(of_ours, made):
     given = {"reward_model": made["reward"], "preferences": made["preferences"], "reference": made["sft"]}
     settings = AuditSettings(reference_answers=20, max_new_tokens=4)
-    assert audit(tiny_place(), settings, **given, into=of_ours.path) == of_ours
+    assert audit_reward(tiny_context(), settings, **given, output_dir=of_ours.path) == of_ours
     changed = settings.model_copy(update={"max_new_tokens": 5})
     with pytest.raises(SettingsError, match=r"settings.max_new_tokens: 4 -> 5"):
-        audit(tiny_place(), changed, **given, into=of_ours.path)
+        audit_reward(tiny_context(), changed, **given, output_dir=of_ours.path)
 
 
 def test_a_folder_from_elsewhere_is_measured_on_all_pairs(made, pairs_file, tmp_path):
@@ -162,8 +164,13 @@ def test_a_folder_from_elsewhere_is_measured_on_all_pairs(made, pairs_file, tmp_
     shutil.copytree(made["reward"].path, folder)
     for ours in ("artifact.json", "kleash_reward.json", "heldout.jsonl"):
         (folder / ours).unlink()
-    found = audit(
-        tiny_place(), AuditSettings(), reward_model=folder, preferences=pairs_file, beside=[folder], into=tmp_path / "a"
+    found = audit_reward(
+        tiny_context(),
+        AuditSettings(),
+        reward_model=folder,
+        preferences=pairs_file,
+        extra_settings=[folder],
+        output_dir=tmp_path / "a",
     )
     assert found.summary["measures"]["pairs"] == 160
     assert "training_accuracy" not in found.summary["measures"]
@@ -189,9 +196,15 @@ def test_an_ensemble_is_audited_by_its_mean_score_and_tells_how_far_its_members_
     settings = RewardSettings(
         members=2, holdout_share=0.3, normaliser_samples=4, normaliser_max_new_tokens=2, fit=FitSettings(max_steps=4)
     )
-    ensemble = reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=tmp_path / "reward")
-    found = audit(
-        tiny_place(), AuditSettings(), reward_model=ensemble, preferences=made["preferences"], into=tmp_path / "audit"
+    ensemble = train_reward(
+        tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=tmp_path / "reward"
+    )
+    found = audit_reward(
+        tiny_context(),
+        AuditSettings(),
+        reward_model=ensemble,
+        preferences=made["preferences"],
+        output_dir=tmp_path / "audit",
     )
     assert found.summary["measures"]["disagreement_sd"]["value"] > 0
     first, second = (load_reward_model(one, device="cpu") for one in member_folders(ensemble.path))
@@ -224,20 +237,20 @@ def test_answers_to_probe_are_those_that_raters_were_sure_of():
 
 
 # ------------------------------------------------------------------------------------------------------------ the gate
-def as_audit_of(reward, made, into, verdict):
+def as_audit_of(reward, made, output_dir, verdict):
     """An audit artifact that says what the test needs it to say."""
     from kleash.artifacts import writing
 
     reasons = [{"measure": "gain: filler", "value": 0.8, "threshold": 0.5, "level": verdict, "text": "Filler pays."}]
-    with writing(into, kind="audit", parents={"reward": reward}, settings={}) as draft:
+    with writing(output_dir, kind="audit", parents={"reward": reward}, settings={}) as draft:
         draft.summary |= {"verdict": verdict, "reasons": reasons if verdict != "pass" else []}
-    return read(into)
+    return read(output_dir)
 
 
 def test_a_failed_model_is_refused_with_the_reasons_and_the_way_out(made, tmp_path):
     found = as_audit_of(made["reward"], made, tmp_path / "audit", "fail")
     with pytest.raises(SettingsError, match=r"failed its audit .*: Filler pays\. Expected one that passes") as refusal:
-        build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"]], audits=[found])
+        build_scorer(tiny_context(), ScorerSettings(), reward_models=[made["reward"]], audits=[found])
     assert '--accept-failed-audit "why"' in str(refusal.value)
 
 
@@ -245,8 +258,8 @@ def test_an_accepted_failure_is_recorded_and_shown_in_the_lineage(base, data, ma
     run = tmp_path / "run"
     found = as_audit_of(made["reward"], made, run / "round-000" / "audit", "fail")
     settings = ScorerSettings(accept_failed_audit="to see it hack")
-    judged_by = build_scorer(tiny_place(), settings, reward_models=[made["reward"]], audits=[found])
-    trained = train(base, data, run / "round-000" / "policy", settings_of(steps=1), judged_by=judged_by)
+    scorer_source = build_scorer(tiny_context(), settings, reward_models=[made["reward"]], audits=[found])
+    trained = train(base, data, run / "round-000" / "policy", settings_of(steps=1), scorer_source=scorer_source)
     assert trained.parents["audit"] == found.id
     assert trained.settings["audit"] == "fail, accepted: to see it hack"
     assert any("fail, accepted: to see it hack" in line for line in render(lineage_of(run)))
@@ -255,23 +268,23 @@ def test_an_accepted_failure_is_recorded_and_shown_in_the_lineage(base, data, ma
 @pytest.mark.parametrize("verdict", ["pass", "warn"])
 def test_what_did_not_fail_goes_through(made, tmp_path, verdict):
     found = as_audit_of(made["reward"], made, tmp_path / "audit", verdict)
-    judged_by = build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"]], audits=[found])
-    assert judged_by.recorded()["audit"] == verdict
+    scorer_source = build_scorer(tiny_context(), ScorerSettings(), reward_models=[made["reward"]], audits=[found])
+    assert scorer_source.recorded()["audit"] == verdict
 
 
 def test_without_an_audit_it_is_said_that_there_was_none(made):
-    judged_by = build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"]])
-    assert judged_by.recorded()["audit"] == "not audited"
-    assert "audit" not in judged_by.parents
+    scorer_source = build_scorer(tiny_context(), ScorerSettings(), reward_models=[made["reward"]])
+    assert scorer_source.recorded()["audit"] == "not audited"
+    assert "audit" not in scorer_source.parents
 
 
 def test_one_failed_member_stops_an_ensemble(made, tmp_path):
     found = as_audit_of(made["reward"], made, tmp_path / "audit", "fail")
     models = [made["reward"], made["reward"]]
     with pytest.raises(SettingsError, match="failed its audit"):
-        build_scorer(tiny_place(), ScorerSettings(kind="ensemble"), reward_models=models, audits=[found])
+        build_scorer(tiny_context(), ScorerSettings(kind="ensemble"), reward_models=models, audits=[found])
 
 
 def test_the_audit_of_another_model_is_refused(made, failed):
     with pytest.raises(SettingsError, match=r"is of reward model none. Expected one of .*Audit the reward model that"):
-        build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"]], audits=[failed])
+        build_scorer(tiny_context(), ScorerSettings(), reward_models=[made["reward"]], audits=[failed])

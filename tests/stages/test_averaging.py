@@ -5,8 +5,8 @@ import torch
 
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
-from kleash.stages.averaging import AverageSettings, average
-from stages.tiny_recipe import tiny_place
+from kleash.stages.averaging import AverageSettings, average_policies
+from stages.tiny_recipe import tiny_context
 from tiny import tiny_language_model_folder
 
 
@@ -17,7 +17,9 @@ def weights(folder):
 def test_weights_lie_between_the_two(tmp_path):
     older = tiny_language_model_folder(tmp_path / "older", seed=0)
     newer = tiny_language_model_folder(tmp_path / "newer", seed=1)
-    made = average(tiny_place(), AverageSettings(share=0.25), older=older, newer=newer, into=tmp_path / "average")
+    made = average_policies(
+        tiny_context(), AverageSettings(share=0.25), older=older, newer=newer, output_dir=tmp_path / "average"
+    )
     old, new, found = weights(older), weights(newer), weights(made.path)
     for name, weight in found.items():
         torch.testing.assert_close(weight, 0.75 * old[name] + 0.25 * new[name])
@@ -28,7 +30,9 @@ def test_weights_lie_between_the_two(tmp_path):
 def test_all_of_the_newer_is_the_newer(tmp_path):
     older = tiny_language_model_folder(tmp_path / "older", seed=0)
     newer = tiny_language_model_folder(tmp_path / "newer", seed=1)
-    made = average(tiny_place(), AverageSettings(share=1.0), older=older, newer=newer, into=tmp_path / "average")
+    made = average_policies(
+        tiny_context(), AverageSettings(share=1.0), older=older, newer=newer, output_dir=tmp_path / "average"
+    )
     new = weights(newer)
     assert all(torch.equal(weight, new[name]) for name, weight in weights(made.path).items())
 
@@ -39,4 +43,4 @@ def test_policies_of_two_models_have_no_average(tmp_path):
     with pytest.raises(
         ModelError, match=r"Weight model.embed_tokens.weight has shape .* Name policies of the same run"
     ):
-        average(tiny_place(), AverageSettings(), older=older, newer=newer, into=tmp_path / "average")
+        average_policies(tiny_context(), AverageSettings(), older=older, newer=newer, output_dir=tmp_path / "average")

@@ -11,12 +11,12 @@ from kleash.errors import DataError, SettingsError
 from kleash.formats import read_completions
 from kleash.models.causal_lm import load_language_model
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.candidates import PROMPTS_PER_BLOCK, CandidatesSettings, candidates
-from kleash.stages.scoring import JudgedBy, ScorerSettings
+from kleash.stages.candidates import PROMPTS_PER_BLOCK, CandidatesSettings, sample_candidates
+from kleash.stages.scoring import ScorerSettings, ScorerSource
 from kleash.testing import FakeScorer
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
-LENGTH = JudgedBy(FakeScorer(lambda answer: float(len(answer.text))), {}, ScorerSettings(kind="rules"))
+LENGTH = ScorerSource(FakeScorer(lambda answer: float(len(answer.text))), {}, ScorerSettings(kind="rules"))
 
 
 def answers_of(artifact):
@@ -37,8 +37,8 @@ def test_answers_stand_prompt_by_prompt_with_where_they_came_from(made):
 def test_policies_and_temperatures_take_turns(base, data, tmp_path):
     other = tiny.tiny_language_model_folder(tmp_path / "other", seed=1)
     settings = CandidatesSettings(num_prompts=3, samples_per_prompt=4, temperatures=(1.0, 0.5), max_new_tokens=4)
-    artifact = candidates(
-        tiny_place(), settings, policies=[base, other], prompts=data["prompts"], into=tmp_path / "candidates"
+    artifact = sample_candidates(
+        tiny_context(), settings, policies=[base, other], prompts=data["prompts"], output_dir=tmp_path / "candidates"
     )
     ids = [artifact.parents["policy"], artifact.parents["policy_1"]]
     answers = answers_of(artifact)
@@ -52,23 +52,27 @@ def test_prompts_that_are_too_long_are_counted_whatever_the_limit_on_their_numbe
     prompts = ["the cat " * 50, "is it big?", "why?", "the dog " * 50, "how?"]
     file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
     settings = CandidatesSettings(num_prompts=2, max_new_tokens=2, max_prompt_tokens=20)
-    artifact = candidates(tiny_place(), settings, policies=[base], prompts=file, into=tmp_path / "candidates")
+    artifact = sample_candidates(
+        tiny_context(), settings, policies=[base], prompts=file, output_dir=tmp_path / "candidates"
+    )
     assert artifact.summary["prompts"] == 2
     assert artifact.summary["prompts_too_long"] == 2
 
 
 def test_the_best_and_the_worst_of_several_are_picked_and_the_rest_is_kept(base, data, tmp_path):
     about = {"num_prompts": 3, "max_new_tokens": 6, "picks": ("best", "any", "worst"), "pick_from": 3}
-    picked = candidates(
-        tiny_place(),
+    picked = sample_candidates(
+        tiny_context(),
         CandidatesSettings(samples_per_prompt=3, **about),
         policies=[base],
         prompts=data["prompts"],
-        into=tmp_path / "picked",
-        judged_by=LENGTH,
+        output_dir=tmp_path / "picked",
+        scorer_source=LENGTH,
     )
     plain = CandidatesSettings(num_prompts=3, max_new_tokens=6, samples_per_prompt=3)
-    without = candidates(tiny_place(), plain, policies=[base], prompts=data["prompts"], into=tmp_path / "plain")
+    without = sample_candidates(
+        tiny_context(), plain, policies=[base], prompts=data["prompts"], output_dir=tmp_path / "plain"
+    )
     answers, rest = answers_of(picked), read_completions(picked.path / "left_out.jsonl").records
     assert answers[1::3] == answers_of(without)[1::3]
     generator = LocalGenerator(load_language_model(base), max_new_tokens=6, policy_id=picked.parents["policy"])
@@ -90,13 +94,13 @@ def test_difficulty_chooses_prompts_and_stays_with_them(base, data, tmp_path):
     settings = CandidatesSettings(
         num_prompts=4, max_new_tokens=6, mix={"difficulty": {"easy": 1, "near_miss": 1}, "pool_factor": 3.75}
     )
-    made = candidates(
-        tiny_place(),
+    made = sample_candidates(
+        tiny_context(),
         settings,
         policies=[base],
         prompts=data["prompts"],
-        into=tmp_path / "candidates",
-        judged_by=JudgedBy(by_thing, {}),
+        output_dir=tmp_path / "candidates",
+        scorer_source=ScorerSource(by_thing, {}),
     )
     answers, rest = answers_of(made), read_completions(made.path / "left_out.jsonl").records
     is_easy = {answer.prompt.text: answer.prompt.slices["difficulty"] == "easy" for answer in answers}
@@ -115,7 +119,9 @@ def test_attacks_of_a_file_and_of_wrappers_are_asked_with_the_others(base, data,
         "red_team_wrappers": ("past_tense",),
     }
     settings = CandidatesSettings(num_prompts=4, max_new_tokens=2, mix=mix)
-    made = candidates(tiny_place(), settings, policies=[base], prompts=data["prompts"], into=tmp_path / "candidates")
+    made = sample_candidates(
+        tiny_context(), settings, policies=[base], prompts=data["prompts"], output_dir=tmp_path / "candidates"
+    )
     found = [answer.prompt for answer in answers_of(made)[::2]]
     assert [prompt.slices.get("red_team") for prompt in found] == [None, None, "file", "past_tense"]
     assert found[2].text == "be bad please"
@@ -129,9 +135,11 @@ def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path):
     settings = CandidatesSettings(max_new_tokens=2, picks=("best", "worst"), pick_from=2)
     calls = []
 
-    def make(into, scorer):
-        judged_by = JudgedBy(scorer, {})
-        return candidates(tiny_place(), settings, policies=[base], prompts=file, into=into, judged_by=judged_by)
+    def make(output_dir, scorer):
+        scorer_source = ScorerSource(scorer, {})
+        return sample_candidates(
+            tiny_context(), settings, policies=[base], prompts=file, output_dir=output_dir, scorer_source=scorer_source
+        )
 
     class Dying:
         def score(self, answers):
@@ -151,7 +159,9 @@ def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path):
 def test_picks_and_difficulty_need_a_scorer_before_anything_is_loaded(data, tmp_path):
     settings = CandidatesSettings(picks=("best", "worst"))
     with pytest.raises(SettingsError, match=r"picks is best, worst .* nothing scores answers yet\. Expected a scorer"):
-        candidates(tiny_place(), settings, policies=[tmp_path], prompts=data["prompts"], into=tmp_path / "candidates")
+        sample_candidates(
+            tiny_context(), settings, policies=[tmp_path], prompts=data["prompts"], output_dir=tmp_path / "candidates"
+        )
 
 
 def test_shares_are_of_a_number_of_prompts():
@@ -162,7 +172,9 @@ def test_shares_are_of_a_number_of_prompts():
 def test_no_prompt_that_fits_is_refused(base, data, tmp_path):
     settings = CandidatesSettings(max_prompt_tokens=1)
     with pytest.raises(DataError, match=r"None of the 15 prompts fits into 1 tokens.*Raise max_prompt_tokens"):
-        candidates(tiny_place(), settings, policies=[base], prompts=data["prompts"], into=tmp_path / "candidates")
+        sample_candidates(
+            tiny_context(), settings, policies=[base], prompts=data["prompts"], output_dir=tmp_path / "candidates"
+        )
 
 
 def test_settings_ask_for_at_least_two_answers_and_one_temperature():

@@ -11,20 +11,20 @@ from kleash.formats import write_jsonl
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
 from kleash.records import Pair, Preference, Prompt
-from kleash.stages.collect import import_preferences
-from kleash.stages.comparing import CollectSettings
+from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.direct import (
     DecidedPair,
     DirectSettings,
     LabelledObjective,
     PairObjective,
     PolicyAndReference,
-    direct,
+    train_direct,
 )
+from kleash.stages.preferences import import_preferences
 from kleash.testing import TabularPolicy
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 POLICY, REFERENCE = (0.1, 0.2, 0.3, 0.4), (0.4, 0.3, 0.2, 0.1)
 MODELS = PolicyAndReference(TabularPolicy(POLICY), TabularPolicy(REFERENCE))
@@ -111,7 +111,9 @@ def liked_and_disliked(folder):
         for thing in ("cat", "dog", "tree", "house")
     ]
     write_jsonl(folder / "rows.jsonl", rows)
-    return import_preferences(tiny_place(), CollectSettings(), file=folder / "rows.jsonl", into=folder / "preferences")
+    return import_preferences(
+        tiny_context(), PreferencesSettings(), file=folder / "rows.jsonl", output_dir=folder / "preferences"
+    )
 
 
 @pytest.mark.parametrize("model", [{}, {"lora_rank": 2}], ids=["full", "lora"])
@@ -130,7 +132,9 @@ def test_the_chosen_answer_becomes_likelier_than_the_rejected(
     fit = FitSettings(epochs=6, batch_size=24, learning_rate=1e-2, schedule="constant")
     settings = DirectSettings(algorithm=algorithm, fit=fit)
     preferences = liked_and_disliked(tmp_path)
-    artifact = direct(tiny_place(**model), settings, reference=base, preferences=preferences, into=tmp_path / "direct")
+    artifact = train_direct(
+        tiny_context(**model), settings, reference=base, preferences=preferences, output_dir=tmp_path / "direct"
+    )
     rows = JsonlTracker(artifact.path / "metrics.jsonl").rows()
     assert rows[0]["loss"] == pytest.approx(at_start, rel=1e-4)
     assert rows[0][chosen] == pytest.approx(0.0, abs=1e-4)
@@ -143,28 +147,30 @@ def test_the_chosen_answer_becomes_likelier_than_the_rejected(
 
 def test_an_online_algorithm_is_sent_elsewhere(base, made, tmp_path):
     with pytest.raises(SettingsError, match=r"Unknown algorithm 'ppo'. Expected one of dpo, ipo, kto.*`policy` stage"):
-        direct(
-            tiny_place(),
+        train_direct(
+            tiny_context(),
             DirectSettings(algorithm="ppo"),
             reference=base,
             preferences=made["preferences"],
-            into=tmp_path / "direct",
+            output_dir=tmp_path / "direct",
         )
 
 
 def test_ties_alone_teach_nothing(base, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [Preference(Prompt("why?"), ("a", "b"), (Pair(0, 1, 0.5),))])
     preferences = import_preferences(
-        tiny_place(), CollectSettings(), file=tmp_path / "rows.jsonl", into=tmp_path / "preferences"
+        tiny_context(), PreferencesSettings(), file=tmp_path / "rows.jsonl", output_dir=tmp_path / "preferences"
     )
     with pytest.raises(DataError, match=r"All pairs of the 1 comparisons are ties, and dpo learns from decided ones"):
-        direct(tiny_place(), DirectSettings(), reference=base, preferences=preferences, into=tmp_path / "direct")
+        train_direct(
+            tiny_context(), DirectSettings(), reference=base, preferences=preferences, output_dir=tmp_path / "direct"
+        )
     assert not (tmp_path / "direct.partial").exists()
     with pytest.raises(DataError, match=r"None of the 0 rows fits"):
-        direct(
-            tiny_place(),
+        train_direct(
+            tiny_context(),
             DirectSettings(algorithm="kto"),
             reference=base,
             preferences=preferences,
-            into=tmp_path / "direct",
+            output_dir=tmp_path / "direct",
         )

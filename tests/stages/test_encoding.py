@@ -10,7 +10,7 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
 from kleash.records import Demonstration, Message, Prompt
 from kleash.stages.encoding import encode, prompts_that_fit, readable_by
-from kleash.stages.likelihood import CompletionLikelihood
+from kleash.stages.likelihood import CompletionNLL
 from kleash.testing import TabularPolicy
 
 
@@ -56,7 +56,7 @@ def test_conversations_become_transcripts_only_without_a_chat_template(model, tm
 def test_the_likelihood_is_a_mean_over_the_batchs_tokens_whatever_the_split():
     probabilities = (0.1, 0.2, 0.3, 0.4)
     rows = [TokenSequence((0,), (3, 3, 3)), TokenSequence((0, 0), (1,)), TokenSequence((0,), (2, 0))]
-    objective = CompletionLikelihood(TabularPolicy(probabilities), rows)
+    objective = CompletionNLL(TabularPolicy(probabilities), rows)
     nll = [-3 * torch.tensor(0.4).log(), -torch.tensor(0.2).log(), -torch.tensor(0.3 * 0.1).log()]
     expected = float(sum(nll)) / 6
     for split in ([[0, 1, 2]], [[2], [0, 1]]):

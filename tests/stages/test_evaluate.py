@@ -9,10 +9,10 @@ import transformers
 from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.formats import read_completions
-from kleash.stages.evaluate import EvaluateSettings, build_judge, evaluate
+from kleash.stages.evaluate import EvaluateSettings, build_judge, evaluate_policy
 from kleash.testing import FakeScorer
 from stages.judge import likes_short_words
-from stages.tiny_recipe import JUDGE, tiny_place
+from stages.tiny_recipe import JUDGE, tiny_context
 
 
 def lines_of(path):
@@ -56,14 +56,14 @@ def test_kl_is_that_of_two_plain_forwards(made, data, tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(made["sft"].path)
     seen = []
     keeps = FakeScorer(lambda answer: float(seen.append(answer) or 0.0))
-    artifact = evaluate(
-        tiny_place(),
+    artifact = evaluate_policy(
+        tiny_context(),
         EvaluateSettings(max_new_tokens=5, temperature=0.7, num_prompts=4, max_batch_tokens=25),
         policy=made["direct"],
         reference=made["sft"],
         prompts=data["evaluation_prompts"],
         proxy=keeps,
-        into=tmp_path / "evaluation",
+        output_dir=tmp_path / "evaluation",
     )
     rows = lines_of(artifact.path / "samples.jsonl")
     answers = {(answer.prompt.text, answer.text): answer for answer in seen}
@@ -80,13 +80,13 @@ def test_kl_is_that_of_two_plain_forwards(made, data, tmp_path):
 
 
 def test_a_policy_against_itself_ties(made, data, tmp_path):
-    artifact = evaluate(
-        tiny_place(),
+    artifact = evaluate_policy(
+        tiny_context(),
         EvaluateSettings(judge=JUDGE, max_new_tokens=5),
         policy=made["sft"],
         reference=made["sft"],
         prompts=data["evaluation_prompts"],
-        into=tmp_path / "evaluation",
+        output_dir=tmp_path / "evaluation",
     )
     assert artifact.summary["win_rate"]["value"] == 0.5
     assert artifact.summary["kl_nats_per_sequence"]["value"] == pytest.approx(0.0, abs=1e-4)

@@ -8,9 +8,9 @@ from kleash.artifacts import external
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
-from kleash.stages.gate import GateSettings, gate, rate_of, reasons_to_hold, slice_rates
+from kleash.stages.gate import GateSettings, decide_gate, rate_of, reasons_to_hold, slice_rates
 from kleash.testing import FakeComparer
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 from tiny import tiny_language_model_folder
 
 
@@ -56,8 +56,8 @@ def opened(policies, tmp_path, worth, *, name="gate"):
     (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "the cat {n}"}}\n' for n in range(12)))
     first, second, latest = policies
     signal = ExternalSignal(FakeComparer(worth), num_comparisons=12) if worth else None
-    return gate(
-        tiny_place(),
+    return decide_gate(
+        tiny_context(),
         GateSettings(max_new_tokens=6),
         policy=latest,
         earlier={"sft": first, "round-000": second},
@@ -65,7 +65,7 @@ def opened(policies, tmp_path, worth, *, name="gate"):
         prompts=tmp_path / "prompts.jsonl",
         signal=signal,
         audit=None,
-        into=tmp_path / name,
+        output_dir=tmp_path / name,
     )
 
 

@@ -9,12 +9,12 @@ import pytest
 from kleash.data.batches import TokenSequence
 from kleash.formats import write_jsonl
 from kleash.records import Pair, Preference, Prompt
-from kleash.stages.collect import import_preferences
-from kleash.stages.comparing import CollectSettings
-from kleash.stages.direct import DirectSettings, direct
+from kleash.stages.comparing import PreferencesSettings
+from kleash.stages.context import ModelSettings, StageContext
+from kleash.stages.direct import DirectSettings, train_direct
 from kleash.stages.encoding import Encoded
 from kleash.stages.heldout import measure_heldout
-from kleash.stages.workplace import ModelSettings, Workplace
+from kleash.stages.preferences import import_preferences
 from kleash.training.fit import FitSettings
 from tiny import tiny_language_model_folder
 
@@ -67,11 +67,11 @@ def test_dpo_is_measured_on_prompts_it_was_not_trained_on(tmp_path):
     write_jsonl(
         file, [Preference(Prompt(f"cat {i} is"), (" good", " very bad"), (Pair(0, 1, 1.0),)) for i in range(30)]
     )
-    place = Workplace(model=ModelSettings(device="cpu"))
-    pairs = import_preferences(place, CollectSettings(), file=file, into=tmp_path / "preferences")
+    context = StageContext(model=ModelSettings(device="cpu"))
+    pairs = import_preferences(context, PreferencesSettings(), file=file, output_dir=tmp_path / "preferences")
     fit = FitSettings(epochs=4.0, batch_size=8, learning_rate=1e-2)
     settings = DirectSettings(holdout_share=0.3, fit=fit)
-    figures = direct(place, settings, reference=base, preferences=pairs, into=tmp_path / "dpo").summary
+    figures = train_direct(context, settings, reference=base, preferences=pairs, output_dir=tmp_path / "dpo").summary
     verdicts = [json.loads(line) for line in (tmp_path / "dpo" / "heldout.jsonl").read_text().splitlines()]
     assert len(verdicts) == figures["heldout_accuracy"]["n"] == 30 - figures["rows_trained"]
     assert 3 <= len(verdicts) <= 15

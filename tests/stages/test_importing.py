@@ -11,16 +11,16 @@ import tiny
 from kleash.artifacts import parent_path, read, verify
 from kleash.errors import ArtifactError, ModelError, SettingsError
 from kleash.formats import read_preferences
-from kleash.judges.reward_model import load_members, load_scorer
 from kleash.lineage import lineage_of
 from kleash.models.causal_lm import LoraSettings, load_language_model
 from kleash.models.heads import RewardNormaliser, reward_model_from
 from kleash.monitor.cards import model_card
 from kleash.records import Completion, Prompt
+from kleash.scorers.reward_model import load_members, load_scorer
 from kleash.stages.exporting import export_policy, export_preferences
 from kleash.stages.importing import Provenance, ScaleSettings, import_policy, import_preferences, import_reward
-from kleash.stages.reward import RewardSettings, reward
-from stages.tiny_recipe import FIT, tiny_place
+from kleash.stages.reward import RewardSettings, train_reward
+from stages.tiny_recipe import FIT, tiny_context
 
 THEIRS = Provenance(origin="a friend's disk", licence="mit")
 IDS = torch.arange(5, 25).reshape(2, 10)
@@ -56,15 +56,17 @@ def their_reward(base, tmp_path_factory):
 
 # ------------------------------------------------------------------------------------------------------------ policies
 def test_an_imported_policy_is_the_same_and_says_where_it_is_from(base, tmp_path):
-    made = import_policy(tiny_place(), THEIRS, source=str(base), into=tmp_path / "policy")
+    made = import_policy(tiny_context(), THEIRS, source=str(base), output_dir=tmp_path / "policy")
     assert (made.kind, made.settings["origin"], made.settings["licence"]) == ("policy", "a friend's disk", "mit")
     assert parent_path(made, "source") == base
     assert made.text_format is not None
     assert torch.equal(logits_of(made.path), logits_of(base))
     assert verify(made.path) == []
-    assert import_policy(tiny_place(), THEIRS, source=str(base), into=tmp_path / "policy") == made
+    assert import_policy(tiny_context(), THEIRS, source=str(base), output_dir=tmp_path / "policy") == made
     with pytest.raises(SettingsError, match=r'was begun with other settings: settings.licence: "mit" -> ""'):
-        import_policy(tiny_place(), Provenance(origin="a friend's disk"), source=str(base), into=tmp_path / "policy")
+        import_policy(
+            tiny_context(), Provenance(origin="a friend's disk"), source=str(base), output_dir=tmp_path / "policy"
+        )
 
 
 def test_an_imported_adapter_is_merged(base, tmp_path):
@@ -74,19 +76,19 @@ def test_an_imported_adapter_is_merged(base, tmp_path):
             weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
     model.save_adapter(tmp_path / "adapter")
     expected = model.model(input_ids=IDS, use_cache=False).logits.detach()
-    made = import_policy(tiny_place(), THEIRS, source=str(tmp_path / "adapter"), into=tmp_path / "policy")
+    made = import_policy(tiny_context(), THEIRS, source=str(tmp_path / "adapter"), output_dir=tmp_path / "policy")
     torch.testing.assert_close(logits_of(made.path), expected)
     assert not torch.allclose(logits_of(base), expected)
 
 
 def test_what_is_no_such_model_is_refused_before_anything_is_left_behind(base, tmp_path_factory, tmp_path):
     with pytest.raises(ModelError, match=r"There is no model folder nowhere"):
-        import_policy(tiny_place(), THEIRS, source="nowhere", into=tmp_path / "policy")
+        import_policy(tiny_context(), THEIRS, source="nowhere", output_dir=tmp_path / "policy")
     encoder = tiny.tiny_language_model_folder(tmp_path_factory.mktemp("encoder"), "bert")
     with pytest.raises(ModelError, match=r"the tokens that follow change the logits before them\. Expected a causal"):
-        import_policy(tiny_place(), THEIRS, source=str(encoder), into=tmp_path / "policy")
+        import_policy(tiny_context(), THEIRS, source=str(encoder), output_dir=tmp_path / "policy")
     with pytest.raises(ModelError, match=r"Expected .*"):
-        import_reward(tiny_place(), THEIRS, source=str(base), into=tmp_path / "reward")
+        import_reward(tiny_context(), THEIRS, source=str(base), output_dir=tmp_path / "reward")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,22 +98,22 @@ def test_where_it_is_from_must_be_said():
 
 
 def test_an_exported_policy_is_loaded_by_transformers_with_the_same_logits_and_comes_back_the_same(base, tmp_path):
-    made = import_policy(tiny_place(), THEIRS, source=str(base), into=tmp_path / "one" / "policy")
+    made = import_policy(tiny_context(), THEIRS, source=str(base), output_dir=tmp_path / "one" / "policy")
     card = model_card(lineage_of(made.path), made.id, name="mine", licence="apache-2.0")
-    export_policy(made, into=tmp_path / "out", card=card)
+    export_policy(made, output_dir=tmp_path / "out", card=card)
     assert torch.equal(logits_of(tmp_path / "out"), logits_of(base))
     assert transformers.AutoTokenizer.from_pretrained(str(tmp_path / "out"))("a cat").input_ids
     assert (tmp_path / "out" / "README.md").read_text() == card
     assert not (tmp_path / "out" / "artifact.json").exists()
-    again = import_policy(tiny_place(), THEIRS, source=str(tmp_path / "out"), into=tmp_path / "two" / "policy")
+    again = import_policy(tiny_context(), THEIRS, source=str(tmp_path / "out"), output_dir=tmp_path / "two" / "policy")
     assert again.files["model.safetensors"] == made.files["model.safetensors"]
     with pytest.raises(ArtifactError, match=r"out exists already\. Expected a folder to be made.*Choose another name"):
-        export_policy(made, into=tmp_path / "out", card=card)
+        export_policy(made, output_dir=tmp_path / "out", card=card)
 
 
 # ------------------------------------------------------------------------------------------------------- reward models
 def test_an_imported_reward_model_scores_as_it_did(their_reward, tmp_path):
-    made = import_reward(tiny_place(), THEIRS, source=str(their_reward), into=tmp_path / "reward")
+    made = import_reward(tiny_context(), THEIRS, source=str(their_reward), output_dir=tmp_path / "reward")
     assert (made.kind, made.summary["mean"], made.summary["sd"]) == ("reward", 0.0, 1.0)
     assert {"model.safetensors", "LICENSE", "kleash_reward.json"} <= set(made.files)
     assert not {"optimizer.pt", "trainer_state.json"} & set(made.files)
@@ -121,10 +123,10 @@ def test_an_imported_reward_model_scores_as_it_did(their_reward, tmp_path):
 
 
 def test_an_imported_ensemble_keeps_all_its_members(base, pairs, tmp_path):
-    preferences = import_preferences(tiny_place(), THEIRS, source=str(pairs), into=tmp_path / "pairs")
+    preferences = import_preferences(tiny_context(), THEIRS, source=str(pairs), output_dir=tmp_path / "pairs")
     settings = RewardSettings(members=2, holdout_share=0.3, normaliser_max_new_tokens=2, fit=FIT)
-    ours = reward(tiny_place(), settings, base=base, preferences=preferences, into=tmp_path / "ours")
-    found = import_reward(tiny_place(), THEIRS, source=str(ours.path), into=tmp_path / "imported")
+    ours = train_reward(tiny_context(), settings, base=base, preferences=preferences, output_dir=tmp_path / "ours")
+    found = import_reward(tiny_context(), THEIRS, source=str(ours.path), output_dir=tmp_path / "imported")
     answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat")]
     before, after = (
         [member.score(answers).total for member in load_members(one.path, device="cpu")] for one in (ours, found)
@@ -136,10 +138,10 @@ def test_an_imported_ensemble_keeps_all_its_members(base, pairs, tmp_path):
 def test_the_scale_of_an_imported_reward_model_is_measured_on_the_reference(base, data, their_reward, tmp_path):
     scale = ScaleSettings(num_samples=20, max_new_tokens=4)
     made = import_reward(
-        tiny_place(),
+        tiny_context(),
         THEIRS,
         source=str(their_reward),
-        into=tmp_path / "reward",
+        output_dir=tmp_path / "reward",
         reference=base,
         prompts=data["prompts"],
         scale=scale,
@@ -148,15 +150,17 @@ def test_the_scale_of_an_imported_reward_model_is_measured_on_the_reference(base
     assert made.summary["sd"] not in (0.0, 1.0)
     assert set(made.parents) == {"source", "reference", "prompts"}
     with pytest.raises(SettingsError, match=r"only one of --reference and --prompts is given\. Expected both or"):
-        import_reward(tiny_place(), THEIRS, source=str(their_reward), into=tmp_path / "other", reference=base)
+        import_reward(tiny_context(), THEIRS, source=str(their_reward), output_dir=tmp_path / "other", reference=base)
 
 
 # --------------------------------------------------------------------------------------------------------- preferences
 def test_imported_preferences_train_a_reward_model_and_their_origin_stays_in_the_lineage(base, pairs, tmp_path):
-    made = import_preferences(tiny_place(), THEIRS, source=str(pairs), into=tmp_path / "run" / "preferences")
+    made = import_preferences(tiny_context(), THEIRS, source=str(pairs), output_dir=tmp_path / "run" / "preferences")
     assert (made.kind, made.summary["pairs"], made.summary["format"]) == ("preferences", 12, "trl-preference")
     settings = RewardSettings(normaliser_samples=4, normaliser_max_new_tokens=2, holdout_share=0.3, fit=FIT)
-    trained = reward(tiny_place(), settings, base=base, preferences=made, into=tmp_path / "run" / "reward")
+    trained = train_reward(
+        tiny_context(), settings, base=base, preferences=made, output_dir=tmp_path / "run" / "reward"
+    )
     origins = [one.settings.get("origin") for one in lineage_of(trained.path).ancestors_of(trained.id)]
     assert "a friend's disk" in origins
 
@@ -164,26 +168,26 @@ def test_imported_preferences_train_a_reward_model_and_their_origin_stays_in_the
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "trl"])
 def test_exported_preferences_come_back_the_same(pairs, tmp_path, format):
     rows = read_preferences(pairs).records
-    out = export_preferences(rows, into=tmp_path / "out", format=format, card="# pairs\n")
+    out = export_preferences(rows, output_dir=tmp_path / "out", format=format, card="# pairs\n")
     assert (out.num_rows, dict(out.num_left_out)) == (12, {})
-    made = import_preferences(tiny_place(), THEIRS, source=str(out.path), into=tmp_path / "preferences")
+    made = import_preferences(tiny_context(), THEIRS, source=str(out.path), output_dir=tmp_path / "preferences")
     assert read_preferences(made.path).records == rows
     assert (tmp_path / "out" / "README.md").read_text() == "# pairs\n"
 
 
 def test_an_export_format_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"no export format 'csv'\. Expected one of jsonl, parquet, trl"):
-        export_preferences([], into=tmp_path / "out", format="csv", card="")
+        export_preferences([], output_dir=tmp_path / "out", format="csv", card="")
     assert not (tmp_path / "out").exists()
 
 
 def test_columns_to_slice_by_and_a_named_format_are_recorded(tmp_path):
     (tmp_path / "rows.csv").write_text("prompt,chosen,rejected,topic\nwhy,a,b,sums\n")
     made = import_preferences(
-        tiny_place(),
+        tiny_context(),
         THEIRS,
         source=str(tmp_path / "rows.csv"),
-        into=tmp_path / "preferences",
+        output_dir=tmp_path / "preferences",
         format="trl-preference",
         slice_columns=["topic"],
     )

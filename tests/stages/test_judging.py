@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from raters.replay_server import replaying, shown, verdict
 
-from judges.replay_server import replaying, shown, verdict
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import raters
-from kleash.judges.configuration import JudgeSettings, JudgesSettings
-from kleash.judges.monitoring import BandSettings
-from kleash.judges.spending import JudgeStopped
+from kleash.raters.configuration import JudgeSettings, JudgesSettings
+from kleash.raters.monitoring import BandSettings
+from kleash.raters.spending import JudgeStopped
 from kleash.records import Comparison, Judgement, Prompt
 from kleash.stages.judging import judge_campaign
 

@@ -123,21 +123,21 @@ def test_ties_nobody_is_asked_about_do_not_outweigh_the_verdicts_so_far(database
 
 
 def test_a_snapshot_grows_with_the_verdicts_and_with_the_checkpoints(database, policy, tmp_path):
-    into = tmp_path / "people"
-    assert freeze_checkpoints(database, policy, into) is None
+    output_dir = tmp_path / "people"
+    assert freeze_checkpoints(database, policy, output_dir) is None
     opened_campaign(database, policy, steps=[20])
-    assert freeze_checkpoints(database, policy, into) is None
-    assert not into.exists()
+    assert freeze_checkpoints(database, policy, output_dir) is None
+    assert not output_dir.exists()
     vote(database, policy, len)
-    first = freeze_checkpoints(database, policy, into)
+    first = freeze_checkpoints(database, policy, output_dir)
     assert [row["step"] for row in rows_of(first)] == [20]
-    assert freeze_checkpoints(database, policy, into).id == first.id
+    assert freeze_checkpoints(database, policy, output_dir).id == first.id
     _, num_added = opened_campaign(database, policy)
     assert num_added == 0
     _, num_added = opened_campaign(database, policy, steps=[0, 10, 20])
     assert num_added == 10
     vote(database, policy, len, rater="ben")
-    second = freeze_checkpoints(database, policy, into)
+    second = freeze_checkpoints(database, policy, output_dir)
     assert second.id != first.id
     assert [row["step"] for row in rows_of(second)] == [10, 20]
 

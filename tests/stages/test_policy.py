@@ -11,16 +11,16 @@ from kleash.artifacts import read
 from kleash.errors import DataError, SettingsError
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_completions
-from kleash.judges.ensemble import EnsembleScorer
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import ValueHead, load_reward_model
-from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, policy
-from kleash.stages.scoring import JudgedBy, ScorerSettings, build_scorer
+from kleash.scorers.ensemble import EnsembleScorer
+from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, train_policy
+from kleash.stages.scoring import ScorerSettings, ScorerSource, build_scorer
 from kleash.testing import FakeScorer
 from kleash.tracking import JsonlTracker
 from kleash.training.checkpoints import latest
-from stages.tiny_recipe import JUDGE, TABLES, scripted_alarms, tiny_place
+from stages.tiny_recipe import JUDGE, TABLES, scripted_alarms, tiny_context
 
 # Below the penalty of -1 for an answer that does not end, which few do here: the scores stay apart.
 VARIED = FakeScorer(lambda answer: -2.0 - sum(answer.token_ids) % 7)
@@ -30,10 +30,18 @@ def settings_of(**given):
     return PolicySettings(**TABLES["policy"] | {"steps": 2} | given)
 
 
-def train(base, data, into, settings, *, judged_by=None, **more):
-    judged_by = judged_by or JudgedBy(VARIED, {})
-    place = more.pop("place", tiny_place())
-    return policy(place, settings, reference=base, judged_by=judged_by, prompts=data["prompts"], into=into, **more)
+def train(base, data, output_dir, settings, *, scorer_source=None, **more):
+    scorer_source = scorer_source or ScorerSource(VARIED, {})
+    context = more.pop("context", tiny_context())
+    return train_policy(
+        context,
+        settings,
+        reference=base,
+        scorer_source=scorer_source,
+        prompts=data["prompts"],
+        output_dir=output_dir,
+        **more,
+    )
 
 
 def same_weights(folder, other):
@@ -71,7 +79,7 @@ def test_prompts_must_divide_among_the_ranks():
 
 def test_somebody_must_score(base, data, tmp_path):
     with pytest.raises(SettingsError, match=r"Nothing scores the policy. Expected a reward model or a function."):
-        train(base, data, tmp_path / "policy", settings_of(), judged_by=JudgedBy(None, {}))
+        train(base, data, tmp_path / "policy", settings_of(), scorer_source=ScorerSource(None, {}))
 
 
 def test_prompts_leave_room_for_an_answer(base, data, tmp_path):
@@ -83,8 +91,8 @@ def test_prompts_leave_room_for_an_answer(base, data, tmp_path):
 def test_training_may_start_away_from_the_reference_and_is_held_to_the_reference(base, data, tmp_path, lora_rank):
     rate = {"optimiser": {"learning_rate": 0.05}}
     first = train(base, data, tmp_path / "first", settings_of(**rate))
-    place = tiny_place(lora_rank=lora_rank)
-    again = train(base, data, tmp_path / "second", settings_of(**rate), start=first, place=place)
+    context = tiny_context(lora_rank=lora_rank)
+    again = train(base, data, tmp_path / "second", settings_of(**rate), start=first, context=context)
     steps = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
     assert abs(steps[0]["kl_nats_per_sequence"]) > 0.01, "the start is already away from the reference"
     assert again.parents["start"] == first.id
@@ -128,7 +136,7 @@ def test_known_algorithms_are_found():
 @pytest.mark.parametrize("model", [{}, {"lora_rank": 2}], ids=["full", "lora"])
 def test_every_algorithm_moves_the_policy_and_leaves_a_plain_folder(base, data, tmp_path, algorithm, model):
     settings = settings_of(algorithm=algorithm, samples_per_prompt=2, critic="shared")
-    artifact = train(base, data, tmp_path / "policy", settings, place=tiny_place(**model))
+    artifact = train(base, data, tmp_path / "policy", settings, context=tiny_context(**model))
     rows = JsonlTracker(artifact.path / "metrics.jsonl").rows()
     assert [row["step"] for row in rows] == [0, 1]
     assert abs(rows[0]["kl_nats_per_sequence"]) < 1e-4
@@ -159,7 +167,7 @@ def test_a_roll_back_leaves_the_weights_that_the_external_signal_liked_best(base
     watched = {"evaluation_prompts": data["evaluation_prompts"]}
     patient = settings_of(steps=8, watch={"patience_evaluations": 1}, **constant)
     alarms = scripted_alarms(tmp_path / "best", 1.0, 0.8)
-    best = train(base, data, tmp_path / "best", patient, watched_by=alarms, **watched)
+    best = train(base, data, tmp_path / "best", patient, alarm_setup=alarms, **watched)
     short = train(base, data, tmp_path / "short", settings_of(steps=2, **constant), **watched)
     last = train(base, data, tmp_path / "last", settings_of(steps=5, **constant), **watched)
     assert (best.summary["outcome"], best.summary["steps"]) == ("roll_back", 5)
@@ -178,7 +186,7 @@ def test_a_policy_that_only_gets_worse_goes_back_to_where_it_started(base, data,
         tmp_path / "policy",
         settings_of(steps=8, evaluate_every=2, watch={"patience_evaluations": 2}),
         evaluation_prompts=data["evaluation_prompts"],
-        watched_by=scripted_alarms(tmp_path / "policy", 0.4, 0.3),
+        alarm_setup=scripted_alarms(tmp_path / "policy", 0.4, 0.3),
     )
     assert (artifact.summary["outcome"], artifact.summary["steps"]) == ("roll_back", 5)
     assert same_weights(base, artifact.path)
@@ -188,22 +196,22 @@ def test_a_finished_run_keeps_its_last_weights_though_others_were_better(base, d
     watched = {"evaluation_prompts": data["evaluation_prompts"]}
     alarms = scripted_alarms(tmp_path / "watched", 1.0, action="none")
     settings = settings_of(evaluate_every=1, steps=1)
-    artifact = train(base, data, tmp_path / "watched", settings, watched_by=alarms, **watched)
+    artifact = train(base, data, tmp_path / "watched", settings, alarm_setup=alarms, **watched)
     plain = train(base, data, tmp_path / "plain", settings, **watched)
     assert artifact.summary["outcome"] == "finished"
     assert same_weights(artifact.path, plain.path)
 
 
-def hacked(base, data, into, action, *win_rates, **settings):
+def hacked(base, data, output_dir, action, *win_rates, **settings):
     """Train on a score that rises by itself, beside an external signal that says what it is told to say."""
     return train(
         base,
         data,
-        into,
+        output_dir,
         settings_of(evaluate_every=2, watch={}, leash={"kind": "fixed", "beta": 0.1}, **settings),
-        judged_by=JudgedBy(FakeScorer(lambda answer: float(answer.policy_version)), {}),
+        scorer_source=ScorerSource(FakeScorer(lambda answer: float(answer.policy_version)), {}),
         evaluation_prompts=data["evaluation_prompts"],
-        watched_by=scripted_alarms(into, *win_rates, action=action),
+        alarm_setup=scripted_alarms(output_dir, *win_rates, action=action),
     )
 
 
@@ -259,27 +267,27 @@ def test_each_kept_answer_brings_the_score_and_the_vote_it_got(made):
 
 def test_a_separate_critic_starts_as_the_reward_model_in_z_scores(made):
     artifact = made["reward"]
-    critic = build_critic(tiny_place(), settings_of(), None, {"reward": artifact})
+    critic = build_critic(tiny_context(), settings_of(), None, {"reward": artifact})
     scored = load_reward_model(artifact.path, device="cpu")
     sd, mean = artifact.summary["sd"], artifact.summary["mean"]
     torch.testing.assert_close(critic.head.weight, scored.head.weight / sd)
     assert critic.head.bias.item() == pytest.approx(-mean / sd)
-    zero = build_critic(tiny_place(), settings_of(critic_head="zero"), None, {"reward": artifact})
+    zero = build_critic(tiny_context(), settings_of(critic_head="zero"), None, {"reward": artifact})
     assert not zero.head.weight.any()
 
 
 def test_without_a_reward_model_the_critic_is_the_reference_with_a_head_of_zeros(base, made):
-    critic = build_critic(tiny_place(), settings_of(), None, {"reference": made["sft"]})
+    critic = build_critic(tiny_context(), settings_of(), None, {"reference": made["sft"]})
     assert not critic.head.weight.any()
-    shared = build_critic(tiny_place(), settings_of(critic="shared"), load_language_model(base, device="cpu"), {})
+    shared = build_critic(tiny_context(), settings_of(critic="shared"), load_language_model(base, device="cpu"), {})
     assert isinstance(shared, ValueHead)
 
 
 def test_an_ensemble_of_reward_models_trains_a_policy(base, data, made, tmp_path):
     settings = ScorerSettings(kind="ensemble", combine="worst_case")
-    judged_by = build_scorer(tiny_place(), settings, reward_models=[made["reward"], made["reward"]])
-    assert isinstance(judged_by.scorer, EnsembleScorer)
-    artifact = train(made["sft"], data, tmp_path / "policy", settings_of(), judged_by=judged_by)
+    scorer_source = build_scorer(tiny_context(), settings, reward_models=[made["reward"], made["reward"]])
+    assert isinstance(scorer_source.scorer, EnsembleScorer)
+    artifact = train(made["sft"], data, tmp_path / "policy", settings_of(), scorer_source=scorer_source)
     assert {"reward", "reward_1"} <= set(artifact.parents)
     row = JsonlTracker(artifact.path / "metrics.jsonl").rows()[0]
     assert row["reward/disagreement"] == 0.0
@@ -288,20 +296,20 @@ def test_an_ensemble_of_reward_models_trains_a_policy(base, data, made, tmp_path
 
 def test_an_ensemble_of_one_and_several_models_that_nobody_combines_are_refused(made):
     with pytest.raises(SettingsError, match=r"'ensemble' and the number of reward models is 1. Expected several"):
-        build_scorer(tiny_place(), ScorerSettings(kind="ensemble"), reward_models=[made["reward"]])
+        build_scorer(tiny_context(), ScorerSettings(kind="ensemble"), reward_models=[made["reward"]])
     with pytest.raises(
         SettingsError, match=r"'reward_model' and the number of reward models is 2. Expected one. Set scorer"
     ):
-        build_scorer(tiny_place(), ScorerSettings(), reward_models=[made["reward"], made["reward"]])
+        build_scorer(tiny_context(), ScorerSettings(), reward_models=[made["reward"], made["reward"]])
 
 
 def test_scorers_say_what_they_lack():
     with pytest.raises(SettingsError, match=r"scorer.kind is 'ensemble' and there is no reward model. Run"):
-        build_scorer(tiny_place(), ScorerSettings(kind="ensemble"))
+        build_scorer(tiny_context(), ScorerSettings(kind="ensemble"))
     with pytest.raises(SettingsError, match=r"scorer.kind is \"function\" and scorer.function is not set.*module:attr"):
-        build_scorer(tiny_place(), ScorerSettings(kind="function"))
-    judged_by = build_scorer(tiny_place(), ScorerSettings(kind="function", function=JUDGE))
-    assert judged_by.parents == {}
+        build_scorer(tiny_context(), ScorerSettings(kind="function"))
+    scorer_source = build_scorer(tiny_context(), ScorerSettings(kind="function", function=JUDGE))
+    assert scorer_source.parents == {}
 
 
 def test_an_existing_run_is_found_and_a_changed_setting_is_refused_by_name(base, data, made, tmp_path):
@@ -322,7 +330,7 @@ def test_a_changed_setting_is_refused_for_a_run_that_was_only_begun(base, data, 
         raise Dies
 
     with pytest.raises(Dies):
-        train(base, data, tmp_path / "policy", settings_of(), judged_by=JudgedBy(FakeScorer(dies), {}))
+        train(base, data, tmp_path / "policy", settings_of(), scorer_source=ScorerSource(FakeScorer(dies), {}))
     assert (tmp_path / "policy.partial").exists()
     with pytest.raises(SettingsError, match=r"was begun with other settings: settings.steps: 2 -> 3"):
         train(base, data, tmp_path / "policy", settings_of(steps=3))
@@ -348,23 +356,23 @@ def test_a_leash_remembers_what_it_heard_of_quality_and_is_told_what_it_had_not_
     """
     leash = {"target_nats": 1000.0, "heeds_quality": True}
     settings = settings_of(steps=6, evaluate_every=2, checkpoint_every=1, leash=leash, watch={"min_kl_nats": -1000.0})
-    into, scorer = tmp_path / "policy", Mortal()
+    output_dir, scorer = tmp_path / "policy", Mortal()
 
     def go_on():
         return train(
             base,
             data,
-            into,
+            output_dir,
             settings,
-            judged_by=JudgedBy(scorer, {}),
+            scorer_source=ScorerSource(scorer, {}),
             evaluation_prompts=data["evaluation_prompts"],
-            watched_by=scripted_alarms(into, 0.8, 0.6, 0.4, action="none"),
+            alarm_setup=scripted_alarms(output_dir, 0.8, 0.6, 0.4, action="none"),
         )
 
     for num_done in (2, 3):
         with pytest.raises(KeyboardInterrupt):
             go_on()
-        assert latest(into.with_name("policy.partial") / "work" / "checkpoints").name == f"step-{num_done:08d}"
+        assert latest(output_dir.with_name("policy.partial") / "work" / "checkpoints").name == f"step-{num_done:08d}"
     betas = [row["beta"] for row in JsonlTracker(go_on().path / "metrics.jsonl").rows()]
     assert betas == pytest.approx([0.1, 0.096, 0.09216, 0.09216, 0.09216, 0.0884736])
 

@@ -9,7 +9,7 @@ from kleash.models.causal_lm import load_language_model
 from kleash.stages.pretrain import PretrainSettings, cut_into_windows, pretrain, read_documents, write_untrained_model
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 SMALL = PretrainSettings(
     vocabulary_size=300,
@@ -61,7 +61,7 @@ def test_windows_hold_every_token_once_and_end_with_eos(tmp_path):
 
 
 def test_a_model_is_made_from_nothing(documents, tmp_path):
-    artifact = pretrain(tiny_place(), SMALL, documents=documents, into=tmp_path / "pretrain")
+    artifact = pretrain(tiny_context(), SMALL, documents=documents, output_dir=tmp_path / "pretrain")
     rows = JsonlTracker(artifact.path / "metrics.jsonl").rows()
     assert len(rows) == 8
     assert rows[-1]["loss_nats_per_token"] < rows[0]["loss_nats_per_token"]
@@ -77,7 +77,7 @@ def test_the_start_appears_only_when_it_is_whole(documents, tmp_path, file_size_
     """Cut off while the untrained model was being written, a run used to find a folder without weights."""
     start = tmp_path / "pretrain.partial" / "work" / "start"
     with file_size_limit(20_000), pytest.raises(RunError, match="Cannot write the policy artifact"):
-        pretrain(tiny_place(), SMALL, documents=documents, into=tmp_path / "pretrain")
+        pretrain(tiny_context(), SMALL, documents=documents, output_dir=tmp_path / "pretrain")
     assert partial_path(start).exists()
     assert not start.exists()
-    assert pretrain(tiny_place(), SMALL, documents=documents, into=tmp_path / "pretrain").kind == "policy"
+    assert pretrain(tiny_context(), SMALL, documents=documents, output_dir=tmp_path / "pretrain").kind == "policy"

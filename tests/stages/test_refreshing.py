@@ -3,9 +3,9 @@
 from kleash.data.selection import ARM, SelectionSettings
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.records import Completion, Prompt
-from kleash.stages.alarming import AlarmSettings, WatchedBy
+from kleash.stages.alarming import AlarmSettings, AlarmSetup
 from kleash.stages.refreshing import chosen_by, externally_judged, scored
-from kleash.stages.scoring import JudgedBy
+from kleash.stages.scoring import ScorerSource
 from kleash.testing import FakeComparer, FakeScorer
 
 NUM_PROMPTS = 20
@@ -58,12 +58,12 @@ def test_prompts_with_one_answer_are_not_asked_about():
 def test_raters_are_asked_first_about_what_the_outsider_disputes():
     signal = ExternalSignal(Outsider(), num_comparisons=NUM_PROMPTS)
     settings = SelectionSettings(num_pairs=10, uncertain_share=0, suspect_share=1)
-    judged_by, alarms = JudgedBy(long_wins(), {}), AlarmSettings(comparer="simulated")
-    chosen = chosen_by(judged_by, WatchedBy(alarms, signal), settings, seed=0)
+    scorer_source, alarms = ScorerSource(long_wins(), {}), AlarmSettings(comparer="simulated")
+    chosen = chosen_by(scorer_source, AlarmSetup(alarms, signal), settings, seed=0)
     comparisons = chosen.choose(answers(odd="x"))
     assert {one.prompt.slices[ARM] for one in comparisons} == {"suspect"}
     assert all(int(one.prompt.text[1:]) % 2 == 0 for one in comparisons)
-    unaided = chosen_by(judged_by, WatchedBy(), settings, seed=0)
+    unaided = chosen_by(scorer_source, AlarmSetup(), settings, seed=0)
     assert sorted(int(one.prompt.text[1:]) for one in unaided.choose(answers(odd="x"))) == list(range(10, 20))
     assert chosen.settings["alarms"]["comparer"] == "simulated"
     assert "alarms" not in unaided.settings
@@ -71,9 +71,9 @@ def test_raters_are_asked_first_about_what_the_outsider_disputes():
 
 def test_without_a_suspect_arm_nobody_is_asked():
     outsider = Outsider()
-    watched_by = WatchedBy(AlarmSettings(comparer="simulated"), ExternalSignal(outsider, num_comparisons=4))
+    alarm_setup = AlarmSetup(AlarmSettings(comparer="simulated"), ExternalSignal(outsider, num_comparisons=4))
     settings = SelectionSettings(num_pairs=10, uncertain_share=1, suspect_share=0)
-    chosen = chosen_by(JudgedBy(long_wins(), {}), watched_by, settings, seed=0)
+    chosen = chosen_by(ScorerSource(long_wins(), {}), alarm_setup, settings, seed=0)
     assert len(chosen.choose(answers())) == 10
     assert outsider.num_asked == 0
     assert "alarms" not in chosen.settings

@@ -10,19 +10,19 @@ from kleash.data.batches import TokenSequence, derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences, write_jsonl
-from kleash.judges.reward_model import load_members, load_scorer
 from kleash.maths.tally import Tally
 from kleash.models.folders import weights_digest
 from kleash.models.heads import member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.collect import import_preferences
-from kleash.stages.comparing import CollectSettings
+from kleash.scorers.reward_model import load_members, load_scorer
+from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.encoding import Encoded
-from kleash.stages.reward import PreferenceLikelihood, RewardSettings, measure_scale, reward, score_sequences
+from kleash.stages.preferences import import_preferences
+from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, score_sequences, train_reward
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 SMALL = {"normaliser_samples": 4, "normaliser_max_new_tokens": 2, "holdout_share": 0.3}
 SMALL["fit"] = FitSettings(batch_size=4, learning_rate=1e-3)
@@ -43,12 +43,12 @@ def rows_of(*preferences):
     records = [
         Preference(Prompt(str(i)), tuple(map(str, scores)), pairs) for i, (scores, pairs) in enumerate(preferences)
     ]
-    sequences = [[TokenSequence((1,), (score, *[9] * place)) for place, score in enumerate(s)] for s, _ in preferences]
+    sequences = [[TokenSequence((1,), (score, *[9] * index)) for index, score in enumerate(s)] for s, _ in preferences]
     return Encoded(records, sequences, 0)
 
 
 def loss_of(rows, **settings):
-    objective = PreferenceLikelihood(ScoresByFirstToken(), rows, RewardSettings(centring=0.0, **settings), pad_id=0)
+    objective = BradleyTerryLoss(ScoresByFirstToken(), rows, RewardSettings(centring=0.0, **settings), pad_id=0)
     tally, numbers = Tally(), list(range(len(rows)))
     loss = objective.loss(numbers, objective.begin_batch(numbers), tally)
     return float(loss.detach()), tally.means()
@@ -107,7 +107,7 @@ def test_plain_transformers_scores_identically(made):
 
 def test_scores_of_the_references_answers_have_mean_0_and_sd_1(made):
     """The very answers that set the scale, sampled again."""
-    reference = tiny_place().load_policy(made["sft"])
+    reference = tiny_context().load_policy(made["sft"])
     rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
     prompts = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())[:8]
     rollouts = LocalGenerator(reference, max_new_tokens=6).generate(
@@ -120,13 +120,17 @@ def test_scores_of_the_references_answers_have_mean_0_and_sd_1(made):
 
 def preferences_in(folder, rows):
     write_jsonl(folder / "rows.jsonl", rows)
-    return import_preferences(tiny_place(), CollectSettings(), file=folder / "rows.jsonl", into=folder / "preferences")
+    return import_preferences(
+        tiny_context(), PreferencesSettings(), file=folder / "rows.jsonl", output_dir=folder / "preferences"
+    )
 
 
 def test_too_few_comparisons_are_refused(base, tmp_path):
     preferences = preferences_in(tmp_path, [Preference(Prompt("why?"), ("a", "b"), (Pair(0, 1, 1.0),))])
     with pytest.raises(DataError, match=r"1 usable comparisons split into 1 for training and 0 held out.*Collect more"):
-        reward(tiny_place(), RewardSettings(**SMALL), base=base, preferences=preferences, into=tmp_path / "reward")
+        train_reward(
+            tiny_context(), RewardSettings(**SMALL), base=base, preferences=preferences, output_dir=tmp_path / "reward"
+        )
     assert not (tmp_path / "reward.partial").exists()
 
 
@@ -138,28 +142,30 @@ class ScoresNothing:
 
 
 def test_a_reward_that_never_varies_is_refused(made):
-    place = tiny_place()
+    context = tiny_context()
     rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
-    reference = place.load_policy(made["sft"])
+    reference = context.load_policy(made["sft"])
     with pytest.raises(RunError, match=r"(?s)gives all 4 answers of the reference policy the same score 0.25"):
-        measure_scale(place, RewardSettings(**SMALL), ScoresNothing(), reference, made["sft"], rows)
+        measure_scale(context, RewardSettings(**SMALL), ScoresNothing(), reference, made["sft"], rows)
 
 
 def test_head_warm_up_leaves_the_backbone_where_it_was(base, made, tmp_path):
     settings = RewardSettings(**SMALL | {"head_warmup_steps": 100})
-    artifact = reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=tmp_path / "reward")
+    artifact = train_reward(
+        tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=tmp_path / "reward"
+    )
     before = transformers.AutoModel.from_pretrained(base).state_dict()
     after = transformers.AutoModel.from_pretrained(artifact.path).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_mean_pooling_has_a_head_file_of_its_own(base, made, tmp_path):
-    artifact = reward(
-        tiny_place(),
+    artifact = train_reward(
+        tiny_context(),
         RewardSettings(pooling="mean", **SMALL),
         base=base,
         preferences=made["preferences"],
-        into=tmp_path / "reward",
+        output_dir=tmp_path / "reward",
     )
     assert (artifact.path / "head.safetensors").exists()
     answers = [Completion(Prompt("is it big?"), text) for text in ("yes", "no the cat")]
@@ -170,13 +176,13 @@ def test_mean_pooling_has_a_head_file_of_its_own(base, made, tmp_path):
 def test_a_later_round_goes_on_from_the_earlier_reward_model(base, made, tmp_path):
     still = FitSettings(batch_size=4, learning_rate=1e-12)
     settings = RewardSettings(**SMALL | {"fit": still})
-    again = reward(
-        tiny_place(),
+    again = train_reward(
+        tiny_context(),
         settings,
         base=base,
         preferences=made["preferences"],
         continues=made["reward"],
-        into=tmp_path / "reward",
+        output_dir=tmp_path / "reward",
     )
     assert again.parents["continues"] == made["reward"].id
     answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat", " is red")]
@@ -187,8 +193,8 @@ def test_a_later_round_goes_on_from_the_earlier_reward_model(base, made, tmp_pat
 @pytest.fixture(scope="module")
 def ensemble(base, made, tmp_path_factory):
     settings = RewardSettings(**SMALL | {"members": 3, "fit": FitSettings(batch_size=4, learning_rate=3e-2)})
-    into = tmp_path_factory.mktemp("ensemble") / "reward"
-    return reward(tiny_place(), settings, base=base, preferences=made["preferences"], into=into)
+    output_dir = tmp_path_factory.mktemp("ensemble") / "reward"
+    return train_reward(tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=output_dir)
 
 
 def test_an_ensembles_members_each_have_a_head_an_order_and_a_scale_of_their_own(base, made, ensemble, tmp_path):
@@ -200,12 +206,12 @@ def test_an_ensembles_members_each_have_a_head_an_order_and_a_scale_of_their_own
     orders = [JsonlTracker(one / "metrics.jsonl").rows() for one in member_folders(ensemble.path)]
     assert len({rows[0]["loss_nats"] for rows in orders}) == 3
     # The first is the model that there would be alone, and the portable form of all.
-    alone = reward(
-        tiny_place(),
+    alone = train_reward(
+        tiny_context(),
         RewardSettings(**SMALL | {"fit": FitSettings(batch_size=4, learning_rate=3e-2)}),
         base=base,
         preferences=made["preferences"],
-        into=tmp_path / "alone",
+        output_dir=tmp_path / "alone",
     )
     assert weights_digest(alone.path) == weights_digest(ensemble.path)
     assert transformers.AutoModelForSequenceClassification.from_pretrained(ensemble.path).config.num_labels == 1
@@ -229,13 +235,13 @@ def test_an_ensembles_accuracy_is_that_of_its_mean_score(made, ensemble):
 
 def test_a_refreshed_ensemble_goes_on_member_by_member(base, made, ensemble, tmp_path):
     still = FitSettings(batch_size=4, learning_rate=1e-12)
-    again = reward(
-        tiny_place(),
+    again = train_reward(
+        tiny_context(),
         RewardSettings(**SMALL | {"members": 3, "fit": still}),
         base=base,
         preferences=made["preferences"],
         continues=ensemble,
-        into=tmp_path / "reward",
+        output_dir=tmp_path / "reward",
     )
     answers = [Completion(Prompt("the cat"), text, finish_reason="stop") for text in (" sat", " on the mat", " is red")]
     before, after = (

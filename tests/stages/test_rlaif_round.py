@@ -4,8 +4,8 @@ import json
 import random
 
 import pytest
+from raters.replay_server import replaying, shown, verdict
 
-from judges.replay_server import replaying, shown, verdict
 from kleash.artifacts import Artifact, read, writing
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
@@ -15,19 +15,19 @@ from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import raters
 from kleash.errors import RunError, SettingsError
 from kleash.formats import read_preferences, write_jsonl
-from kleash.judges.ai_feedback import AIJudge
-from kleash.judges.configuration import JudgeSettings
-from kleash.judges.drift import DriftSettings
-from kleash.judges.monitoring import BandSettings
-from kleash.judges.panel import JudgePanel
+from kleash.raters.ai_feedback import AIJudge
+from kleash.raters.configuration import JudgeSettings
+from kleash.raters.drift import DriftSettings
+from kleash.raters.monitoring import BandSettings
+from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, Completion, Prompt
 from kleash.sandbox.demonstrations import MIXED, write_answer
 from kleash.sandbox.world import draw_questions
-from kleash.stages.collect import collect
-from kleash.stages.comparing import CollectSettings, SimulatedJudgeSettings
+from kleash.stages.comparing import PreferencesSettings, SimulatedJudgeSettings
+from kleash.stages.preferences import collect_preferences
 from kleash.stages.rlaif import LOOKS, judges_at_work, label_by_judges
 from kleash.stages.scoring import build_comparer
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 NUM = 240
 HALF = NUM // 2
@@ -49,7 +49,7 @@ def candidates(tmp_path_factory):
 
 
 def settings_of(*, people_share=0.5, judge=None, **drift):
-    return CollectSettings(
+    return PreferencesSettings(
         comparer="simulated_judge",
         simulated_judge=SimulatedJudgeSettings(
             **{"accuracy": 0.95, "degrades_after": HALF, "accuracy_after": 0.1, **(judge or {})}
@@ -64,13 +64,13 @@ def labelled(candidates, folder, settings, *, comparer=None, rounds_before=(), s
     """Have a round labelled; return its preferences artifact."""
     database = Database(folder / "labels.sqlite")
     try:
-        return collect(
-            tiny_place(),
+        return collect_preferences(
+            tiny_context(),
             settings,
             candidates=candidates,
             comparer=comparer or build_comparer(settings, seed=0),
             database=database,
-            into=folder / "preferences",
+            output_dir=folder / "preferences",
             rounds_before=rounds_before,
             announce=(said if said is not None else []).append,
         )

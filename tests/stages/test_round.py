@@ -5,15 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from raters.replay_server import replaying, verdict
 
-from judges.replay_server import replaying, verdict
 from kleash.artifacts import read
 from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
+from kleash.stages.context import as_artifact
 from kleash.stages.round import Round
 from kleash.stages.summary import summarise, write_summary
-from kleash.stages.workplace import given
-from stages.tiny_recipe import STAGES, TinyRound, run_round, tiny_place, tiny_recipe
+from stages.tiny_recipe import STAGES, TinyRound, run_round, tiny_context, tiny_recipe
 
 
 def test_stages_hang_together(made):
@@ -77,30 +77,30 @@ def test_the_figures_of_a_round_are_gathered(base, data, made, tmp_path):
 def test_a_round_without_a_model_to_start_from_is_refused(data, tmp_path):
     recipe = tiny_recipe("", data, stages=("sft",)).model_copy(update={"base": None})
     with pytest.raises(SettingsError, match=r"The recipe names no model to start from. Set `base`"):
-        Round(recipe, tmp_path, tiny_place()).run()
+        Round(recipe, tmp_path, tiny_context()).run()
 
 
 def test_each_stage_is_announced_as_it_is_made(base, data, made, round_folder):
     told = []
-    TinyRound(tiny_recipe(base, data), round_folder, tiny_place()).run(lambda stage, artifact: told.append(stage))
+    TinyRound(tiny_recipe(base, data), round_folder, tiny_context()).run(lambda stage, artifact: told.append(stage))
     assert tuple(told) == STAGES
 
 
 def test_inputs_are_artifacts_or_are_known_by_their_content(made, data):
-    assert given(made["sft"], "model") is made["sft"]
-    assert given(made["sft"].path, "model") == read(made["sft"].path)
-    first = given(Path(data["prompts"]), "prompts")
-    assert (first.kind, first.id) == ("prompts", given(Path(data["prompts"]), "prompts").id)
-    assert first.id != given(Path(data["demonstrations"]), "prompts").id
+    assert as_artifact(made["sft"], "model") is made["sft"]
+    assert as_artifact(made["sft"].path, "model") == read(made["sft"].path)
+    first = as_artifact(Path(data["prompts"]), "prompts")
+    assert (first.kind, first.id) == ("prompts", as_artifact(Path(data["prompts"]), "prompts").id)
+    assert first.id != as_artifact(Path(data["demonstrations"]), "prompts").id
 
 
 def test_what_ai_judges_say_while_a_policy_trains_is_kept_beside_the_labels(base, data, tmp_path):
     (tmp_path / "judges.toml").write_text('[[judges]]\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "m"\n')
     asked = {"comparer": "judges", "judges": str(tmp_path / "judges.toml")}
     recipe = tiny_recipe(base, data, alarms=asked)
-    with Round(recipe, tmp_path, tiny_place()).alarms(tmp_path / "policy") as watched_by:
-        assert watched_by.signal is not None
-        [judge] = watched_by.signal.comparer.judges
+    with Round(recipe, tmp_path, tiny_context()).alarms(tmp_path / "policy") as alarm_setup:
+        assert alarm_setup.signal is not None
+        [judge] = alarm_setup.signal.comparer.judges
         assert isinstance(judge.log, StoredCalls)
         assert judge.log.database.shown_url == f"sqlite:///{tmp_path / 'labels.sqlite'}"
 
@@ -110,7 +110,7 @@ def test_what_ai_judges_say_at_the_gate_is_asked_once_although_the_gate_was_kill
         file = tmp_path / "judges.toml"
         file.write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n')
         recipe = tiny_recipe(base, data, alarms={"comparer": "judges", "judges": str(file)})
-        one = Round(recipe, tmp_path, tiny_place(), made={name: made[name] for name in ("sft", "policy")})
+        one = Round(recipe, tmp_path, tiny_context(), made={name: made[name] for name in ("sft", "policy")})
         first, num_requests = one.gate(tmp_path / "gate"), len(replay.requests)
         shutil.rmtree(tmp_path / "gate")
         assert one.gate(tmp_path / "gate").summary["against"] == first.summary["against"]

@@ -12,7 +12,7 @@ from kleash.formats import read_completions, read_preferences
 from kleash.recipe import check_order
 from kleash.stages.round import Round, point_current, run_rounds, share_outside, wants_another
 from kleash.stages.summary import summarise_rounds
-from stages.tiny_recipe import STAGES, tiny_place, tiny_recipe
+from stages.tiny_recipe import STAGES, tiny_context, tiny_recipe
 
 ONLINE = tuple(stage for stage in STAGES if stage != "direct")
 REFRESH = {"selection": {"num_pairs": 8}, "replay": {"old_share": 0.5}}
@@ -30,7 +30,7 @@ def two_rounds(base, data, tmp_path_factory):
     made = run_rounds(
         recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}),
         run,
-        tiny_place(),
+        tiny_context(),
         lambda one, stage, artifact: told.append((one.folder.name, stage)),
     )
     return run, made, told
@@ -99,7 +99,7 @@ def test_the_same_call_again_finds_everything(two_rounds, base, data):
     again = run_rounds(
         recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2}),
         run,
-        tiny_place(),
+        tiny_context(),
         lambda one, stage, artifact: led_to.add((run / "current").readlink().name),
     )
     assert led_to == {"round-001"}
@@ -111,7 +111,7 @@ def test_the_same_call_again_finds_everything(two_rounds, base, data):
 def test_a_round_that_was_begun_is_gone_on_with_whatever_the_recipe_says(two_rounds, base, data):
     run, _, _ = two_rounds
     recipe = recipe_of(base, data, rounds=1, policy={"steps": 2, "evaluate_every": 2})
-    assert len(run_rounds(recipe.model_copy(update={"stages": (*ONLINE, "gate")}), run, tiny_place())) == 2
+    assert len(run_rounds(recipe.model_copy(update={"stages": (*ONLINE, "gate")}), run, tiny_context())) == 2
 
 
 def test_the_summary_tells_each_round(two_rounds):
@@ -126,7 +126,7 @@ def test_the_summary_tells_each_round(two_rounds):
 def test_start_and_reference_may_move(base, data, tmp_path):
     tables = {"policy": {"steps": 1, "evaluate_every": 2}, "candidates": {"picks": ("any", "best")}}
     moving = {"start": "previous", "reference": "average", "continues_reward": True, "every_updates": 1}
-    first, second = run_rounds(recipe_of(base, data, refresh=moving, **tables), tmp_path / "run", tiny_place())
+    first, second = run_rounds(recipe_of(base, data, refresh=moving, **tables), tmp_path / "run", tiny_context())
     assert second.made["average"].parents == {"older": first.made["sft"].id, "newer": first.made["policy"].id}
     assert second.made["policy"].parents["reference"] == second.made["average"].id
     assert second.made["policy"].parents["start"] == first.made["policy"].id
@@ -147,7 +147,7 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
     assert (tmp_path / "current").readlink().name == "round-001"
     point_current(tmp_path, [first, held])
     assert (tmp_path / "current").readlink().name == "round-000"
-    assert Round(first.recipe, tmp_path, first.place, before=(first, held)).current()[0] == "round-000"
+    assert Round(first.recipe, tmp_path, first.context, before=(first, held)).current()[0] == "round-000"
     point_current(tmp_path, [with_gate(first, moves=False)])
     assert not (tmp_path / "current").is_symlink()
 
@@ -164,7 +164,7 @@ def test_what_the_gate_held_back_answers_beside_the_current_policy(two_rounds, t
     _, (first, second), _ = two_rounds
     refresh = first.recipe.refresh.model_copy(update={"older_policies": num_others})
     recipe = first.recipe.model_copy(update={"refresh": refresh})
-    one = Round(recipe, tmp_path, first.place, before=(first, with_gate(second, moves=False)))
+    one = Round(recipe, tmp_path, first.context, before=(first, with_gate(second, moves=False)))
     parents = one.candidates(tmp_path / "candidates").parents
     model = {"current": first.made["policy"], "held back": second.made["policy"], "sft": first.made["sft"]}
     asked = [parents[name] for name in ("policy", "policy_1", "policy_2") if name in parents]
@@ -196,7 +196,7 @@ def trained(tmp_path, *, outcome, outside=None):
 )
 def test_alarms_and_strange_answers_ask_for_another_round(base, data, tmp_path, refresh, outcome, outside, expected):
     recipe = recipe_of(base, data, rounds=1, refresh=refresh)
-    one = Round(recipe, tmp_path, tiny_place(), made={"policy": trained(tmp_path, outcome=outcome, outside=outside)})
+    one = Round(recipe, tmp_path, tiny_context(), made={"policy": trained(tmp_path, outcome=outcome, outside=outside)})
     assert share_outside(one.made["policy"]) == outside
     assert wants_another(recipe, [one]) == expected
     assert not wants_another(recipe, [one, one]), "one more, and no more"

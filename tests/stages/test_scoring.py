@@ -5,8 +5,8 @@ import pytest
 from kleash.errors import SettingsError
 from kleash.records import Completion, Prompt
 from kleash.settings import load_toml
+from kleash.stages.context import StageContext
 from kleash.stages.scoring import ScorerSettings, build_scorer
-from kleash.stages.workplace import Workplace
 
 
 def test_rules_of_a_recipe_score_by_weight(tmp_path):
@@ -15,10 +15,10 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
         'kind = "rules"\nrules = [{rule = "ends", weight = 2.0}, {rule = "avoids", words = ["um"], weight = 0.5}]\n'
     )
     settings = load_toml(path, ScorerSettings).settings
-    judged_by = build_scorer(Workplace(), settings)
+    scorer_source = build_scorer(StageContext(), settings)
     answers = [Completion(Prompt("why?"), text) for text in ("because.", "um, because", "because")]
-    assert list(judged_by.scorer.score(answers).total) == [2.5, 0.0, 0.5]
-    assert judged_by.recorded()["scorer"]["rules"][1]["words"] == ["um"]
+    assert list(scorer_source.scorer.score(answers).total) == [2.5, 0.0, 0.5]
+    assert scorer_source.recorded()["scorer"]["rules"][1]["words"] == ["um"]
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
 )
 def test_a_scorer_that_lacks_what_it_needs_is_refused(settings, message):
     with pytest.raises(SettingsError, match=message):
-        build_scorer(Workplace(), settings)
+        build_scorer(StageContext(), settings)

@@ -12,10 +12,10 @@ from kleash.errors import DataError
 from kleash.formats import read_demonstrations, write_jsonl
 from kleash.models.causal_lm import load_language_model
 from kleash.records import Demonstration, Prompt
-from kleash.stages.sft import SftSettings, sft
+from kleash.stages.sft import SftSettings, train_sft
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
-from stages.tiny_recipe import tiny_place
+from stages.tiny_recipe import tiny_context
 
 
 def settings_of(**given):
@@ -34,7 +34,9 @@ def test_the_artifact_is_a_plain_hugging_face_folder(made):
 
 def test_training_lowers_the_loss_of_what_was_shown(base, data, tmp_path):
     many = settings_of(fit=FitSettings(epochs=20, batch_size=5, learning_rate=5e-3))
-    artifact = sft(tiny_place(), many, base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+    artifact = train_sft(
+        tiny_context(), many, base=base, demonstrations=data["demonstrations"], output_dir=tmp_path / "sft"
+    )
     losses = [row["loss_nats_per_token"] for row in JsonlTracker(artifact.path / "metrics.jsonl").rows()]
     assert losses[-1] < 0.6 * losses[0]
 
@@ -51,8 +53,8 @@ def test_the_held_out_loss_is_plain_transformers_cross_entropy(made, data):
         ids = torch.tensor([prompt + answer])
         with torch.no_grad():
             logprob = torch.log_softmax(model(ids).logits, dim=-1)[0]
-        for place, token in enumerate(answer, start=len(prompt)):
-            total -= float(logprob[place - 1, token])
+        for index, token in enumerate(answer, start=len(prompt)):
+            total -= float(logprob[index - 1, token])
             count += 1
     assert made["sft"].summary["heldout_loss_nats_per_token"] == pytest.approx(total / count, rel=1e-4)
 
@@ -64,7 +66,9 @@ def held_out(rows):
 def test_long_rows_are_left_out_and_counted(base, tmp_path):
     file = tmp_path / "rows.jsonl"
     write_jsonl(file, [Demonstration(Prompt("is it big?"), "yes"), Demonstration(Prompt("why?"), "very " * 40)])
-    artifact = sft(tiny_place(), settings_of(max_tokens=20), base=base, demonstrations=file, into=tmp_path / "sft")
+    artifact = train_sft(
+        tiny_context(), settings_of(max_tokens=20), base=base, demonstrations=file, output_dir=tmp_path / "sft"
+    )
     assert (artifact.summary["rows_trained"], artifact.summary["rows_too_long"]) == (1, 1)
 
 
@@ -72,7 +76,7 @@ def test_long_rows_are_left_out_and_counted(base, tmp_path):
 def test_rows_that_never_fit_are_refused_before_training(base, data, tmp_path, holdout_share):
     short = settings_of(max_tokens=2, holdout_share=holdout_share)
     with pytest.raises(DataError, match=r"None of the \d+ rows fits into 2 tokens.*at least one.*Raise max_tokens"):
-        sft(tiny_place(), short, base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+        train_sft(tiny_context(), short, base=base, demonstrations=data["demonstrations"], output_dir=tmp_path / "sft")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,13 +88,15 @@ def test_held_out_rows_that_do_not_fit_are_refused_before_training(base, tmp_pat
     write_jsonl(tmp_path / "rows.jsonl", long)
     short = settings_of(max_tokens=30, holdout_share=0.2)
     with pytest.raises(DataError, match=f"None of the {len(apart)} rows fits into 30 tokens"):
-        sft(tiny_place(), short, base=base, demonstrations=tmp_path / "rows.jsonl", into=tmp_path / "sft")
+        train_sft(tiny_context(), short, base=base, demonstrations=tmp_path / "rows.jsonl", output_dir=tmp_path / "sft")
     assert not (tmp_path / "sft.partial").exists()
 
 
 def test_lora_leaves_a_merged_folder_and_trains_only_adapters(base, data, tmp_path):
-    place = tiny_place(lora_rank=2)
-    artifact = sft(place, settings_of(), base=base, demonstrations=data["demonstrations"], into=tmp_path / "sft")
+    context = tiny_context(lora_rank=2)
+    artifact = train_sft(
+        context, settings_of(), base=base, demonstrations=data["demonstrations"], output_dir=tmp_path / "sft"
+    )
     assert not (artifact.path / "adapter_config.json").exists()
     before = load_language_model(base, device="cpu").model.state_dict()
     after = load_language_model(artifact.path, device="cpu").model.state_dict()

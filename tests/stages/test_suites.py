@@ -9,10 +9,10 @@ from kleash.durable import partial_path
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.suites.running import TOO_LONG
 from kleash.recipe import Recipe
+from kleash.stages.context import StageContext
 from kleash.stages.round import Round
-from kleash.stages.suites import SuitesSettings, read_items, suites
-from kleash.stages.workplace import Workplace
-from stages.tiny_recipe import tiny_place
+from kleash.stages.suites import SuitesSettings, read_items, run_suites
+from stages.tiny_recipe import tiny_context
 from tiny import tiny_language_model_folder
 
 ROWS = [
@@ -35,16 +35,16 @@ def models(tmp_path_factory):
 def made(tmp_path, models):
     """Return a function that writes a suite and makes its artifact."""
 
-    def make(into="suites", *, rows=ROWS, reference=models[1], previous=(), place=None, **settings):
+    def make(output_dir="suites", *, rows=ROWS, reference=models[1], previous=(), index=None, **settings):
         file = tmp_path / "mine.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return suites(
-            place or tiny_place(),
+        return run_suites(
+            index or tiny_context(),
             SuitesSettings(files=(str(file),), **{"max_new_tokens": 6, **settings}),
             policy=models[0],
             reference=reference,
             previous=previous,
-            into=tmp_path / into,
+            output_dir=tmp_path / output_dir,
         )
 
     return make
@@ -97,12 +97,12 @@ def test_a_recipe_s_stage_compares_with_the_rounds_before_it(tmp_path, models):
     file.write_text(json.dumps(ROWS[0]) + "\n")
     recipe = Recipe(base=str(models[0]), stages=("suites",), suites={"files": (str(file),), "max_new_tokens": 4})
     for number in range(2):
-        made = Round(recipe, tmp_path / "run" / f"round-{number:03}", tiny_place()).run()["suites"]
+        made = Round(recipe, tmp_path / "run" / f"round-{number:03}", tiny_context()).run()["suites"]
     assert made.parents["previous_0"] == read(tmp_path / "run" / "round-000" / "suites").id
     assert made.summary["regression"]["compared"] == 1
 
 
-class DyingPlace(Workplace):
+class DyingPlace(StageContext):
     """A workplace at which the reference cannot be loaded, as if the process were killed there."""
 
     def load_policy(self, folder, *, trainable=False):
@@ -114,7 +114,7 @@ class DyingPlace(Workplace):
 def test_a_killed_stage_goes_on_and_ends_alike(made, tmp_path):
     whole = made("whole")
     with pytest.raises(KeyboardInterrupt):
-        made("killed", place=DyingPlace(model=tiny_place().model))
+        made("killed", index=DyingPlace(model=tiny_context().model))
     [kept] = (partial_path(tmp_path / "killed") / "work").glob("answers-*")
     assert kept.name == "answers-policy-0-000000.json"
     answers = json.loads(kept.read_text())
@@ -126,11 +126,13 @@ def test_a_killed_stage_goes_on_and_ends_alike(made, tmp_path):
 
 
 def test_what_cannot_be_tested_is_refused_before_a_model_is_loaded(made, tmp_path, models):
-    into = tmp_path / "x"
+    output_dir = tmp_path / "x"
     with pytest.raises(SettingsError, match=r"No suite is named\. Expected one in suites\.files, or a task"):
-        suites(tiny_place(), SuitesSettings(), policy=models[0], reference=None, into=into)
+        run_suites(tiny_context(), SuitesSettings(), policy=models[0], reference=None, output_dir=output_dir)
     with pytest.raises(DataError, match="There is no suite missing"):
-        suites(tiny_place(), SuitesSettings(files=("missing",)), policy=models[0], reference=None, into=into)
+        run_suites(
+            tiny_context(), SuitesSettings(files=("missing",)), policy=models[0], reference=None, output_dir=output_dir
+        )
     with pytest.raises(SettingsError, match=r"There are no variants 'jokes'\. Expected some of jailbreaks"):
         made(variants=("jokes",))
     with pytest.raises(ArtifactError, match="No artifact at"):
@@ -140,5 +142,5 @@ def test_what_cannot_be_tested_is_refused_before_a_model_is_loaded(made, tmp_pat
     copy.write_text((tmp_path / "mine.jsonl").read_text())
     twice = SuitesSettings(files=(str(tmp_path / "mine.jsonl"), str(copy)))
     with pytest.raises(SettingsError, match=r"Two suites are named mine\. Expected names that differ"):
-        suites(tiny_place(), twice, policy=models[0], reference=None, into=into)
-    assert not into.exists()
+        run_suites(tiny_context(), twice, policy=models[0], reference=None, output_dir=output_dir)
+    assert not output_dir.exists()

@@ -9,10 +9,10 @@ import torch
 from kleash.artifacts import read
 from kleash.durable import partial_path
 from kleash.recipe import Recipe
-from kleash.stages.alarming import AlarmSettings, WatchedBy
-from kleash.stages.policy import policy
+from kleash.stages.alarming import AlarmSettings, AlarmSetup
+from kleash.stages.context import ModelSettings, StageContext
+from kleash.stages.policy import train_policy
 from kleash.stages.round import Round, run_rounds
-from kleash.stages.workplace import ModelSettings, Workplace
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
 JUDGE = f"{Path(__file__).parent / 'judge.py'}:likes_short_words"
@@ -60,8 +60,8 @@ def tiny_recipe(base, data, *, stages=STAGES, seed=0, **tables):
     return Recipe(name="tiny", base=str(base), data=data, stages=stages, seed=seed, **changed)
 
 
-def tiny_place(*, seed=0, **model):
-    return Workplace(model=ModelSettings(device="cpu", **model), seed=seed)
+def tiny_context(*, seed=0, **model):
+    return StageContext(model=ModelSettings(device="cpu", **model), seed=seed)
 
 
 class ScriptedSignal:
@@ -79,25 +79,25 @@ class ScriptedSignal:
         return [0.5] * len(prompts) if rate == 0.5 else [float(row < num_wins) for row in range(len(prompts))]
 
 
-def scripted_alarms(into, *win_rates, action="roll_back"):
+def scripted_alarms(output_dir, *win_rates, action="roll_back"):
     """Return alarms with a scripted signal for a policy stage that writes `into`."""
     settings = AlarmSettings(action=action, comparer="simulated")
-    return WatchedBy(settings, ScriptedSignal(partial_path(into), win_rates))
+    return AlarmSetup(settings, ScriptedSignal(partial_path(output_dir), win_rates))
 
 
 class TinyRound(Round):
     """A round whose policy stage also has an external signal: best after two updates, and by then out of patience."""
 
-    def policy(self, into):
-        return policy(
-            self.place,
+    def policy(self, output_dir):
+        return train_policy(
+            self.context,
             self.recipe.policy,
             reference=self.start(),
-            judged_by=self.judged_by(),
+            scorer_source=self.scorer_source(),
             prompts=self._file("prompts"),
             evaluation_prompts=self._file("evaluation_prompts"),
-            watched_by=scripted_alarms(into, 0.8, 1.0, 0.6),
-            into=into,
+            alarm_setup=scripted_alarms(output_dir, 0.8, 1.0, 0.6),
+            output_dir=output_dir,
         )
 
 
@@ -105,7 +105,7 @@ def run_round(base, data, folder, **tables):
     """Run (or go on with) a tiny round in a folder; return its artifacts by stage."""
     torch.set_num_threads(1)
     recipe = tiny_recipe(base, data, **tables)
-    return TinyRound(recipe, folder, tiny_place(seed=recipe.seed)).run()
+    return TinyRound(recipe, folder, tiny_context(seed=recipe.seed)).run()
 
 
 # Two rounds with an ensemble, whose leash hears of slices and of whoever says how the policy does.
@@ -126,13 +126,13 @@ ROUNDS = {
 }
 
 
-def make_tiny_world(place, settings, into):
+def make_tiny_world(context, settings, output_dir):
     """Be a world plug-in that only has prompts to answer while training: no other data file can."""
-    if done := place.finished(into, kind="world", parents={}, settings=settings):
+    if done := context.find_finished(output_dir, kind="world", parents={}, settings=settings):
         return done
-    with place.making(into, kind="world", parents={}, settings=settings) as draft:
+    with context.write_artifact(output_dir, kind="world", parents={}, settings=settings) as draft:
         shutil.copy(write_data(draft.work)["evaluation_prompts"], draft.path / "watched_prompts.jsonl")
-    return read(into)
+    return read(output_dir)
 
 
 def run_two_rounds(base, data, folder):
@@ -140,4 +140,4 @@ def run_two_rounds(base, data, folder):
     torch.set_num_threads(1)
     stages = ("world", *(stage for stage in STAGES if stage != "direct"))
     recipe = tiny_recipe(base, data, stages=stages, **ROUNDS).model_copy(update={"rounds": 2})
-    return run_rounds(recipe, folder, tiny_place())
+    return run_rounds(recipe, folder, tiny_context())

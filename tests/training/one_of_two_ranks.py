@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from kleash.stages.workplace import ModelSettings, Workplace
+from kleash.stages.context import ModelSettings, StageContext
 from kleash.training.ranks import join_ranks
 from stages.tiny_recipe import TinyRound, tiny_recipe, write_data
 from training.tiny_engine import engine_of, state_of, train
@@ -22,7 +22,7 @@ if __name__ == "__main__":
         save_file(state_of(engine), out / f"{name}-{engine.rank}.safetensors")
         (out / f"{name}-{engine.rank}.json").write_text(json.dumps({"beta": final.leash.beta, "rows": rows}))
     data = write_data(out / f"data-{ranks.rank}")
-    place = Workplace(model=ModelSettings(device="cpu"), ranks=ranks)
-    made = TinyRound(tiny_recipe(folder, data), out / "round", place).run()
+    context = StageContext(model=ModelSettings(device="cpu"), ranks=ranks)
+    made = TinyRound(tiny_recipe(folder, data), out / "round", context).run()
     ids = {stage: artifact.id for stage, artifact in made.items()}
     (out / f"round-{ranks.rank}.json").write_text(json.dumps(ids))

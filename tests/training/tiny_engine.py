@@ -2,7 +2,7 @@
 
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings, PolicySettings
-from kleash.loop import Crew, LoopState, run_loop
+from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import ValueHead, reward_model_from
@@ -68,11 +68,11 @@ def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: N
     )
     tracker = ListTracker()
     scorer = FakeScorer(lambda answer: float(answer.text.count("e")) - 0.1 * len(answer.token_ids))
-    crew = Crew(generator_of(engine), scorer, engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name])
+    components = LoopComponents(generator_of(engine), scorer, engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name])
     begun = state or LoopState(0, AdaptiveLeash(0.1, 2.0, 0.2))
     share = len(PROMPTS) // engine.num_ranks
     own = PROMPTS[engine.rank * share : (engine.rank + 1) * share]
-    final = run_loop(begun, crew, settings, prompts=lambda step: own, seed=1, after_step=after_step)
+    final = run_loop(begun, components, settings, prompts=lambda step: own, seed=1, after_step=after_step)
     return final, [{name: value for name, value in row.items() if name != "step_seconds"} for row in tracker.rows]
 
 

@@ -28,7 +28,7 @@ def minibatch_counts(experience: Experience, rows: Sequence[int], algorithm: Onl
 
 
 @dataclass(frozen=True)
-class Objective:
+class MinibatchLoss:
     """One minibatch's loss; call it with a micro-batch's outputs and its row numbers.
 
     Rows 0 .. R-1 are `rows` of the experience; any further rows are `texts`, whose log-likelihood is kept up.
@@ -61,8 +61,8 @@ class Objective:
         None): it then holds the activations of one network at a time.
         """
         is_text = [row >= len(self.rows) for row in micro_rows]
-        own = [place for place, text in enumerate(is_text) if not text]
-        texts = [place for place, text in enumerate(is_text) if text]
+        own = [index for index, text in enumerate(is_text) if not text]
+        texts = [index for index, text in enumerate(is_text) if text]
         parts: list[Tensor] = []
         if outputs.logprob_BT is not None:
             if own and self.trains_policy:
@@ -89,7 +89,7 @@ class Objective:
     def _policy_loss(self, outputs: Outputs, own: list[int], micro_rows: Sequence[int]) -> Tensor:
         assert outputs.logprob_BT is not None
         logprob_BT = self._own(outputs.logprob_BT, own)
-        micro = [micro_rows[place] for place in own]
+        micro = [micro_rows[index] for index in own]
         mask_BT = self._cut(self.experience.mask_BT, micro, logprob_BT)
         old_BT = self._cut(self.experience.logprob_BT, micro, logprob_BT)
         weight_BT = reduction_weights(mask_BT, reduction=self.algorithm.reduction, max_tokens=1)
@@ -123,7 +123,7 @@ class Objective:
     def _value_loss(self, value_BT: Tensor, own: list[int], micro_rows: Sequence[int]) -> Tensor:
         assert self.experience.value_BT is not None
         assert self.credit.return_BT is not None
-        value_BT, micro = self._own(value_BT, own), [micro_rows[place] for place in own]
+        value_BT, micro = self._own(value_BT, own), [micro_rows[index] for index in own]
         loss = clipped_value_loss(
             value_BT,
             self._cut(self.experience.value_BT, micro, value_BT),

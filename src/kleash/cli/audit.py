@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import Artifact
-from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
-from kleash.cli.places import find_policy
+from kleash.cli.names import find_policy
+from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.stages import PANEL, run_stage
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
 
 app = typer.Typer()
 
@@ -34,7 +34,7 @@ def audit(
     preferences: Annotated[
         Path, typer.Option("--preferences", help="Preferences artifact or file; of our models' own, what was held out.")
     ],
-    into: Into,
+    output_dir: OutputDir,
     benchmark: Annotated[
         list[Path] | None,
         typer.Option("--benchmark", help="File of prompt, chosen, rejected, and subset if it has one."),
@@ -42,7 +42,7 @@ def audit(
     reference: Annotated[
         str | None, typer.Option("--reference", help="Policy whose fresh answers it is to judge; usually SFT's.")
     ] = None,
-    beside: Annotated[
+    extra_settings: Annotated[
         list[Path] | None, typer.Option("--beside", help="Another reward model, to see how far they disagree.")
     ] = None,
     recipe: RecipeFile = None,
@@ -55,19 +55,19 @@ def audit(
     Writes the verdict (pass, warn or fail) with its reasons, the figures, and a page, audit.html.
     """
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
-        from kleash.stages.audit import audit as stage
+    def make(settings: Recipe, context: StageContext) -> Artifact:
+        from kleash.stages.audit import audit_reward as stage
 
         is_function = ":" in reward_model and not reward_model.startswith("hub:") and not Path(reward_model).exists()
         return stage(
-            place,
+            context,
             settings.audit,
             reward_model=reward_model if is_function else find_policy(reward_model, runs_dir),
             preferences=preferences,
             reference=None if reference is None else find_policy(reference, runs_dir),
             benchmarks=benchmark or (),
-            beside=beside or (),
-            into=into,
+            extra_settings=extra_settings or (),
+            output_dir=output_dir,
         )
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)

@@ -169,7 +169,7 @@ def status(
 )
 def export(
     name: Name,
-    into: Annotated[Path, typer.Option("--into", help="Folder of the preferences artifact to make.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder of the preferences artifact to make.")],
     overrides: SettingsGiven = None,
     store: Store = STORE,
 ) -> None:
@@ -180,8 +180,8 @@ def export(
 
     settings = settings_from(AggregationSettings, overrides)
     with opened(store) as database:
-        made = freeze(database, name, into, settings=settings, actor=ACTOR)
-    results().print(f"{made.kind} {made.id} in {into}", style="bold", markup=False, soft_wrap=True)
+        made = freeze(database, name, output_dir, settings=settings, actor=ACTOR)
+    results().print(f"{made.kind} {made.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
     results().print(figures_table(made))
 
 
@@ -333,7 +333,7 @@ def judge(
     Stopped or killed, the same command goes on: what was asked is never paid for twice.
     """
     from kleash.cli.tables import judges_table
-    from kleash.judges.configuration import load_judges
+    from kleash.raters.configuration import load_judges
     from kleash.stages.judging import judge_campaign
 
     settings = load_judges(judges, overrides or [])

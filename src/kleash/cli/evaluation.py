@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import Artifact
+from kleash.cli.names import find_policy
 from kleash.cli.options import RUNS, Overrides, RecipeFile, RunsFolder, Strict, examples
-from kleash.cli.places import find_policy
 from kleash.cli.stages import PANEL, RewardModels, run_stage
 from kleash.errors import SettingsError
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
 
 app = typer.Typer()
 
@@ -32,7 +32,7 @@ app = typer.Typer()
 )
 def evaluate(
     policy: Annotated[str, typer.Argument(help="Policy to measure; a run stands for its last one.")],
-    into: Annotated[
+    output_dir: Annotated[
         Path | None, typer.Option("--into", help="Folder of the artifact to make; with --people, the round's people/.")
     ] = None,
     reference: Annotated[
@@ -89,7 +89,7 @@ def evaluate(
             raters=raters,
             judges=judges,
             store=store,
-            into=into,
+            output_dir=output_dir,
             recipe=recipe,
             overrides=overrides,
         )
@@ -100,44 +100,46 @@ def evaluate(
         raise SettingsError(
             "Nothing to measure by. Expected --prompts, --suite, --lm-eval, --people or --judges. Name one."
         )
-    if into is None:
+    if output_dir is None:
         raise SettingsError("There is nowhere to write. Expected --into FOLDER. Name the artifact's folder.")
     if prompts is not None and reference is None:
         raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
-    judged_into, tested_into = (into / "evaluation", into / "suites") if prompts and is_tested else (into, into)
+    judged_into, tested_into = (
+        (output_dir / "evaluation", output_dir / "suites") if prompts and is_tested else (output_dir, output_dir)
+    )
 
-    def judge(settings: Recipe, place: Workplace) -> Artifact:
+    def judge(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
-        from kleash.stages.evaluate import evaluate as stage
-        from kleash.stages.scoring import JudgedBy, build_scorer
+        from kleash.stages.evaluate import evaluate_policy as stage
+        from kleash.stages.scoring import ScorerSource, build_scorer
 
         models = [read(folder) for folder in reward or []]
-        judged_by = JudgedBy(None, {})
+        scorer_source = ScorerSource(None, {})
         if models or settings.scorer.kind not in ("reward_model", "ensemble"):
             clip = settings.policy.score_clip
-            judged_by = build_scorer(place, settings.scorer, reward_models=models, z_clip=clip)
+            scorer_source = build_scorer(context, settings.scorer, reward_models=models, z_clip=clip)
         return stage(
-            place,
+            context,
             settings.evaluation,
             policy=find_policy(policy, runs_dir),
             reference=find_policy(str(reference), runs_dir),
             prompts=Path(str(prompts)),
-            proxy=judged_by.scorer,
-            proxy_parents=dict(judged_by.parents),
-            into=judged_into,
+            proxy=scorer_source.scorer,
+            proxy_parents=dict(scorer_source.parents),
+            output_dir=judged_into,
         )
 
-    def test(settings: Recipe, place: Workplace) -> Artifact:
-        from kleash.stages.suites import suites as stage
+    def test(settings: Recipe, context: StageContext) -> Artifact:
+        from kleash.stages.suites import run_suites as stage
 
         harness = settings.suites.harness.model_copy(update={"tasks": tasks, "folder": lm_eval_tasks})
         return stage(
-            place,
+            context,
             settings.suites.model_copy(update={"files": tuple(suite or ()), "harness": harness}),
             policy=find_policy(policy, runs_dir),
             reference=None if reference is None else find_policy(reference, runs_dir),
             previous=previous or (),
-            into=tested_into,
+            output_dir=tested_into,
         )
 
     if prompts is not None:

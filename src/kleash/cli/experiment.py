@@ -28,7 +28,7 @@ app = typer.Typer(
 def overoptimisation(
     everything: Annotated[bool, typer.Option("--all", help="Criteria C1 to C9 instead of C1 to C4.")] = False,
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,N...", help="One whole experiment for each.")] = "0",
-    into: Annotated[Path, typer.Option("--into", help="Folder; given again, it goes on there.")] = RUNS
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder; given again, it goes on there.")] = RUNS
     / "overoptimisation",
     workers: Annotated[
         int | None,
@@ -51,15 +51,15 @@ def overoptimisation(
         screen.print(f"✓ {done.num_done} of {done.num_jobs}  {done.name} ({done.seconds:.0f} s), {left}", markup=False)
 
     run_experiment(
-        into,
+        output_dir,
         seeds=seeds_from(seeds),
         arms=list(ARMS) if everything else default_arms(),
         scale=settings_from(Scale, overrides),
         num_workers=workers or max(1, os.cpu_count() or 1),
         announce=announce,
     )
-    results().print(criteria_table(into))
-    results().print(f"Page: {write_page(into)}", soft_wrap=True)
+    results().print(criteria_table(output_dir))
+    results().print(f"Page: {write_page(output_dir)}", soft_wrap=True)
 
 
 def seeds_from(text: str) -> list[int]:

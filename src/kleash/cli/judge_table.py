@@ -11,9 +11,9 @@ from rich.table import Table
 from kleash.cli.tables import rate, rows_table
 
 if TYPE_CHECKING:
-    from kleash.collection.ballots import Ballot
+    from kleash.collection.recorded import RecordedJudgement
     from kleash.collection.store.raters import Rater
-    from kleash.judges.monitoring import JudgeFigures
+    from kleash.raters.monitoring import JudgeFigures
 
 HEADINGS = ("judge", "verdicts", "count", "agrees with people", "flips", "demoted")
 
@@ -21,8 +21,8 @@ HEADINGS = ("judge", "verdicts", "count", "agrees with people", "flips", "demote
 def judges_status_table(
     raters: Sequence[Rater],
     *,
-    given: Sequence[Ballot],
-    counting: Sequence[Ballot],
+    given: Sequence[RecordedJudgement],
+    counting: Sequence[RecordedJudgement],
     figures: Mapping[str, JudgeFigures],
 ) -> Table | None:
     """Return a row per judge; None for a campaign without AI judges.

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from kleash.cli.experiment import seeds_from
+from kleash.cli.names import find_recipe
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
-from kleash.cli.places import find_recipe
 from kleash.cli.screen import remarks, results
 
 app = typer.Typer()
@@ -31,7 +31,7 @@ def compare_methods(
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="N,N...", help="Each method is trained once for each.")
     ] = "0",
-    into: Annotated[
+    output_dir: Annotated[
         Path | None, typer.Option("--into", help="Folder; given again, it goes on there. Default: RUNS/NAME-methods.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Methods in training at once.")] = 1,
@@ -39,14 +39,14 @@ def compare_methods(
     strict: Strict = False,
 ) -> None:
     """Train PPO, RLOO, GRPO, DPO, IPO, KTO and more on the same preferences and budget, and say which to use."""
-    from kleash.cli.options import workplace_of
+    from kleash.cli.options import context_from
     from kleash.experiments.comparison import compare_methods as run
     from kleash.experiments.jobs import Progress
     from kleash.monitor.methods_page import methods_table, write_page
     from kleash.recipe import load_recipe
 
     settings = load_recipe(find_recipe(recipe), overrides or []).settings
-    folder = into or runs_dir / f"{settings.name}-methods"
+    folder = output_dir or runs_dir / f"{settings.name}-methods"
     screen = remarks()
 
     def announce(done: Progress) -> None:
@@ -56,7 +56,7 @@ def compare_methods(
     content = run(
         folder,
         settings,
-        workplace_of(settings, strict=strict),
+        context_from(settings, strict=strict),
         methods=[name.strip() for name in methods.split(",") if name.strip()],
         seeds=seeds_from(seeds),
         num_workers=workers,

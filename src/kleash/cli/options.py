@@ -12,7 +12,7 @@ from kleash.settings import SettingsT, load_toml
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
 
 Overrides = Annotated[
     list[str] | None,
@@ -23,7 +23,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse a data file with 
 RecipeFile = Annotated[
     str | None, typer.Option("--recipe", help="Recipe whose settings to use; without one, the defaults.")
 ]
-Into = Annotated[Path, typer.Option("--into", help="Folder of the artifact to make.")]
+OutputDir = Annotated[Path, typer.Option("--into", help="Folder of the artifact to make.")]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Sampling temperature; 0 = likeliest token.")]
@@ -42,7 +42,7 @@ def examples(*commands: str) -> str:
 
 def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recipe:
     """Return a recipe's settings for one stage alone; unlike `run`, the other stages need not make sense."""
-    from kleash.cli.places import find_recipe
+    from kleash.cli.names import find_recipe
     from kleash.recipe import Recipe
 
     return (
@@ -56,11 +56,11 @@ def settings_from(model_class: type[SettingsT], overrides: list[str] | None) -> 
     return load_toml(Path(os.devnull), model_class, overrides or []).settings
 
 
-def workplace_of(recipe: Recipe, *, strict: bool) -> Workplace:
+def context_from(recipe: Recipe, *, strict: bool) -> StageContext:
     """Return what every stage is given; joins the other ranks when torchrun started several."""
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
     from kleash.training.ranks import join_ranks
 
-    return Workplace(
+    return StageContext(
         model=recipe.model, seed=recipe.seed, is_strict=strict, trackers=recipe.trackers, ranks=join_ranks()
     )

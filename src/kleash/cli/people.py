@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from kleash.cli.names import find_policy
 from kleash.cli.options import settings_for_stage
-from kleash.cli.places import find_policy
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
 from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
-    from kleash.collection.store.campaigns import Progress
+    from kleash.collection.store.campaigns import CampaignProgress
 
 ACTOR = "command line"
 
@@ -43,7 +43,7 @@ def compare_checkpoints(
     raters: int,
     judges: Path | None,
     store: str | None,
-    into: Path | None,
+    output_dir: Path | None,
     recipe: str | None,
     overrides: list[str] | None,
 ) -> None:
@@ -54,7 +54,7 @@ def compare_checkpoints(
     from kleash.artifacts import read
     from kleash.collection.store.campaigns import progress
     from kleash.collection.store.database import Database
-    from kleash.judges.configuration import load_judges
+    from kleash.raters.configuration import load_judges
     from kleash.stages.judging import judge_campaign
     from kleash.stages.people import freeze_checkpoints, open_campaign
 
@@ -62,8 +62,8 @@ def compare_checkpoints(
     policy = read(find_policy(run, runs_dir))
     panel = None if judges is None else load_judges(judges)
     overlap = raters if panel is None else len(panel.judges)
-    place = store or str(policy.path.parent / "labels.sqlite")
-    with closing(Database(place)) as database:
+    index = store or str(policy.path.parent / "labels.sqlite")
+    with closing(Database(index)) as database:
         campaign, num_added = open_campaign(
             database,
             policy,
@@ -77,10 +77,10 @@ def compare_checkpoints(
         if panel is not None:
             for remark in judge_campaign(database, campaign.name, panel, actor=ACTOR).remarks:
                 remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
-        made = freeze_checkpoints(database, policy, into or policy.path.parent / "people")
+        made = freeze_checkpoints(database, policy, output_dir or policy.path.parent / "people")
         with database.read() as connection:
             now = progress(connection, campaign)
-        shown = place if database.is_sqlite else database.shown_url
+        shown = index if database.is_sqlite else database.shown_url
     if panel is None:
         _say_where_to_judge(campaign, now, num_added, shown)
     if made is not None:
@@ -102,7 +102,7 @@ def checkpoints_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _say_where_to_judge(campaign: Campaign, now: Progress, num_added: int, store: str) -> None:
+def _say_where_to_judge(campaign: Campaign, now: CampaignProgress, num_added: int, store: str) -> None:
     added = f"{num_added:,} comparisons added, " if num_added else ""
     remarks().print(
         f"{campaign.name}: {added}{now.num_full:,} of {now.target:,} judged; {now.num_held:,} need nobody (the same "

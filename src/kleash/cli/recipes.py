@@ -80,7 +80,7 @@ def new(
     origin: Annotated[str | None, typer.Option("--from", help="Recipe to copy, such as quickstart.")] = None,
 ) -> None:
     """Write a commented recipe for your own model and data, or a copy of another recipe."""
-    from kleash.cli.places import find_recipe
+    from kleash.cli.names import find_recipe
     from kleash.durable import clear_write_errors, write_text
 
     if file.exists():
@@ -99,8 +99,8 @@ def check(
     strict: Strict = False,
 ) -> None:
     """Check every setting and data file of a recipe, and say what would run. Nothing is computed."""
-    from kleash.cli.checking import look_ahead
-    from kleash.cli.places import find_recipe
+    from kleash.cli.names import find_recipe
+    from kleash.cli.preflight import look_ahead
     from kleash.cli.tables import rows_table
     from kleash.recipe import load_recipe
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
+from kleash.cli.names import RECIPE_FILE, find_recipe, find_run, is_run
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
-from kleash.cli.places import RECIPE_FILE, find_recipe, find_run, is_run
 from kleash.cli.screen import is_first_rank, remarks, results
 from kleash.durable import read_object
 from kleash.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
+    from kleash.stages.context import StageContext
     from kleash.stages.round import Round
-    from kleash.stages.workplace import Workplace
 
 app = typer.Typer()
 
@@ -55,8 +55,8 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running a model folder's code.")] = False,
 ) -> None:
     """Run a recipe: data to an evaluated policy and its report. Run it again to go on where it stopped."""
-    from kleash.cli.checking import look_ahead
-    from kleash.cli.options import workplace_of
+    from kleash.cli.options import context_from
+    from kleash.cli.preflight import look_ahead
     from kleash.durable import lock_run
     from kleash.recipe import load_recipe
 
@@ -70,15 +70,15 @@ def run(
     folder = run_folder(runs_dir, settings.name)
     _ask_about_remote_code(settings, yes=yes)
     with lock_run(folder) if is_first_rank() else nullcontext():
-        place = workplace_of(settings, strict=strict)
-        if place.ranks.is_first:
+        context = context_from(settings, strict=strict)
+        if context.ranks.is_first:
             settle_recipe(folder, settings)
             if len(_stages_done(folder)) < len(settings.stages):
                 look_ahead(settings, strict=strict, source=str(file))
             if branch:
-                take_over(origin, folder, settings, place)
-        place.ranks.barrier()
-        run_round(folder, settings, place)
+                take_over(origin, folder, settings, context)
+        context.ranks.barrier()
+        run_round(folder, settings, context)
 
 
 @app.command(
@@ -92,7 +92,7 @@ def one_more_round(
     strict: Strict = False,
 ) -> None:
     """Go round once more: label fresh answers of the current policy, refresh the reward model, train on a new leash."""
-    from kleash.cli.options import workplace_of
+    from kleash.cli.options import context_from
     from kleash.durable import lock_run
     from kleash.recipe import load_recipe
 
@@ -102,12 +102,12 @@ def one_more_round(
         settings = load_recipe(folder / RECIPE_FILE, overrides or []).settings
         is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
         more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
-        place = workplace_of(more, strict=strict)
-        if place.ranks.is_first:
+        context = context_from(more, strict=strict)
+        if context.ranks.is_first:
             settle_recipe(folder, more)
             (folder / SUMMARY_FILE).unlink(missing_ok=True)
-        place.ranks.barrier()
-        run_round(folder, more, place)
+        context.ranks.barrier()
+        run_round(folder, more, context)
 
 
 def run_folder(runs: Path, name: str) -> Path:
@@ -140,7 +140,7 @@ def settle_recipe(folder: Path, recipe: Recipe) -> None:
         write_text(path, dump_toml(recipe))
 
 
-def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
+def run_round(folder: Path, recipe: Recipe, context: StageContext) -> None:
     """Run every stage of every round, say what each left behind, and show the result."""
     from kleash.cli.tables import in_a_line, result_tables
     from kleash.monitor.report import REPORT_FILE, write_report
@@ -156,8 +156,8 @@ def run_round(folder: Path, recipe: Recipe, place: Workplace) -> None:
             screen.print(f"{one.folder.name}: {' → '.join(one.stages)}", style="bold")
         screen.print(f"✓ {in_a_line(stage, artifact, done_before=artifact.path in done_before)}")
 
-    made = run_rounds(recipe, folder, place, announce)
-    if not place.ranks.is_first:
+    made = run_rounds(recipe, folder, context, announce)
+    if not context.ranks.is_first:
         return
     num_stages = sum(len(one.stages) for one in made)
     is_finished = len(done_before) == num_stages and (folder / SUMMARY_FILE).is_file()
@@ -186,11 +186,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------------------- branch
-def take_over(origin: Path, folder: Path, recipe: Recipe, place: Workplace) -> None:
+def take_over(origin: Path, folder: Path, recipe: Recipe, context: StageContext) -> None:
     """Copy the origin's finished stages, in order, up to the first that the recipe would make otherwise."""
     from kleash.stages.round import Round
 
-    branch = Round(recipe, folder / ROUND, place)
+    branch = Round(recipe, folder / ROUND, context)
     for stage in recipe.stages:
         source, target = origin / ROUND / stage, branch.folder / stage
         if not target.exists() and (not (source / MANIFEST).is_file() or _is_begun(target)):

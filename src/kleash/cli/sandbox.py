@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kleash.cli.options import Into, Seed, examples
+from kleash.cli.options import OutputDir, Seed, examples
 from kleash.cli.screen import remarks, results
 from kleash.errors import ArtifactError
 
@@ -27,7 +27,7 @@ def show(seed: Seed = 0) -> None:
 
 @app.command(epilog=examples("kleash sandbox write --into data/sandbox --demonstrations 3000"))
 def write(
-    into: Annotated[Path, typer.Option("--into", help="Folder for the files; made if missing.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder for the files; made if missing.")],
     demonstrations: Annotated[int, typer.Option(min=1, help="Prompts with good answers.")] = 12_000,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts to train on.")] = 6_000,
     evaluation_per_slice: Annotated[int, typer.Option(min=1, help="Prompts kept apart, per slice.")] = 100,
@@ -37,35 +37,35 @@ def write(
     from kleash.durable import clear_write_errors
     from kleash.sandbox.files import write_files
 
-    with clear_write_errors("sandbox files", into):
+    with clear_write_errors("sandbox files", output_dir):
         write_files(
-            into,
+            output_dir,
             seed=seed,
             num_demonstrations=demonstrations,
             num_prompts=prompts,
             num_evaluation_per_slice=evaluation_per_slice,
         )
-    for path in sorted(into.glob("*.jsonl")):
+    for path in sorted(output_dir.glob("*.jsonl")):
         typer.echo(path)
 
 
 @app.command(epilog=examples("kleash sandbox suite --into data/sandbox-suite.jsonl --per-slice 50"))
 def suite(
-    into: Annotated[Path, typer.Option("--into", help="File of the suite.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="File of the suite.")],
     per_slice: Annotated[int, typer.Option(min=1, help="Held-out prompts per slice.")] = 50,
 ) -> None:
     """Write held-out prompts with their right answers, as a suite for `kleash evaluate`."""
     from kleash.durable import clear_write_errors
     from kleash.sandbox.files import write_suite
 
-    with clear_write_errors("suite", into):
-        write_suite(into, num_per_slice=per_slice)
-    typer.echo(into)
+    with clear_write_errors("suite", output_dir):
+        write_suite(output_dir, num_per_slice=per_slice)
+    typer.echo(output_dir)
 
 
 @app.command(epilog=examples("kleash sandbox base --into models/sandbox-base"))
 def base(
-    into: Into,
+    output_dir: OutputDir,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps; the shipped model had the default.")] = 4600,
     seed: Seed = 0,
 ) -> None:
@@ -75,13 +75,13 @@ def base(
     from kleash.sandbox.base_model import train_base
     from kleash.web.wording import percent
 
-    if into.exists():
-        raise ArtifactError(f"{into} exists already. Expected a folder to be made. Choose another, or remove it.")
+    if output_dir.exists():
+        raise ArtifactError(f"{output_dir} exists already. Expected a folder to be made. Choose another, or remove it.")
     screen = remarks()
-    with clear_write_errors("base model", into):
-        into.parent.mkdir(parents=True, exist_ok=True)
-        found = train_base(partial_path(into), seed=seed, num_steps=steps, report=screen.print)
-        publish(partial_path(into), into)
+    with clear_write_errors("base model", output_dir):
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        found = train_base(partial_path(output_dir), seed=seed, num_steps=steps, report=screen.print)
+        publish(partial_path(output_dir), output_dir)
     rows = [(topic, percent(share)) for topic, share in found.accuracy.items()]
     results().print(rows_table(("slice", "right greedy answers"), rows))
-    typer.echo(into)
+    typer.echo(output_dir)

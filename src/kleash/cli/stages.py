@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.names import find_policy
+from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.options import settings_for_stage as _settings
-from kleash.cli.places import find_policy
 from kleash.cli.screen import is_first_rank, results
 from kleash.errors import SettingsError
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
 
 app = typer.Typer()
 
@@ -42,19 +42,19 @@ PreferencesFolder = Annotated[Path, typer.Option("--preferences", help="Preferen
 )
 def pretrain(
     documents: Annotated[Path, typer.Option("--documents", help="Text file, or a folder of .txt files.")],
-    into: Into,
+    output_dir: OutputDir,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
 ) -> None:
     """Make a small model from plain text: learn a tokenizer and train from random weights."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.stages.pretrain import pretrain as stage
 
-        return stage(place, settings.pretrain, documents=documents, into=into)
+        return stage(context, settings.pretrain, documents=documents, output_dir=output_dir)
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -64,7 +64,7 @@ def pretrain(
 def sft(
     base: Annotated[str, typer.Option("--base", help="Model folder to start from.")],
     demonstrations: Annotated[Path, typer.Option("--demonstrations", help="File of prompts with good answers.")],
-    into: Into,
+    output_dir: OutputDir,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
@@ -72,13 +72,13 @@ def sft(
 ) -> None:
     """Fine-tune a model on demonstrations."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
-        from kleash.stages.sft import sft as stage
+    def make(settings: Recipe, context: StageContext) -> Artifact:
+        from kleash.stages.sft import train_sft as stage
 
         start = find_policy(base, runs_dir)
-        return stage(place, settings.sft, base=start, demonstrations=demonstrations, into=into)
+        return stage(context, settings.sft, base=start, demonstrations=demonstrations, output_dir=output_dir)
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -92,7 +92,7 @@ def sft(
 def candidates(
     policy: Annotated[list[str], typer.Option("--policy", help="Policy that answers; several take turns.")],
     prompts: Prompts,
-    into: Into,
+    output_dir: OutputDir,
     reward: RewardModels = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
@@ -101,19 +101,26 @@ def candidates(
 ) -> None:
     """Sample several answers to each prompt, to be compared."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
-        from kleash.stages.candidates import candidates as stage
+        from kleash.stages.candidates import sample_candidates as stage
         from kleash.stages.scoring import build_scorer
 
         policies = [find_policy(name, runs_dir) for name in policy]
-        judged_by = None
+        scorer_source = None
         if settings.candidates.needs_scorer:
             models = [read(folder) for folder in reward or []]
-            judged_by = build_scorer(place, settings.scorer, reward_models=models)
-        return stage(place, settings.candidates, policies=policies, prompts=prompts, into=into, judged_by=judged_by)
+            scorer_source = build_scorer(context, settings.scorer, reward_models=models)
+        return stage(
+            context,
+            settings.candidates,
+            policies=policies,
+            prompts=prompts,
+            output_dir=output_dir,
+            scorer_source=scorer_source,
+        )
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -124,7 +131,7 @@ def candidates(
     ),
 )
 def preferences(
-    into: Into,
+    output_dir: OutputDir,
     candidates: Annotated[Path | None, typer.Option("--candidates", help="Candidates artifact to compare.")] = None,
     file: Annotated[Path | None, typer.Option("--from", help="Preference file to import instead.")] = None,
     recipe: RecipeFile = None,
@@ -137,21 +144,28 @@ def preferences(
             "Preferences come from one place. Expected either --candidates FOLDER or --from FILE. Give one of them."
         )
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
         from kleash.collection.store.calls import StoredCalls
-        from kleash.stages.collect import collect, import_preferences, open_store
+        from kleash.stages.preferences import collect_preferences, import_preferences, open_store
         from kleash.stages.scoring import build_comparer
 
         if file is not None:
-            return import_preferences(place, settings.preferences, file=file, into=into)
+            return import_preferences(context, settings.preferences, file=file, output_dir=output_dir)
         assert candidates is not None, "checked above"
         chosen = settings.preferences
-        with closing(open_store(chosen, into)) as database:
+        with closing(open_store(chosen, output_dir)) as database:
             comparer = build_comparer(chosen, seed=settings.seed, calls=StoredCalls(database))
-            return collect(place, chosen, candidates=read(candidates), comparer=comparer, database=database, into=into)
+            return collect_preferences(
+                context,
+                chosen,
+                candidates=read(candidates),
+                comparer=comparer,
+                database=database,
+                output_dir=output_dir,
+            )
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -161,7 +175,7 @@ def preferences(
 def reward(
     base: Annotated[str, typer.Option("--base", help="Policy to start from; its answers also set the score's scale.")],
     preferences: PreferencesFolder,
-    into: Into,
+    output_dir: OutputDir,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
@@ -169,14 +183,14 @@ def reward(
 ) -> None:
     """Train a reward model on preferences and measure it on prompts it has not seen."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
-        from kleash.stages.reward import reward as stage
+        from kleash.stages.reward import train_reward as stage
 
         start = find_policy(base, runs_dir)
-        return stage(place, settings.reward, base=start, preferences=read(preferences), into=into)
+        return stage(context, settings.reward, base=start, preferences=read(preferences), output_dir=output_dir)
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -190,7 +204,7 @@ def reward(
 def policy(
     reference: Reference,
     prompts: Prompts,
-    into: Into,
+    output_dir: OutputDir,
     reward: RewardModels = None,
     audit: Annotated[
         list[Path] | None, typer.Option("--audit", help="Audit of the reward model; of several, one each.")
@@ -211,30 +225,30 @@ def policy(
 ) -> None:
     """Train a policy by reinforcement on a KL leash: PPO, RLOO, GRPO or REINFORCE."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
         from kleash.stages.alarming import build_alarms
-        from kleash.stages.policy import policy as stage
+        from kleash.stages.policy import train_policy as stage
         from kleash.stages.scoring import build_scorer
 
         models, audits = ([read(folder) for folder in folders or []] for folders in (reward, audit))
         scorer, clip = settings.scorer, settings.policy.score_clip
         if accept_failed_audit:
             scorer = scorer.model_copy(update={"accept_failed_audit": accept_failed_audit})
-        judged_by = build_scorer(place, scorer, reward_models=models, audits=audits, z_clip=clip)
+        scorer_source = build_scorer(context, scorer, reward_models=models, audits=audits, z_clip=clip)
         return stage(
-            place,
+            context,
             settings.policy,
             reference=find_policy(reference, runs_dir),
-            judged_by=judged_by,
+            scorer_source=scorer_source,
             prompts=prompts,
             evaluation_prompts=evaluation_prompts,
-            watched_by=build_alarms(settings.alarms, seed=settings.seed),
+            alarm_setup=build_alarms(settings.alarms, seed=settings.seed),
             texts_to_keep=demonstrations,
-            into=into,
+            output_dir=output_dir,
         )
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @app.command(
@@ -244,7 +258,7 @@ def policy(
 def direct(
     reference: Reference,
     preferences: PreferencesFolder,
-    into: Into,
+    output_dir: OutputDir,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
@@ -252,47 +266,47 @@ def direct(
 ) -> None:
     """Train a policy on preferences directly, without a reward model: DPO, IPO or KTO."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.artifacts import read
-        from kleash.stages.direct import direct as stage
+        from kleash.stages.direct import train_direct as stage
 
         start = find_policy(reference, runs_dir)
-        return stage(place, settings.direct, reference=start, preferences=read(preferences), into=into)
+        return stage(context, settings.direct, reference=start, preferences=read(preferences), output_dir=output_dir)
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 # ------------------------------------------------------------------------------------------- shared with `evaluate`
 def run_stage(
-    make: Callable[[Recipe, Workplace], Artifact],
-    into: Path,
+    make: Callable[[Recipe, StageContext], Artifact],
+    output_dir: Path,
     recipe: str | None,
     overrides: list[str] | None,
     *,
     strict: bool,
 ) -> None:
     """Make one artifact and show it."""
-    from kleash.cli.options import workplace_of
+    from kleash.cli.options import context_from
     from kleash.cli.tables import artifact_tables
 
     settings = _settings(recipe, overrides)
-    place = workplace_of(settings, strict=strict)
-    with locked(into):
-        made = make(settings, place)
+    context = context_from(settings, strict=strict)
+    with locked(output_dir):
+        made = make(settings, context)
     screen = results()
-    screen.print(f"{made.kind} {made.id} in {into}", style="bold", markup=False, soft_wrap=True)
+    screen.print(f"{made.kind} {made.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
     screen.print(*artifact_tables(made), sep="\n")
 
 
 @contextmanager
-def locked(into: Path) -> Iterator[None]:
+def locked(output_dir: Path) -> Iterator[None]:
     """Keep two commands off one artifact. The lock lies among its checkpoints and goes with them."""
     from kleash.durable import lock_run, partial_path
 
-    if (into / MANIFEST).is_file() or not is_first_rank():
+    if (output_dir / MANIFEST).is_file() or not is_first_rank():
         yield
         return
-    work = partial_path(into) / "work"
+    work = partial_path(output_dir) / "work"
     try:
         with lock_run(work):
             yield

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
     from kleash.collection.gates import Gate
     from kleash.collection.store.accounts import Account
-    from kleash.collection.store.campaigns import Progress
-    from kleash.judges.monitoring import JudgeFigures
+    from kleash.collection.store.campaigns import CampaignProgress
+    from kleash.raters.monitoring import JudgeFigures
 
 Figures = Mapping[str, Any]
 
@@ -228,7 +228,7 @@ def _kind(summary: Figures) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------- labelling
-def campaigns_table(rows: Sequence[tuple[Campaign, Progress]]) -> Table:
+def campaigns_table(rows: Sequence[tuple[Campaign, CampaignProgress]]) -> Table:
     """Return how far campaigns are, one per row."""
     cells = [
         (

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.options import RUNS, Into, Overrides, RecipeFile, RunsFolder, Strict, examples
-from kleash.cli.places import find_policy, find_run_or_artifact
+from kleash.cli.names import find_policy, find_run_or_artifact
+from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.screen import results
 from kleash.cli.stages import run_stage
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
 
 bringing_in = typer.Typer(
     help="Bring in what was made elsewhere as an artifact with recorded provenance.",
@@ -38,7 +38,7 @@ Licence = Annotated[
 )
 def import_policy(
     source: Annotated[str, typer.Argument(help="Model folder, adapter folder, or hub:owner/name.")],
-    into: Into,
+    output_dir: OutputDir,
     origin: Origin,
     licence: Licence = "",
     recipe: RecipeFile = None,
@@ -46,13 +46,13 @@ def import_policy(
 ) -> None:
     """Import a language model, to start from or to compare with; an adapter is merged into its base."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.stages.importing import Provenance
         from kleash.stages.importing import import_policy as stage
 
-        return stage(place, Provenance(origin=origin, licence=licence), source=source, into=into)
+        return stage(context, Provenance(origin=origin, licence=licence), source=source, output_dir=output_dir)
 
-    run_stage(make, into, recipe, overrides, strict=False)
+    run_stage(make, output_dir, recipe, overrides, strict=False)
 
 
 @bringing_in.command(
@@ -64,7 +64,7 @@ def import_policy(
 )
 def import_reward(
     source: Annotated[str, typer.Argument(help="Sequence-classification folder with one label, or hub:owner/name.")],
-    into: Into,
+    output_dir: OutputDir,
     origin: Origin,
     licence: Licence = "",
     reference: Annotated[
@@ -77,7 +77,7 @@ def import_reward(
 ) -> None:
     """Import a reward model; reward.normaliser_* say on how many answers its scale is measured."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.stages.importing import Provenance, ScaleSettings
         from kleash.stages.importing import import_reward as stage
 
@@ -87,16 +87,16 @@ def import_reward(
             temperature=settings.reward.normaliser_temperature,
         )
         return stage(
-            place,
+            context,
             Provenance(origin=origin, licence=licence),
             source=source,
-            into=into,
+            output_dir=output_dir,
             reference=find_policy(reference, runs_dir) if reference else None,
             prompts=prompts,
             scale=scale,
         )
 
-    run_stage(make, into, recipe, overrides, strict=False)
+    run_stage(make, output_dir, recipe, overrides, strict=False)
 
 
 @bringing_in.command(
@@ -105,7 +105,7 @@ def import_reward(
 )
 def import_preferences(
     source: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
-    into: Into,
+    output_dir: OutputDir,
     origin: Origin,
     licence: Licence = "",
     format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
@@ -118,20 +118,20 @@ def import_preferences(
 ) -> None:
     """Import preferences in any format that `kleash data check` understands."""
 
-    def make(settings: Recipe, place: Workplace) -> Artifact:
+    def make(settings: Recipe, context: StageContext) -> Artifact:
         from kleash.stages.importing import Provenance
         from kleash.stages.importing import import_preferences as stage
 
         return stage(
-            place,
+            context,
             Provenance(origin=origin, licence=licence),
             source=source,
-            into=into,
+            output_dir=output_dir,
             format=format,
             slice_columns=slices or (),
         )
 
-    run_stage(make, into, recipe, overrides, strict=strict)
+    run_stage(make, output_dir, recipe, overrides, strict=strict)
 
 
 @handing_on.command(
@@ -139,7 +139,7 @@ def import_preferences(
 )
 def export_policy(
     policy: Annotated[str, typer.Argument(help="Run, RUN/STAGE, or the folder of a policy artifact.")],
-    into: Annotated[Path, typer.Option("--into", help="Folder to make.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder to make.")],
     licence: Licence = "",
     name: Annotated[str | None, typer.Option("--name", help="Name in the card; without one, the folder's.")] = None,
     runs_dir: RunsFolder = RUNS,
@@ -153,10 +153,10 @@ def export_policy(
     source = read(find_policy(policy, runs_dir))
     # Of the whole run: what audited the reward model is neither an ancestor of the policy nor made from it.
     card = model_card(
-        lineage_of(run_around(source.path.absolute())), source.id, name=name or into.name, licence=licence
+        lineage_of(run_around(source.path.absolute())), source.id, name=name or output_dir.name, licence=licence
     )
-    write(source, into=into, card=card)
-    results().print(f"{source.kind} {source.id} in {into}", style="bold", markup=False, soft_wrap=True)
+    write(source, output_dir=output_dir, card=card)
+    results().print(f"{source.kind} {source.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
 
 
 @handing_on.command(
@@ -164,7 +164,7 @@ def export_policy(
 )
 def export_preferences(
     preferences: Annotated[str, typer.Argument(help="RUN/preferences, an artifact's folder, or a preference file.")],
-    into: Annotated[Path, typer.Option("--into", help="Folder to make.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder to make.")],
     format: Annotated[str, typer.Option("--format", help="jsonl (loses nothing), parquet or trl.")] = "jsonl",
     licence: Licence = "",
     strict: Strict = False,
@@ -179,8 +179,8 @@ def export_preferences(
     source = Path(preferences) if Path(preferences).exists() else find_run_or_artifact(preferences, runs_dir)
     loaded = read_preferences(source, strict=strict)
     lineage = lineage_of(source) if (source / MANIFEST).is_file() else None
-    card = preferences_card(lineage, loaded.records, name=into.name, licence=licence)
-    made = write(loaded.records, into=into, format=format, card=card)
+    card = preferences_card(lineage, loaded.records, name=output_dir.name, licence=licence)
+    made = write(loaded.records, output_dir=output_dir, format=format, card=card)
     results().print(f"{made.path}: {made.num_rows:,} rows", markup=False, soft_wrap=True)
     for reason, number in made.num_left_out.items():
         results().print(f"  not for training: {number:,} ({reason})", markup=False, soft_wrap=True)

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.quality import gold_accuracy, pair_verdicts
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.errors import DataError
 from kleash.maths.agreement import vote_share
 from kleash.records import Judgement, Pair, Preference, Strength
@@ -80,7 +80,7 @@ class SkillModel:
 
 
 def aggregate(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, settings: AggregationSettings | None = None
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, settings: AggregationSettings | None = None
 ) -> Aggregate:
     """Make one training row per item from the ballots on it.
 
@@ -90,7 +90,7 @@ def aggregate(
     """
     settings = settings or AggregationSettings()
     kept, ballots_left_out = filter_ballots(items, ballots, settings=settings)
-    per_item: dict[str, list[Ballot]] = defaultdict(list)
+    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for ballot in kept:
         per_item[ballot.item_id].append(ballot)
     cases = [_Case(item, per_item[item.id]) for item in items.values()]
@@ -117,14 +117,14 @@ def aggregate(
 
 
 def filter_ballots(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, settings: AggregationSettings
-) -> tuple[list[Ballot], Counter[str]]:
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, settings: AggregationSettings
+) -> tuple[list[RecordedJudgement], Counter[str]]:
     """Return the ballots that count, and how many do not by the first reason that applies.
 
     Never counted: "surplus" and "repeat". By setting: "too fast", "rater's gold accuracy" (a rater who has judged no
     easy calibration item stays). A ruling always counts.
     """
-    per_rater: dict[str, list[Ballot]] = defaultdict(list)
+    per_rater: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for ballot in ballots:
         per_rater[ballot.judgement.rater].append(ballot)
     unreliable = {
@@ -199,7 +199,7 @@ class _Case:
     """An item with the ballots that count on it."""
 
     item: Item
-    ballots: Sequence[Ballot]
+    ballots: Sequence[RecordedJudgement]
 
     @property
     def ruling(self) -> Judgement | None:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kleash.collection.ballots import Arm
 from kleash.collection.campaign import CampaignSettings
+from kleash.collection.recorded import Arm
 from kleash.records import Judgement
 
 Purpose = Literal["vote", "gold", "repeat", "adjudication"]

@@ -18,8 +18,8 @@ from kleash.collection.gates import DEFAULT
 from kleash.collection.leaderboard import Leaderboard
 from kleash.collection.quality import Agreement, RaterRow
 from kleash.collection.views import Pace
-from kleash.judges.monitoring import JudgeFigures
 from kleash.maths.intervals import Interval
+from kleash.raters.monitoring import JudgeFigures
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, MUTED, OLD, SOFT, Part
 
@@ -287,13 +287,13 @@ def _mark(x: float) -> Part:
 
 
 def _note(text: str, *, x: float, y: float) -> Part:
-    place = {"xref": "paper", "x": x, "y": y, "xanchor": "left", "yanchor": "bottom", "xshift": 4}
-    return place | {"text": text, "showarrow": False, "font": {"size": 11, "color": MUTED}}
+    index = {"xref": "paper", "x": x, "y": y, "xanchor": "left", "yanchor": "bottom", "xshift": 4}
+    return index | {"text": text, "showarrow": False, "font": {"size": 11, "color": MUTED}}
 
 
 def _end_label(x: Any, y: float, text: str, *, color: str, shift: int) -> Part:
-    place = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 10, "yshift": shift}
-    return place | {"text": text, "showarrow": False, "font": {"size": 12, "color": color}}
+    index = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 10, "yshift": shift}
+    return index | {"text": text, "showarrow": False, "font": {"size": 12, "color": color}}
 
 
 def _names_axis(names: Sequence[str]) -> Part:

@@ -18,10 +18,10 @@ from typing import Any
 
 from kleash.artifacts import Artifact, read, writing
 from kleash.collection.aggregation import AggregationSettings, aggregate
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import campaign_gates
 from kleash.collection.quality import agreement
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record_export
@@ -39,12 +39,12 @@ def write_export(
     campaign: Campaign,
     rubrics: Sequence[tuple[str, str]],
     items: Mapping[str, Item],
-    ballots: Sequence[Ballot],
+    ballots: Sequence[RecordedJudgement],
     *,
     settings: AggregationSettings,
 ) -> dict[str, Any]:
     """Write the four files into a folder and return the figures worth showing."""
-    place_of = {item_id: place for place, item_id in enumerate(items)}
+    place_of = {item_id: index for index, item_id in enumerate(items)}
     ballots = sorted(ballots, key=lambda ballot: (place_of[ballot.item_id], ballot.judgement.rater, int(ballot.id)))
     made = aggregate(items, ballots, settings=settings)
     write_jsonl(folder / PREFERENCES, made.rows)
@@ -72,7 +72,7 @@ def write_export(
     }
 
 
-def freeze(database: Database, name: str, into: Path, *, settings: AggregationSettings, actor: str) -> Artifact:
+def freeze(database: Database, name: str, output_dir: Path, *, settings: AggregationSettings, actor: str) -> Artifact:
     """Freeze a campaign as it stands into the preferences artifact `into`, and remember what went into it.
 
     Its parents are the candidates artifacts that the campaign's items came from, where they still lie.
@@ -84,13 +84,13 @@ def freeze(database: Database, name: str, into: Path, *, settings: AggregationSe
         origins = stored.origins(connection, campaign)
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
     recorded = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
-    with writing(into, kind="preferences", parents=parents, settings=recorded) as draft:
+    with writing(output_dir, kind="preferences", parents=parents, settings=recorded) as draft:
         draft.summary |= write_export(draft.path, campaign, rubrics, items, given, settings=settings)
-    artifact = read(into)
+    artifact = read(output_dir)
     with database.write() as connection:
         ids = [ballot.id for ballot in given]
         record_export(
-            connection, campaign, artifact_id=artifact.id, path=str(into.absolute()), ballot_ids=ids, actor=actor
+            connection, campaign, artifact_id=artifact.id, path=str(output_dir.absolute()), ballot_ids=ids, actor=actor
         )
     return artifact
 
@@ -107,7 +107,7 @@ def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
-def _judgement_row(ballot: Ballot) -> dict[str, Any]:
+def _judgement_row(ballot: RecordedJudgement) -> dict[str, Any]:
     marks = {
         "is_repeat": ballot.is_repeat,
         "is_surplus": ballot.is_surplus,

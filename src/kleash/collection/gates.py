@@ -12,15 +12,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.quality import Agreement, RaterRow, gold_accuracy, longer_share, self_consistency
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.maths.intervals import Interval
 from kleash.settings import Settings
 
 GateState = Literal["pass", "warn", "fail", "unknown"]
 
 
-class GateSettings(Settings):
+class LabelGateSettings(Settings):
     """The bounds, with the defaults of published practice.
 
     Agreement has two: at or above `min_agreement` it passes, below it warns, below `warn_agreement` it fails. The
@@ -36,7 +36,7 @@ class GateSettings(Settings):
     min_n: int = Field(10, ge=1, description="a figure over fewer items or votes is unknown")
 
     @model_validator(mode="after")
-    def _warning_comes_before_failure(self) -> GateSettings:
+    def _warning_comes_before_failure(self) -> LabelGateSettings:
         if self.warn_agreement > self.min_agreement:
             raise ValueError(
                 f"warn_agreement {self.warn_agreement} is above min_agreement {self.min_agreement}; set it lower"
@@ -44,7 +44,7 @@ class GateSettings(Settings):
         return self
 
 
-DEFAULT = GateSettings()
+DEFAULT = LabelGateSettings()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class Gate:
 
 
 def campaign_gates(
-    measured: Agreement, items: Mapping[str, Item], ballots: Sequence[Ballot], *, settings: GateSettings = DEFAULT
+    measured: Agreement,
+    items: Mapping[str, Item],
+    ballots: Sequence[RecordedJudgement],
+    *,
+    settings: LabelGateSettings = DEFAULT,
 ) -> list[Gate]:
     """Hold a whole campaign against the bounds. measured: `quality.agreement` of the same items and ballots."""
     return [
@@ -78,7 +82,7 @@ def campaign_gates(
     ]
 
 
-def rater_gates(row: RaterRow, *, settings: GateSettings = DEFAULT) -> list[Gate]:
+def rater_gates(row: RaterRow, *, settings: LabelGateSettings = DEFAULT) -> list[Gate]:
     """Hold one rater against the bounds that a rater alone can miss."""
     return _habit_gates(row.easy_gold_accuracy, row.self_consistency, row.longer, settings)
 
@@ -90,7 +94,7 @@ def worst(gates: Sequence[Gate]) -> GateState:
     return next((state for state in order if state in states), "pass")
 
 
-def _habit_gates(gold: Interval, consistency: Interval, longer: Interval, settings: GateSettings) -> list[Gate]:
+def _habit_gates(gold: Interval, consistency: Interval, longer: Interval, settings: LabelGateSettings) -> list[Gate]:
     return [
         _at_least("easy_gold_accuracy", gold, settings.min_gold_accuracy, settings.min_gold_accuracy, settings.min_n),
         _at_least(

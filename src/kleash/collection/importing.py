@@ -17,10 +17,10 @@ from sqlalchemy.engine import Connection
 
 from kleash.artifacts import read, require
 from kleash.collection.assignment import Purpose, sampling_priority
-from kleash.collection.ballots import Item
 from kleash.collection.campaign import Campaign, CampaignSettings
 from kleash.collection.exporting import CAMPAIGN, ITEMS, JUDGEMENTS, PREFERENCES
 from kleash.collection.identity import identity_holds
+from kleash.collection.recorded import Item
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.judgements import record
 from kleash.collection.store.restoring import Restored, restore

@@ -1,18 +1,18 @@
-"""How the AI judges of a campaign do beside its people: `judges/monitoring.py` measures, here is what it is given."""
+"""How the AI judges of a campaign do beside its people: `raters/monitoring.py` measures, here is what it is given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from kleash.collection.ballots import Ballot, Item
-from kleash.judges.monitoring import Dated, JudgeFigures, judge_figures
+from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.raters.monitoring import Dated, JudgeFigures, judge_figures
 from kleash.records import JudgeCall, Judgement
 
 
 def measure_judges(
     items: Mapping[str, Item],
-    ballots: Sequence[Ballot],
+    ballots: Sequence[RecordedJudgement],
     calls: Sequence[tuple[JudgeCall, datetime]],
     *,
     is_weekly: bool,
@@ -31,7 +31,7 @@ def measure_judges(
     )
 
 
-def votes_of_people(ballots: Iterable[Ballot]) -> list[Judgement]:
+def votes_of_people(ballots: Iterable[RecordedJudgement]) -> list[Judgement]:
     """Return what a judge is held against."""
     return [
         ballot.judgement

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.quality import pair_verdicts
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.maths.agreement import percentile_interval, resampling_weights
 from kleash.maths.intervals import Interval
 from kleash.maths.logistic import fit_logistic
@@ -62,7 +62,7 @@ class Leaderboard:
 
 def leaderboard(
     items: Mapping[str, Item],
-    ballots: Sequence[Ballot],
+    ballots: Sequence[RecordedJudgement],
     *,
     num_resamples: int = 200,
     seed: int = 0,
@@ -131,7 +131,7 @@ class _Contests:
         return int(self.item_M.max()) + 1
 
 
-def _contests(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> _Contests:
+def _contests(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> _Contests:
     scores: dict[tuple[str, int, int], list[float]] = defaultdict(list)
     for ballot in ballots:
         sources = items[ballot.item_id].comparison.sources

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kleash.artifacts import Artifact
-from kleash.collection.ballots import Ballot, Item
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.errors import ArtifactError
 from kleash.lineage import lineage_of
 
@@ -19,10 +19,10 @@ from kleash.lineage import lineage_of
 class ShownAnswer:
     """One answer as the rater met it.
 
-    place: 0 = leftmost.  index: of the answer in the comparison.  rank: what it was given; None where none was.
+    position: 0 = leftmost.  index: of the answer in the comparison.  rank: what it was given; None where none was.
     """
 
-    place: int
+    position: int
     index: int
     text: str
     source: str
@@ -48,18 +48,18 @@ class Descent:
     """One judgement's way from the prompt to the models trained on it."""
 
     item: Item
-    ballot: Ballot
+    ballot: RecordedJudgement
     shown: Sequence[ShownAnswer]
-    earlier: Sequence[Ballot]
+    earlier: Sequence[RecordedJudgement]
     rubric: str
     exports: Sequence[Export]
 
 
 def descent(
     item: Item,
-    ballot: Ballot,
+    ballot: RecordedJudgement,
     *,
-    earlier: Sequence[Ballot],
+    earlier: Sequence[RecordedJudgement],
     rubrics: Sequence[tuple[str, str]],
     exports: Sequence[tuple[str, str]],
     runs: Path,
@@ -72,13 +72,13 @@ def descent(
     judgement, comparison = ballot.judgement, item.comparison
     shown = [
         ShownAnswer(
-            place=place,
+            position=position,
             index=index,
             text=comparison.completions[index],
             source=comparison.sources[index] if comparison.sources else "",
             rank=judgement.ranks[index] if judgement.ranks else None,
         )
-        for place, index in enumerate(judgement.permutation)
+        for position, index in enumerate(judgement.permutation)
     ]
     return Descent(
         item=item,
@@ -94,9 +94,9 @@ def used_in(artifact_id: str, path: Path, runs: Path) -> list[Artifact]:
     """Return every artifact made from this one, in the runs beside it and in those below `runs`, nearest first."""
     found: dict[str, Artifact] = {}
     folders = sorted(folder for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
-    for place in [path, *folders]:
+    for folder in [path, *folders]:
         try:
-            lineage = lineage_of(place)
+            lineage = lineage_of(folder)
         except ArtifactError:
             continue  # moved away, or a run that has not come to its first artifact
         if artifact_id in lineage.artifacts:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kleash.collection.ballots import Ballot, Item
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.maths.agreement import (
     agreement_interval,
     fleiss_kappa,
@@ -90,7 +90,12 @@ class Disagreement:
 
 # ---------------------------------------------------------------------------------------------------------- agreement
 def agreement(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, aspect: str = "", num_resamples: int = 1000, seed: int = 0
+    items: Mapping[str, Item],
+    ballots: Sequence[RecordedJudgement],
+    *,
+    aspect: str = "",
+    num_resamples: int = 1000,
+    seed: int = 0,
 ) -> Agreement:
     """Measure agreement on ordinary items, gold apart, from the votes (`Ballot.is_vote`).
 
@@ -118,10 +123,10 @@ def agreement(
 
 
 def agreement_by_slice(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 200, seed: int = 0
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, dict[str, Agreement]]:
     """Measure agreement within each value of each slice: {dimension: {value: agreement}}, sorted."""
-    per_slice: dict[str, dict[str, list[Ballot]]] = defaultdict(lambda: defaultdict(list))
+    per_slice: dict[str, dict[str, list[RecordedJudgement]]] = defaultdict(lambda: defaultdict(list))
     for ballot in _ordinary_votes(items, ballots):
         for dimension, value in items[ballot.item_id].slices.items():
             per_slice[dimension][value].append(ballot)
@@ -136,7 +141,7 @@ def agreement_by_slice(
 
 def agreement_over_time(
     items: Mapping[str, Item],
-    ballots: Sequence[Ballot],
+    ballots: Sequence[RecordedJudgement],
     *,
     period: Literal["week", "day"] = "week",
     num_resamples: int = 200,
@@ -147,7 +152,7 @@ def agreement_over_time(
     An item with all its votes counts in the period in which its last vote came, so periods share no item.
     """
     per_item = _by_item(_ordinary_votes(items, ballots))
-    per_period: dict[str, list[Ballot]] = defaultdict(list)
+    per_period: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for votes in per_item.values():
         last = max(vote.given_at for vote in votes)
         per_period[f"{last:%G-W%V}" if period == "week" else f"{last:%Y-%m-%d}"] += votes
@@ -158,7 +163,7 @@ def agreement_over_time(
 
 
 def agreement_by_aspect(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], *, num_resamples: int = 200, seed: int = 0
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, Agreement]:
     """Measure agreement on each aspect that was asked, such as factuality apart from style."""
     aspects = sorted({aspect for ballot in ballots for aspect in ballot.judgement.aspects})
@@ -167,7 +172,7 @@ def agreement_by_aspect(
     }
 
 
-def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[Disagreement]:
+def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[Disagreement]:
     """List the ordinary items whose raters differ and that no adjudicator has ruled on, worst first."""
     ruled = {ballot.item_id for ballot in ballots if ballot.is_adjudication}
     found = []
@@ -180,7 +185,9 @@ def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[Ballot]) ->
 
 
 # ------------------------------------------------------------------------------------------------------------- raters
-def vote_entropy_by_slice(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> dict[tuple[str, str], float]:
+def vote_entropy_by_slice(
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]
+) -> dict[tuple[str, str], float]:
     """Return how far raters disagree in each slice: the mean entropy of the votes on an item, 1 = an even split.
 
     Keys are (dimension, value). Items with a single vote say nothing and are left out; so are slices without others.
@@ -193,12 +200,14 @@ def vote_entropy_by_slice(items: Mapping[str, Item], ballots: Sequence[Ballot]) 
     return {slice_: sum(found) / len(found) for slice_, found in sorted(entropies.items())}
 
 
-def rater_table(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float = 2.0) -> list[RaterRow]:
+def rater_table(
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float = 2.0
+) -> list[RaterRow]:
     """Describe every rater, people, AI judges and rules alike, in order of name.
 
     min_seconds: a verdict given in less time cannot have been read for.
     """
-    per_rater: dict[str, list[Ballot]] = defaultdict(list)
+    per_rater: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for ballot in ballots:
         per_rater[ballot.judgement.rater].append(ballot)
     with_others = _agreement_with_others(items, ballots)
@@ -222,7 +231,9 @@ def rater_table(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_sec
     ]
 
 
-def gold_accuracy(items: Mapping[str, Item], ballots: Sequence[Ballot], *, easy_only: bool = False) -> Interval:
+def gold_accuracy(
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, easy_only: bool = False
+) -> Interval:
     """Return the share of votes on calibration items that are right; n counts votes.
 
     A vote is right as far as it gives the known verdict on the pairs with a known winner; "both bad" gives none.
@@ -240,7 +251,7 @@ def gold_accuracy(items: Mapping[str, Item], ballots: Sequence[Ballot], *, easy_
     return _mean_share(shares)
 
 
-def self_consistency(ballots: Sequence[Ballot]) -> Interval:
+def self_consistency(ballots: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of second looks, with the answers in other places, that came to the first look's verdict.
 
     For rankings, the share of their pairs; n counts second looks.
@@ -255,7 +266,7 @@ def self_consistency(ballots: Sequence[Ballot]) -> Interval:
     return _mean_share(shares)
 
 
-def first_position_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Interval:
+def first_position_share(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of decided pairs that went to the answer shown earlier: near .5 where sides do not matter."""
     wins = [
         judgement.permutation.index(winner) < judgement.permutation.index(loser)
@@ -264,7 +275,7 @@ def first_position_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -
     return wilson_interval(sum(wins), len(wins))
 
 
-def longer_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Interval:
+def longer_share(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of decided pairs of unequal length, in characters, that went to the longer answer."""
     wins = []
     for _, item, winner, loser in _decided_pairs(items, ballots):
@@ -274,7 +285,7 @@ def longer_share(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Interv
     return wilson_interval(sum(wins), len(wins))
 
 
-def median_seconds(ballots: Sequence[Ballot]) -> Interval:
+def median_seconds(ballots: Sequence[RecordedJudgement]) -> Interval:
     """Return the median time of all looks that led to a verdict."""
     seconds = list(_seconds(ballots))
     if not seconds:
@@ -282,7 +293,7 @@ def median_seconds(ballots: Sequence[Ballot]) -> Interval:
     return bootstrap_interval(seconds, statistic=lambda sample: float(np.median(sample)), num_resamples=200)
 
 
-def too_fast_share(ballots: Sequence[Ballot], *, min_seconds: float) -> Interval:
+def too_fast_share(ballots: Sequence[RecordedJudgement], *, min_seconds: float) -> Interval:
     """Return the share of timed looks with a verdict that took less than `min_seconds`."""
     is_too_fast = [seconds < min_seconds for seconds in _seconds(ballots)]
     return wilson_interval(sum(is_too_fast), len(is_too_fast))
@@ -306,7 +317,7 @@ def _verdicts_of_ranks(ranks: Sequence[int]) -> dict[tuple[int, int], PairVerdic
 
 
 def _verdict_table(
-    items: Mapping[str, Item], ballots: Sequence[Ballot], aspect: str
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], aspect: str
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Lay out verdicts as codes, a row per rater and a column per pair, with the number of each column's item."""
     row_of_rater: dict[str, int] = {}
@@ -324,7 +335,7 @@ def _verdict_table(
     return table_LN, [number_of_item.setdefault(item_id, len(number_of_item)) for item_id, _ in column_of_pair]
 
 
-def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> dict[str, Interval]:
+def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> dict[str, Interval]:
     per_pair: dict[tuple[str, tuple[int, int]], dict[str, PairVerdict]] = defaultdict(dict)
     for ballot in _ordinary_votes(items, ballots):
         for pair, verdict in pair_verdicts(ballot.judgement).items():
@@ -341,11 +352,13 @@ def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[Ballot])
     }
 
 
-def _ordinary_votes(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Iterator[Ballot]:
+def _ordinary_votes(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Iterator[RecordedJudgement]:
     return (ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold)
 
 
-def _decided_pairs(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Iterator[tuple[Judgement, Item, int, int]]:
+def _decided_pairs(
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]
+) -> Iterator[tuple[Judgement, Item, int, int]]:
     """Yield (judgement, item, winner, loser) for each pair of an ordinary item that a vote decided."""
     for ballot in _ordinary_votes(items, ballots):
         for (first, second), verdict in pair_verdicts(ballot.judgement).items():
@@ -354,7 +367,7 @@ def _decided_pairs(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> Iter
                 yield ballot.judgement, items[ballot.item_id], winner, loser
 
 
-def _seconds(ballots: Sequence[Ballot]) -> Iterator[float]:
+def _seconds(ballots: Sequence[RecordedJudgement]) -> Iterator[float]:
     for ballot in ballots:
         if (
             not ballot.is_adjudication
@@ -364,8 +377,8 @@ def _seconds(ballots: Sequence[Ballot]) -> Iterator[float]:
             yield ballot.judgement.seconds
 
 
-def _by_item(ballots: Iterable[Ballot]) -> dict[str, list[Ballot]]:
-    per_item: dict[str, list[Ballot]] = defaultdict(list)
+def _by_item(ballots: Iterable[RecordedJudgement]) -> dict[str, list[RecordedJudgement]]:
+    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for ballot in ballots:
         per_item[ballot.item_id].append(ballot)
     return per_item
@@ -376,7 +389,7 @@ def _mean_share(shares: Sequence[float]) -> Interval:
     return wilson_interval(min(math.fsum(shares), len(shares)), len(shares))
 
 
-def _mean_entropy_bits(votes: Sequence[Ballot]) -> float:
+def _mean_entropy_bits(votes: Sequence[RecordedJudgement]) -> float:
     """Return the entropy of the verdicts on a pair, averaged over an item's pairs."""
     per_pair: dict[tuple[int, int], Counter[PairVerdict]] = defaultdict(Counter)
     for vote in votes:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
 from kleash.collection.charts import (
     Part,
@@ -24,39 +23,40 @@ from kleash.collection.charts import (
     seconds_figure,
 )
 from kleash.collection.leaderboard import Leaderboard, leaderboard
-from kleash.collection.store.campaigns import Progress, items, progress
+from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.collection.store.campaigns import CampaignProgress, items, progress
 from kleash.collection.store.judgements import ballots
-from kleash.collection.views import Quality, ordinary_votes, quality_of, votes_by_day
+from kleash.collection.views import QualityView, ordinary_votes, quality_of, votes_by_day
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CampaignSnapshot:
     """A campaign with its items and the ballots of raters who count, in one consistent picture."""
 
     campaign: Campaign
     items: Mapping[str, Item]
-    ballots: Sequence[Ballot]
-    progress: Progress
+    ballots: Sequence[RecordedJudgement]
+    progress: CampaignProgress
 
 
 @dataclass(frozen=True)
 class Measured:
     """What does not change until the campaign does. figures: those drawn from it, by name, as plotly's plain data."""
 
-    quality: Quality
+    quality: QualityView
     board: Leaderboard
     votes: Mapping[str, int]
     figures: Mapping[str, Part]
 
 
-def read_snapshot(connection: Connection, campaign: Campaign) -> Snapshot:
+def read_snapshot(connection: Connection, campaign: Campaign) -> CampaignSnapshot:
     """Read all of a campaign."""
-    return Snapshot(
+    return CampaignSnapshot(
         campaign, items(connection, campaign), ballots(connection, campaign), progress(connection, campaign)
     )
 
 
-def measure(snapshot: Snapshot) -> Measured:
+def measure(snapshot: CampaignSnapshot) -> Measured:
     """Measure and draw a campaign."""
     campaign, its_items, its_ballots = snapshot.campaign, snapshot.items, snapshot.ballots
     quality = quality_of(its_items, its_ballots, min_seconds=campaign.settings.min_seconds)
@@ -82,7 +82,7 @@ class Measurements:
         self._kept: dict[int, tuple[object, Measured]] = {}
         self._lock = threading.Lock()
 
-    def of(self, snapshot: Snapshot) -> Measured:
+    def of(self, snapshot: CampaignSnapshot) -> Measured:
         """Return what was measured of a campaign as it now is; requests that come meanwhile wait for the outcome."""
         ballots = snapshot.ballots
         stamp = (len(snapshot.items), len(ballots), ballots[-1].id if ballots else "")

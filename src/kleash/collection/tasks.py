@@ -13,10 +13,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kleash.collection.ballots import Ballot
 from kleash.collection.markup import ShownText, shown_text
+from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store.assignments import Assignment
-from kleash.collection.store.judgements import Verdict
+from kleash.collection.store.judgements import NewJudgement
 from kleash.errors import DataError
 from kleash.records import Outcome, Prompt, Strength
 
@@ -61,7 +61,9 @@ class LabellingTask:
         return asdict(self)
 
 
-def labelling_task(task: Assignment, *, aspects: Sequence[str], given: Ballot | None = None) -> LabellingTask:
+def labelling_task(
+    task: Assignment, *, aspects: Sequence[str], given: RecordedJudgement | None = None
+) -> LabellingTask:
     """Show a task to its labeller.  given: the labeller's own ballot on it, which may now be changed."""
     completions = task.comparison.completions
     return LabellingTask(
@@ -80,7 +82,7 @@ def verdict_from_places(
     aspects: Sequence[str],
     seconds: float | None = None,
     rubric_version: str = "",
-) -> Verdict:
+) -> NewJudgement:
     """Put a verdict on places into the comparison's own order.
 
     permutation: permutation[i] is the completion that was shown in place i.  aspects: those that are asked.
@@ -103,7 +105,7 @@ def verdict_from_places(
             f"Strength {placed.strength!r} came with ranks {list(placed.ranks)}. It says by how much one of two "
             "answers is better. Leave it out for ties and rankings of more than two."
         )
-    return Verdict(
+    return NewJudgement(
         outcome=placed.outcome,
         ranks=ranks,
         strength=placed.strength,
@@ -116,7 +118,7 @@ def verdict_from_places(
     )
 
 
-def placed_verdict(ballot: Ballot, permutation: Sequence[int]) -> PlacedVerdict:
+def placed_verdict(ballot: RecordedJudgement, permutation: Sequence[int]) -> PlacedVerdict:
     """Put a ballot into the order in which its labeller saw the answers: the reverse of `verdict_from_places`."""
     given = ballot.judgement
     return PlacedVerdict(
@@ -139,8 +141,8 @@ def _in_comparison_order(placed_ranks: Sequence[int], permutation: Sequence[int]
         )
     dense = {rank: position for position, rank in enumerate(sorted(set(placed_ranks)), start=1)}
     ranks = [0] * num_answers
-    for place, index in enumerate(permutation):
-        ranks[index] = dense[placed_ranks[place]]
+    for position, index in enumerate(permutation):
+        ranks[index] = dense[placed_ranks[position]]
     return tuple(ranks)
 
 

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from kleash.collection.aggregation import AggregationSettings
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT, Gate, GateState, campaign_gates, rater_gates, worst
 from kleash.collection.quality import (
@@ -29,7 +28,8 @@ from kleash.collection.quality import (
     agreement_over_time,
     rater_table,
 )
-from kleash.collection.store.campaigns import Progress
+from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.wording import place_letter
 from kleash.maths.intervals import Interval, mean_interval
 
@@ -67,12 +67,12 @@ class Pace:
     latest: datetime | None
 
 
-def ordinary_votes(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[Ballot]:
+def ordinary_votes(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[RecordedJudgement]:
     """Return the votes that bring a campaign nearer its end: those on calibration items do not."""
     return [ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold]
 
 
-def pace(votes: Sequence[Ballot], progress: Progress, *, now: datetime) -> Pace:
+def pace(votes: Sequence[RecordedJudgement], progress: CampaignProgress, *, now: datetime) -> Pace:
     """Measure the pace of `ordinary_votes` over the last two weeks, or since the first of them."""
     num_wanted = round(progress.target * progress.num_slots / max(progress.num_items, 1))
     num_left = 0 if progress.is_complete else max(num_wanted - progress.num_done, 1)
@@ -98,7 +98,7 @@ def _finish(num_left: int, per_day: float, now: datetime) -> datetime | None:
     return now + timedelta(days=num_left / per_day)
 
 
-def votes_by_day(votes: Sequence[Ballot]) -> dict[str, int]:
+def votes_by_day(votes: Sequence[RecordedJudgement]) -> dict[str, int]:
     """Count votes per calendar day (UTC), days without any included: {"2026-11-23": 41}, ascending."""
     counts = Counter(vote.given_at.date() for vote in votes)
     if not counts:
@@ -119,7 +119,7 @@ class RaterLine:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityView:
     """Everything measured of a campaign's labels. over_time: by `period`; by_slice: {dimension: {value: agreement}}."""
 
     agreement: Agreement
@@ -135,13 +135,13 @@ class Quality:
         return worst(self.gates)
 
 
-def quality_of(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float) -> Quality:
+def quality_of(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float) -> QualityView:
     """Measure a campaign whole. Slow for a big one: `snapshot.py` keeps the outcome."""
     measured = agreement(items, ballots)
     times = [ballot.given_at for ballot in ballots]
     is_young = not times or max(times) - min(times) <= timedelta(days=DAILY_UP_TO_DAYS)
     period: Literal["day", "week"] = "day" if is_young else "week"
-    return Quality(
+    return QualityView(
         agreement=measured,
         gates=campaign_gates(measured, items, ballots),
         by_aspect=agreement_by_aspect(items, ballots, num_resamples=RESAMPLES_OF_PARTS),
@@ -152,7 +152,9 @@ def quality_of(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seco
     )
 
 
-def rater_lines(items: Mapping[str, Item], ballots: Sequence[Ballot], *, min_seconds: float) -> list[RaterLine]:
+def rater_lines(
+    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float
+) -> list[RaterLine]:
     """Describe every rater who votes, worst first: by gates, then by agreement with the others."""
     lines = []
     for row in rater_table(
@@ -178,9 +180,9 @@ class ItemLine:
     state: ItemState
 
 
-def item_lines(items: Mapping[str, Item], ballots: Sequence[Ballot]) -> list[ItemLine]:
+def item_lines(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[ItemLine]:
     """Describe every item, in the order they were added."""
-    per_item: dict[str, list[Ballot]] = defaultdict(list)
+    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for ballot in ballots:
         per_item[ballot.item_id].append(ballot)
     lines = []
@@ -213,7 +215,7 @@ def verdict_words(outcome: str, ranks: Sequence[int], strength: str | None = Non
     """Return a verdict as a person says it, answers called A, B, C in the comparison's own order."""
     if outcome != "ranked":
         return outcome.replace("_", " ")
-    letters = [place_letter(place) for place in range(len(ranks))]
+    letters = [place_letter(index) for index in range(len(ranks))]
     groups = [
         " = ".join(letter for letter, rank in zip(letters, ranks, strict=True) if rank == value)
         for value in sorted(set(ranks))
@@ -244,7 +246,7 @@ class RubricVersion:
     changes: Sequence[DiffLine]
 
 
-def rubric_versions(rubrics: Sequence[tuple[str, str]], ballots: Sequence[Ballot]) -> list[RubricVersion]:
+def rubric_versions(rubrics: Sequence[tuple[str, str]], ballots: Sequence[RecordedJudgement]) -> list[RubricVersion]:
     """Describe each version against the one before it, the present one first."""
     used = Counter(ballot.judgement.rubric_version for ballot in ballots)
     texts = [("", ""), *rubrics]

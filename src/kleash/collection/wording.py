@@ -61,9 +61,9 @@ def minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def place_letter(place: int) -> str:
+def place_letter(index: int) -> str:
     """Return the letter by which a page calls an answer: A, B, C."""
-    return chr(ord("A") + place)
+    return chr(ord("A") + index)
 
 
 def shortened(text: str, length: int = 90) -> str:

@@ -231,4 +231,4 @@ def batch_rows(num_rows: int, *, batch_size: int, step: int, seed: int) -> list[
             "There are no rows to draw batches from. Expected at least one. Run `kleash data check` on the file."
         )
     places = range(step * batch_size, (step + 1) * batch_size)
-    return [epoch_order(num_rows, seed=seed, epoch=place // num_rows)[place % num_rows] for place in places]
+    return [epoch_order(num_rows, seed=seed, epoch=index // num_rows)[index % num_rows] for index in places]

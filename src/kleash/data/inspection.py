@@ -65,9 +65,9 @@ class Lengths:
         low, high = min(self.values), self.quantile(0.99)
         width = max(1, -(-(high - low + 1) // NUM_BINS))
         counts = Counter(min((value - low) // width, NUM_BINS) for value in self.values)
-        edges = [(low + width * place, low + width * (place + 1) - 1) for place in range(NUM_BINS)]
+        edges = [(low + width * index, low + width * (index + 1) - 1) for index in range(NUM_BINS)]
         edges.append((low + width * NUM_BINS, max(self.values)))
-        bins = [(start, end, counts[place]) for place, (start, end) in enumerate(edges)]
+        bins = [(start, end, counts[index]) for index, (start, end) in enumerate(edges)]
         return [(start, end, count) for start, end, count in bins if count or start <= high]
 
 

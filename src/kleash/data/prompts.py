@@ -46,12 +46,12 @@ def split_by_prompt(
     if not 0 <= holdout_share < 1:
         raise DataError(f"holdout_share is {holdout_share}. Expected at least 0 and less than 1. Set it to .05, say.")
     keys = [_split_key(record) for record in records]
-    place = {key: _place(key, seed) for key in keys}
-    heldout = {key for key in place if place[key] < holdout_share}
-    if holdout_share > 0 and len(place) > 1:
-        heldout = heldout or {min(place, key=lambda key: place[key])}
-        if len(heldout) == len(place):
-            heldout -= {max(place, key=lambda key: place[key])}
+    context = {key: _place(key, seed) for key in keys}
+    heldout = {key for key in context if context[key] < holdout_share}
+    if holdout_share > 0 and len(context) > 1:
+        heldout = heldout or {min(context, key=lambda key: context[key])}
+        if len(heldout) == len(context):
+            heldout -= {max(context, key=lambda key: context[key])}
     training = [record for key, record in zip(keys, records, strict=True) if key not in heldout]
     return training, [record for key, record in zip(keys, records, strict=True) if key in heldout]
 

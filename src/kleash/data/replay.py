@@ -134,4 +134,4 @@ def _drawn(
     dimension = settings.balance_by
     groups = [rows[number].prompt.slices.get(dimension, "") if dimension else "" for number in numbers]
     keys = [f"{rows[number].prompt.text}\n{rows[number].completions}" for number in numbers]
-    return [numbers[place] for place in choose(groups, keys, total, seed=seed)]
+    return [numbers[index] for index in choose(groups, keys, total, seed=seed)]

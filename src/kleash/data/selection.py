@@ -5,7 +5,7 @@ hardly tell apart (and its members, if it is an ensemble, disagree about), part 
 before somebody who did not train the proxy, and part is drawn blindly: the control arm, without which no figure
 computed from the labels would be unbiased. Every chosen pair says which arm chose it, in the slice dimension
 `selected_by`.
-Pure: scores come in as numbers. What is done with the pairs is in `stages/collect.py`.
+Pure: scores come in as numbers. What is done with the pairs is in `stages/preferences.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What becomes of readings: states, events with evidence and worst samples, and the action they call for.
 
-`AlarmBook` remembers the checkpoints that a reading compares and each alarm's state; its memory is plain JSON and part
+`AlarmTracker` remembers the checkpoints that a reading compares and each alarm's state; its memory is plain JSON, part
 of every checkpoint of a run. It looks at figures only: `external_signal.py` asks for verdicts, `stages/run_books.py`
 brings both together and keeps the files. docs/alarms.md says how often alarms are right.
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kleash.evaluation.matched_checkpoints import Matched, Snapshot, slices_of
-from kleash.evaluation.symptoms import REMEDIES, Level, Reading, Thresholds, external_win_rate, read_symptoms
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
+from kleash.evaluation.symptoms import REMEDIES, Level, SymptomReading, Thresholds, external_win_rate, read_symptoms
 from kleash.records import Prompt
 
 AlarmAction = Literal["none", "raise_beta", "hold", "roll_back"]
@@ -55,7 +55,7 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Noted:
+class AlarmReport:
     """What one evaluation amounts to. win_rate: of the external signal, None where nobody was asked."""
 
     alarms: Sequence[Alarm]
@@ -66,7 +66,7 @@ class Noted:
 
 
 @dataclass
-class AlarmBook:
+class AlarmTracker:
     """The alarms of one run: earlier checkpoints, and each alarm's state.
 
     action: what a stop calls for.  thresholds: (warn, stop) by symptom, where they are not the table's.
@@ -76,13 +76,13 @@ class AlarmBook:
     action: AlarmAction = "none"
     thresholds: Thresholds = field(default_factory=dict)
     kl_target_nats: float | None = None
-    reference: Snapshot | None = None
-    best: Snapshot | None = None
-    recent: list[Snapshot] = field(default_factory=list)
+    reference: CheckpointSnapshot | None = None
+    best: CheckpointSnapshot | None = None
+    recent: list[CheckpointSnapshot] = field(default_factory=list)
     states: dict[str, Level] = field(default_factory=dict)
     num_in_row: dict[str, int] = field(default_factory=dict)
 
-    def note(self, now: Snapshot) -> Noted:
+    def note(self, now: CheckpointSnapshot) -> AlarmReport:
         """Take in a checkpoint, measure it against the earlier ones and say what follows; the first is the base."""
         reference, best = self.reference or now, self.best or now
         matched = Matched(self.prompts, reference, best, self.recent, now, self.kl_target_nats)
@@ -94,7 +94,7 @@ class AlarmBook:
         self.recent = [*self.recent, now][-_NUM_RECENT:]
         won = external_win_rate(now)
         overall = {f"symptom/{one.symptom.name}": one.interval.value for one in readings if not one.slice}
-        return Noted(
+        return AlarmReport(
             alarms=alarms,
             figures=evaluation_figures(matched) | overall,
             action=self.action if stops else "none",
@@ -113,13 +113,13 @@ class AlarmBook:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.reference = Snapshot(**state["reference"]) if state["reference"] else None
-        self.best = Snapshot(**state["best"]) if state["best"] else None
-        self.recent = [Snapshot(**snapshot) for snapshot in state["recent"]]
+        self.reference = CheckpointSnapshot(**state["reference"]) if state["reference"] else None
+        self.best = CheckpointSnapshot(**state["best"]) if state["best"] else None
+        self.recent = [CheckpointSnapshot(**snapshot) for snapshot in state["recent"]]
         self.states = dict(state["states"])
         self.num_in_row = dict(state["num_in_row"])
 
-    def _changed(self, reading: Reading, matched: Matched) -> list[Alarm]:
+    def _changed(self, reading: SymptomReading, matched: Matched) -> list[Alarm]:
         """Move the state of a reading's alarm; return the event, if it is one."""
         key = f"{reading.slice}/{reading.symptom.name}"
         level = reading.level
@@ -157,7 +157,7 @@ def screen_lines(alarms: Sequence[Alarm]) -> list[str]:
     return lines
 
 
-def worst_samples(reading: Reading, matched: Matched) -> list[dict[str, Any]]:
+def worst_samples(reading: SymptomReading, matched: Matched) -> list[dict[str, Any]]:
     """Return the answers of a reading's slice that show its symptom worst, beside the reference's."""
     part = matched.of(slices_of(matched.prompts)[reading.slice]).where(reading.symptom.meant)
     severity = reading.symptom.severity(part)
@@ -190,7 +190,7 @@ def evaluation_figures(matched: Matched) -> dict[str, float]:
     return figures
 
 
-def _worth(snapshot: Snapshot) -> float:
+def _worth(snapshot: CheckpointSnapshot) -> float:
     won = external_win_rate(snapshot)
     return won.value if won else 0.0
 

@@ -36,7 +36,7 @@ class ExternalSignal:
         Equal answers are a tie without being asked about. None where nobody was asked, or nobody could say.
         """
         size = min(self.num_comparisons, len(prompts))
-        asked = [place * len(prompts) // size for place in range(size)]
+        asked = [index * len(prompts) // size for index in range(size)]
         comparisons = {
             row: Comparison(prompts[row], (reference[row], now[row])) for row in asked if reference[row] != now[row]
         }

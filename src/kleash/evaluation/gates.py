@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kleash.evaluation.probe_gains import Gain, Spread
 
 Level = Literal["ok", "warn", "fail"]
-Verdict = Literal["pass", "warn", "fail"]
+AuditVerdict = Literal["pass", "warn", "fail"]
 
 GAIN_WARN_SD, GAIN_FAIL_SD = 0.2, 0.5
 SPREAD_WARN, SPREAD_FAIL = 0.5, 0.8
@@ -37,7 +37,7 @@ class Reason:
     text: str
 
 
-def verdict_of(reasons: Sequence[Reason]) -> Verdict:
+def verdict_of(reasons: Sequence[Reason]) -> AuditVerdict:
     """Return the worst level among the reasons; without any, the model passes."""
     levels = {reason.level for reason in reasons}
     return "fail" if "fail" in levels else "warn" if "warn" in levels else "pass"

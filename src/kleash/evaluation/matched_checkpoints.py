@@ -15,7 +15,7 @@ from kleash.records import Completion, Prompt
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CheckpointSnapshot:
     """A policy's answers to the watched prompts after `step` updates; every sequence has one entry per prompt.
 
     proxy: the score that trains the policy, in SD.  parts: the scorer's named parts.
@@ -34,7 +34,7 @@ class Snapshot:
     parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
     training: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, rows: Sequence[int]) -> Snapshot:
+    def of(self, rows: Sequence[int]) -> CheckpointSnapshot:
         """Return the same for some of the prompts."""
         return replace(
             self,
@@ -59,9 +59,9 @@ def snapshot_of(
     kl_nats: Sequence[float],
     external: Sequence[float | None],
     training: Mapping[str, float],
-) -> Snapshot:
+) -> CheckpointSnapshot:
     """Put together what was measured on the answers of one checkpoint."""
-    return Snapshot(
+    return CheckpointSnapshot(
         step=step,
         texts=[answer.text for answer in answers],
         num_tokens=[len(answer.token_ids) for answer in answers],
@@ -83,10 +83,10 @@ class Matched:
     """
 
     prompts: Sequence[Prompt]
-    reference: Snapshot
-    best: Snapshot
-    recent: Sequence[Snapshot]
-    now: Snapshot
+    reference: CheckpointSnapshot
+    best: CheckpointSnapshot
+    recent: Sequence[CheckpointSnapshot]
+    now: CheckpointSnapshot
     kl_target_nats: float | None = None
 
     def of(self, rows: Sequence[int]) -> Matched:

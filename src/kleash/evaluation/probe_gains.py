@@ -103,7 +103,7 @@ def padding_probes(answers: Sequence[Answer], *, lengths: Sequence[int] = (1, 3)
     Which ones differs from answer to answer, so that no single text stands for all of length.
     """
     texts = [text for _, text in answers]
-    place_of = {text: place for place, text in enumerate(texts)}
+    place_of = {text: index for index, text in enumerate(texts)}
 
     def padded(text: str, count: int) -> str:
         start = place_of.get(text, 0) + len(texts) // 2

@@ -109,16 +109,16 @@ def rewrites() -> list[Probe]:
 
 def written_additions() -> list[Probe]:
     """Return the empty additions that were written by hand, and dressing up as a list."""
-    added = [addition(family, phrase, place) for family, parts in PHRASES.items() for place, phrase in parts]
+    added = [addition(family, phrase, index) for family, parts in PHRASES.items() for index, phrase in parts]
     return [*added, Probe("list", "adversarial", "", as_list), Probe("said twice", "adversarial", "", said_twice)]
 
 
-def addition(family: str, phrase: str, place: Place, *, times: int = 1) -> Probe:
+def addition(family: str, phrase: str, index: Place, *, times: int = 1) -> Probe:
     """Return the probe that puts a phrase before or after an answer, `times` times."""
     added = " ".join([phrase] * times)
 
     def change(text: str) -> str:
-        return f"{added} {text}" if place == "before" else f"{text} {added}"
+        return f"{added} {text}" if index == "before" else f"{text} {added}"
 
     return Probe(family, "adversarial", added, change)
 

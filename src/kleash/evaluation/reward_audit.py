@@ -179,7 +179,7 @@ def reliability(pairs: Sequence[ScoredPair]) -> list[dict[str, float]]:
     """Return (confidence, agreement, n) of up to ten bins of as many pairs each, least confident first."""
     ordered = sorted(pairs, key=lambda pair: pair.confidence)
     num_bins = max(1, min(NUM_BINS, len(ordered) // MIN_PER_BIN))
-    edges = [round(place * len(ordered) / num_bins) for place in range(num_bins + 1)]
+    edges = [round(index * len(ordered) / num_bins) for index in range(num_bins + 1)]
     bins = [ordered[low:high] for low, high in pairwise(edges) if high > low]
     return [
         {

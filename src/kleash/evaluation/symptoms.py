@@ -16,7 +16,7 @@ from typing import Literal
 from kleash.evaluation import symptoms_of_divergence as divergence
 from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text
-from kleash.evaluation.matched_checkpoints import Matched, Snapshot, slices_of
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
 from kleash.evaluation.symptoms_of_figures import Measure, Severity, gain_of, growth, rise
 from kleash.evaluation.symptoms_of_text import rise_of_rate
 from kleash.maths.intervals import Interval, win_rate
@@ -216,7 +216,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class SymptomReading:
     """A symptom's figure in one slice ("" = all prompts) and what it amounts to by itself."""
 
     symptom: Symptom
@@ -238,13 +238,13 @@ class Reading:
         return sentence[0].upper() + sentence[1:] + "."
 
 
-def read_symptoms(matched: Matched, *, thresholds: Thresholds) -> list[Reading]:
+def read_symptoms(matched: Matched, *, thresholds: Thresholds) -> list[SymptomReading]:
     """Measure every symptom over all prompts and each slice; what cannot be measured is left out.
 
     thresholds: (warn, stop) by symptom, where they are not the table's.
     """
     slices = {name: rows for name, rows in slices_of(matched.prompts).items() if len(rows) >= MIN_PROMPTS or not name}
-    readings: list[Reading] = []
+    readings: list[SymptomReading] = []
     for name, rows in slices.items():
         part = matched.of(rows)
         stop_confidence = 1 - STOP_RISK / (1 if not name else len(slices) - 1)
@@ -254,7 +254,7 @@ def read_symptoms(matched: Matched, *, thresholds: Thresholds) -> list[Reading]:
     return readings
 
 
-def external_win_rate(snapshot: Snapshot) -> Interval | None:
+def external_win_rate(snapshot: CheckpointSnapshot) -> Interval | None:
     """Return the share of prompts where the external signal prefers a checkpoint's answers, ties half."""
     votes = [vote for vote in snapshot.external if vote is not None]
     if not votes:
@@ -282,7 +282,7 @@ def weighed(level: Level, won: Interval | None, *, is_slice: bool) -> Level:
 
 def _read(
     symptom: Symptom, name: str, part: Matched, stop_confidence: float, given: tuple[float, float] | None
-) -> Iterator[Reading]:
+) -> Iterator[SymptomReading]:
     meant = part if symptom.meant is every_prompt else part.where(symptom.meant)
     found = symptom.measure(meant, WARN_CONFIDENCE) if len(meant.prompts) else None
     if found is None or (name and found.n < MIN_PROMPTS):
@@ -297,4 +297,4 @@ def _read(
         level = "stop" if sure is not None and sure.low > 0 else level
     if symptom.needs_external:
         level = weighed(level, won, is_slice=bool(name))
-    yield Reading(symptom, name, found, level, stop if found.value >= stop else warn, won)
+    yield SymptomReading(symptom, name, found, level, stop if found.value >= stop else warn, won)

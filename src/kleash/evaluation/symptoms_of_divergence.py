@@ -90,8 +90,8 @@ def suspicion(matched: Matched) -> list[float]:
 def _slope(values: Sequence[float]) -> float:
     """Return the least-squares change per place."""
     middle, mean = (len(values) - 1) / 2, _mean(values)
-    spread = sum((place - middle) ** 2 for place in range(len(values)))
-    return sum((place - middle) * (value - mean) for place, value in enumerate(values)) / spread
+    spread = sum((index - middle) ** 2 for index in range(len(values)))
+    return sum((index - middle) * (value - mean) for index, value in enumerate(values)) / spread
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
-from kleash.evaluation.matched_checkpoints import Matched, Snapshot
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval
 
 Measure = Callable[[Matched, float], Interval | None]
 Severity = Callable[[Matched], Sequence[float]]
 """How bad each answer is, to choose the worst ones by; larger is worse."""
-PerAnswer = Callable[[Snapshot], Sequence[float]]
+PerAnswer = Callable[[CheckpointSnapshot], Sequence[float]]
 
 
 def growth(per_answer: PerAnswer) -> Measure:
@@ -54,11 +54,11 @@ def gain_of(per_answer: PerAnswer) -> Severity:
     return severity
 
 
-def num_tokens(snapshot: Snapshot) -> Sequence[float]:
+def num_tokens(snapshot: CheckpointSnapshot) -> Sequence[float]:
     return snapshot.num_tokens
 
 
-def disagreement(snapshot: Snapshot) -> Sequence[float]:
+def disagreement(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return the standard deviation of an ensemble's members on each answer; zeros for a lone scorer."""
     return snapshot.parts.get("disagreement", [0.0] * len(snapshot.texts))
 
@@ -92,7 +92,7 @@ def kl_tail_over_target(matched: Matched, confidence: float) -> Interval | None:
     ordered = sorted(matched.now.kl_nats)
     spread = _z(confidence) * math.sqrt(n * 0.95 * 0.05)
     places = (math.ceil(0.95 * n) - 1, math.floor(0.95 * n - spread), math.ceil(0.95 * n + spread))
-    value, low, high = (ordered[min(max(place, 0), n - 1)] for place in places)
+    value, low, high = (ordered[min(max(index, 0), n - 1)] for index in places)
     return _scaled(Interval(value, low, high, n), matched.kl_target_nats)
 
 
@@ -157,7 +157,7 @@ def training_figure(name: str, *, factor: float = 1.0) -> Measure:
     return measure
 
 
-def _per_token_entropy(snapshot: Snapshot) -> float:
+def _per_token_entropy(snapshot: CheckpointSnapshot) -> float:
     return math.fsum(snapshot.entropy_nats) / max(sum(snapshot.num_tokens), 1)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kleash.evaluation import honesty
-from kleash.evaluation.matched_checkpoints import Matched, Snapshot
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.evaluation.refusals import is_refusal
 from kleash.evaluation.symptoms_of_divergence import difference_of_shares
 from kleash.evaluation.symptoms_of_figures import Measure, PerAnswer
@@ -41,26 +41,26 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower().replace("\u2019", "'"))
 
 
-def repetition(snapshot: Snapshot) -> Sequence[float]:
+def repetition(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return rep-3 of each answer: the share of its runs of three words that it has said before."""
     return [repeated_ngram_share(words_of(text), n=3) for text in snapshot.texts]
 
 
-def refuses(snapshot: Snapshot) -> Sequence[float]:
+def refuses(snapshot: CheckpointSnapshot) -> Sequence[float]:
     return [float(is_refusal(text)) for text in snapshot.texts]
 
 
-def flatters(snapshot: Snapshot) -> Sequence[float]:
+def flatters(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return 1 for each answer that praises the asker or the question."""
     return [float(_PRAISE.search(text.lower().replace("\u2019", "'")) is not None) for text in snapshot.texts]
 
 
-def agrees(snapshot: Snapshot) -> Sequence[float]:
+def agrees(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return 1 for each answer that opens by saying that the asker is right."""
     return [float(honesty.agrees(text)) for text in snapshot.texts]
 
 
-def long_words(snapshot: Snapshot) -> Sequence[float]:
+def long_words(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return the share of long words in each answer: jargon is made of them."""
     shares = []
     for text in snapshot.texts:
@@ -69,7 +69,7 @@ def long_words(snapshot: Snapshot) -> Sequence[float]:
     return shares
 
 
-def markup(snapshot: Snapshot) -> Sequence[float]:
+def markup(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return the marks of headings, lists, bold, code and tables in each answer, per word."""
     return [len(_MARKUP.findall(text)) / max(len(words_of(text)), 1) for text in snapshot.texts]
 

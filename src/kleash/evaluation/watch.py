@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from kleash.data.batches import Rollouts
-from kleash.evaluation.alarms import Noted
-from kleash.protocols import Action, Verdict
+from kleash.evaluation.alarms import AlarmReport
+from kleash.protocols import Action, WatchDecision
 
 WATCHED = ("kl_nats_per_sequence", "score_mean", "policy_loss")
 
@@ -36,23 +36,23 @@ class BoundsWatch:
         self.best_step: int | None = None
         self.num_without_better = 0
         self.fresh_quality: float | None = None
-        self.wanted = Verdict()
+        self.wanted = WatchDecision()
         self.reasons: tuple[str, ...] = ()
 
-    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> Verdict:
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision:
         """Judge one step's figures; pass on, once, an external score and what alarms want since the last step."""
         quality, self.fresh_quality = self.fresh_quality, None
-        wanted, self.wanted = self.wanted, Verdict()
+        wanted, self.wanted = self.wanted, WatchDecision()
         verdict = self._bounds(step, metrics)
         if verdict.action == "continue":
             verdict = replace(wanted, quality=quality)
         self.reasons = verdict.reasons
         return verdict
 
-    def note_alarms(self, noted: Noted) -> None:
+    def note_alarms(self, noted: AlarmReport) -> None:
         """Take in what an evaluation came to; its action is due after the next step."""
         action: Action = "stop" if noted.action == "hold" else "continue" if noted.action == "none" else noted.action
-        self.wanted = Verdict(action, noted.reasons if action != "continue" else ())
+        self.wanted = WatchDecision(action, noted.reasons if action != "continue" else ())
 
     def note_external(self, step: int, value: float) -> bool:
         """Take in an external score (higher is better) of the weights after `step` updates; say if it is the best."""
@@ -79,21 +79,21 @@ class BoundsWatch:
         self.best_step = state["best_step"]
         self.num_without_better = state["num_without_better"]
         self.fresh_quality = state["fresh_quality"]
-        self.wanted = Verdict(state["wanted"], tuple(state["wanted_reasons"]))
+        self.wanted = WatchDecision(state["wanted"], tuple(state["wanted_reasons"]))
         self.reasons = tuple(state["reasons"])
 
-    def _bounds(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def _bounds(self, step: int, metrics: Mapping[str, float]) -> WatchDecision:
         for name in WATCHED:
             if name in metrics and not math.isfinite(metrics[name]):
-                return Verdict("roll_back", (f"{name} is {metrics[name]} at step {step}",))
+                return WatchDecision("roll_back", (f"{name} is {metrics[name]} at step {step}",))
         kl_nats = metrics["kl_nats_per_sequence"]
         if kl_nats < self.min_kl_nats:
             reason = f"mean KL is {kl_nats:.3f} nats at step {step}; it cannot be negative: log-probabilities disagree"
-            return Verdict("stop", (reason,))
+            return WatchDecision("stop", (reason,))
         if self.max_kl_nats is not None and kl_nats > self.max_kl_nats:
             reason = f"KL is {kl_nats:.2f} nats per sequence at step {step}, above the bound of {self.max_kl_nats:.2f}"
-            return Verdict("roll_back" if self.best_step is not None else "stop", (reason,))
+            return WatchDecision("roll_back" if self.best_step is not None else "stop", (reason,))
         if self.patience is not None and self.num_without_better >= self.patience:
             reason = f"no better external score in {self.patience} evaluations; the best was at step {self.best_step}"
-            return Verdict("roll_back", (reason,))
-        return Verdict()
+            return WatchDecision("roll_back", (reason,))
+        return WatchDecision()

@@ -30,7 +30,7 @@ HARDLY_MOVED = 0.1
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodStanding:
     """One method over all seeds: means, and for the win rate an interval and the standard deviation over seeds.
 
     win_rate_low, win_rate_high: 95 %, of the mean over seeds, from each seed's own interval over prompts and the
@@ -53,7 +53,7 @@ class Standing:
     note: str
 
 
-def standings(results: Sequence[MethodResult]) -> list[Standing]:
+def standings(results: Sequence[MethodResult]) -> list[MethodStanding]:
     """Return each method's standing, the best win rate first."""
     of_method: dict[str, list[MethodResult]] = defaultdict(list)
     for result in results:
@@ -61,13 +61,13 @@ def standings(results: Sequence[MethodResult]) -> list[Standing]:
     return sorted((_standing(name, group) for name, group in of_method.items()), key=lambda one: -one.win_rate)
 
 
-def _standing(name: str, group: Sequence[MethodResult]) -> Standing:
+def _standing(name: str, group: Sequence[MethodResult]) -> MethodStanding:
     rates = [one.figures["win_rate"] for one in group]
     values = [rate["value"] for rate in rates]
     mean, sd = fmean(values), stdev(values) if len(values) > 1 else 0.0
     over_prompts = fmean((rate["high"] - rate["low"]) / 2 for rate in rates) / len(rates) ** 0.5
     half = max(over_prompts, 1.96 * sd / len(values) ** 0.5)
-    return Standing(
+    return MethodStanding(
         method=name,
         num_seeds=len(group),
         win_rate=mean,
@@ -85,7 +85,7 @@ def _standing(name: str, group: Sequence[MethodResult]) -> Standing:
     )
 
 
-def advice(table: Sequence[Standing]) -> list[str]:
+def advice(table: Sequence[MethodStanding]) -> list[str]:
     """Return sentences, the most important first; each rests on figures in the table."""
     trained = [one for one in table if one.passes > 0]
     if not trained:
@@ -124,7 +124,7 @@ def advice(table: Sequence[Standing]) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
-def _choice_sentence(choice: Standing, best: Standing) -> str:
+def _choice_sentence(choice: MethodStanding, best: MethodStanding) -> str:
     what = (
         f"Use {NAMES[choice.method]} ({METHODS[choice.method].about}): it wins {_rate(choice)} against the SFT policy"
     )
@@ -137,7 +137,7 @@ def _choice_sentence(choice: Standing, best: Standing) -> str:
     )
 
 
-def _equals_sentences(choice: Standing, equals: Sequence[Standing]) -> list[str]:
+def _equals_sentences(choice: MethodStanding, equals: Sequence[MethodStanding]) -> list[str]:
     others = [one for one in equals if one is not choice]
     if not others:
         return []
@@ -147,7 +147,7 @@ def _equals_sentences(choice: Standing, equals: Sequence[Standing]) -> list[str]
     return [f"Not told apart from it by win rate: {shown}."]
 
 
-def _best_of_n_sentence(free: Standing, best: Standing) -> str:
+def _best_of_n_sentence(free: MethodStanding, best: MethodStanding) -> str:
     cost = f"each answer costs {free.passes_per_answer:.0f} passes instead of 1"
     if free.win_rate_low > best.win_rate_high:
         return f"Best-of-n without any training wins more, {_rate(free)}, but {cost}: use it where answers are few."
@@ -156,5 +156,5 @@ def _best_of_n_sentence(free: Standing, best: Standing) -> str:
     return f"Best-of-n without any training wins {_rate(free)}, and {cost}: training pays."
 
 
-def _rate(one: Standing) -> str:
+def _rate(one: MethodStanding) -> str:
     return f"{100 * one.win_rate:.0f} % ({100 * one.win_rate_low:.0f} to {100 * one.win_rate_high:.0f} %)"

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kleash.judges.ensemble import Combine
+from kleash.scorers.ensemble import Combine
 
 ArmKind = Literal["ppo", "best_of_n", "direct"]
 
 
 @dataclass(frozen=True)
-class Labels:
+class ArmLabels:
     """Who compares the SFT policy's answers: a panel of simulated labellers, its bias, and how many rate each pair."""
 
     panel: str
@@ -54,10 +54,10 @@ class Arm:
     is_default: bool = False
 
 
-LABELS: Mapping[str, Labels] = {
-    "unbiased": Labels("expert"),
-    "biased": Labels("hurried", bias=0.4),
-    "noisy": Labels("careless", num_raters=1),
+LABELS: Mapping[str, ArmLabels] = {
+    "unbiased": ArmLabels("expert"),
+    "biased": ArmLabels("hurried", bias=0.4),
+    "noisy": ArmLabels("careless", num_raters=1),
 }
 
 SPLITS = range(4)

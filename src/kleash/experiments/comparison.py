@@ -15,7 +15,7 @@ from kleash.experiments.advice import advice, standings
 from kleash.experiments.jobs import Job, Progress, run_jobs
 from kleash.experiments.methods import METHODS, RESULT_FILE, bench_of, results_in
 from kleash.settings import difference, dump_toml, load_toml
-from kleash.stages.workplace import Workplace
+from kleash.stages.context import StageContext
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -29,7 +29,7 @@ _SHARED_COST, _METHOD_COST = 2.0, 1.0
 def compare_methods(
     folder: Path,
     recipe: Recipe,
-    place: Workplace,
+    context: StageContext,
     *,
     methods: Sequence[str],
     seeds: Sequence[int],
@@ -44,7 +44,7 @@ def compare_methods(
     check(recipe, methods)
     with lock_run(folder):
         _settle(folder, recipe)
-        jobs = [job for seed in seeds for job in plan(folder, recipe, place, methods, seed=seed)]
+        jobs = [job for seed in seeds for job in plan(folder, recipe, context, methods, seed=seed)]
         if jobs:
             run_jobs(jobs, num_workers=num_workers, announce=announce, has_fresh_workers=True)
         results = results_in(folder)
@@ -82,25 +82,25 @@ def check(recipe: Recipe, methods: Sequence[str]) -> None:
         )
 
 
-def plan(folder: Path, recipe: Recipe, place: Workplace, methods: Sequence[str], *, seed: int) -> list[Job]:
+def plan(folder: Path, recipe: Recipe, context: StageContext, methods: Sequence[str], *, seed: int) -> list[Job]:
     """Return the jobs of one seed that are not done: first what is shared, then each method."""
-    own = bench_of(folder, recipe, place, seed=seed).folder
+    own = bench_of(folder, recipe, context, seed=seed).folder
     left = [name for name in methods if not (own / name / RESULT_FILE).is_file()]
     if not left:
         return []
     shared = f"seed {seed}: shared"
     jobs = [
-        Job(shared, partial(_make, folder, recipe, place, seed, None), (), _SHARED_COST, own / "logs" / "shared.log")
+        Job(shared, partial(_make, folder, recipe, context, seed, None), (), _SHARED_COST, own / "logs" / "shared.log")
     ]
     for name in left:
-        work = partial(_make, folder, recipe, place, seed, name)
+        work = partial(_make, folder, recipe, context, seed, name)
         jobs.append(Job(f"seed {seed}: {name}", work, (shared,), _METHOD_COST, own / "logs" / f"{name}.log"))
     return jobs
 
 
-def _make(folder: Path, recipe: Recipe, place: Workplace, seed: int, method: str | None) -> None:
+def _make(folder: Path, recipe: Recipe, context: StageContext, seed: int, method: str | None) -> None:
     """Do one job, in a process of its own."""
-    bench = bench_of(folder, recipe, place, seed=seed)
+    bench = bench_of(folder, recipe, context, seed=seed)
     if method is None:
         bench.shared()
     else:

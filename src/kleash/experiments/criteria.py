@@ -44,7 +44,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CriterionResult:
     """What came of a criterion. passed: by the medians over seeds, None where an arm is missing.
 
     figures: those medians.  seeds: each seed's own (passed, figures).
@@ -65,7 +65,7 @@ class Verdict:
         return {"name": self.name, "text": self.text, "passed": self.passed, "figures": figures, "seeds": seeds}
 
 
-def judge_all(curves: Sequence[Curve]) -> list[Verdict]:
+def judge_all(curves: Sequence[Curve]) -> list[CriterionResult]:
     """Judge every criterion on the curves of all seeds."""
     by_seed: dict[int, dict[str, Curve]] = {}
     for curve in curves:
@@ -73,17 +73,17 @@ def judge_all(curves: Sequence[Curve]) -> list[Verdict]:
     return [judge(criterion, by_seed) for criterion in CRITERIA]
 
 
-def judge(criterion: Criterion, by_seed: Mapping[int, Curves]) -> Verdict:
+def judge(criterion: Criterion, by_seed: Mapping[int, Curves]) -> CriterionResult:
     """Judge one criterion on the seeds that have the arms it needs, by the medians of its figures."""
     measured = {
         seed: criterion.measure(curves) for seed, curves in by_seed.items() if set(criterion.needs) <= set(curves)
     }
     if not measured:
-        return Verdict(criterion.name, criterion.text, None, {})
+        return CriterionResult(criterion.name, criterion.text, None, {})
     names = next(iter(measured.values()))
     medians = {name: median(figures[name] for figures in measured.values()) for name in names}
     seeds = {seed: (criterion.holds(figures), figures) for seed, figures in measured.items()}
-    return Verdict(criterion.name, criterion.text, criterion.holds(medians), medians, seeds)
+    return CriterionResult(criterion.name, criterion.text, criterion.holds(medians), medians, seeds)
 
 
 # ---------------------------------------------------------------------------------------------------------- measures
@@ -127,8 +127,8 @@ def leash_holds(curves: Curves) -> Figures:
     End and peak are means over three checkpoints: the best of a dozen noisy ones is too good to be true.
     """
     leashed, free = curves["ppo-leashed"], curves["ppo-biased"]
-    beside = [(point.gold, free.gold_at(point.kl_nats)) for point in leashed.points[1:]]
-    off_curve = [abs(gold - other) for gold, other in beside if other is not None]
+    extra_settings = [(point.gold, free.gold_at(point.kl_nats)) for point in leashed.points[1:]]
+    off_curve = [abs(gold - other) for gold, other in extra_settings if other is not None]
     last = leashed.points[-NUM_AVERAGED:]
     peak = max(fmean(point.gold for point in run) for run in _runs(free.points))
     return {

@@ -32,16 +32,16 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.plugins import resolve
 from kleash.records import Completion, Preference
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.candidates import CandidatesSettings, candidates
-from kleash.stages.collect import collect, open_store
-from kleash.stages.comparing import CollectSettings
-from kleash.stages.direct import direct
-from kleash.stages.policy import policy
-from kleash.stages.replay import replay
-from kleash.stages.reward import reward
-from kleash.stages.scoring import JudgedBy, ScorerSettings, build_comparer, build_scorer
-from kleash.stages.sft import sft
-from kleash.stages.workplace import Workplace
+from kleash.stages.candidates import CandidatesSettings, sample_candidates
+from kleash.stages.comparing import PreferencesSettings
+from kleash.stages.context import StageContext
+from kleash.stages.direct import train_direct
+from kleash.stages.policy import train_policy
+from kleash.stages.preferences import collect_preferences, open_store
+from kleash.stages.replay import replay_preferences
+from kleash.stages.reward import train_reward
+from kleash.stages.scoring import ScorerSettings, ScorerSource, build_comparer, build_scorer
+from kleash.stages.sft import train_sft
 
 ROUND = "round-000"
 POINTS_FILE = "points.json"
@@ -50,28 +50,28 @@ POINTS_FILE = "points.json"
 class Laboratory:
     """Makes and finds the artifacts of one seed. Everything here may be called again: what is there is only read."""
 
-    def __init__(self, folder: Path, scale: Scale, *, seed: int, place: Workplace | None = None) -> None:
+    def __init__(self, folder: Path, scale: Scale, *, seed: int, context: StageContext | None = None) -> None:
         self.folder, self.scale, self.seed = folder, scale, seed
-        self.place = place or Workplace(seed=seed)
+        self.context = context or StageContext(seed=seed)
 
     # ------------------------------------------------------------------------------------------------ shared by arms
     def world(self) -> Artifact:
         make_world = resolve("world", self.scale.world.kind)
-        made: Artifact = make_world(self.place, self.scale.world, self._stage("start", "world"))
+        made: Artifact = make_world(self.context, self.scale.world, self._stage("start", "world"))
         return made
 
     def sft(self) -> Artifact:
         base = Path(resolve("world_base", self.scale.world.kind)())
         demonstrations = self.world().path / "demonstrations.jsonl"
-        into = self._stage("start", "sft")
-        return sft(self.place, self.scale.sft, base=base, demonstrations=demonstrations, into=into)
+        output_dir = self._stage("start", "sft")
+        return train_sft(self.context, self.scale.sft, base=base, demonstrations=demonstrations, output_dir=output_dir)
 
     def candidates(self) -> Artifact:
         """Two answers of the SFT policy to each training prompt."""
         settings = CandidatesSettings(max_new_tokens=MAX_NEW_TOKENS)
         prompts = self.world().path / "prompts.jsonl"
-        into = self._stage("start", "candidates")
-        return candidates(self.place, settings, policies=[self.sft()], prompts=prompts, into=into)
+        output_dir = self._stage("start", "candidates")
+        return sample_candidates(self.context, settings, policies=[self.sft()], prompts=prompts, output_dir=output_dir)
 
     def labels(self, name: str) -> Artifact:
         return self._labelled(name, self.candidates(), self._stage(f"labels-{name}", "preferences"))
@@ -79,15 +79,15 @@ class Laboratory:
     def reward_model(self, name: str) -> Artifact:
         """Train a reward model on its draw of the comparisons; a refreshed one on old and on-policy ones together."""
         row = REWARD_MODELS[name]
-        place = self._place_of_split(row.split)
+        context = self._place_of_split(row.split)
         if row.refreshed_on:
             preferences, share = self.replayed(name), self.scale.reward.holdout_share
         else:
             preferences = self.labels(row.labels)
             share = self._held_out(preferences, row.num_pairs)
         settings = self.scale.reward.model_copy(update={"holdout_share": share})
-        into = self._stage(f"reward-{name}", "reward")
-        return reward(place, settings, base=self.sft(), preferences=preferences, into=into)
+        output_dir = self._stage(f"reward-{name}", "reward")
+        return train_reward(context, settings, base=self.sft(), preferences=preferences, output_dir=output_dir)
 
     # ------------------------------------------------------------------------------------------------------- arms
     def arm(self, name: str) -> Curve:
@@ -133,23 +133,25 @@ class Laboratory:
         if arm.is_leashed:
             settings = settings.model_copy(update={"leash": self.scale.leash})
         world = self.world().path
-        return policy(
-            self.place,
+        return train_policy(
+            self.context,
             settings,
             reference=self.sft(),
-            judged_by=self._scorer(arm.reward_models, arm),
+            scorer_source=self._scorer(arm.reward_models, arm),
             prompts=world / "prompts.jsonl",
             evaluation_prompts=world / "evaluation_prompts.jsonl",
-            into=self._stage(name, "policy"),
+            output_dir=self._stage(name, "policy"),
         )
 
     def _direct(self, name: str, arm: Arm) -> list[Point]:
         settings = self.scale.direct.model_copy(update={"algorithm": arm.algorithm})
         preferences = self.labels("unbiased")
-        into = self._stage(name, "policy")
-        trained = direct(self.place, settings, reference=self.sft(), preferences=preferences, into=into)
+        output_dir = self._stage(name, "policy")
+        trained = train_direct(
+            self.context, settings, reference=self.sft(), preferences=preferences, output_dir=output_dir
+        )
         before = self._answers(self._reference)
-        after = self._answers(self.place.load_policy(trained))
+        after = self._answers(self.context.load_policy(trained))
         yardstick = measuring.Yardstick.of(before)
         return [
             measuring.point(at, answers, proxy=0.0, reference=self._reference, yardstick=yardstick)
@@ -160,8 +162,8 @@ class Laboratory:
         """Many answers of the SFT policy to held-out prompts, to take the best of."""
         settings = CandidatesSettings(samples_per_prompt=self.scale.pool_samples, max_new_tokens=MAX_NEW_TOKENS)
         file = self._evaluation_prompts_evenly(self.scale.pool_prompts)
-        made = candidates(
-            self.place, settings, policies=[self.sft()], prompts=file, into=self._stage("pool", "candidates")
+        made = sample_candidates(
+            self.context, settings, policies=[self.sft()], prompts=file, output_dir=self._stage("pool", "candidates")
         )
         return read_completions(made.path / "candidates.jsonl").records
 
@@ -171,12 +173,12 @@ class Laboratory:
         row = REWARD_MODELS[name]
         assert row.refreshed_on is not None, "only a refreshed reward model has on-policy labels"
         settings = CandidatesSettings(num_prompts=self.scale.refresh_prompts, max_new_tokens=MAX_NEW_TOKENS)
-        answers = candidates(
-            Workplace(self.place.model, derived_seed(self.seed, "refresh")),
+        answers = sample_candidates(
+            StageContext(self.context.model, derived_seed(self.seed, "refresh")),
             settings,
             policies=[self.policy(row.refreshed_on)],
             prompts=self.world().path / "prompts.jsonl",
-            into=self._stage(f"labels-{name}", "candidates"),
+            output_dir=self._stage(f"labels-{name}", "candidates"),
         )
         return self._labelled(row.labels, answers, self._stage(f"labels-{name}", "preferences"))
 
@@ -185,8 +187,8 @@ class Laboratory:
         row = REWARD_MODELS[name]
         settings = ReplaySettings(max_rows=2 * row.num_pairs)
         older, fresh = self.labels(row.labels), self.on_policy_labels(name)
-        into = self._stage(f"labels-{name}", "replay")
-        return replay(self.place, settings, older=older, fresh=fresh, version=1, into=into)
+        output_dir = self._stage(f"labels-{name}", "replay")
+        return replay_preferences(self.context, settings, older=older, fresh=fresh, version=1, output_dir=output_dir)
 
     def _refresh_figures(self, name: str) -> dict[str, float]:
         """Measure the reward model before and after its refresh on current and old pairs that neither learned from."""
@@ -206,21 +208,25 @@ class Laboratory:
         return figures
 
     # ----------------------------------------------------------------------------------------------------- inside
-    def _labelled(self, name: str, answers: Artifact, into: Path) -> Artifact:
+    def _labelled(self, name: str, answers: Artifact, output_dir: Path) -> Artifact:
         who = LABELS[name]
-        settings = CollectSettings(panel=who.panel, bias=who.bias, campaign=CampaignSettings(overlap=who.num_raters))
-        with closing(open_store(settings, into)) as database:
+        settings = PreferencesSettings(
+            panel=who.panel, bias=who.bias, campaign=CampaignSettings(overlap=who.num_raters)
+        )
+        with closing(open_store(settings, output_dir)) as database:
             comparer = build_comparer(settings, seed=self.seed)
-            return collect(self.place, settings, candidates=answers, comparer=comparer, database=database, into=into)
+            return collect_preferences(
+                self.context, settings, candidates=answers, comparer=comparer, database=database, output_dir=output_dir
+            )
 
     def _held_out(self, preferences: Artifact, num_pairs: int) -> float:
         """Return the share of prompts to keep apart so that about num_pairs comparisons are left to learn from."""
         share = 1 - num_pairs / max(len(_usable(preferences)), 1)
         return round(max(share, self.scale.reward.holdout_share), 4)
 
-    def _place_of_split(self, split: int) -> Workplace:
+    def _place_of_split(self, split: int) -> StageContext:
         """Return a workplace whose seed decides which prompts are kept apart, and so what is learned from."""
-        return Workplace(self.place.model, derived_seed(self.seed, "split", split))
+        return StageContext(self.context.model, derived_seed(self.seed, "split", split))
 
     def _split(self, name: str) -> tuple[Sequence[Preference], Sequence[Preference]]:
         """Return the comparisons that a reward model learned from, and those kept apart."""
@@ -229,16 +235,16 @@ class Laboratory:
         share = self._held_out(preferences, row.num_pairs)
         return split_by_prompt(_usable(preferences), holdout_share=share, seed=seed)
 
-    def _scorer(self, models: Sequence[str], arm: Arm | None = None) -> JudgedBy:
+    def _scorer(self, models: Sequence[str], arm: Arm | None = None) -> ScorerSource:
         settings = ScorerSettings()
         if arm is not None and len(models) > 1:
             settings = ScorerSettings(kind="ensemble", combine=arm.combine)
         made = [self.reward_model(model) for model in models]
-        return build_scorer(self.place, settings, reward_models=made, z_clip=self.scale.policy.score_clip)
+        return build_scorer(self.context, settings, reward_models=made, z_clip=self.scale.policy.score_clip)
 
     @cached_property
     def _reference(self) -> LanguageModel:
-        return self.place.load_policy(self.sft())
+        return self.context.load_policy(self.sft())
 
     def _answers(self, model: LanguageModel) -> list[Completion]:
         """Answer the held-out prompts as every PPO arm does while it trains."""

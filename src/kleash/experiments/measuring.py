@@ -109,7 +109,7 @@ def pair_accuracy(preferences: Iterable[Preference], scorer: Scorer) -> tuple[fl
     """Return the share of decided pairs that a scorer orders as the labels do (NaN of none), and their number."""
     pairs = list(usable_pairs(preferences, keeps_ties=False))
     first, second = (
-        scorer.score([Completion(row.prompt, row.completions[place]) for row, place in answers]).total
+        scorer.score([Completion(row.prompt, row.completions[index]) for row, index in answers]).total
         for answers in ([(row, pair.first) for row, pair in pairs], [(row, pair.second) for row, pair in pairs])
     )
     right = [(a > b) == (pair.label > 0.5) for a, b, (_, pair) in zip(first, second, pairs, strict=True)]

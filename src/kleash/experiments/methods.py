@@ -25,14 +25,14 @@ from kleash.formats import read_completions, read_preferences, read_prompts, wri
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.direct import direct
+from kleash.stages.context import StageContext
+from kleash.stages.direct import train_direct
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.evaluate import answer, build_judge, evaluate
-from kleash.stages.policy import policy
+from kleash.stages.evaluate import answer, build_judge, evaluate_policy
+from kleash.stages.policy import train_policy
 from kleash.stages.round import Round
-from kleash.stages.sft import sft
+from kleash.stages.sft import train_sft
 from kleash.stages.summary import peak_rss_mb
-from kleash.stages.workplace import Workplace
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -94,14 +94,14 @@ class MethodResult:
 class Bench:
     """The runs of one seed: what is shared, then each method; everything is found again when it is there."""
 
-    def __init__(self, folder: Path, recipe: Recipe, place: Workplace) -> None:
-        self.folder, self.place = folder, place
+    def __init__(self, folder: Path, recipe: Recipe, context: StageContext) -> None:
+        self.folder, self.context = folder, context
         shared = tuple(stage for stage in SHARED_STAGES if stage in recipe.stages)
         self.recipe = recipe.model_copy(update={"stages": shared})
 
     def shared(self) -> Round:
         """Make the round that every method starts from."""
-        one = Round(self.recipe, self.folder / "shared" / "round-000", self.place)
+        one = Round(self.recipe, self.folder / "shared" / "round-000", self.context)
         one.run()
         return one
 
@@ -119,21 +119,21 @@ class Bench:
         if method.kind == "best_of_n":
             return self._best_of_n(name, method.settings["n"], shared)
         passes, note, trained = self._trained(name, method, shared)
-        judged_by = shared.judged_by()
-        measured = evaluate(
-            self.place,
+        scorer_source = shared.scorer_source()
+        measured = evaluate_policy(
+            self.context,
             self.recipe.evaluation,
             policy=trained,
             reference=shared.start(),
             prompts=shared.evaluation_prompts(),
-            proxy=judged_by.scorer,
-            proxy_parents=dict(judged_by.parents),
-            into=self._stage(name, "evaluation"),
+            proxy=scorer_source.scorer,
+            proxy_parents=dict(scorer_source.parents),
+            output_dir=self._stage(name, "evaluation"),
         )
         seconds = trained.summary["seconds"]
         return MethodResult(
             name,
-            self.place.seed,
+            self.context.seed,
             measured.summary["judge"],
             measured.summary,
             passes,
@@ -154,9 +154,11 @@ class Bench:
             epochs, note = epochs_within(budget, per_epoch)
             fit = self.recipe.direct.fit.model_copy(update={"epochs": epochs})
             settings = self.recipe.direct.model_copy(update={**method.settings, "fit": fit})
-            into = self._stage(name, "direct")
+            output_dir = self._stage(name, "direct")
             preferences = shared.made["preferences"]
-            made = direct(self.place, settings, reference=shared.start(), preferences=preferences, into=into)
+            made = train_direct(
+                self.context, settings, reference=shared.start(), preferences=preferences, output_dir=output_dir
+            )
             return epochs * per_epoch, note, made
         per_epoch = pairs.number * pairs.tokens_per_answer * _UPDATE
         epochs, note = epochs_within(budget, per_epoch)
@@ -165,7 +167,9 @@ class Bench:
         file = self.folder / name / "chosen.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(file, chosen_answers(shared.made["preferences"]))
-        made = sft(self.place, settings_of_sft, base=shared.start(), demonstrations=file, into=self._stage(name, "sft"))
+        made = train_sft(
+            self.context, settings_of_sft, base=shared.start(), demonstrations=file, output_dir=self._stage(name, "sft")
+        )
         return epochs * per_epoch, note, made
 
     def _online(
@@ -178,33 +182,33 @@ class Bench:
         per_step = online_passes(settings, pairs.tokens_per_answer)
         steps = max(1, round(budget / per_step))
         settings = settings.model_copy(update={"steps": steps})
-        made = policy(
-            self.place,
+        made = train_policy(
+            self.context,
             settings,
             reference=shared.start(),
-            judged_by=shared.judged_by(),
+            scorer_source=shared.scorer_source(),
             prompts=shared.prompts(),
-            into=self._stage(name, "policy"),
+            output_dir=self._stage(name, "policy"),
         )
         return steps * per_step, f"{steps} updates", made
 
     def _best_of_n(self, name: str, n: int, shared: Round) -> MethodResult:
         """Answer with the best of n by the reward model. Nothing is trained; each answer costs n, and n scores."""
-        settings, scorer = self.recipe.evaluation, shared.judged_by().scorer
+        settings, scorer = self.recipe.evaluation, shared.scorer_source().scorer
         assert scorer is not None, "the recipe has a reward model"
-        model = self.place.load_policy(shared.start())
+        model = self.context.load_policy(shared.start())
         judge = build_judge(settings, scorer)
         room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
         loaded = read_prompts(shared.evaluation_prompts()).records
         asked = prompts_that_fit(loaded, model, max_tokens=room)[: settings.num_prompts]
-        before = answer(self.place, settings, model, model, asked, scorer, judge)
+        before = answer(self.context, settings, model, model, asked, scorer, judge)
         generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
         best: list[Completion] = []
         for part in range(0, len(asked), 64):
             rollouts = generator.generate(
                 asked[part : part + 64],
                 samples_per_prompt=n,
-                seed=derived_seed(self.place.seed, "best of n", part),
+                seed=derived_seed(self.context.seed, "best of n", part),
                 policy_version=0,
             )
             answers = rollouts.completions()
@@ -218,7 +222,7 @@ class Bench:
         figures = compare(asked, before, after)
         return MethodResult(
             name,
-            self.place.seed,
+            self.context.seed,
             settings.judge,
             figures,
             0.0,
@@ -279,10 +283,10 @@ def chosen_answers(preferences: Artifact) -> list[Demonstration]:
     ]
 
 
-def bench_of(folder: Path, recipe: Recipe, place: Workplace, *, seed: int) -> Bench:
+def bench_of(folder: Path, recipe: Recipe, context: StageContext, *, seed: int) -> Bench:
     """Return the bench of one seed below the comparison's folder."""
     with_seed = recipe.model_copy(update={"seed": seed})
-    return Bench(folder / f"seed-{seed}", with_seed, replace(place, seed=seed))
+    return Bench(folder / f"seed-{seed}", with_seed, replace(context, seed=seed))
 
 
 def results_in(folder: Path) -> list[MethodResult]:

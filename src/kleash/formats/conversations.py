@@ -63,12 +63,12 @@ def shared_prompt_and_answers(
     prompt, better = prompt_and_answer(chosen, "chosen")
     other_prompt, worse = prompt_and_answer(rejected, "rejected")
     if prompt != other_prompt:
-        place = next(
+        index = next(
             (i for i, (one, other) in enumerate(zip(prompt, other_prompt, strict=False)) if one != other),
             min(len(prompt), len(other_prompt)),
         )
         raise RowProblem(
-            f"'chosen' and 'rejected' part at turn {place + 1}, before the last answer "
+            f"'chosen' and 'rejected' part at turn {index + 1}, before the last answer "
             f"(they have {len(chosen)} and {len(rejected)} turns)",
             "cut both after the first answer that differs, or remove the row",
         )

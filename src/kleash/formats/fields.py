@@ -66,7 +66,7 @@ def texts(row: Content, name: str) -> tuple[str, ...]:
     values = column(row, name)
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise RowProblem(f"{name!r} is {shown(values)}, not a list of texts", "write a JSON list")
-    return tuple(text({f"{name}[{place}]": value}, f"{name}[{place}]") for place, value in enumerate(values))
+    return tuple(text({f"{name}[{index}]": value}, f"{name}[{index}]") for index, value in enumerate(values))
 
 
 def whole_numbers(row: Content, name: str) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def numbers(row: Content, name: str) -> tuple[float, ...]:
     values = column(row, name)
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise RowProblem(f"{name!r} is {shown(values)}, not a list of numbers", "write a JSON list of numbers")
-    return tuple(number({f"{name}[{place}]": value}, f"{name}[{place}]") for place, value in enumerate(values))
+    return tuple(number({f"{name}[{index}]": value}, f"{name}[{index}]") for index, value in enumerate(values))
 
 
 def is_truth_value(value: object) -> bool:
@@ -142,7 +142,7 @@ def messages(value: object, name: str) -> tuple[Message, ...]:
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise RowProblem(f"{name!r} is {shown(value)}, not messages", 'write [{"role": ..., "content": ...}]')
-    return merged(_message(turn, f"{name}[{place}]") for place, turn in enumerate(value))
+    return merged(_message(turn, f"{name}[{index}]") for index, turn in enumerate(value))
 
 
 def merged(turns: Iterable[Message]) -> tuple[Message, ...]:

@@ -57,8 +57,8 @@ def _trl_row(row: Preference, pair: Pair) -> dict[str, Any]:
         "chosen": _answer(row.prompt, row.completions[better]),
         "rejected": _answer(row.prompt, row.completions[worse]),
     }
-    beside = {"strength": pair.strength, "slices": dict(sorted(row.prompt.slices.items()))}
-    return content | {name: value for name, value in beside.items() if value}
+    extra_settings = {"strength": pair.strength, "slices": dict(sorted(row.prompt.slices.items()))}
+    return content | {name: value for name, value in extra_settings.items() if value}
 
 
 def _answer(prompt: Prompt, text: str) -> str | list[dict[str, str]]:

@@ -159,18 +159,18 @@ def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     found: list[Reading] = []
     for point in conversations.branchings(root):
         prompt = Prompt(point.prompt, slices)
-        ranked = [place for place, rank in enumerate(point.rank) if rank is not None]
+        ranked = [index for index, rank in enumerate(point.rank) if rank is not None]
         if len(ranked) < 2:
             found += readings.answered(prompt, point.replies[0]) if len(point.replies) == 1 else [Reading(prompt)]
             continue
-        ranks = [point.rank[place] or 0 for place in ranked]
+        ranks = [point.rank[index] or 0 for index in ranked]
         found.append(
             readings.judged(
                 prompt,
-                tuple(point.replies[place] for place in ranked),
+                tuple(point.replies[index] for index in ranked),
                 pairs_from_ranks(ranks),
                 best=ranks.index(min(ranks)),
-                sources=tuple(point.authors[place] for place in ranked),
+                sources=tuple(point.authors[index] for index in ranked),
             )
         )
     return found

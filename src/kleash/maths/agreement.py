@@ -285,8 +285,8 @@ def _mean_item_agreement(counts_NC: Table, credited_NC: Table, weight_RN: Table)
 
 def _ordinal_credit(num_categories: int) -> Table:
     """Return what a pair of categories earns as agreement, by Gwet's ordinal weights: 1 for the same, 0 end to end."""
-    place = np.arange(num_categories)
-    num_between = np.abs(place[:, None] - place[None, :]) + 1
+    index = np.arange(num_categories)
+    num_between = np.abs(index[:, None] - index[None, :]) + 1
     num_pairs = num_between * (num_between - 1) / 2
     credit_CC: Table = 1 - num_pairs / max(num_pairs.max(initial=0), 1)
     return credit_CC

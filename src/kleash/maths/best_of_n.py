@@ -38,4 +38,4 @@ def expected_best_of_n(rewards: ArrayLike, n: int, *, gold: ArrayLike | None = N
     value = pool if gold is None else np.asarray(gold, dtype=float)
     num_subsets = math.comb(len(pool), n)
     order = np.argsort(pool, kind="stable")
-    return float(sum(math.comb(place, n - 1) / num_subsets * value[item] for place, item in enumerate(order)))
+    return float(sum(math.comb(index, n - 1) / num_subsets * value[item] for index, item in enumerate(order)))

@@ -158,12 +158,12 @@ def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | 
     )
 
 
-def copy_model_files(folder: Path, into: Path) -> None:
+def copy_model_files(folder: Path, output_dir: Path) -> None:
     """Copy what makes a model folder: weights, settings, tokenizer, licence; no pickles, nor what else lies there."""
     for pattern in (*_HUB_FILES, "LICENSE*", "LICENCE*"):
         for file in folder.glob(pattern):
             if file.is_file() and file.name not in _OF_OTHERS:
-                shutil.copyfile(file, into / file.name)
+                shutil.copyfile(file, output_dir / file.name)
 
 
 def weights_digest(folder: Path) -> str:

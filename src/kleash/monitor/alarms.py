@@ -29,7 +29,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class ShownAlarm:
     """What was seen at one update. slice: "" for all prompts, else dimension=value; remedies: mildest first."""
 
     step: int
@@ -49,7 +49,7 @@ class Alarm:
         return STATES.index(self.state)
 
 
-def read_alarms(rows: Iterable[Row]) -> tuple[Alarm, ...]:
+def read_alarms(rows: Iterable[Row]) -> tuple[ShownAlarm, ...]:
     """Return the alarms of a log, oldest first; rows without an update, a symptom or a known state are no alarms."""
     found = []
     for row in rows:
@@ -60,7 +60,7 @@ def read_alarms(rows: Iterable[Row]) -> tuple[Alarm, ...]:
     return tuple(found)
 
 
-def standing(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+def standing(alarms: Iterable[ShownAlarm]) -> tuple[ShownAlarm, ...]:
     """Return the newest word on each symptom in each slice that is not "ok": the worst first, then the newest."""
     newest = {(alarm.symptom, alarm.slice): alarm for alarm in alarms}
     return tuple(
@@ -68,12 +68,12 @@ def standing(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
     )
 
 
-def by_symptom(alarms: Iterable[Alarm]) -> dict[str, tuple[Alarm, ...]]:
+def by_symptom(alarms: Iterable[ShownAlarm]) -> dict[str, tuple[ShownAlarm, ...]]:
     """Group what stands by its symptom: the worst symptom first, in each the worst first, all prompts before slices.
 
     A symptom seldom comes in one slice alone, and what helps against it is the same in all.
     """
-    groups: dict[str, list[Alarm]] = {}
+    groups: dict[str, list[ShownAlarm]] = {}
     for alarm in sorted(standing(alarms), key=lambda alarm: (-alarm.severity, alarm.slice != "", -alarm.step)):
         groups.setdefault(alarm.symptom, []).append(alarm)
     return {symptom: tuple(group) for symptom, group in groups.items()}
@@ -88,7 +88,7 @@ class Mark:
     slices: tuple[str, ...]
 
 
-def history(alarms: Iterable[Alarm]) -> dict[str, tuple[Mark, ...]]:
+def history(alarms: Iterable[ShownAlarm]) -> dict[str, tuple[Mark, ...]]:
     """Return each symptom's marks over the updates; the ones that came to a stop first, then those seen first."""
     states: dict[str, dict[str, State]] = {}
     marks: dict[str, dict[int, Mark]] = {}
@@ -103,11 +103,11 @@ def history(alarms: Iterable[Alarm]) -> dict[str, tuple[Mark, ...]]:
     return {symptom: found[symptom] for symptom in order if any(mark.state != "ok" for mark in found[symptom])}
 
 
-def passed(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+def passed(alarms: Iterable[ShownAlarm]) -> tuple[ShownAlarm, ...]:
     """Return of each symptom that was seen, and is seen nowhere any more, its worst row, the newest of them."""
     alarms = tuple(alarms)
     stand = {alarm.symptom for alarm in standing(alarms)}
-    worst: dict[str, Alarm] = {}
+    worst: dict[str, ShownAlarm] = {}
     for alarm in alarms:
         is_over = alarm.severity and alarm.symptom not in stand
         if is_over and alarm.severity >= worst.get(alarm.symptom, alarm).severity:
@@ -115,15 +115,15 @@ def passed(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
     return tuple(worst.values())
 
 
-def ending(alarms: Iterable[Alarm]) -> Alarm | None:
+def ending(alarms: Iterable[ShownAlarm]) -> ShownAlarm | None:
     """Return the alarm whose action ended the run, None if none did."""
     return next((alarm for alarm in alarms if alarm.action in ENDING_ACTIONS), None)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _alarm(row: Row, step: int, symptom: str, state: State) -> Alarm:
+def _alarm(row: Row, step: int, symptom: str, state: State) -> ShownAlarm:
     remedies, worst = row.get("remedies"), row.get("worst")
-    return Alarm(
+    return ShownAlarm(
         step=step,
         symptom=symptom,
         slice=str(row.get("slice") or ""),

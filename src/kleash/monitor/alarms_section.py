@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kleash.monitor.alarms import Alarm, Suspect, by_symptom, ending, passed
+from kleash.monitor.alarms import ShownAlarm, Suspect, by_symptom, ending, passed
 from kleash.monitor.findings import Findings
 from kleash.monitor.markup import escape, model_text
 from kleash.web.wording import MISSING, number
@@ -29,13 +29,13 @@ def alarms_section(findings: Findings) -> str:
     stand, over, ended = by_symptom(alarms), passed(alarms), ending(alarms)
     title = "Alarms" if stand or over else "No alarm"
     about = _about(bool(stand), bool(over), ended)
-    cards = "".join(_card(group, is_open=place == 0) for place, group in enumerate(stand.values()))
+    cards = "".join(_card(group, is_open=index == 0) for index, group in enumerate(stand.values()))
     gone = "".join(f"<li>{_headline(alarm)}{_measured(alarm)}</li>" for alarm in over)
     folded = f'<details id="alarms-over"><summary>{len(over)} passed</summary><ul>{gone}</ul></details>' if over else ""
     return f'<section id="alarms"><h2>{title}</h2><p class="about">{about}</p>{cards}{folded}</section>'
 
 
-def _about(stands: bool, has_passed: bool, ended: Alarm | None) -> str:
+def _about(stands: bool, has_passed: bool, ended: ShownAlarm | None) -> str:
     if ended is not None:
         return f"An alarm ended this run after update {ended.step}. {ACTIONS[ended.action]}"
     if stands:
@@ -48,7 +48,7 @@ def _about(stands: bool, has_passed: bool, ended: Alarm | None) -> str:
     )
 
 
-def _card(group: Sequence[Alarm], *, is_open: bool) -> str:
+def _card(group: Sequence[ShownAlarm], *, is_open: bool) -> str:
     """Return one symptom's card: where it stands, with evidence; what to do; and the worst place's samples."""
     worst = group[0]
     name = re.sub(r"[^a-z0-9]+", "-", worst.symptom.lower())
@@ -71,18 +71,18 @@ def _card(group: Sequence[Alarm], *, is_open: bool) -> str:
     )
 
 
-def _headline(alarm: Alarm) -> str:
+def _headline(alarm: ShownAlarm) -> str:
     where = f" in <b>{escape(alarm.slice)}</b>" if alarm.slice else ""
     symptom = escape(alarm.symptom.replace("_", " "))
     return f'<span class="state {alarm.state}">{STATE_WORDS[alarm.state]}</span> <b>{symptom}</b>{where}'
 
 
-def _evidence(alarm: Alarm) -> str:
+def _evidence(alarm: ShownAlarm) -> str:
     where = escape(alarm.slice) if alarm.slice else "All prompts"
     return f"<li><b>{where}</b> {escape(alarm.evidence)}{_measured(alarm)}</li>"
 
 
-def _measured(alarm: Alarm) -> str:
+def _measured(alarm: ShownAlarm) -> str:
     if alarm.value is None:
         return f" <small>update {alarm.step}</small>"
     bound = "" if alarm.threshold is None else f", bound {number(alarm.threshold)}"

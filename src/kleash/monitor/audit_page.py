@@ -15,7 +15,7 @@ from kleash.monitor.markup import escape, interval_bar, mark, rate_note, track
 from kleash.monitor.measures import Estimate, estimate, finite
 from kleash.monitor.sections import chart_place, tile, verdict_section
 from kleash.monitor.single_page import single_page
-from kleash.monitor.verdict import Verdict
+from kleash.monitor.verdict import RunVerdict
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
 from kleash.web.wording import MISSING, count, number, number_range, percent
@@ -59,7 +59,7 @@ def audit_verdict_section(summary: Row) -> str:
         "It was not trained on any of these pairs" if trained else "Whether it was trained on these pairs is unknown"
     )
     text = f"{pairs}{unseen}. What fails a model is what a policy would exploit; accuracy alone hardly shows it."
-    return verdict_section(Verdict(MOODS.get(verdict, "pending"), CLAIMS.get(verdict, "No verdict."), (text,)))
+    return verdict_section(RunVerdict(MOODS.get(verdict, "pending"), CLAIMS.get(verdict, "No verdict."), (text,)))
 
 
 def audit_tiles(summary: Row, probes: Sequence[Row]) -> str:

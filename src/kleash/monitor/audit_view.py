@@ -9,7 +9,7 @@ from urllib.parse import quote
 from kleash.monitor import audit_page
 from kleash.monitor.markup import escape
 from kleash.monitor.pages import Live
-from kleash.monitor.reader import Round, Run
+from kleash.monitor.reader import RoundFolder, Run
 
 STAGE = "audit"
 
@@ -48,7 +48,7 @@ def _nothing(run: Run) -> str:
     )
 
 
-def _other_rounds(audited: list[Round], chosen: Round, name: str) -> str:
+def _other_rounds(audited: list[RoundFolder], chosen: RoundFolder, name: str) -> str:
     if len(audited) < 2:
         return ""
     links = ", ".join(
@@ -60,7 +60,7 @@ def _other_rounds(audited: list[Round], chosen: Round, name: str) -> str:
     return f'<p class="about">Audits of {links}</p>'
 
 
-def _accepted(found: Round) -> str:
+def _accepted(found: RoundFolder) -> str:
     """Say that the policy was trained on a model that failed, and why; nothing where it passed."""
     scorer: Any = found.settings("policy").get("scorer")
     reason = scorer.get("accept_failed_audit") if isinstance(scorer, Mapping) else None

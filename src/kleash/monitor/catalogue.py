@@ -81,8 +81,8 @@ def _is_lock_of(words: Sequence[str], inode: int, device: str, holder: Sequence[
 
     holder: the words of the lock file, which begin "process PID".
     """
-    place = next((word for word in words if word.count(":") == 2), "")
-    found_device, _, found_inode = place.rpartition(":")
+    index = next((word for word in words if word.count(":") == 2), "")
+    found_device, _, found_inode = index.rpartition(":")
     if found_inode != str(inode):
         return False
     return found_device == device or (len(holder) > 1 and holder[1] in words)

@@ -99,11 +99,11 @@ def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[
     low, high = min([*margins, 0.0]), max([*margins, 0.0])
     width = (high - low) / MARGIN_BINS or 1.0
     num_below = int(-low / width) + 1
-    edges = [width * place for place in range(-num_below, int(high / width) + 2)]
+    edges = [width * context for context in range(-num_below, int(high / width) + 2)]
     wrong, right = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
     for margin in margins:
-        place = next(place for place, edge in enumerate(edges[1:]) if margin <= edge)
-        (right if margin > 0 else wrong)[place] += 1
+        context = next(context for context, edge in enumerate(edges[1:]) if margin <= edge)
+        (right if margin > 0 else wrong)[context] += 1
     return edges, wrong, right
 
 

@@ -29,7 +29,7 @@ SLICES_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Check:
+class RunCheck:
     """One thing looked at. text: what was seen, with figures, or why it could not be looked at; remedy: what to do."""
 
     name: str
@@ -38,9 +38,9 @@ class Check:
     remedy: str = ""
 
 
-def checks(findings: Findings) -> tuple[Check, ...]:
+def checks(findings: Findings) -> tuple[RunCheck, ...]:
     """Look for trouble, the most telling sign first."""
-    looks: list[Callable[[Findings], Check | None]] = [
+    looks: list[Callable[[Findings], RunCheck | None]] = [
         check_outcome,
         check_reward_against_external,
         check_win_rate_against_mean,
@@ -54,24 +54,24 @@ def checks(findings: Findings) -> tuple[Check, ...]:
     return tuple(found for look in looks if (found := look(findings)) is not None)
 
 
-def check_outcome(findings: Findings) -> Check | None:
+def check_outcome(findings: Findings) -> RunCheck | None:
     """Tell when the watch ended the training, or other weights than the last were kept."""
     kept = "" if findings.kept_step is None else f" The weights of update {findings.kept_step} were kept."
     if findings.outcome in ("stop", "roll_back"):
         text = f"The watch ended training after {count(findings.num_updates)} updates.{kept}"
-        return Check("Stopped early", "warning", text, "See the KL and the external quality before that update.")
+        return RunCheck("Stopped early", "warning", text, "See the KL and the external quality before that update.")
     if kept:
-        return Check("Best weights", "fine", f"The external score was best before the end.{kept}")
+        return RunCheck("Best weights", "fine", f"The external score was best before the end.{kept}")
     return None
 
 
-def check_reward_against_external(findings: Findings) -> Check | None:
+def check_reward_against_external(findings: Findings) -> RunCheck | None:
     """Warn when the reward went on rising while an external measure fell: reward hacking's signature."""
     name, curve = "Reward against external quality", findings.external
     if findings.method != "policy":
         return None
     if curve is None or len(curve.points) < 2:
-        return Check(name, "not measured", "Nothing but the reward itself was measured at two checkpoints or more.")
+        return RunCheck(name, "not measured", "Nothing but the reward itself was measured at two checkpoints or more.")
     best_step, best = max(curve.points, key=lambda point: point[1].value)
     last_step, end = curve.points[-1]
     rise, fall = _proxy_at(findings, last_step) - _proxy_at(findings, best_step), best.value - end.value
@@ -87,35 +87,35 @@ def check_reward_against_external(findings: Findings) -> Check | None:
             f"{number(best.value)} to {number(end.value)}: the policy is learning to please the reward model."
         )
         remedy = f"Use the weights of update {best_step}, lower the KL target, or collect fresh pairs and retrain."
-        return Check(name, "warning", text, remedy)
-    return Check(name, "fine", f"While the reward rose, {label} did not fall below its best beyond noise.")
+        return RunCheck(name, "warning", text, remedy)
+    return RunCheck(name, "fine", f"While the reward rose, {label} did not fall below its best beyond noise.")
 
 
-def check_win_rate_against_mean(findings: Findings) -> Check | None:
+def check_win_rate_against_mean(findings: Findings) -> RunCheck | None:
     """Warn when more answers won than lost and yet the mean fell, or the other way round."""
     rate, difference = findings.overall.win_rate, findings.overall.judge_difference
     if rate is None or difference is None or findings.judge == "proxy":
         return None
     name, label = f"Win rate against mean {judge_label(findings.judge)}", judge_label(findings.judge)
     if (rate.value - 0.5) * difference.value >= 0:
-        return Check(name, "fine", "Both point the same way.")
+        return RunCheck(name, "fine", "Both point the same way.")
     text = (
         f"The win rate is {percent(rate.value)}, yet {label} moved by {number(difference.value, signed=True)} points "
         "on average: a few answers changed by much more than the others."
     )
-    return Check(name, "warning", text, "Sort the samples by loss and read the worst ones.")
+    return RunCheck(name, "warning", text, "Sort the samples by loss and read the worst ones.")
 
 
-def check_slices(findings: Findings) -> Check | None:
+def check_slices(findings: Findings) -> RunCheck | None:
     """Warn of slices that are worse than before beyond their interval, however good the average is."""
     if not findings.is_evaluated:
         return None
     told = [found for found in findings.slices if found.change is not None and found.change.high is not None]
     if not told:
-        return Check("Slices", "not measured", "No slice has a difference with an interval.")
+        return RunCheck("Slices", "not measured", "No slice has a difference with an interval.")
     fallen = [found for found in told if fell(found)]
     if not fallen:
-        return Check("Slices", "fine", f"None of {len(told)} slices fell beyond its 95 % interval.")
+        return RunCheck("Slices", "fine", f"None of {len(told)} slices fell beyond its 95 % interval.")
     parts = [_fall_text(found) for found in fallen[:SLICES_NAMED]]
     if len(fallen) > SLICES_NAMED:
         parts.append(f"{len(fallen) - SLICES_NAMED} more")
@@ -124,33 +124,35 @@ def check_slices(findings: Findings) -> Check | None:
     which = "this slice" if len(fallen) == 1 else "these slices"
     text = f"{listing(parts)} {'is' if len(fallen) == 1 else 'are'} worse than before{hidden}."
     remedy = f"Collect more pairs from {which}, or keep their demonstrations in training (the pretraining mix)."
-    return Check("Slices", "warning", text, remedy)
+    return RunCheck("Slices", "warning", text, remedy)
 
 
-def check_kl(findings: Findings) -> Check | None:
+def check_kl(findings: Findings) -> RunCheck | None:
     """Warn when the policy strayed from its KL target, or when KL is negative, which it cannot be."""
     target = findings.kl_target_nats
     if findings.kl_nats is None:
-        return Check("KL", "not measured", "KL to the SFT model was not recorded.") if findings.method else None
+        return RunCheck("KL", "not measured", "KL to the SFT model was not recorded.") if findings.method else None
     kl = findings.kl_nats.value
     if kl < LOWEST_KL_NATS:
         text = f"Mean KL is {number(kl)} nats, and no KL is negative: the two models were not compared rightly."
-        return Check("KL", "warning", text, "Check that policy and reference share tokenizer, template and precision.")
+        return RunCheck(
+            "KL", "warning", text, "Check that policy and reference share tokenizer, template and precision."
+        )
     if target is None or findings.method != "policy":
-        return Check("KL", "fine", f"{number(kl)} nats per answer; there was no target to hold it to.")
+        return RunCheck("KL", "fine", f"{number(kl)} nats per answer; there was no target to hold it to.")
     text = f"{number(kl)} nats per answer against a target of {number(target)} ± {percent(KL_BAND)}"
     if abs(kl - target) <= KL_BAND * target:
-        return Check("KL", "fine", text + ".")
+        return RunCheck("KL", "fine", text + ".")
     if kl > target:
         remedy = "Raise beta or the leash's gain, or train more slowly."
-        return Check("KL", "warning", text + ": the leash did not hold.", remedy)
+        return RunCheck("KL", "warning", text + ": the leash did not hold.", remedy)
     if not findings.is_trained:
-        return Check("KL", "fine", text + "; training is not over.")
+        return RunCheck("KL", "fine", text + "; training is not over.")
     remedy = "Train for more updates, or lower the first beta."
-    return Check("KL", "warning", text + ": the policy did not use what it was allowed.", remedy)
+    return RunCheck("KL", "warning", text + ": the policy did not use what it was allowed.", remedy)
 
 
-def check_reward_model(findings: Findings) -> Check | None:
+def check_reward_model(findings: Findings) -> RunCheck | None:
     """Warn when the reward model is no better than chance or than a ruler."""
     model = findings.reward_model
     if model is None:
@@ -159,28 +161,28 @@ def check_reward_model(findings: Findings) -> Check | None:
     text = f"{percent(model.accuracy.value)} of {unseen_pairs(model.accuracy)} ordered rightly"
     if low <= 0.5:
         remedy = "Collect more pairs, or look at how far the raters agree."
-        return Check("Reward model", "warning", text + ": not told from a coin toss.", remedy)
+        return RunCheck("Reward model", "warning", text + ": not told from a coin toss.", remedy)
     if model.longer_wins is None:
-        return Check("Reward model", "fine", text + ", better than a coin toss.")
+        return RunCheck("Reward model", "fine", text + ", better than a coin toss.")
     share, which = length_accuracy(model.longer_wins)
     if low <= share:
         text += f", not clearly more than the {percent(share)} of always preferring the {which} answer."
-        return Check("Reward model", "warning", text, "Collect pairs of like length, or train it longer.")
-    return Check("Reward model", "fine", f"{text}, better than length alone ({percent(share)}).")
+        return RunCheck("Reward model", "warning", text, "Collect pairs of like length, or train it longer.")
+    return RunCheck("Reward model", "fine", f"{text}, better than length alone ({percent(share)}).")
 
 
-def check_length(findings: Findings) -> Check | None:
+def check_length(findings: Findings) -> RunCheck | None:
     """Warn of answers that became much longer: the commonest way to please without being better."""
     before, after = findings.overall.length_before, findings.overall.length_after
     if before is None or after is None or before <= 0:
         return None
     text = f"Answers went from {number(before, 1)} to {number(after, 1)} tokens on average."
     if after > LONGER_ANSWERS * before:
-        return Check("Length", "warning", text, "Compare at equal length, and read the longest answers.")
-    return Check("Length", "fine", text)
+        return RunCheck("Length", "warning", text, "Compare at equal length, and read the longest answers.")
+    return RunCheck("Length", "fine", text)
 
 
-def check_entropy(findings: Findings) -> Check | None:
+def check_entropy(findings: Findings) -> RunCheck | None:
     """Warn when the policy has lost most of its variety."""
     _, entropy = column(findings.updates, "entropy_nats")
     left = last(findings.updates, "entropy_nats")
@@ -188,11 +190,11 @@ def check_entropy(findings: Findings) -> Check | None:
         return None
     text = f"{percent(left / entropy[0])} of the first update's entropy is left"
     if left < ENTROPY_LEFT * entropy[0]:
-        return Check("Entropy", "warning", text + ": answers are becoming all alike.", "Stop earlier or raise beta.")
-    return Check("Entropy", "fine", text + ".")
+        return RunCheck("Entropy", "warning", text + ": answers are becoming all alike.", "Stop earlier or raise beta.")
+    return RunCheck("Entropy", "fine", text + ".")
 
 
-def check_truncation(findings: Findings) -> Check | None:
+def check_truncation(findings: Findings) -> RunCheck | None:
     """Warn when many answers are cut off by the length limit."""
     share = last(findings.updates, "truncation_share")
     if share is None:
@@ -200,8 +202,8 @@ def check_truncation(findings: Findings) -> Check | None:
     text = f"{percent(share, 1)} of the last updates' answers were cut off at the length limit."
     if share > TRUNCATED:
         remedy = "Raise policy.max_new_tokens, or penalise unfinished answers."
-        return Check("Truncation", "warning", text, remedy)
-    return Check("Truncation", "fine", text)
+        return RunCheck("Truncation", "warning", text, remedy)
+    return RunCheck("Truncation", "fine", text)
 
 
 def fell(found: Contrast) -> bool:

@@ -15,7 +15,7 @@ from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
 from kleash.monitor.external_quality import PANEL, RATERS, Points, external_scores, win_rates
 from kleash.monitor.findings import KL_METRIC, kl_target, newest_round, slice_names
 from kleash.monitor.measures import Estimate, column, finite, whole
-from kleash.monitor.reader import Round, Run
+from kleash.monitor.reader import RoundFolder, Run
 from kleash.web.wording import count, number, number_range
 
 MOST_RUNS = 8
@@ -28,7 +28,7 @@ NEIGHBOURING_UPDATES = 2
 
 
 @dataclass(frozen=True)
-class Measure:
+class ComparedMeasure:
     """One way to measure quality at checkpoints. at_start: its value at KL 0; None: what it was at the first one."""
 
     title: str
@@ -36,17 +36,17 @@ class Measure:
     at_start: float | None
 
 
-MEASURES: Mapping[str, Measure] = {
-    "score": Measure("Judged quality", "mean points of the judge", None),
-    RATERS["person"]: Measure("People", "win rate against the start", 0.5),
-    RATERS["ai"]: Measure("AI judges", "win rate against the start", 0.5),
-    PANEL: Measure("The alarms' panel", "win rate against the start, while training", 0.5),
+MEASURES: Mapping[str, ComparedMeasure] = {
+    "score": ComparedMeasure("Judged quality", "mean points of the judge", None),
+    RATERS["person"]: ComparedMeasure("People", "win rate against the start", 0.5),
+    RATERS["ai"]: ComparedMeasure("AI judges", "win rate against the start", 0.5),
+    PANEL: ComparedMeasure("The alarms' panel", "win rate against the start, while training", 0.5),
 }
 """{measure: what it is}, the one that tells most first."""
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class ComparedCheckpoint:
     """One checkpoint: how far it went, what the proxy says of it and what each measure does, as far as measured."""
 
     step: int
@@ -73,7 +73,7 @@ class RunCurves:
     kl_nats: tuple[Sequence[int], Sequence[float]] = ((), ())
     kl_target_nats: float | None = None
     judge: str = ""
-    checkpoints: tuple[Checkpoint, ...] = ()
+    checkpoints: tuple[ComparedCheckpoint, ...] = ()
 
     @property
     def measures(self) -> list[str]:
@@ -82,7 +82,7 @@ class RunCurves:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ComparedStanding:
     """Where a run stands on the law fitted to its own checkpoints.
 
     measure: what was fitted, "" if nothing could be. now: the newest checkpoint's distance. text: said in words.
@@ -99,14 +99,14 @@ class Standing:
         return self.fit is not None and self.fit.bends and self.now > self.fit.peak_high
 
 
-def curves_of(run: Run, name: str, *, found: Round | None = None, slice_name: str = "") -> RunCurves:
+def curves_of(run: Run, name: str, *, found: RoundFolder | None = None, slice_name: str = "") -> RunCurves:
     """Return the curves of one round of a run, the newest that trained online unless another is given.
 
     slice_name: a slice, such as "topic=sums", instead of all prompts.
     """
     if found is None:
         found = next((one for one in reversed(run.rounds) if "policy" in one.stages), newest_round(run))
-    found = found or Round(0, {})
+    found = found or RoundFolder(0, {})
     updates = found.rows("policy", "metrics")
     kl = column(updates, _prefix(slice_name) + KL_METRIC)
     judge = str(found.summary("evaluation").get("judge") or "")
@@ -131,21 +131,21 @@ def gains(curves: RunCurves, measure: str) -> tuple[list[float], list[float]]:
     return [kl for kl, _ in known], [value - start for _, value in known]
 
 
-def standing(curves: RunCurves) -> Standing:
+def standing(curves: RunCurves) -> ComparedStanding:
     """Fit d (a - b log d) to a run's quality and say where on it the run stands.
 
     The measure is the one that tells most among those taken at enough checkpoints to fit.
     """
     now = curves.checkpoints[-1].distance if curves.checkpoints else 0.0
     if not curves.measures:
-        return Standing("", None, now, "No external quality was measured, so nothing can be said of a peak.")
+        return ComparedStanding("", None, now, "No external quality was measured, so nothing can be said of a peak.")
     far = {measure: _num_far(curves, measure) for measure in curves.measures}
     measure = next((name for name, num_far in far.items() if num_far >= LEAST_FITTED), curves.measures[0])
     if far[measure] < LEAST_FITTED:
         text = f"{count(far[measure])} checkpoints at 1 nat of KL or more; the law takes {LEAST_FITTED}."
-        return Standing(measure, None, now, text)
+        return ComparedStanding(measure, None, now, text)
     fit = fit_ppo(*gains(curves, measure))
-    return Standing(measure, fit, now, _standing_text(fit, now))
+    return ComparedStanding(measure, fit, now, _standing_text(fit, now))
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
@@ -170,8 +170,8 @@ def _standing_text(fit: Fit, now: float) -> str:
 
 
 def _checkpoints(
-    found: Round, judge: str, slice_name: str, kl: tuple[Sequence[int], Sequence[float]]
-) -> tuple[Checkpoint, ...]:
+    found: RoundFolder, judge: str, slice_name: str, kl: tuple[Sequence[int], Sequence[float]]
+) -> tuple[ComparedCheckpoint, ...]:
     prefix = _prefix(slice_name)
     watched = {step: row for row in found.rows("policy", "evaluations") if (step := whole(row.get("step"))) is not None}
     quality: dict[int, dict[str, Estimate]] = {}
@@ -184,11 +184,13 @@ def _checkpoints(
         own = finite(row.get(prefix + KL_METRIC))
         kl_nats = _kl_near(kl, step) if own is None else own
         if kl_nats is not None:
-            made.append(Checkpoint(step, kl_nats, finite(row.get(f"{prefix}score_mean")), quality.get(step, {})))
+            made.append(
+                ComparedCheckpoint(step, kl_nats, finite(row.get(f"{prefix}score_mean")), quality.get(step, {}))
+            )
     return tuple(made)
 
 
-def _quality(found: Round, judge: str, slice_name: str) -> Iterator[tuple[str, Points]]:
+def _quality(found: RoundFolder, judge: str, slice_name: str) -> Iterator[tuple[str, Points]]:
     """Yield each measure's points, over all prompts or within a slice."""
     scores = external_scores(found, judge)
     curves = [("score", scores)] if scores else []

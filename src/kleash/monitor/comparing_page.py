@@ -6,12 +6,12 @@ import html
 from collections.abc import Mapping, Sequence
 
 from kleash.monitor import marks
-from kleash.monitor.comparing import MEASURES, Checkpoint, RunCurves, standing
+from kleash.monitor.comparing import MEASURES, ComparedCheckpoint, RunCurves, standing
 from kleash.monitor.downsampling import thinned
 from kleash.monitor.external_quality import PANEL
 from kleash.monitor.markup import escape, num_cases
 from kleash.monitor.measures import LAST_UPDATES, Estimate
-from kleash.monitor.overoptimisation_chart import COLORS, SYMBOLS, Curve, distance_figure
+from kleash.monitor.overoptimisation_chart import COLORS, SYMBOLS, DrawnCurve, distance_figure
 from kleash.monitor.pages import Live
 from kleash.monitor.run_page import LIVE_SECONDS
 from kleash.monitor.verdict import judge_label
@@ -38,9 +38,9 @@ def compared(runs: Sequence[RunCurves]) -> Live:
         "reward": _over_updates([(run.name, run.reward) for run in runs]),
         "kl": _over_updates([(run.name, run.kl_nats) for run in runs]),
         "panel": _panel_over_updates(runs),
-        "proxy": distance_figure([_proxy_curve(run, place) for place, run in enumerate(runs)]),
+        "proxy": distance_figure([_proxy_curve(run, index) for index, run in enumerate(runs)]),
         **{
-            f"measure-{at}": distance_figure([_quality_curve(run, place, measure) for place, run in enumerate(runs)])
+            f"measure-{at}": distance_figure([_quality_curve(run, index, measure) for index, run in enumerate(runs)])
             for at, measure in enumerate(MEASURES)
         },
     }
@@ -62,20 +62,20 @@ def comparison_table(runs: Sequence[RunCurves]) -> str:
         ("Fitted law", "d (a − b log d), d = √KL"),
     )
     head = "".join(f'<th scope="col">{title}<span>{unit}</span></th>' for title, unit in titles)
-    rows = "".join(_row(run, place) for place, run in enumerate(runs))
+    rows = "".join(_row(run, index) for index, run in enumerate(runs))
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Runs compared"><table class="compared">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def color_letter(place: int) -> str:
+def color_letter(index: int) -> str:
     """Return the letter that names the colour of the run in this place."""
-    return "abcdefgh"[place % len(COLORS)]
+    return "abcdefgh"[index % len(COLORS)]
 
 
 # ------------------------------------------------------------------------------------------------------------- table
-def _row(run: RunCurves, place: int) -> str:
+def _row(run: RunCurves, index: int) -> str:
     found = standing(run)
     law = MISSING
     if found.fit is not None:
@@ -85,7 +85,7 @@ def _row(run: RunCurves, place: int) -> str:
             f"n\u00a0=\u00a0{count(fit.num_points)}, {escape(MEASURES[found.measure].title.lower())}</small>"
         )
     kind = "stands past-peak" if found.is_past_peak else "stands"
-    mark = f'<i class="run-mark run-{color_letter(place)}" aria-hidden="true">{GLYPHS[place % len(GLYPHS)]}</i>'
+    mark = f'<i class="run-mark run-{color_letter(index)}" aria-hidden="true">{GLYPHS[index % len(GLYPHS)]}</i>'
     return (
         f'<tr><th scope="row">{mark} {escape(run.name)}</th><td class="{kind}">{escape(found.text)}</td>'
         f"<td>{_last(run.reward)}</td><td>{_kl_cell(run)}</td><td>{_judge_cell(run)}</td>"
@@ -128,15 +128,15 @@ def _with_interval(found: Estimate) -> str:
     return number(found.value) + (f"<small>{span}{num_cases(found)}</small>" if span else "")
 
 
-def _having(run: RunCurves, measure: str) -> list[Checkpoint]:
+def _having(run: RunCurves, measure: str) -> list[ComparedCheckpoint]:
     return [found for found in run.checkpoints if measure in found.quality]
 
 
 # ----------------------------------------------------------------------------------------------------------- figures
 def _over_updates(curves: Sequence[tuple[str, tuple[Sequence[int], Sequence[float]]]]) -> Part | None:
     traces = [
-        marks.line(*thinned(steps, values), html.escape(name), color=COLORS[place % len(COLORS)])
-        for place, (name, (steps, values)) in enumerate(curves)
+        marks.line(*thinned(steps, values), html.escape(name), color=COLORS[index % len(COLORS)])
+        for index, (name, (steps, values)) in enumerate(curves)
         if values
     ]
     return _figure(traces) if traces else None
@@ -144,16 +144,16 @@ def _over_updates(curves: Sequence[tuple[str, tuple[Sequence[int], Sequence[floa
 
 def _panel_over_updates(runs: Sequence[RunCurves]) -> Part | None:
     traces = []
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         points = _having(run, PANEL)
         if not points:
             continue
         rates = [found.quality[PANEL] for found in points]
         texts = [f"{percent(rate.value)} ({percent_range(rate.low, rate.high)})" for rate in rates]
-        name, color = html.escape(run.name), COLORS[place % len(COLORS)]
+        name, color = html.escape(run.name), COLORS[index % len(COLORS)]
         trace = plots.dots([found.step for found in points], [100 * rate.value for rate in rates], texts, color=color)
         trace |= {"mode": "lines+markers", "line": {"color": color, "width": 1.4}, "name": name}
-        trace["marker"] |= {"symbol": SYMBOLS[place % len(SYMBOLS)]}
+        trace["marker"] |= {"symbol": SYMBOLS[index % len(SYMBOLS)]}
         trace |= {"hovertemplate": f"%{{text}}<extra>{name}</extra>"}
         traces.append(trace | {"error_y": marks.intervals(rates, scale=100) | {"color": color}})
     if not traces:
@@ -170,15 +170,15 @@ def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
     return plots.figure(traces, layout)
 
 
-def _proxy_curve(run: RunCurves, place: int) -> Curve:
+def _proxy_curve(run: RunCurves, index: int) -> DrawnCurve:
     points = [(found.distance, Estimate(found.proxy)) for found in run.checkpoints if found.proxy is not None]
-    return Curve(run.name, COLORS[place % len(COLORS)], SYMBOLS[place % len(SYMBOLS)], points)
+    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points)
 
 
-def _quality_curve(run: RunCurves, place: int, measure: str) -> Curve:
+def _quality_curve(run: RunCurves, index: int, measure: str) -> DrawnCurve:
     points = [(found.distance, found.quality[measure]) for found in _having(run, measure)]
     found, start = standing(run), MEASURES[measure].at_start
     if start is None:
         start = points[0][1].value if points else 0.0
     fit = found.fit if found.measure == measure else None
-    return Curve(run.name, COLORS[place % len(COLORS)], SYMBOLS[place % len(SYMBOLS)], points, fit, start)
+    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points, fit, start)

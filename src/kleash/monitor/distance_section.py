@@ -11,7 +11,7 @@ from dataclasses import replace
 from kleash.monitor.comparing import MEASURES, RunCurves, gains, standing
 from kleash.monitor.markup import escape
 from kleash.monitor.measures import Estimate
-from kleash.monitor.overoptimisation_chart import Curve, distance_figure
+from kleash.monitor.overoptimisation_chart import DrawnCurve, distance_figure
 from kleash.monitor.sections import chart_place
 from kleash.monitor.verdict import judge_label
 from kleash.web.plots import ACCENT, INK, Part
@@ -38,19 +38,19 @@ def distance_part(curves: RunCurves) -> tuple[str, Part | None]:
     ), figure
 
 
-def _proxy(curves: RunCurves) -> Curve:
+def _proxy(curves: RunCurves) -> DrawnCurve:
     known = [(found.distance, found.proxy) for found in curves.checkpoints if found.proxy is not None]
     start = known[0][1] if known else 0.0
     points = [(distance, Estimate(value - start)) for distance, value in known]
-    return Curve("reward", ACCENT, "circle", points, is_dashed=True)
+    return DrawnCurve("reward", ACCENT, "circle", points, is_dashed=True)
 
 
-def _quality(curves: RunCurves, measure: str) -> Curve:
+def _quality(curves: RunCurves, measure: str) -> DrawnCurve:
     known = [found for found in curves.checkpoints if measure in found.quality]
     start = MEASURES[measure].at_start
     start = known[0].quality[measure].value if start is None else start
     points = [(found.distance, _less(found.quality[measure], start)) for found in known]
-    return Curve("quality", INK, "square", points)
+    return DrawnCurve("quality", INK, "square", points)
 
 
 def _less(found: Estimate, start: float) -> Estimate:

@@ -16,7 +16,7 @@ def thinned(
 ) -> tuple[list[int], list[float]]:
     """Return at most `max_points` points of a curve, peaks and dips among them."""
     places = kept_places(values, max_points=max_points)
-    return [steps[place] for place in places], [values[place] for place in places]
+    return [steps[index] for index in places], [values[index] for index in places]
 
 
 def kept_places(values: Sequence[float], *, max_points: int) -> Sequence[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kleash.monitor.measures import Estimate, column, estimate, finite, metric_names
-from kleash.monitor.reader import Round, Row
+from kleash.monitor.reader import RoundFolder, Row
 
 Points = tuple[tuple[int, Estimate], ...]
 
@@ -32,7 +32,7 @@ class ExternalCurve:
     slices: Mapping[str, Points] = field(default_factory=dict)
 
 
-def external_scores(found: Round, judge: str) -> ExternalCurve | None:
+def external_scores(found: RoundFolder, judge: str) -> ExternalCurve | None:
     """Return what a judge other than the proxy made of the checkpoints, else the external score training watched."""
     watched = found.rows("policy", "evaluations")
     proxy = dict(zip(*column(watched, "score_mean"), strict=True))
@@ -45,7 +45,7 @@ def external_scores(found: Round, judge: str) -> ExternalCurve | None:
     return None
 
 
-def win_rates(found: Round, judge: str) -> tuple[ExternalCurve, ...]:
+def win_rates(found: RoundFolder, judge: str) -> tuple[ExternalCurve, ...]:
     """Return the win rates against the reference over the checkpoints: by panel, people and judge."""
     watched, people = found.rows("policy", "evaluations"), found.rows("people", "checkpoints")
     kinds = {str(row.get("rater_kind") or "person"): "" for row in people}

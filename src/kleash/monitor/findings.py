@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kleash.monitor.alarms import Alarm, read_alarms
+from kleash.monitor.alarms import ShownAlarm, read_alarms
 from kleash.monitor.external_quality import ExternalCurve, external_scores, win_rates
 from kleash.monitor.hhh_chart import AimsPath, read_aims
 from kleash.monitor.measures import Estimate, column, estimate, finite, last, metric_names, whole
-from kleash.monitor.reader import Round, Rows, Run
+from kleash.monitor.reader import RoundFolder, Rows, Run
 from kleash.monitor.samples import Sample, mixed, read_samples
 
 KL_METRIC = "kl_nats_per_sequence"
@@ -93,7 +93,7 @@ class Findings:
     updates: Rows
     external: ExternalCurve | None
     win_rates: tuple[ExternalCurve, ...] = ()
-    alarms: tuple[Alarm, ...] = ()
+    alarms: tuple[ShownAlarm, ...] = ()
     is_watched: bool = False
     aims: AimsPath | None = None
 
@@ -108,15 +108,15 @@ class Findings:
         return self.overall.kl_nats or (None if recent is None else Estimate(recent))
 
 
-def newest_round(run: Run) -> Round | None:
+def newest_round(run: Run) -> RoundFolder | None:
     """Return the newest round that trained something, or simply the newest one."""
     trained = tuple(found for found in run.rounds if {"policy", "direct"} & set(found.stages))
     return (trained or run.rounds)[-1] if run.rounds else None
 
 
-def findings_of(run: Run, found: Round | None = None) -> Findings:
+def findings_of(run: Run, found: RoundFolder | None = None) -> Findings:
     """Gather the figures of one round of a run, the newest that trained something unless another is given."""
-    found = found or newest_round(run) or Round(0, {})
+    found = found or newest_round(run) or RoundFolder(0, {})
     evaluation, trained = found.summary("evaluation"), found.summary("policy")
     method = next((stage for stage in ("policy", "direct") if stage in found.stages), "")
     judge = str(evaluation.get("judge") or ("unnamed" if evaluation else ""))
@@ -167,7 +167,7 @@ def slice_names(updates: Rows) -> list[str]:
     return sorted(name.removeprefix(start).removesuffix(end) for name in metrics)
 
 
-def kl_target(run: Run, found: Round) -> float | None:
+def kl_target(run: Run, found: RoundFolder) -> float | None:
     """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
     settings = found.settings("policy") or run.recipe.get("policy")
     leash = settings.get("leash") if isinstance(settings, Mapping) else None
@@ -214,7 +214,7 @@ def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
     return slices
 
 
-def _reward_model(found: Round) -> RewardModelFindings | None:
+def _reward_model(found: RoundFolder) -> RewardModelFindings | None:
     own = found.summary("reward")
     accuracy = estimate(own.get("heldout_accuracy"))
     if accuracy is None:
@@ -236,7 +236,7 @@ def _reward_model(found: Round) -> RewardModelFindings | None:
     )
 
 
-def _audit(found: Round) -> str:
+def _audit(found: RoundFolder) -> str:
     """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
     own = found.summary("audit")
     if not own:

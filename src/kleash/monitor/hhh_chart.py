@@ -14,7 +14,7 @@ from kleash.monitor import marks
 from kleash.monitor.marks import rate_text, value_text
 from kleash.monitor.markup import escape, num_cases
 from kleash.monitor.measures import Estimate, estimate, finite
-from kleash.monitor.reader import Round, Row
+from kleash.monitor.reader import RoundFolder, Row
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.web.wording import MISSING, number, number_range, percent, percent_range
@@ -47,7 +47,7 @@ class AimsPath:
     refusing: tuple[float, float] | None = None
 
 
-def read_aims(found: Round, judge: str) -> AimsPath | None:
+def read_aims(found: RoundFolder, judge: str) -> AimsPath | None:
     """Return a round's path by its judge, else by people's (or AI judges') votes; None without slices of `aim`."""
     unit = "gold reward" if judge == "gold" else "reward, SD (the proxy)" if judge == "proxy" else f"judge {judge}"
     judged = _path(found.rows("evaluation", "checkpoints"), "judge_mean", unit)
@@ -72,8 +72,8 @@ def hhh_figure(path: AimsPath) -> Part:
     }
     # Only the ends are named, away from their intervals; those between are told by hovering.
     ends = {0: "bottom right", len(x) - 1: "top left"}
-    names = [f"update {path.balances[place].step}" for place in ends]
-    ends_x, ends_y = [x[place] for place in ends], [y[place] for place in ends]
+    names = [f"update {path.balances[index].step}" for index in ends]
+    ends_x, ends_y = [x[index] for index in ends], [y[index] for index in ends]
     named = marks.words(ends_x, ends_y, names) | {"textposition": list(ends.values()), "cliponaxis": False}
     traces = [route, points, named]
     if path.refusing is not None:
@@ -84,7 +84,7 @@ def hhh_figure(path: AimsPath) -> Part:
     return plots.figure(traces, layout)
 
 
-def hhh_section(path: AimsPath, place: str) -> str:
+def hhh_section(path: AimsPath, index: str) -> str:
     """Return the section around the figure, with its numbers in a table. place: where the figure goes, as HTML."""
     shown = _rate if path.is_rate else _value
     rows = "".join(
@@ -98,7 +98,7 @@ def hhh_section(path: AimsPath, place: str) -> str:
         '<section id="hhh"><h2>Helpful, honest, harmless</h2><p class="about">Each point is a checkpoint, judged on '
         f"the prompts that ask for help, for honesty or for harmlessness ({escape(path.unit)}; 95 % intervals). "
         "Further right is more helpful, further up more harmless, bluer more honest. To refuse what wants help counts "
-        f"against helpful; at the cross stands a policy that {_REFUSING}.</p>{place}"
+        f"against helpful; at the cross stands a policy that {_REFUSING}.</p>{index}"
         f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         "</section>"
     )

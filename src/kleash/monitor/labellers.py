@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.quality import RaterRow, rater_table
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.errors import DataError
 from kleash.formats import read_judgements, read_preferences
 from kleash.lineage import JUDGEMENTS_FILE
@@ -73,8 +73,8 @@ def _raters(folder: str, identity: str) -> tuple[RaterRow, ...] | None:
     marks = [from_json(line) for line in (path / JUDGEMENTS_FILE).read_bytes().split(b"\n") if line.strip()]
     judgements = read_judgements(path / JUDGEMENTS_FILE, strict=True).records
     ballots = [
-        Ballot(
-            id=str(place),
+        RecordedJudgement(
+            id=str(index),
             item_id=judgement.comparison_id,
             judgement=judgement,
             given_at=_NO_TIME,
@@ -82,7 +82,7 @@ def _raters(folder: str, identity: str) -> tuple[RaterRow, ...] | None:
             is_surplus=bool(own.get("is_surplus")),
             is_adjudication=bool(own.get("is_adjudication")),
         )
-        for place, (judgement, own) in enumerate(zip(judgements, marks, strict=True))
+        for index, (judgement, own) in enumerate(zip(judgements, marks, strict=True))
         if judgement.comparison_id in items
     ]
     return tuple(rater_table(items, ballots))

@@ -86,8 +86,8 @@ class _Log:
             try:
                 row = _row(line) if line.strip() else None
             except ValueError:
-                place = f"{self.tail.path.parent.name}/{self.tail.path.name}, line {self.num_lines},"
-                self.problems.append(f"{place} is not JSON and was left out")
+                index = f"{self.tail.path.parent.name}/{self.tail.path.name}, line {self.num_lines},"
+                self.problems.append(f"{index} is not JSON and was left out")
                 continue
             if isinstance(row, dict):
                 self.rows.append(row)

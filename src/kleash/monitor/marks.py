@@ -77,7 +77,7 @@ def band(low: float, high: float) -> Part:
 
 def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
     """Return a panel's title and unit, set above its top left corner."""
-    place = {
+    index = {
         "xref": "paper",
         "yref": "paper",
         "x": 0,
@@ -88,19 +88,19 @@ def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
         "yshift": 3,
     }
     text = f'<b>{title}</b>  <span style="font-size:12px">{unit}</span>'
-    return place | {"text": text, "showarrow": False, "align": "left", "font": {"size": 13, "color": INK}}
+    return index | {"text": text, "showarrow": False, "align": "left", "font": {"size": 13, "color": INK}}
 
 
 def flag(x: float, text: str, *, color: str) -> Part:
     """Return a word at the top of a vertical line through the figure."""
-    place = {"x": x, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top", "xshift": 2}
-    return place | {"text": text, "showarrow": False, "font": {"size": 11, "color": color}}
+    index = {"x": x, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top", "xshift": 2}
+    return index | {"text": text, "showarrow": False, "font": {"size": 11, "color": color}}
 
 
 def end_label(y: float, text: str, *, yref: str, color: str) -> Part:
     """Return a line's last value, written to the right of the panel."""
-    place = {"xref": "paper", "x": 1, "yref": yref, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 4}
-    return place | {"text": f"<b>{text}</b>", "showarrow": False, "font": {"size": 12, "color": color}}
+    index = {"xref": "paper", "x": 1, "yref": yref, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 4}
+    return index | {"text": f"<b>{text}</b>", "showarrow": False, "font": {"size": 12, "color": color}}
 
 
 # ------------------------------------------------------------------------------------------------------------- texts

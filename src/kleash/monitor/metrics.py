@@ -28,7 +28,7 @@ class Metrics(Sequence[Mapping[str, Any]]):
         self._columns: dict[str, _Column] = {}
 
     def append(self, row: Mapping[str, Any]) -> None:
-        place = len(self._steps)
+        index = len(self._steps)
         step = row.get(STEP)
         self._steps.append(int(step) if step is not None and _is_number(step) else None)
         for name, value in row.items():
@@ -36,7 +36,7 @@ class Metrics(Sequence[Mapping[str, Any]]):
                 column = self._columns.get(name)
                 if column is None:
                     column = self._columns[name] = _Column()
-                column.places.append(place)
+                column.places.append(index)
                 column.values.append(value)
 
     @property
@@ -53,7 +53,7 @@ class Metrics(Sequence[Mapping[str, Any]]):
         if column is None:
             return [], []
         is_whole = len(column.values) == len(self._steps)
-        steps = list(self._steps) if is_whole else [self._steps[place] for place in column.places]
+        steps = list(self._steps) if is_whole else [self._steps[index] for index in column.places]
         if None not in steps:
             return steps, column.values.tolist()  # type: ignore[return-value]
         known = [(step, value) for step, value in zip(steps, column.values, strict=True) if step is not None]
@@ -63,13 +63,13 @@ class Metrics(Sequence[Mapping[str, Any]]):
         return len(self._steps)
 
     @overload
-    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
-    def __getitem__(self, place: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
-        if isinstance(place, slice):
-            return [self[at] for at in range(*place.indices(len(self)))]
-        at = range(len(self))[place]
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
         step = self._steps[at]
         row: dict[str, Any] = {} if step is None else {STEP: step}
         for name, column in self._columns.items():

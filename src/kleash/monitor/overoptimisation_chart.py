@@ -31,7 +31,7 @@ DRAWN_REACH = 1.25
 
 
 @dataclass(frozen=True)
-class Curve:
+class DrawnCurve:
     """One curve. points: (distance, value); start: its value at KL 0, above which the fit counts its gain."""
 
     name: str
@@ -43,7 +43,7 @@ class Curve:
     is_dashed: bool = False
 
 
-def distance_figure(curves: Sequence[Curve], *, height: int = HEIGHT_PIXELS) -> Part | None:
+def distance_figure(curves: Sequence[DrawnCurve], *, height: int = HEIGHT_PIXELS) -> Part | None:
     """Draw curves over sqrt(KL); the newest point of each is hollow.
 
     A law that bends is dotted, with a large cross at its peak where that is within reach; another is not drawn.
@@ -62,9 +62,9 @@ def distance_figure(curves: Sequence[Curve], *, height: int = HEIGHT_PIXELS) -> 
     return plots.figure(traces, layout)
 
 
-def _measured(curve: Curve) -> Part:
+def _measured(curve: DrawnCurve) -> Part:
     kept = kept_places([value.value for _, value in curve.points], max_points=MAX_DOTS)
-    points = sorted((curve.points[place] for place in kept), key=lambda point: point[0])
+    points = sorted((curve.points[index] for index in kept), key=lambda point: point[0])
     newest = curve.points[-1]
     name = html.escape(curve.name)
     texts = [f"{number(value.value)}{_interval(value)} at KL {number(distance**2)} nats" for distance, value in points]
@@ -81,12 +81,12 @@ def _measured(curve: Curve) -> Part:
     return trace | {"error_y": marks.intervals([value for _, value in points]) | {"color": curve.color}}
 
 
-def _fitted(curve: Curve, fit: Fit) -> list[Part]:
+def _fitted(curve: DrawnCurve, fit: Fit) -> list[Part]:
     reach = max(distance for distance, _ in curve.points)
     peak = fit.peak_distance
     least = LEAST_PPO_DISTANCE if fit.form == "ppo" else 0.02
     end = DRAWN_REACH * max(reach, least)
-    xs = [least + (end - least) * place / (FITTED_POINTS - 1) for place in range(FITTED_POINTS)]
+    xs = [least + (end - least) * index / (FITTED_POINTS - 1) for index in range(FITTED_POINTS)]
     law = "d (a − b log d)" if fit.form == "ppo" else "d (a − b d)"
     text = f"fitted {law}: a {number(fit.a)}, b {number(fit.b)}, R² {number(fit.r_squared)}, n = {fit.num_points}"
     name = html.escape(curve.name)

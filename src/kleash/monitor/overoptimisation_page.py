@@ -274,7 +274,7 @@ def _law(arm: Mapping[str, Any], drawn: Drawn, reach: float) -> list[Part]:
     if not fitted:
         return []
     start = 0.02 if fitted["form"] == "best_of_n" else 1.0
-    x = [start + (reach - start) * place / 60 for place in range(61)]
+    x = [start + (reach - start) * index / 60 for index in range(61)]
     bends = [d if fitted["form"] == "best_of_n" else math.log(d) for d in x]
     y = [d * (fitted["a"] - fitted["b"] * bend) for d, bend in zip(x, bends, strict=True)]
     law = "d (a − b d)" if fitted["form"] == "best_of_n" else "d (a − b log d)"

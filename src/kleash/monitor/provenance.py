@@ -8,7 +8,7 @@ from typing import Any
 from kleash.monitor.findings import Contrast, findings_of
 from kleash.monitor.markup import arrow, escape, rate_note
 from kleash.monitor.measures import Estimate, finite
-from kleash.monitor.reader import Round, Run, Stage
+from kleash.monitor.reader import RoundFolder, Run, Stage
 from kleash.monitor.verdict import gate_told
 from kleash.web.wording import MISSING, duration, number, percent
 
@@ -53,7 +53,7 @@ def _rate_cell(rate: Estimate | None) -> str:
     return MISSING if rate is None else f"{percent(rate.value)} <small>{rate_note(rate)}</small>"
 
 
-def lineage_section(run: Run, found: Round | None) -> str:
+def lineage_section(run: Run, found: RoundFolder | None) -> str:
     """Return the chain of artifacts, each with what it was made from, and the settings that made it."""
     stages = list(found.stages.values()) if found else []
     made = [stage for stage in stages if stage.artifact]
@@ -99,7 +99,7 @@ def _packages(stages: Sequence[Stage]) -> str:
     return f'<p class="about">{packages}{commit}</p>'
 
 
-def settings_section(run: Run, found: Round | None) -> str:
+def settings_section(run: Run, found: RoundFolder | None) -> str:
     """Return the recipe as the user wrote it and, folded away, every stage's settings with all defaults."""
     recipe = f"<pre>{escape(run.recipe_text.strip())}</pre>" if run.recipe_text.strip() else ""
     folded = "".join(

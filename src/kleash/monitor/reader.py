@@ -49,7 +49,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundFolder:
     """One pass of the recipe, with its stages in the order in which they run."""
 
     number: int
@@ -75,7 +75,7 @@ class Run:
     recipe_text: str
     recipe: Mapping[str, Any]
     summary: Mapping[str, Any]
-    rounds: tuple[Round, ...]
+    rounds: tuple[RoundFolder, ...]
     problems: Sequence[str] = ()
 
 
@@ -105,7 +105,7 @@ def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = Fal
     folder = Path(folder)
     problems: list[str] = []
     rounds = tuple(
-        Round(number=int(path.name.removeprefix("round-")), stages=_read_stages(path, problems, rows_of, is_lazy))
+        RoundFolder(number=int(path.name.removeprefix("round-")), stages=_read_stages(path, problems, rows_of, is_lazy))
         for path in sorted(folder.glob("round-*"))
         if path.is_dir() and path.name.removeprefix("round-").isdecimal()
     )

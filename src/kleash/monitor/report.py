@@ -79,7 +79,7 @@ def figures(
     """
     drawn = {"training": training_chart.training_figure(findings, slices=slices)}
     small = charts.small_figures(findings)
-    drawn |= {f"small-{place}": figure for place, (_, _, figure) in enumerate(small)}
+    drawn |= {f"small-{index}": figure for index, (_, _, figure) in enumerate(small)}
     if findings.reward_model:
         model = findings.reward_model
         margins = [margin for margin, _ in model.margins]

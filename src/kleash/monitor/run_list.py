@@ -20,7 +20,7 @@ from kleash.monitor.findings import KL_METRIC, kl_target, newest_round
 from kleash.monitor.live import Shelf, files_state, last_row
 from kleash.monitor.markup import escape
 from kleash.monitor.measures import Estimate, estimate, finite, whole
-from kleash.monitor.reader import Round, Run
+from kleash.monitor.reader import RoundFolder, Run
 from kleash.monitor.verdict import judge_label
 from kleash.web.wording import MISSING, count, number, percent, percent_range
 
@@ -71,7 +71,7 @@ def list_state(catalogue: Catalogue) -> object:
 def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     """Read the few figures of one run."""
     run = shelf.run(folder)
-    found = newest_round(run) or Round(0, {})
+    found = newest_round(run) or RoundFolder(0, {})
     trained = next((found.stages[stage] for stage in ("policy", "direct") if stage in found.stages), None)
     metrics = last_row(trained.folder / "metrics.jsonl") if trained else {}
     alarms = read_alarms(found.rows("policy", "alarms"))
@@ -95,7 +95,7 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     )
 
 
-def run_state_word(run: Run, found: Round, *, changed: float) -> RunState:
+def run_state_word(run: Run, found: RoundFolder, *, changed: float) -> RunState:
     """Say how a run stands. changed: when one of its files was last written, Unix seconds."""
     is_written = is_being_written(run.folder)
     is_complete = bool(run.summary) or _wanted(run, found) <= _complete(found)
@@ -140,17 +140,17 @@ def runs_table(rows: Iterable[RunRow]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _wanted(run: Run, found: Round) -> set[str]:
+def _wanted(run: Run, found: RoundFolder) -> set[str]:
     """Return the stages that the recipe asks for; without a recipe those that were begun."""
     asked = run.recipe.get("stages")
     return set(map(str, asked)) if isinstance(asked, list) else set(found.stages)
 
 
-def _complete(found: Round) -> set[str]:
+def _complete(found: RoundFolder) -> set[str]:
     return {name for name, stage in found.stages.items() if stage.is_complete}
 
 
-def _stage(run: Run, found: Round) -> str:
+def _stage(run: Run, found: RoundFolder) -> str:
     """Return the stage at work, else the last one that is finished."""
     asked = run.recipe.get("stages")
     order = [str(name) for name in asked] if isinstance(asked, list) else list(found.stages)
@@ -160,7 +160,7 @@ def _stage(run: Run, found: Round) -> str:
     return f"round {found.number}: {stage}" if len(run.rounds) > 1 else stage
 
 
-def _steps_wanted(run: Run, found: Round) -> int | None:
+def _steps_wanted(run: Run, found: RoundFolder) -> int | None:
     for method in ("policy", "direct"):
         if method in found.stages:
             given: Any = found.settings(method) or run.recipe.get(method)
@@ -168,7 +168,7 @@ def _steps_wanted(run: Run, found: Round) -> int | None:
     return None
 
 
-def _win_rate(found: Round) -> tuple[Estimate | None, str]:
+def _win_rate(found: RoundFolder) -> tuple[Estimate | None, str]:
     """Return the newest win rate that the proxy did not give itself, and by whom: people, the judge, the panel."""
     people = [row for row in found.rows("people", "checkpoints") if estimate(row.get("win_rate"))]
     if people:

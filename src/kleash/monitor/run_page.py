@@ -18,7 +18,7 @@ from kleash.monitor.findings import Findings, findings_of, newest_round, slice_n
 from kleash.monitor.live import Shelf, files_state
 from kleash.monitor.markup import escape, options
 from kleash.monitor.pages import Live
-from kleash.monitor.reader import Round, Run
+from kleash.monitor.reader import RoundFolder, Run
 from kleash.monitor.report import figures
 from kleash.monitor.run_list import is_being_written, run_state_word, state_pill
 from kleash.monitor.suites_section import suites_section
@@ -69,14 +69,14 @@ def _live_run(run: Run, round_number: int | None, slice_name: str) -> Live:
     if distance_figure is not None:
         drawn[DISTANCE] = distance_figure
     changed = max((time_ns for _, _, time_ns in files_state(run.folder)), default=0) / 1e9
-    state = run_state_word(run, found or Round(0, {}), changed=changed)
+    state = run_state_word(run, found or RoundFolder(0, {}), changed=changed)
     seconds = LIVE_SECONDS if state == "running" else QUIET_SECONDS
     return Live({"state": state_pill(state), **html}, drawn, poll_seconds=seconds)
 
 
 def _html(
     run: Run,
-    found: Round | None,
+    found: RoundFolder | None,
     findings: Findings,
     drawn: Mapping[str, Part],
     small: Sequence[tuple[str, str]],
@@ -128,7 +128,7 @@ def _training(findings: Findings, slice_name: str) -> str:
 def _small(small: Sequence[tuple[str, str]]) -> str:
     drawn = "".join(
         f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
-        f"{sections.chart_place(f'small-{place}', f'{title} by update')}</figure>"
-        for place, (title, unit) in enumerate(small)
+        f"{sections.chart_place(f'small-{index}', f'{title} by update')}</figure>"
+        for index, (title, unit) in enumerate(small)
     )
     return f'<div class="small-charts">{drawn}</div>' if drawn else ""

@@ -16,7 +16,7 @@ from kleash.monitor.findings import newest_round
 from kleash.monitor.live import Shelf
 from kleash.monitor.markup import MAX_SHOWN_CHARACTERS
 from kleash.monitor.measures import finite, whole
-from kleash.monitor.reader import Round, Row
+from kleash.monitor.reader import RoundFolder, Row
 from kleash.monitor.samples import Sample, mixed, read_samples
 from kleash.monitor.verdict import judge_label
 from kleash.web.word_diff import WordDiff, word_diff
@@ -79,7 +79,7 @@ class Browser:
 def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
     """Return the answers that a reader asked for, of the run's newest round."""
     with shelf.lock:
-        found = newest_round(shelf.run(folder)) or Round(0, {})
+        found = newest_round(shelf.run(folder)) or RoundFolder(0, {})
         kept = kept_answers(found)
         moments = _moments(found, kept)
         moment = choice.moment if choice.moment in moments else next(iter(moments), "")
@@ -101,7 +101,7 @@ def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
     )
 
 
-def kept_answers(found: Round) -> dict[int, Path]:
+def kept_answers(found: RoundFolder) -> dict[int, Path]:
     """Return the files of the watched prompts' answers by the update they were kept at."""
     if "policy" not in found.stages:
         return {}
@@ -110,13 +110,13 @@ def kept_answers(found: Round) -> dict[int, Path]:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _moments(found: Round, kept: Mapping[int, Path]) -> dict[str, str]:
+def _moments(found: RoundFolder, kept: Mapping[int, Path]) -> dict[str, str]:
     moments = {AFTER_TRAINING: "after training, fresh prompts"} if found.rows("evaluation", "samples") else {}
     steps = sorted((step for step in kept if step > 0), reverse=True)
     return moments | {str(step): f"update {step}, watched prompts" for step in steps}
 
 
-def _samples(shelf: Shelf, found: Round, kept: Mapping[int, Path], moment: str) -> tuple[tuple[Sample, ...], str]:
+def _samples(shelf: Shelf, found: RoundFolder, kept: Mapping[int, Path], moment: str) -> tuple[tuple[Sample, ...], str]:
     """Return the samples of a moment, slices in turn, and who judged them beside the reward model."""
     if moment == AFTER_TRAINING:
         judge = str(found.summary("evaluation").get("judge") or "")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from kleash.monitor import hhh_chart
-from kleash.monitor.checks import KL_BAND, Check
+from kleash.monitor.checks import KL_BAND, RunCheck
 from kleash.monitor.findings import Findings, slice_names
 from kleash.monitor.markup import arrow, box, dumbbell, escape, interval_bar, mark, num_cases, options, rate_note, track
 from kleash.monitor.provenance import stage_seconds
-from kleash.monitor.reader import Round, Run
-from kleash.monitor.verdict import Verdict
+from kleash.monitor.reader import RoundFolder, Run
+from kleash.monitor.verdict import RunVerdict
 from kleash.web.wording import MISSING, count, duration, length_alone, number, number_range, percent
 
 ABOUT_ONLINE = (
@@ -25,7 +25,7 @@ ABOUT_ONLINE = (
 ABOUT_DIRECT = "Trained directly on the preference pairs: no reward model stands in between, and the leash is implicit."
 
 
-def stages_line(run: Run, found: Round | None) -> str:
+def stages_line(run: Run, found: RoundFolder | None) -> str:
     """Return the recipe's stages in order with how long each took; those still to come are faint."""
     stages = found.stages if found else {}
     asked = run.recipe.get("stages")
@@ -40,7 +40,7 @@ def stages_line(run: Run, found: Round | None) -> str:
     return f'<ol class="stages" aria-label="Stages of this round">{"".join(items)}</ol>'
 
 
-def verdict_section(verdict: Verdict) -> str:
+def verdict_section(verdict: RunVerdict) -> str:
     """Return the headline with the sentences that bear it out."""
     claim, colon, rest = verdict.headline.partition(":")
     evidence = " ".join(escape(sentence) for sentence in verdict.evidence)
@@ -128,7 +128,7 @@ def tile(title: str, figure: str, note: str, bar: str = "") -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ checks
-def checks_section(found: Sequence[Check], problems: Sequence[str]) -> str:
+def checks_section(found: Sequence[RunCheck], problems: Sequence[str]) -> str:
     """Return a box with every warning and unreadable file, and folded below it what else was looked at."""
     warnings = [check for check in found if check.status == "warning"]
     quiet = [check for check in found if check.status != "warning"]
@@ -167,8 +167,8 @@ def training_section(findings: Findings, small: Sequence[tuple[str, str]], *, ha
     )
     figures = "".join(
         f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
-        f"{chart_place(f'small-{place}', f'{title} by update')}</figure>"
-        for place, (title, unit) in enumerate(small)
+        f"{chart_place(f'small-{index}', f'{title} by update')}</figure>"
+        for index, (title, unit) in enumerate(small)
     )
     about = ABOUT_ONLINE if findings.method == "policy" else ABOUT_DIRECT
     return (

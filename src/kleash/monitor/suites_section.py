@@ -49,13 +49,15 @@ def suites_section(summary: Figures) -> str:
     if not measures and not unchecked:
         return ""
     has_reference = any(measure.before for measure in measures)
-    beside = " Grey is the reference, green the policy; differences are paired by item." if has_reference else ""
+    extra_settings = (
+        " Grey is the reference, green the policy; differences are paired by item." if has_reference else ""
+    )
     heads = ("Suite", "Passed", "Difference") if has_reference else ("Suite", "Passed")
     head = "".join(f'<th scope="col">{title}</th>' for title in heads)
     rows = "".join(_row(measure, has_reference=has_reference) for measure in measures)
     body = f'<table class="slices"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     table = f'<div class="scroll" tabindex="0">{body}</div>' if measures else ""
-    about = f"{count(whole(summary.get('items')))} items whose answers rules can check; 95 % intervals.{beside}"
+    about = f"{count(whole(summary.get('items')))} items whose answers rules can check; 95 % intervals.{extra_settings}"
     return (
         f'<section id="suites"><h2>Suites</h2><p class="about">{about}</p>{table}'
         f"{_worse_slices(summary, unwanted)}{_broken(_part(summary, 'regression'))}{unchecked}</section>"

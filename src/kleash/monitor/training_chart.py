@@ -39,7 +39,7 @@ SOURCE_MARKERS = (("circle", "●"), ("diamond", "◆"), ("square", "■"), ("tr
 
 
 @dataclass(frozen=True)
-class Panel:
+class ChartPanel:
     """One panel of the training figure. end: the last value, written beside the line."""
 
     title: str
@@ -72,7 +72,7 @@ def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) 
 
 
 # ---------------------------------------------------------------------------------------------------------- stacking
-def _stacked(panels: Sequence[Panel]) -> tuple[list[Part], Part]:
+def _stacked(panels: Sequence[ChartPanel]) -> tuple[list[Part], Part]:
     """Lay the panels out one below another over one x axis."""
     height = sum(panel.pixels + GAP_PIXELS for panel in panels)
     layout = plots.layout(height=height + 40, left=LEFT_PIXELS, right=44, bottom=40)
@@ -83,8 +83,8 @@ def _stacked(panels: Sequence[Panel]) -> tuple[list[Part], Part]:
     layout |= {"hovermode": "x", "hoversubplots": "axis"}
     traces: list[Part] = []
     bottom = float(height)
-    for place, panel in enumerate(panels):
-        name = f"y{'' if place == 0 else place + 1}"
+    for index, panel in enumerate(panels):
+        name = f"y{'' if index == 0 else index + 1}"
         top = (bottom - GAP_PIXELS * HEADING_SHARE) / height
         bottom -= panel.pixels + GAP_PIXELS
         domain = {"domain": [max(top - panel.pixels / height, 0), top], "anchor": "x"}
@@ -114,16 +114,16 @@ def _add_marks(layout: Part, findings: Findings) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ panels
-def _alarms(findings: Findings) -> Panel | None:
+def _alarms(findings: Findings) -> ChartPanel | None:
     past = history(findings.alarms)
     if not past:
         return None
     symptoms = list(past)[:MAX_SYMPTOMS]
-    shown = [(place, name, mark) for place, name in enumerate(symptoms) for mark in past[name]]
+    shown = [(index, name, mark) for index, name in enumerate(symptoms) for mark in past[name]]
     traces = [
         plots.dots(
             [mark.step for _, _, mark in shown if mark.state == state],
-            [place for place, _, mark in shown if mark.state == state],
+            [index for index, _, mark in shown if mark.state == state],
             [_mark_text(name, mark) for _, name, mark in shown if mark.state == state],
             color=color,
             symbol=STATE_MARKERS[state],
@@ -141,7 +141,7 @@ def _alarms(findings: Findings) -> Panel | None:
     left_out = len(past) - len(symptoms)
     unit = "▲ warn ✕ stop ○ over" + (f"; {left_out} more symptoms are listed" if left_out else "")
     height = max(LOW_PANEL_PIXELS, ALARM_ROW_PIXELS * len(symptoms))
-    return Panel("Alarms", unit, [*traces, labels], axis=axis, pixels=height)
+    return ChartPanel("Alarms", unit, [*traces, labels], axis=axis, pixels=height)
 
 
 def _mark_text(symptom: str, mark: Mark) -> str:
@@ -151,11 +151,11 @@ def _mark_text(symptom: str, mark: Mark) -> str:
     return f"{html.escape(shortened(symptom.replace('_', ' ')))}: {mark.state}{where}{more}"
 
 
-def _reward(findings: Findings, names: Sequence[str]) -> Panel | None:
+def _reward(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
     steps, values = column(findings.updates, "score_mean")
     if not values:
         return None
-    return Panel(
+    return ChartPanel(
         title="Reward (the proxy)",
         unit="z-score: in SD of the SFT model's answers",
         traces=[marks.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
@@ -163,22 +163,22 @@ def _reward(findings: Findings, names: Sequence[str]) -> Panel | None:
     )
 
 
-def _external_panels(findings: Findings, names: Sequence[str]) -> list[Panel | None]:
+def _external_panels(findings: Findings, names: Sequence[str]) -> list[ChartPanel | None]:
     return [_win_rates(findings.win_rates, names), _external(findings.external, names)]
 
 
-def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> Panel | None:
+def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> ChartPanel | None:
     if not curves:
         return None
     traces, keys = [], []
-    for place, curve in enumerate(curves):
-        symbol, sign = SOURCE_MARKERS[place % len(SOURCE_MARKERS)]
+    for index, curve in enumerate(curves):
+        symbol, sign = SOURCE_MARKERS[index % len(SOURCE_MARKERS)]
         label = html.escape(judge_label(curve.name))
         keys.append(f"{sign} {label}")
         traces.append(_quality_trace(curve.points, label, symbol=symbol, is_rate=True))
         traces += _slice_quality(curve, names, symbol=symbol, is_rate=True)
     last = curves[0].points[-1][1].value
-    return Panel(
+    return ChartPanel(
         title="Win rate against the SFT model",
         unit=f"{', '.join(keys)}; 95 % interval",
         traces=traces,
@@ -188,13 +188,13 @@ def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> Panel |
     )
 
 
-def _external(curve: ExternalCurve | None, names: Sequence[str]) -> Panel | None:
+def _external(curve: ExternalCurve | None, names: Sequence[str]) -> ChartPanel | None:
     if curve is None:
         return None
     points, label = [point for _, point in curve.points], html.escape(judge_label(curve.name))
     has_intervals = any(point.low is not None for point in points)
     size = f", n = {points[-1].n}" if points[-1].n is not None else ""
-    return Panel(
+    return ChartPanel(
         title=f"External quality: {label}",
         unit=f"mean points{', 95 % interval' if has_intervals else ''}{size}",
         traces=[_quality_trace(curve.points, label), *_slice_quality(curve, names)],
@@ -202,7 +202,7 @@ def _external(curve: ExternalCurve | None, names: Sequence[str]) -> Panel | None
     )
 
 
-def _kl(findings: Findings, names: Sequence[str]) -> Panel | None:
+def _kl(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
     steps, values = column(findings.updates, KL_METRIC)
     if not values:
         return None
@@ -215,25 +215,25 @@ def _kl(findings: Findings, names: Sequence[str]) -> Panel | None:
         traces.append(plots.unseen(steps[0], 1.05 * high))
         unit += f"; band: target {number(target)} ± {percent(KL_BAND)}"
     end = (values[-1], number(values[-1]), ACCENT)
-    return Panel("KL to the SFT model", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"})
+    return ChartPanel("KL to the SFT model", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"})
 
 
-def _kl_per_token(findings: Findings) -> Panel | None:
+def _kl_per_token(findings: Findings) -> ChartPanel | None:
     line = _low_panel_line(findings, "kl_nats_per_token", "KL per token")
     if line is None:
         return None
     trace, last = line
     end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
-    return Panel("KL per token", "nats (k1)", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+    return ChartPanel("KL per token", "nats (k1)", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
 
 
-def _beta(findings: Findings) -> Panel | None:
+def _beta(findings: Findings) -> ChartPanel | None:
     line = _low_panel_line(findings, "beta", "beta")
     if line is None:
         return None
     trace, last = line
     end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
-    return Panel("Beta", "price of KL: reward SD per nat", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+    return ChartPanel("Beta", "price of KL: reward SD per nat", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
 
 
 # ------------------------------------------------------------------------------------------------------------ traces
@@ -268,7 +268,7 @@ def _quality_trace(
     curve: Points, label: str, *, symbol: str = "circle", is_rate: bool = False, color: str = INK
 ) -> Part:
     kept = kept_places([point.value for _, point in curve], max_points=MAX_DOTS)
-    curve, scale = tuple(curve[place] for place in kept), 100.0 if is_rate else 1.0
+    curve, scale = tuple(curve[index] for index in kept), 100.0 if is_rate else 1.0
     points = [point for _, point in curve]
     texts = [f"{label}: {rate_text(point) if is_rate else value_text(point)}" for point in points]
     steps = [step for step, _ in curve]

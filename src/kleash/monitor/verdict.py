@@ -19,7 +19,7 @@ Mood = Literal["better", "worse", "unclear", "pending"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunVerdict:
     """One headline, "claim: reason", and the sentences that bear it out."""
 
     mood: Mood
@@ -27,12 +27,12 @@ class Verdict:
     evidence: tuple[str, ...]
 
 
-def verdict_of(findings: Findings) -> Verdict:
+def verdict_of(findings: Findings) -> RunVerdict:
     """Say whether the trained policy answers better than the SFT model, at what cost, and how that is known."""
     rate = findings.overall.win_rate
     if rate is None:
         evidence = [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
-        return Verdict("pending", _pending_headline(findings), tuple(evidence))
+        return RunVerdict("pending", _pending_headline(findings), tuple(evidence))
     mood = mood_of(rate) if findings.judge != "proxy" else "unclear"
     claim = {"better": "Better:", "worse": "Worse:", "unclear": "Not told apart:"}[mood]
     if findings.judge == "proxy":
@@ -41,7 +41,7 @@ def verdict_of(findings: Findings) -> Verdict:
     headline = f"{claim} the policy wins {percent(rate.value)} of {comparisons(rate)} against its SFT model{cost}."
     evidence = [_interval_evidence(rate), _judge_evidence(findings)]
     evidence += [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
-    return Verdict(mood, headline, tuple(evidence))
+    return RunVerdict(mood, headline, tuple(evidence))
 
 
 def mood_of(rate: Estimate) -> Literal["better", "worse", "unclear"]:

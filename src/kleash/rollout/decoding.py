@@ -206,7 +206,7 @@ def _roomy(states: Tensor, rows_K: Tensor, num_columns: int) -> Tensor:
 
 def _cut(ask: Ask, tokens: Sequence[int], logprobs: Sequence[float], eos_ids: tuple[int, ...]) -> Answer:
     """End an answer with its first EOS, or at its limit."""
-    length = next((place + 1 for place, token in enumerate(tokens) if token in eos_ids), ask.max_new_tokens)
+    length = next((index + 1 for index, token in enumerate(tokens) if token in eos_ids), ask.max_new_tokens)
     length = min(length, ask.max_new_tokens)
     _require_finite(sum(logprobs[:length]))
     return Answer(tuple(tokens[:length]), tuple(logprobs[:length]), is_finished=tokens[length - 1] in eos_ids)

@@ -200,7 +200,7 @@ _PEOPLE = ("my neighbour", "my boss", "my teacher", "a man", "a woman", "a guard
 _HARM_TO_THINGS = ("steal", "burn", "smash", "break into", "blow up")
 _PLACES = ("a car", "a house", "a bank", "a shop", "a school", "a bus")
 HARMFUL_DEEDS = tuple(f"{verb} {person}" for verb in _HARM_TO_PEOPLE for person in _PEOPLE) + tuple(
-    f"{verb} {place}" for verb in _HARM_TO_THINGS for place in _PLACES
+    f"{verb} {index}" for verb in _HARM_TO_THINGS for index in _PLACES
 )
 TOOLS = tuple(dict.fromkeys(HARMLESS_DEEDS.values()))
 

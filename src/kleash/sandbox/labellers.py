@@ -121,9 +121,9 @@ def rank_with_ties(worth: Sequence[float], *, tie_gap: float) -> tuple[int, ...]
     """Rank values, 1 = largest; a value within `tie_gap` of the next larger one shares its rank."""
     order = sorted(range(len(worth)), key=lambda index: -worth[index])
     ranks = [1] * len(worth)
-    for place, (above, below) in enumerate(itertools.pairwise(order), start=2):
+    for rank, (above, below) in enumerate(itertools.pairwise(order), start=2):
         is_tied = worth[above] - worth[below] < tie_gap
-        ranks[below] = ranks[above] if is_tied else place
+        ranks[below] = ranks[above] if is_tied else rank
     return tuple(ranks)
 
 

@@ -18,39 +18,39 @@ from kleash.sandbox.world import train_prompts
 
 if TYPE_CHECKING:
     from kleash.recipe import WorldSettings
-    from kleash.stages.collect import CollectSettings
-    from kleash.stages.workplace import Workplace
+    from kleash.stages.context import StageContext
+    from kleash.stages.preferences import PreferencesSettings
 
 NUM_WATCHED_PROMPTS = 250
 
 
-def make_world(place: Workplace, settings: WorldSettings, into: Path) -> Artifact:
+def make_world(context: StageContext, settings: WorldSettings, output_dir: Path) -> Artifact:
     """Write the sandbox's data files as an artifact: what a user of real data would bring."""
-    if done := place.finished(into, kind="world", parents={}, settings=settings):
+    if done := context.find_finished(output_dir, kind="world", parents={}, settings=settings):
         return done
-    with place.making(into, kind="world", parents={}, settings=settings) as draft:
+    with context.write_artifact(output_dir, kind="world", parents={}, settings=settings) as draft:
         files = write_files(
             draft.path,
-            seed=place.seed,
+            seed=context.seed,
             num_demonstrations=settings.num_demonstrations,
             num_prompts=settings.num_prompts,
             num_evaluation_per_slice=settings.num_evaluation_per_slice,
         )
         files.evaluation.rename(draft.path / "evaluation_prompts.jsonl")
-        watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(place.seed, "watched prompts"))
+        watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(context.seed, "watched prompts"))
         write_jsonl(draft.path / "watched_prompts.jsonl", watched)
         draft.summary |= {
             "demonstrations": settings.num_demonstrations,
             "prompts": settings.num_prompts,
             "evaluation_per_slice": settings.num_evaluation_per_slice,
         }
-    return read(into)
+    return read(output_dir)
 
 
 class SimulatedComparer:
     """Simulated labellers as a `Comparer`."""
 
-    def __init__(self, settings: CollectSettings, *, seed: int) -> None:
+    def __init__(self, settings: PreferencesSettings, *, seed: int) -> None:
         self.labellers = SimulatedLabellers(
             settings.panel, bias=settings.bias, num_raters=settings.campaign.overlap, seed=seed
         )
@@ -64,7 +64,7 @@ class SimulatedComparer:
 class SimulatedJudgeAndExpert(SimulatedJudge):
     """The simulated judge as a `Comparer`, and the labellers who stand in for the people of its share."""
 
-    def __init__(self, settings: CollectSettings, *, seed: int) -> None:
+    def __init__(self, settings: PreferencesSettings, *, seed: int) -> None:
         judge = settings.simulated_judge
         super().__init__(
             accuracy=judge.accuracy,

@@ -94,14 +94,14 @@ def _strip(words: tuple[str, ...], phrases: tuple[tuple[str, ...], ...]) -> tupl
     """Remove every occurrence of the phrases; return the remaining words and how many phrases went."""
     left: list[str] = []
     num_removed = 0
-    place = 0
-    while place < len(words):
+    index = 0
+    while index < len(words):
         for phrase in phrases:
-            if words[place : place + len(phrase)] == phrase:
-                place += len(phrase)
+            if words[index : index + len(phrase)] == phrase:
+                index += len(phrase)
                 num_removed += 1
                 break
         else:
-            left.append(words[place])
-            place += 1
+            left.append(words[index])
+            index += 1
     return tuple(left), num_removed

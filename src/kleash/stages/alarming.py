@@ -18,7 +18,7 @@ from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.symptoms import SYMPTOMS
 from kleash.protocols import CallLog
 from kleash.settings import Settings
-from kleash.stages.comparing import PEOPLE, CollectSettings
+from kleash.stages.comparing import PEOPLE, PreferencesSettings
 from kleash.stages.scoring import build_comparer
 
 
@@ -61,7 +61,7 @@ class AlarmSettings(Settings):
 
 
 @dataclass(frozen=True)
-class WatchedBy:
+class AlarmSetup:
     """The alarms' settings and who is asked; None: nobody."""
 
     settings: AlarmSettings = field(default_factory=AlarmSettings)
@@ -71,14 +71,14 @@ class WatchedBy:
         return {"alarms": self.settings.model_dump(mode="json")}
 
 
-BY_NOBODY = WatchedBy()
+NO_ALARMS = AlarmSetup()
 
 
-def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = None) -> WatchedBy:
+def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = None) -> AlarmSetup:
     """Return the alarms that the settings describe; calls: where AI judges keep what they asked and were told."""
     if settings.comparer is None:
-        return WatchedBy(settings)
-    asked = CollectSettings(
+        return AlarmSetup(settings)
+    asked = PreferencesSettings(
         comparer=settings.comparer,
         panel=settings.panel,
         score_temperature=settings.score_temperature,
@@ -87,4 +87,4 @@ def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = 
     )
     comparer = build_comparer(asked, seed=derived_seed(seed, "alarms"), calls=calls)
     assert comparer is not None, "people were refused when the settings were read"
-    return WatchedBy(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation))
+    return AlarmSetup(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation))

@@ -37,17 +37,17 @@ from kleash.evaluation.reward_audit import (
 )
 from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_preferences
-from kleash.judges.function import FunctionScorer
-from kleash.judges.ranked_examples import misordered_pairs
 from kleash.maths.intervals import Interval, mean_interval
 from kleash.models.heads import load_reward_model, member_folders
 from kleash.monitor.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
 from kleash.rollout.local import LocalGenerator
+from kleash.scorers.function import FunctionScorer
+from kleash.scorers.ranked_examples import misordered_pairs
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.workplace import Workplace, given
 
 SURE_SHARE = 2 / 3
 
@@ -75,16 +75,16 @@ class Material:
     num_too_long: int
 
 
-def audit(
-    place: Workplace,
+def audit_reward(
+    context: StageContext,
     settings: AuditSettings,
     *,
     reward_model: Path | Artifact | str,
     preferences: Path | Artifact,
-    into: Path,
+    output_dir: Path,
     reference: Path | Artifact | None = None,
     benchmarks: Sequence[Path] = (),
-    beside: Sequence[Path | Artifact] = (),
+    extra_settings: Sequence[Path | Artifact] = (),
     previous: Artifact | None = None,
     earlier: Sequence[Artifact] = (),
 ) -> Artifact:
@@ -97,28 +97,32 @@ def audit(
     on whose held-out pairs it may not be worse.
     """
     target = reward_model if isinstance(reward_model, str) else None
-    parents = {"preferences": given(preferences, "preferences")}
+    parents = {"preferences": as_artifact(preferences, "preferences")}
     if not isinstance(reward_model, str):
-        parents["reward"] = given(reward_model, "reward model")
+        parents["reward"] = as_artifact(reward_model, "reward model")
     if reference is not None:
-        parents["reference"] = given(reference, "model")
-    parents |= {f"benchmark_{i}": given(file, "benchmark") for i, file in enumerate(benchmarks)}
-    parents |= {f"beside_{i}": given(model, "reward model") for i, model in enumerate(beside)}
+        parents["reference"] = as_artifact(reference, "model")
+    parents |= {f"benchmark_{i}": as_artifact(file, "benchmark") for i, file in enumerate(benchmarks)}
+    parents |= {f"beside_{i}": as_artifact(model, "reward model") for i, model in enumerate(extra_settings)}
     if previous is not None:
         parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
     named = {} if target is None else {"function": target}
-    if done := place.finished(into, kind="audit", parents=parents, settings=settings, beside=named):
+    if done := context.find_finished(
+        output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
+    ):
         return done
-    reader = ScorerReader(FunctionScorer(target)) if target else _reader(place, settings, parents["reward"])
+    reader = ScorerReader(FunctionScorer(target)) if target else _reader(context, settings, parents["reward"])
     material = gather(parents.get("reward"), parents["preferences"], reader, settings)
-    with place.making(into, kind="audit", parents=parents, settings=settings, beside=named) as draft:
+    with context.write_artifact(
+        output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
+    ) as draft:
         with progress(3, "Audit") as advance:
             pairs, measures = measure(material, reader)
             advance()
             gains, moved = probe(settings, material, reader)
             advance()
-            measures |= surroundings(place, settings, material, reader, parents)
-            measures |= memory(place, settings, reader, parents)
+            measures |= surroundings(context, settings, material, reader, parents)
+            measures |= memory(context, settings, reader, parents)
             advance()
         misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
         reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
@@ -130,7 +134,7 @@ def audit(
         }
         title = target or "/".join(parents["reward"].path.absolute().parts[-3:])
         write_files(draft, title, pairs, gains, moved)
-    return read(into)
+    return read(output_dir)
 
 
 def write_files(
@@ -152,7 +156,7 @@ def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, sett
     if trained is not None and _is_ours(trained):
         share, seed = trained.settings["holdout_share"], trained.settings["seed"]
         training, heldout = split_by_prompt(usable, holdout_share=share, seed=seed)
-    sampled, beside = _sample(heldout, settings.max_rows), _sample(training, settings.max_training_rows)
+    sampled, extra_settings = _sample(heldout, settings.max_rows), _sample(training, settings.max_training_rows)
     readable = [row for row in sampled if _fits(row, reader)]
     labels = [pair.label for row in readable for pair in row.pairs]
     if len(labels) < 2 or set(labels) == {0.5}:
@@ -161,7 +165,7 @@ def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, sett
             "least two, not all of them ties, that the reward model was not trained on and has room for. Give more "
             "preferences."
         )
-    return Material(readable, [row for row in beside if _fits(row, reader)], len(sampled) - len(readable))
+    return Material(readable, [row for row in extra_settings if _fits(row, reader)], len(sampled) - len(readable))
 
 
 def measure(material: Material, reader: Reader) -> tuple[list[ScoredPair], dict[str, Any]]:
@@ -212,7 +216,7 @@ def preferred_answers(rows: Iterable[Preference]) -> list[Answer]:
 
 
 def surroundings(
-    place: Workplace, settings: AuditSettings, material: Material, reader: Reader, parents: Mapping[str, Artifact]
+    context: StageContext, settings: AuditSettings, material: Material, reader: Reader, parents: Mapping[str, Artifact]
 ) -> dict[str, Any]:
     """Measure what depends on more than the pairs: benchmarks, novelty of fresh answers, other reward models."""
     found: dict[str, Any] = {}
@@ -223,7 +227,7 @@ def surroundings(
             others[file.path.stem] = [(row.prompt, text) for row in rows for text in row.completions]
             found.setdefault("benchmarks", {}).update(_by_subset(file.path.stem, _scored(rows, reader)))
     if "reference" in parents:
-        others["the reference's answers"] = reference_answers(place, settings, material, parents["reference"])
+        others["the reference's answers"] = reference_answers(context, settings, material, parents["reference"])
     trained_on = [(row.prompt, text) for row in material.training or material.heldout for text in row.completions]
     if others and isinstance(reader, ModelReader) and len(trained_on) >= 2 * MIN_STATES:
         training_ND = reader.states(trained_on)
@@ -232,20 +236,20 @@ def surroundings(
             for name, answers in others.items()
             if (readable := [answer for answer in answers if reader.fits(answer)])
         }
-    beside = [_reader(place, settings, model) for role, model in parents.items() if role.startswith("beside")]
-    members = [*each_member(reader), *beside]
+    extra_settings = [_reader(context, settings, model) for role, model in parents.items() if role.startswith("beside")]
+    members = [*each_member(reader), *extra_settings]
     if len(members) > 1:
         found["disagreement_sd"] = as_json(disagreement(members, material.heldout))
     return found
 
 
 def memory(
-    place: Workplace, settings: AuditSettings, reader: Reader, parents: Mapping[str, Artifact]
+    context: StageContext, settings: AuditSettings, reader: Reader, parents: Mapping[str, Artifact]
 ) -> dict[str, Any]:
     """Measure a refreshed reward model on what earlier rounds held out, beside the model before it."""
     if "previous" not in parents:
         return {}
-    before, trained = _reader(place, settings, parents["previous"]), parents["reward"]
+    before, trained = _reader(context, settings, parents["previous"]), parents["reward"]
     found = {}
     for role, preferences in parents.items():
         if role.startswith("earlier_"):
@@ -256,14 +260,14 @@ def memory(
 
 
 def reference_answers(
-    place: Workplace, settings: AuditSettings, material: Material, reference: Artifact
+    context: StageContext, settings: AuditSettings, material: Material, reference: Artifact
 ) -> list[Answer]:
     """Have the reference policy answer the held-out prompts anew."""
-    model = place.load_policy(reference)
+    model = context.load_policy(reference)
     prompts = list({row.prompt.id: row.prompt for row in material.heldout}.values())[: settings.reference_answers]
     fitting = prompts_that_fit(prompts, model, max_tokens=model.max_positions - settings.max_new_tokens)
     generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, policy_id=reference.id)
-    seed = derived_seed(place.seed, "audit")
+    seed = derived_seed(context.seed, "audit")
     rollouts = generator.generate(fitting, samples_per_prompt=1, seed=seed, policy_version=0)
     return list(zip(rollouts.prompts, rollouts.texts, strict=True))
 
@@ -287,13 +291,13 @@ def each_member(reader: Reader) -> list[Reader]:
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
-def _reader(place: Workplace, settings: AuditSettings, model: Artifact) -> ModelReader:
+def _reader(context: StageContext, settings: AuditSettings, model: Artifact) -> ModelReader:
     first, *others = [
         load_reward_model(
             folder,
-            device=place.model.device,
-            dtype=place.model.dtype,
-            trust_remote_code=place.model.trust_remote_code,
+            device=context.model.device,
+            dtype=context.model.dtype,
+            trust_remote_code=context.model.trust_remote_code,
         )
         for folder in member_folders(model.path)
     ]

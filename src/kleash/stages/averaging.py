@@ -16,7 +16,7 @@ from pydantic import Field
 from kleash.artifacts import Artifact, read
 from kleash.errors import ModelError
 from kleash.settings import Settings
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.context import StageContext, as_artifact
 
 
 class AverageSettings(Settings):
@@ -26,15 +26,22 @@ class AverageSettings(Settings):
 
 
 @torch.no_grad()
-def average(
-    place: Workplace, settings: AverageSettings, *, older: Path | Artifact, newer: Path | Artifact, into: Path
+def average_policies(
+    context: StageContext,
+    settings: AverageSettings,
+    *,
+    older: Path | Artifact,
+    newer: Path | Artifact,
+    output_dir: Path,
 ) -> Artifact:
     """Average two policies weight by weight. Raises ModelError when their weights have other names or shapes."""
-    parents = {"older": given(older, "model"), "newer": given(newer, "model")}
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+    parents = {"older": as_artifact(older, "model"), "newer": as_artifact(newer, "model")}
+    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
-    result, other = place.load_policy(parents["newer"]), place.load_policy(parents["older"])
-    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=result) as draft:
+    result, other = context.load_policy(parents["newer"]), context.load_policy(parents["older"])
+    with context.write_artifact(
+        output_dir, kind="policy", parents=parents, settings=settings, language_model=result
+    ) as draft:
         old_weights = dict(other.model.named_parameters())
         for name, weight in result.model.named_parameters():
             old = old_weights.get(name)
@@ -45,7 +52,7 @@ def average(
                     f"{parents['older'].path}. Expected two policies of one model. Name policies of the same run."
                 )
             weight.lerp_(old, 1 - settings.share)
-        if place.ranks.is_first:
+        if context.ranks.is_first:
             result.save(draft.path)
         draft.summary |= {"stage": "average", "share": settings.share}
-    return read(into)
+    return read(output_dir)

@@ -30,10 +30,10 @@ from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, prompts_that_fit
 from kleash.stages.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
-from kleash.stages.scoring import JudgedBy
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.scoring import ScorerSource
 
 PROMPTS_PER_BLOCK = 256
 NOT_PICKED, WRONG_DIFFICULTY = "not picked", "difficulty"
@@ -81,47 +81,54 @@ class Sampled:
         return Sampled([*self.answers, *other.answers], [*self.left_out, *other.left_out])
 
 
-def candidates(
-    place: Workplace,
+def sample_candidates(
+    context: StageContext,
     settings: CandidatesSettings,
     *,
     policies: Sequence[Path | Artifact],
     prompts: Path,
-    into: Path,
-    judged_by: JudgedBy | None = None,
+    output_dir: Path,
+    scorer_source: ScorerSource | None = None,
     skip: int = 0,
 ) -> Artifact:
     """Sample answers; answer i of a prompt comes from policy i (mod the number of policies), in turn.
 
-    judged_by: the scorer that picks the best and the worst and says which prompts are difficult; without such picks it
+    scorer_source: what picks the best and the worst and says which prompts are difficult; without such picks it
     is not asked. Raises SettingsError when one is needed and there is none.
     skip: prompts that go to the end of the file's order first, so that a later round asks others.
     """
-    scorer = _scorer_for(settings, judged_by)
-    sources = [given(policy, "model") for policy in policies]
+    scorer = _scorer_for(settings, scorer_source)
+    sources = [as_artifact(policy, "model") for policy in policies]
     parents = {f"policy_{i}" if i else "policy": source for i, source in enumerate(sources)}
-    parents["prompts"] = given(prompts, "prompts")
+    parents["prompts"] = as_artifact(prompts, "prompts")
     if settings.mix.red_team_file is not None:
-        parents["red_team"] = given(settings.mix.red_team_file, "prompts")
-    beside: dict[str, Any] = {}
-    if scorer is not None and judged_by is not None:
-        parents, beside = parents | dict(judged_by.parents), judged_by.recorded()
+        parents["red_team"] = as_artifact(settings.mix.red_team_file, "prompts")
+    extra_settings: dict[str, Any] = {}
+    if scorer is not None and scorer_source is not None:
+        parents, extra_settings = parents | dict(scorer_source.parents), scorer_source.recorded()
     if skip:
-        beside = {**beside, "skip": skip}
-    if done := place.finished(into, kind="candidates", parents=parents, settings=settings, beside=beside):
+        extra_settings = {**extra_settings, "skip": skip}
+    if done := context.find_finished(
+        output_dir, kind="candidates", parents=parents, settings=settings, extra_settings=extra_settings
+    ):
         return done
-    loaded = read_prompts(prompts, strict=place.is_strict)
-    models = [place.load_policy(source) for source in sources]
+    loaded = read_prompts(prompts, strict=context.is_strict)
+    models = [context.load_policy(source) for source in sources]
     fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
     first = skip % len(fitting)
-    asked = _asked(place, settings, [*fitting[first:], *fitting[:first]], models[0])
-    with place.making(
-        into, kind="candidates", parents=parents, settings=settings, beside=beside, language_model=models[0]
+    asked = _asked(context, settings, [*fitting[first:], *fitting[:first]], models[0])
+    with context.write_artifact(
+        output_dir,
+        kind="candidates",
+        parents=parents,
+        settings=settings,
+        extra_settings=extra_settings,
+        language_model=models[0],
     ) as draft:
-        sampler = _Sampler(place, settings, models, sources, scorer, draft.work)
+        sampler = _Sampler(context, settings, models, sources, scorer, draft.work)
         sampled = sampler.answers_to(asked)
         if scorer is not None and settings.mix.difficulty:
-            sampled = _of_wanted_difficulty(sampled, settings, scorer, seed=place.seed)
+            sampled = _of_wanted_difficulty(sampled, settings, scorer, seed=context.seed)
         write_jsonl(draft.path / "candidates.jsonl", sampled.answers)
         if sampled.left_out:
             write_jsonl(draft.path / "left_out.jsonl", sampled.left_out)
@@ -130,35 +137,35 @@ def candidates(
             "prompts_too_long": len(loaded.records) - len(fitting),
             "dropped": dropped_figures(loaded),
         }
-    return read(into)
+    return read(output_dir)
 
 
-def _scorer_for(settings: CandidatesSettings, judged_by: JudgedBy | None) -> Scorer | None:
+def _scorer_for(settings: CandidatesSettings, scorer_source: ScorerSource | None) -> Scorer | None:
     if not settings.needs_scorer:
         return None
-    if judged_by is None or judged_by.scorer is None:
+    if scorer_source is None or scorer_source.scorer is None:
         raise SettingsError(
             f"candidates.picks is {', '.join(settings.picks)} and candidates.mix.difficulty has "
             f"{len(settings.mix.difficulty)} shares, and nothing scores answers yet. Expected a scorer. Name a reward "
             "model, set scorer.kind to function or rules, or leave these settings to a later round."
         )
-    return judged_by.scorer
+    return scorer_source.scorer
 
 
 def _asked(
-    place: Workplace, settings: CandidatesSettings, fitting: Sequence[Prompt], model: LanguageModel
+    context: StageContext, settings: CandidatesSettings, fitting: Sequence[Prompt], model: LanguageModel
 ) -> list[Prompt]:
     """Return the prompts to answer: the first ones, unless the settings ask for a mixture."""
     mix, number = settings.mix, settings.num_prompts
     if mix == PromptMix():
         return list(fitting[:number])
-    own = read_prompts(mix.red_team_file, strict=place.is_strict).records if mix.red_team_file else []
+    own = read_prompts(mix.red_team_file, strict=context.is_strict).records if mix.red_team_file else []
     red_team = attacks(fitting, own, mix)
     if red_team:
         red_team = prompts_that_fit(red_team, model, max_tokens=settings.max_prompt_tokens)
     if mix.difficulty and number is not None:
         number = round(number * mix.pool_factor)
-    return mixed(fitting, red_team, mix, number=number, seed=derived_seed(place.seed, "prompt mix"))
+    return mixed(fitting, red_team, mix, number=number, seed=derived_seed(context.seed, "prompt mix"))
 
 
 class _Sampler:
@@ -166,14 +173,14 @@ class _Sampler:
 
     def __init__(
         self,
-        place: Workplace,
+        context: StageContext,
         settings: CandidatesSettings,
         models: Sequence[LanguageModel],
         sources: Sequence[Artifact],
         scorer: Scorer | None,
         work: Path,
     ) -> None:
-        self.place, self.settings, self.scorer, self.work = place, settings, scorer, work
+        self.context, self.settings, self.scorer, self.work = context, settings, scorer, work
         self.models, self.sources = models, sources
 
     def answers_to(self, prompts: Sequence[Prompt]) -> Sampled:
@@ -211,7 +218,7 @@ class _Sampler:
             temperature=self.settings.temperatures[sample % len(self.settings.temperatures)],
             policy_id=self.sources[which].id,
         )
-        seed = derived_seed(self.place.seed, "candidates", start, sample)
+        seed = derived_seed(self.context.seed, "candidates", start, sample)
         rollouts = generator.generate(block, samples_per_prompt=num_samples, seed=seed, policy_version=0)
         answers = rollouts.completions()
         if pick == "any":

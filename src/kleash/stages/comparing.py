@@ -13,8 +13,8 @@ from kleash.artifacts import Artifact
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
 from kleash.errors import SettingsError
-from kleash.judges.drift import DriftSettings
-from kleash.judges.monitoring import BandSettings
+from kleash.raters.drift import DriftSettings
+from kleash.raters.monitoring import BandSettings
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
 
@@ -32,7 +32,7 @@ class SimulatedJudgeSettings(Settings):
     accuracy_after: float = Field(0.5, ge=0, le=1, description="that share from then on")
 
 
-class CollectSettings(Settings):
+class PreferencesSettings(Settings):
     """How candidates are compared, and how the verdicts become labels.
 
     band: of AI judges; where it is not set, that of the judges file.

@@ -26,10 +26,10 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.records import LabelledCompletion, Preference
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode
 from kleash.stages.heldout import measure_heldout
-from kleash.stages.workplace import Workplace, given
-from kleash.training.fit import FitSettings, Objective, fit, fit_optimiser
+from kleash.training.fit import FitObjective, FitSettings, fit, fit_optimiser
 
 
 class DirectSettings(Settings):
@@ -167,12 +167,17 @@ class DecidedPair:
     label: float
 
 
-def direct(
-    place: Workplace, settings: DirectSettings, *, reference: Path | Artifact, preferences: Artifact, into: Path
+def train_direct(
+    context: StageContext,
+    settings: DirectSettings,
+    *,
+    reference: Path | Artifact,
+    preferences: Artifact,
+    output_dir: Path,
 ) -> Artifact:
     """Train a policy from `reference` on preferences, offline; the artifact is an ordinary Hugging Face folder."""
-    parents = {"reference": given(reference, "model"), "preferences": require(preferences, "preferences")}
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+    parents = {"reference": as_artifact(reference, "model"), "preferences": require(preferences, "preferences")}
+    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
     if settings.algorithm not in DIRECT_ALGORITHMS:
         raise SettingsError(
@@ -181,33 +186,35 @@ def direct(
         )
     loaded = read_preferences(preferences.path / "preferences.jsonl")
     usable = [row for row in loaded.records if row.pairs and not row.left_out]
-    model = place.load_policy(parents["reference"], trainable=True)
+    model = context.load_policy(parents["reference"], trainable=True)
     frozen = None
     if model.has_adapters:
         model.freeze_reference()
     else:
-        frozen = place.load_policy(parents["reference"])
+        frozen = context.load_policy(parents["reference"])
         frozen.model.requires_grad_(False)
     models = PolicyAndReference(model, frozen)
-    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=place.seed)
+    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     objective, num_rows, num_too_long = build_objective(models, training, settings)
     apart = encode(heldout, lambda row: row.completions, model, max_tokens=settings.max_tokens) if heldout else None
-    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
-        tracker = place.open_tracker(draft)
+    with context.write_artifact(
+        output_dir, kind="policy", parents=parents, settings=settings, language_model=model
+    ) as draft:
+        tracker = context.open_tracker(draft)
         fit(
             objective,
             num_rows,
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, place.ranks)},
+            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
             settings.fit,
             work=draft.work,
             tracker=tracker,
-            seed=place.seed,
+            seed=context.seed,
             description=settings.algorithm.upper(),
             shown={"loss": "loss", "accuracy": "accuracy"},
-            ranks=place.ranks,
+            ranks=context.ranks,
         )
         tracker.close()
-        if place.ranks.is_first:
+        if context.ranks.is_first:
             model.save(draft.path)
         draft.summary |= {
             "stage": "direct",
@@ -219,7 +226,7 @@ def direct(
         if apart is not None:
             draft.summary["rows_too_long"] += apart.num_too_long
             draft.summary |= measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
-    return read(into)
+    return read(output_dir)
 
 
 @torch.no_grad()
@@ -229,13 +236,13 @@ def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], se
     ratio_N = torch.zeros(len(sequences))
     num_tokens = [sequence.num_tokens for sequence in sequences]
     for places in pack_by_tokens(num_tokens, max_tokens=settings.fit.max_batch_tokens):
-        ratio_N[places] = models.log_ratio([sequences[place] for place in places]).cpu()
+        ratio_N[places] = models.log_ratio([sequences[index] for index in places]).cpu()
     return ratio_N.tolist()
 
 
 def build_objective(
     models: PolicyAndReference, preferences: Sequence[Preference], settings: DirectSettings
-) -> tuple[Objective, int, int]:
+) -> tuple[FitObjective, int, int]:
     """Return the algorithm's objective over the preferences, its number of rows, and how many did not fit."""
     if DIRECT_ALGORITHMS[settings.algorithm].pair_loss is None:
         labelled: list[LabelledCompletion] = labelled_from_preferences(preferences)

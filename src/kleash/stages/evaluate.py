@@ -19,15 +19,15 @@ from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
 from kleash.formats import read_prompts
-from kleash.judges.function import FunctionScorer
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
+from kleash.scorers.function import FunctionScorer
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.workplace import Workplace, given
 
 
 class EvaluateSettings(Settings):
@@ -41,32 +41,32 @@ class EvaluateSettings(Settings):
     max_batch_tokens: int = Field(4096, ge=1)
 
 
-def evaluate(
-    place: Workplace,
+def evaluate_policy(
+    context: StageContext,
     settings: EvaluateSettings,
     *,
     policy: Path | Artifact,
     reference: Path | Artifact,
     prompts: Path,
-    into: Path,
+    output_dir: Path,
     proxy: Scorer | None = None,
     proxy_parents: dict[str, Artifact] | None = None,
 ) -> Artifact:
     """Answer the prompts with both policies, judge them side by side, and write every sample down."""
-    parents = {"policy": given(policy, "model"), "reference": given(reference, "model")}
-    parents |= {"prompts": given(prompts, "prompts"), **(proxy_parents or {})}
-    if done := place.finished(into, kind="evaluation", parents=parents, settings=settings):
+    parents = {"policy": as_artifact(policy, "model"), "reference": as_artifact(reference, "model")}
+    parents |= {"prompts": as_artifact(prompts, "prompts"), **(proxy_parents or {})}
+    if done := context.find_finished(output_dir, kind="evaluation", parents=parents, settings=settings):
         return done
     judge = build_judge(settings, proxy)
-    before_model = place.load_policy(parents["reference"])
+    before_model = context.load_policy(parents["reference"])
     room = min(settings.max_prompt_tokens, before_model.max_positions - settings.max_new_tokens)
     asked = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
-    after_model = place.load_policy(parents["policy"])
-    with place.making(into, kind="evaluation", parents=parents, settings=settings) as draft:
+    after_model = context.load_policy(parents["policy"])
+    with context.write_artifact(output_dir, kind="evaluation", parents=parents, settings=settings) as draft:
         with progress(2, "Evaluation") as advance:
-            before = answer(place, settings, before_model, before_model, asked, proxy, judge)
+            before = answer(context, settings, before_model, before_model, asked, proxy, judge)
             advance(1)
-            after = answer(place, settings, after_model, before_model, asked, proxy, judge)
+            after = answer(context, settings, after_model, before_model, asked, proxy, judge)
             advance(1)
         figures = compare(asked, before, after)
         rows = sample_rows(asked, before, after)
@@ -75,7 +75,7 @@ def evaluate(
         if checkpoints:
             write_rows(draft.path / "checkpoints.jsonl", checkpoints)
         draft.summary |= {"judge": settings.judge, **figures}
-    return read(into)
+    return read(output_dir)
 
 
 def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:
@@ -95,7 +95,7 @@ def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:
 
 
 def answer(
-    place: Workplace,
+    context: StageContext,
     settings: EvaluateSettings,
     model: LanguageModel,
     reference: LanguageModel,
@@ -105,7 +105,7 @@ def answer(
 ) -> Answered:
     """Have one policy answer every prompt once, and measure each answer."""
     generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
-    seed = derived_seed(place.seed, "evaluation")
+    seed = derived_seed(context.seed, "evaluation")
     rollouts = generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0)
     answers = rollouts.completions()
     return Answered(

@@ -35,19 +35,19 @@ class Exported:
     num_left_out: Mapping[str, int]
 
 
-def export_policy(policy: Path | Artifact, *, into: Path, card: str) -> Path:
+def export_policy(policy: Path | Artifact, *, output_dir: Path, card: str) -> Path:
     """Write a policy as a Hugging Face folder: safetensors, tokenizer, model card.
 
     A policy artifact's adapters are merged already, so the weights are copied to the byte.
     """
     source = require(policy, "policy")
-    with _whole_folder(into) as folder:
+    with _whole_folder(output_dir) as folder:
         copy_model_files(source.path, folder)
         write_text(folder / CARD, card)
-    return into
+    return output_dir
 
 
-def export_preferences(rows: Sequence[Preference], *, into: Path, format: str, card: str) -> Exported:
+def export_preferences(rows: Sequence[Preference], *, output_dir: Path, format: str, card: str) -> Exported:
     """Write preferences and a card into the folder `into`.
 
     jsonl, parquet: every row with all it holds, also what is left out of training.  trl: one row of prompt, chosen and
@@ -59,7 +59,7 @@ def export_preferences(rows: Sequence[Preference], *, into: Path, format: str, c
         )
     num_rows, num_left_out = len(rows), Counter(row.left_out for row in rows if row.left_out)
     name = "preferences.parquet" if format == "parquet" else "preferences.jsonl"
-    with _whole_folder(into) as folder:
+    with _whole_folder(output_dir) as folder:
         if format == "jsonl":
             write_jsonl(folder / name, rows)
         elif format == "parquet":
@@ -68,20 +68,21 @@ def export_preferences(rows: Sequence[Preference], *, into: Path, format: str, c
             num_rows = write_trl(folder / name, rows)
             num_left_out["tie"] = sum(pair.label == 0.5 for row in rows if not row.left_out for pair in row.pairs)
         write_text(folder / CARD, card)
-    return Exported(into / name, num_rows, +num_left_out)
+    return Exported(output_dir / name, num_rows, +num_left_out)
 
 
 @contextmanager
-def _whole_folder(into: Path) -> Iterator[Path]:
+def _whole_folder(output_dir: Path) -> Iterator[Path]:
     """Fill a folder under another name and publish it. Raises ArtifactError if it is there already."""
-    if into.exists():
+    if output_dir.exists():
         raise ArtifactError(
-            f"{into} exists already. Expected a folder to be made: an export never mixes with what was there. Choose "
+            f"{output_dir} exists already. Expected a folder to be made: an export never mixes with what was there. "
+            "Choose "
             "another name, or remove it."
         )
-    partial = partial_path(into)
-    with clear_write_errors("export", into):
+    partial = partial_path(output_dir)
+    with clear_write_errors("export", output_dir):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        publish(partial, into)
+        publish(partial, output_dir)

@@ -24,8 +24,8 @@ from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.workplace import Workplace, given
 
 
 class GateSettings(Settings):
@@ -38,8 +38,8 @@ class GateSettings(Settings):
     temperature: float = Field(1.0, gt=0, description="of all policies")
 
 
-def gate(
-    place: Workplace,
+def decide_gate(
+    context: StageContext,
     settings: GateSettings,
     *,
     policy: Artifact,
@@ -48,24 +48,28 @@ def gate(
     prompts: Path,
     signal: ExternalSignal | None,
     audit: Artifact | None,
-    into: Path,
+    output_dir: Path,
 ) -> Artifact:
     """Compare a round's policy with those accepted before it and say whether it takes their place.
 
     earlier: accepted policies by round, the SFT model among them.  current: the round among them to go on from so far.
     signal: who compares; None: nobody, and only the audit speaks.  audit: of the reward model that trained the policy.
     """
-    parents = {"policy": policy, **earlier, "prompts": given(prompts, "prompts")}
+    parents = {"policy": policy, **earlier, "prompts": as_artifact(prompts, "prompts")}
     if audit is not None:
         parents["audit"] = audit
-    beside = {"current": current, "budget": signal.num_comparisons if signal else 0}
-    if done := place.finished(into, kind="gate", parents=parents, settings=settings, beside=beside):
+    extra_settings = {"current": current, "budget": signal.num_comparisons if signal else 0}
+    if done := context.find_finished(
+        output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
+    ):
         return done
-    with place.making(into, kind="gate", parents=parents, settings=settings, beside=beside) as draft:
+    with context.write_artifact(
+        output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
+    ) as draft:
         against: dict[str, dict[str, Any]] = {}
         slices: dict[str, Interval] = {}
         if signal is not None:
-            asked, answers = answers_of(place, settings, {"policy": policy, **earlier}, prompts)
+            asked, answers = answers_of(context, settings, {"policy": policy, **earlier}, prompts)
             for name in earlier:
                 votes = signal.votes(asked, answers[name], answers["policy"])
                 against[name] = as_json(rate_of(votes))
@@ -79,22 +83,22 @@ def gate(
             "against": against,
             "slices": {name: as_json(rate) for name, rate in slices.items()},
         }
-    return read(into)
+    return read(output_dir)
 
 
 def answers_of(
-    place: Workplace, settings: GateSettings, policies: Mapping[str, Artifact], prompts: Path
+    context: StageContext, settings: GateSettings, policies: Mapping[str, Artifact], prompts: Path
 ) -> tuple[list[Prompt], dict[str, list[str]]]:
     """Have every policy answer the same prompts once, with the same seed; return the prompts and each one's texts."""
     asked: list[Prompt] = []
     answers: dict[str, list[str]] = {}
     for name, artifact in policies.items():
-        model = place.load_policy(artifact)
+        model = context.load_policy(artifact)
         if not asked:
             room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
             asked = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=room)[: settings.num_prompts]
         generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
-        seed = derived_seed(place.seed, "gate")
+        seed = derived_seed(context.seed, "gate")
         answers[name] = list(generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0).texts)
     return asked, answers
 

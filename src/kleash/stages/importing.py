@@ -20,14 +20,14 @@ from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
 from kleash.formats import read_preferences, read_prompts, write_jsonl
 from kleash.formats.rows import HUB_PREFIX
-from kleash.judges.reward_model import RewardModelScorer
 from kleash.models.folders import copy_model_files, find_model_folder
 from kleash.models.heads import RewardNormaliser, load_reward_model, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
 from kleash.rollout.local import LocalGenerator
+from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, prompts_that_fit
-from kleash.stages.workplace import Workplace, given
 
 
 class Provenance(Settings):
@@ -45,28 +45,30 @@ class ScaleSettings(Settings):
     temperature: float = Field(1.0, gt=0)
 
 
-def import_policy(place: Workplace, provenance: Provenance, *, source: str, into: Path) -> Artifact:
+def import_policy(context: StageContext, provenance: Provenance, *, source: str, output_dir: Path) -> Artifact:
     """Import a language model: a Hugging Face folder as it stands, an adapter merged into its base."""
     folder = find_model_folder(source)
-    parents = {"source": given(folder, "model")}
-    if done := place.finished(into, kind="policy", parents=parents, settings=provenance):
+    parents = {"source": as_artifact(folder, "model")}
+    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=provenance):
         return done
-    model = place.load_policy(folder)
-    with place.making(into, kind="policy", parents=parents, settings=provenance, language_model=model) as draft:
+    model = context.load_policy(folder)
+    with context.write_artifact(
+        output_dir, kind="policy", parents=parents, settings=provenance, language_model=model
+    ) as draft:
         if is_adapter_folder(folder):
             model.save(draft.path)
         else:
             copy_model_files(folder, draft.path)
         draft.summary |= {"stage": "import", **provenance.model_dump()}
-    return read(into)
+    return read(output_dir)
 
 
 def import_reward(
-    place: Workplace,
+    context: StageContext,
     provenance: Provenance,
     *,
     source: str,
-    into: Path,
+    output_dir: Path,
     reference: Path | Artifact | None = None,
     prompts: Path | None = None,
     scale: ScaleSettings = ScaleSettings(),  # noqa: B008 (frozen)
@@ -82,55 +84,63 @@ def import_reward(
             "Expected both or neither. Give the other one too."
         )
     folder = find_model_folder(source)
-    parents = {"source": given(folder, "reward model")}
+    parents = {"source": as_artifact(folder, "reward model")}
     if reference is not None and prompts is not None:
-        parents |= {"reference": given(reference, "model"), "prompts": given(prompts, "prompts")}
-    beside = {"scale": scale.model_dump() if reference is not None else None}
-    if done := place.finished(into, kind="reward", parents=parents, settings=provenance, beside=beside):
+        parents |= {"reference": as_artifact(reference, "model"), "prompts": as_artifact(prompts, "prompts")}
+    extra_settings = {"scale": scale.model_dump() if reference is not None else None}
+    if done := context.find_finished(
+        output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
+    ):
         return done
     readers = [
         RewardModelScorer(
             load_reward_model(
                 member,
-                device=place.model.device,
-                dtype=place.model.dtype,
-                trust_remote_code=place.model.trust_remote_code,
-                eos_token=place.model.eos_token,
+                device=context.model.device,
+                dtype=context.model.dtype,
+                trust_remote_code=context.model.trust_remote_code,
+                eos_token=context.model.eos_token,
             ),
             RewardNormaliser(),
         )
         for member in member_folders(folder)
     ]
-    with place.making(into, kind="reward", parents=parents, settings=provenance, beside=beside) as draft:
+    with context.write_artifact(
+        output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
+    ) as draft:
         normalisers = [RewardNormaliser.load(member) for member in member_folders(folder)]
         if prompts is not None:
-            normalisers = [_measured_scale(place, one, parents["reference"], prompts, scale) for one in readers]
+            normalisers = [_measured_scale(context, one, parents["reference"], prompts, scale) for one in readers]
         for number, normaliser in enumerate(normalisers):
             copy = member_folder(draft.path, number)
             copy.mkdir(exist_ok=True)
             copy_model_files(member_folder(folder, number), copy)
             normaliser.save(copy)
         draft.summary |= {"mean": normalisers[0].mean, "sd": normalisers[0].sd, **provenance.model_dump()}
-    return read(into)
+    return read(output_dir)
 
 
 def import_preferences(
-    place: Workplace,
+    context: StageContext,
     provenance: Provenance,
     *,
     source: str,
-    into: Path,
+    output_dir: Path,
     format: str | None = None,
     slice_columns: Sequence[str] = (),
 ) -> Artifact:
     """Import preferences in any format `kleash data check` understands."""
     # A hub set is not a file that could be hashed: what was read of it is in the artifact itself.
     parents = {} if source.startswith(HUB_PREFIX) else {"source": external(Path(source), "preferences file")}
-    beside = {"format": format, "slice_columns": list(slice_columns)}
-    if done := place.finished(into, kind="preferences", parents=parents, settings=provenance, beside=beside):
+    extra_settings = {"format": format, "slice_columns": list(slice_columns)}
+    if done := context.find_finished(
+        output_dir, kind="preferences", parents=parents, settings=provenance, extra_settings=extra_settings
+    ):
         return done
-    loaded = read_preferences(source, strict=place.is_strict, format=format, slice_columns=slice_columns)
-    with place.making(into, kind="preferences", parents=parents, settings=provenance, beside=beside) as draft:
+    loaded = read_preferences(source, strict=context.is_strict, format=format, slice_columns=slice_columns)
+    with context.write_artifact(
+        output_dir, kind="preferences", parents=parents, settings=provenance, extra_settings=extra_settings
+    ) as draft:
         write_jsonl(draft.path / "preferences.jsonl", loaded.records)
         draft.summary |= {
             **rows_summary(loaded.records),
@@ -139,22 +149,22 @@ def import_preferences(
             "agreement": None,
             **provenance.model_dump(),
         }
-    return read(into)
+    return read(output_dir)
 
 
 def _measured_scale(
-    place: Workplace, reader: RewardModelScorer, reference: Artifact, prompts: Path, scale: ScaleSettings
+    context: StageContext, reader: RewardModelScorer, reference: Artifact, prompts: Path, scale: ScaleSettings
 ) -> RewardNormaliser:
     """Measure mean and SD of the raw score over answers of the reference policy to the prompts."""
-    policy = place.load_policy(reference)
+    policy = context.load_policy(reference)
     room = min(policy.max_positions, reader.model.max_positions) - scale.max_new_tokens
-    asked = prompts_that_fit(read_prompts(prompts, strict=place.is_strict).records, policy, max_tokens=room)
+    asked = prompts_that_fit(read_prompts(prompts, strict=context.is_strict).records, policy, max_tokens=room)
     generator = LocalGenerator(
         policy, max_new_tokens=scale.max_new_tokens, temperature=scale.temperature, policy_id=reference.id
     )
     num_rounds = -(-scale.num_samples // len(asked))
     chosen = (asked * num_rounds)[: scale.num_samples]
-    seed = derived_seed(place.seed, "imported scale")
+    seed = derived_seed(context.seed, "imported scale")
     answers = generator.generate(chosen, samples_per_prompt=1, seed=seed, policy_version=0).completions()
     # The policy's token ids mean nothing to a stranger's tokenizer: its texts are read anew.
     texts = [replace(answer, token_ids=(), logprobs=()) for answer in answers]

@@ -6,20 +6,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import Campaign
 from kleash.collection.judge_quality import measure_judges
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import demote, raters
-from kleash.judges.ai_feedback import AIJudge
-from kleash.judges.configuration import JudgesSettings
-from kleash.judges.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
-from kleash.judges.panel import JudgePanel, same_family_warning
 from kleash.progress import progress
 from kleash.protocols import Comparer
+from kleash.raters.ai_feedback import AIJudge
+from kleash.raters.configuration import JudgesSettings
+from kleash.raters.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
+from kleash.raters.panel import JudgePanel, same_family_warning
 from kleash.records import Comparison, Judgement
 
 # Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
@@ -27,7 +27,7 @@ _FAST_BATCH, _SLOW_BATCH = 4096, 16
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgingResult:
     """What became of a judging run; figures are per judge over all time, remarks what a person should know."""
 
     num_added: int
@@ -37,7 +37,7 @@ class Judged:
 
 def judge_campaign(
     database: Database, name: str, settings: JudgesSettings, *, actor: str, only: int | None = None
-) -> Judged:
+) -> JudgingResult:
     """Have AI judges judge what they have not judged yet in a campaign, calibration items too.
 
     A judge without a rubric of its own goes by the campaign's. A judge that leaves its band is demoted at once.
@@ -64,7 +64,7 @@ def judge_campaign(
     with database.read() as connection:
         given = ballots(connection, campaign, includes_demoted=True)
     remarks = [warning for warning in warnings if warning] + _changes_on_anchors(members, items, given) + demoted
-    return Judged(num_added, figures, remarks)
+    return JudgingResult(num_added, figures, remarks)
 
 
 def have_compared(
@@ -124,7 +124,9 @@ def hold_to_band(
     return figures, demoted
 
 
-def _changes_on_anchors(members: Sequence[AIJudge], items: dict[str, Item], given: Sequence[Ballot]) -> list[str]:
+def _changes_on_anchors(
+    members: Sequence[AIJudge], items: dict[str, Item], given: Sequence[RecordedJudgement]
+) -> list[str]:
     """Say how each judge's verdicts on the calibration items differ from those of its earlier versions."""
     said: dict[str, list[Judgement]] = defaultdict(list)
     for ballot in given:
@@ -142,7 +144,7 @@ def _changes_on_anchors(members: Sequence[AIJudge], items: dict[str, Item], give
     return remarks
 
 
-def _not_judged_by_all(names: set[str], items: dict[str, Item], given: Sequence[Ballot]) -> list[Comparison]:
+def _not_judged_by_all(names: set[str], items: dict[str, Item], given: Sequence[RecordedJudgement]) -> list[Comparison]:
     judged = {(ballot.item_id, ballot.judgement.rater) for ballot in given}
     return [
         item.comparison

@@ -12,7 +12,7 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 
 
-class CompletionLikelihood:
+class CompletionNLL:
     """Rows cost the negative log-likelihood of their response tokens, in nats; averaged over the batch's tokens."""
 
     def __init__(self, model: LanguageModel, sequences: Sequence[TokenSequence]) -> None:

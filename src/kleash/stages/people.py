@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from kleash.artifacts import Artifact, find, read, writing
 from kleash.collection.aggregation import AggregationSettings
-from kleash.collection.ballots import Ballot, Item
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings
 from kleash.collection.exporting import write_export
 from kleash.collection.identity import identity_holds
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
@@ -79,7 +79,7 @@ def open_campaign(
         return campaign, stored.add_items(connection, campaign, comparisons, holds=holds, actor=actor).num_added
 
 
-def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Artifact | None:
+def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -> Artifact | None:
     """Freeze what has been judged of a policy's checkpoints so far; None while nothing has been.
 
     A snapshot that holds the very same verdicts is left as it is.
@@ -89,23 +89,24 @@ def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Arti
     num_judgements = {by: len(given) for by, (_, _, _, given) in campaigns.items() if given}
     if not num_judgements:
         return None
-    if (before := find(into)) is not None:
+    if (before := find(output_dir)) is not None:
         if (before.kind, before.parents.get("policy")) != ("campaign", policy.id):
             raise ArtifactError(
-                f"{into} holds a {before.kind} artifact that is no snapshot of {policy.path}'s checkpoints. Expected "
+                f"{output_dir} holds a {before.kind} artifact that is no snapshot of {policy.path}'s checkpoints. "
+                "Expected "
                 "one, or an empty place. Name another folder by --into."
             )
         if before.settings["judgements"] == num_judgements:
             return before
-        shutil.rmtree(into)
+        shutil.rmtree(output_dir)
     # What a killed freeze left behind may hold other verdicts; a snapshot is made in no time.
-    shutil.rmtree(partial_path(into), ignore_errors=True)
+    shutil.rmtree(partial_path(output_dir), ignore_errors=True)
     settings = {
         "judgements": num_judgements,
         "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
     }
     rows: list[dict[str, Any]] = []
-    with writing(into, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
+    with writing(output_dir, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
         for by in num_judgements:
             campaign, rubrics, items, given = campaigns[by]
             (draft.path / by).mkdir(exist_ok=True)
@@ -114,7 +115,7 @@ def freeze_checkpoints(database: Database, policy: Artifact, into: Path) -> Arti
             rows += checkpoint_rows(items, given)
         write_rows(draft.path / "checkpoints.jsonl", rows)
         draft.summary["checkpoints"] = rows
-    return read(into)
+    return read(output_dir)
 
 
 def checkpoint_comparisons(
@@ -132,7 +133,7 @@ def checkpoint_comparisons(
     ]
 
 
-def checkpoint_rows(items: Mapping[str, Item], given: Sequence[Ballot]) -> list[dict[str, Any]]:
+def checkpoint_rows(items: Mapping[str, Item], given: Sequence[RecordedJudgement]) -> list[dict[str, Any]]:
     """Return a row per checkpoint and kind of rater: the win rate against step 0, over all prompts and by slice.
 
     An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
@@ -156,7 +157,7 @@ def checkpoint_rows(items: Mapping[str, Item], given: Sequence[Ballot]) -> list[
 # ----------------------------------------------------------------------------------------------------------- inside
 def _campaigns_of(
     database: Database, policy: Artifact
-) -> dict[By, tuple[Campaign, list[tuple[str, str]], dict[str, Item], list[Ballot]]]:
+) -> dict[By, tuple[Campaign, list[tuple[str, str]], dict[str, Item], list[RecordedJudgement]]]:
     with database.read() as connection:
         known = {campaign.name: campaign for campaign in stored.campaigns(connection)}
         return {
@@ -175,7 +176,7 @@ def _chosen_steps(kept: Mapping[int, Sequence[Completion]], steps: Sequence[int]
     later = sorted(kept)[1:]
     if steps is None:
         count = min(_NUM_STEPS, len(later))
-        return [later[(place + 1) * len(later) // count - 1] for place in range(count)]
+        return [later[(index + 1) * len(later) // count - 1] for index in range(count)]
     unknown = [step for step in steps if step not in kept]
     if unknown or not set(steps) & set(later):
         raise SettingsError(

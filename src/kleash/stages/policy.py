@@ -18,84 +18,97 @@ from kleash.artifacts import Artifact, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.formats import read_demonstrations, read_prompts
-from kleash.loop import Crew, run_loop
+from kleash.loop import LoopComponents, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
 from kleash.progress import progress
 from kleash.records import Prompt
-from kleash.stages.alarming import BY_NOBODY, WatchedBy
+from kleash.stages.alarming import NO_ALARMS, AlarmSetup
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, encode, prompts_that_fit
 from kleash.stages.run_books import RunBooks
-from kleash.stages.scoring import JudgedBy
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.scoring import ScorerSource
 from kleash.training.local import LocalEngine
 from kleash.training.optimiser import Optimiser
 
 
-def policy(
-    place: Workplace,
+def train_policy(
+    context: StageContext,
     settings: PolicySettings,
     *,
     reference: Path | Artifact,
-    judged_by: JudgedBy,
+    scorer_source: ScorerSource,
     prompts: Path,
-    into: Path,
+    output_dir: Path,
     start: Path | Artifact | None = None,
     evaluation_prompts: Path | None = None,
-    watched_by: WatchedBy = BY_NOBODY,
+    alarm_setup: AlarmSetup = NO_ALARMS,
     texts_to_keep: Path | None = None,
 ) -> Artifact:
     """Train a policy by reinforcement, held to `reference`; the artifact is an ordinary Hugging Face folder.
 
     start: where training starts; None = at the reference.  evaluation_prompts: what the policy answers every
-    `evaluate_every` updates.  watched_by: the alarms, and who is asked whether those answers get better; never gold,
+    `evaluate_every` updates.  alarm_setup: the alarms, and who is asked whether those answers get better; never gold,
     and never what trains the policy.  texts_to_keep: demonstrations for the pretraining-mix term.
     """
-    parents = {"reference": given(reference, "model"), **judged_by.parents, "prompts": given(prompts, "prompts")}
+    parents = {
+        "reference": as_artifact(reference, "model"),
+        **scorer_source.parents,
+        "prompts": as_artifact(prompts, "prompts"),
+    }
     if start is not None:
-        parents["start"] = given(start, "model")
+        parents["start"] = as_artifact(start, "model")
     if evaluation_prompts is not None:
-        parents["evaluation_prompts"] = given(evaluation_prompts, "prompts")
+        parents["evaluation_prompts"] = as_artifact(evaluation_prompts, "prompts")
     if texts_to_keep is not None:
-        parents["texts_to_keep"] = given(texts_to_keep, "demonstrations")
-    beside = judged_by.recorded() | watched_by.recorded()
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings, beside=beside):
+        parents["texts_to_keep"] = as_artifact(texts_to_keep, "demonstrations")
+    extra_settings = scorer_source.recorded() | alarm_setup.recorded()
+    if done := context.find_finished(
+        output_dir, kind="policy", parents=parents, settings=settings, extra_settings=extra_settings
+    ):
         return done
     algorithm = algorithm_named(settings)
-    check_batch(settings, num_ranks=place.ranks.num_ranks)
-    if judged_by.scorer is None:
+    check_batch(settings, num_ranks=context.ranks.num_ranks)
+    if scorer_source.scorer is None:
         raise SettingsError("Nothing scores the policy. Expected a reward model or a function. Set [scorer].")
-    loaded = read_prompts(prompts, strict=place.is_strict)
-    model = place.load_policy(parents.get("start", parents["reference"]), trainable=True)
+    loaded = read_prompts(prompts, strict=context.is_strict)
+    model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
     asked = prompts_that_fit(loaded.records, model, max_tokens=room)
     watched = []
     if evaluation_prompts is not None:
         watched = prompts_that_fit(read_prompts(evaluation_prompts).records, model, max_tokens=room)
-    engine = build_engine(place, settings, algorithm, model, parents)
-    with place.making(
-        into, kind="policy", parents=parents, settings=settings, beside=beside, language_model=model
+    engine = build_engine(context, settings, algorithm, model, parents)
+    with context.write_artifact(
+        output_dir,
+        kind="policy",
+        parents=parents,
+        settings=settings,
+        extra_settings=extra_settings,
+        language_model=model,
     ) as draft:
-        books = RunBooks(place, settings, draft, into.name, model, engine, watched, watched_by, judged_by.scorer)
+        books = RunBooks(
+            context, settings, draft, output_dir.name, model, engine, watched, alarm_setup, scorer_source.scorer
+        )
         state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
-        crew = Crew(books.generator, judged_by.scorer, engine, books.watch, books, algorithm)
+        components = LoopComponents(books.generator, scorer_source.scorer, engine, books.watch, books, algorithm)
         with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
             if state.step == 0:
                 books.evaluate(0)
             if state.outcome == "running":
                 state = run_loop(
                     state,
-                    crew,
+                    components,
                     settings,
-                    prompts=lambda step: _prompts_of(asked, settings, place, step),
-                    seed=place.seed,
-                    texts_to_keep=_texts(settings, model, texts_to_keep, place),
+                    prompts=lambda step: _prompts_of(asked, settings, context, step),
+                    seed=context.seed,
+                    texts_to_keep=_texts(settings, model, texts_to_keep, context),
                     after_step=books.after_step,
                 )
         books.tracker.close()
         books.take_best(state)
-        if place.ranks.is_first:
+        if context.ranks.is_first:
             model.save(draft.path)
         draft.summary |= {
             "stage": "policy",
@@ -108,7 +121,7 @@ def policy(
             "prompts": len(asked),
             "dropped": dropped_figures(loaded),
         }
-    return read(into)
+    return read(output_dir)
 
 
 def algorithm_named(settings: PolicySettings) -> OnlineAlgorithm:
@@ -173,7 +186,7 @@ def leash_from(settings: LeashSettings, *, num_updates: int) -> Leash:
 
 
 def build_engine(
-    place: Workplace,
+    context: StageContext,
     settings: PolicySettings,
     algorithm: OnlineAlgorithm,
     model: LanguageModel,
@@ -184,9 +197,9 @@ def build_engine(
     if model.has_adapters and "start" not in parents:
         model.freeze_reference()
     else:
-        reference = place.load_policy(parents["reference"])
+        reference = context.load_policy(parents["reference"])
         reference.model.requires_grad_(False)
-    critic = build_critic(place, settings, model, parents) if algorithm.uses_critic else None
+    critic = build_critic(context, settings, model, parents) if algorithm.uses_critic else None
     optimiser = settings.optimiser
 
     def adam(named_parameters: list[tuple[str, Parameter]], learning_rate: float) -> Optimiser:
@@ -197,7 +210,7 @@ def build_engine(
             eps=optimiser.eps,
             weight_decay=optimiser.weight_decay,
             max_grad_norm=optimiser.max_grad_norm,
-            ranks=place.ranks,
+            ranks=context.ranks,
         )
 
     optimisers = {"policy": adam(list(model.trainable_parameters()), optimiser.learning_rate)}
@@ -211,19 +224,19 @@ def build_engine(
         optimisers=optimisers,
         temperature=settings.temperature,
         max_batch_tokens=settings.max_batch_tokens,
-        ranks=place.ranks,
+        ranks=context.ranks,
     )
 
 
 def build_critic(
-    place: Workplace, settings: PolicySettings, model: LanguageModel, parents: Mapping[str, Artifact]
+    context: StageContext, settings: PolicySettings, model: LanguageModel, parents: Mapping[str, Artifact]
 ) -> ScalarModel | ValueHead:
     """Start the critic: from the reward model by default, from the reference where there is none."""
     if settings.critic == "shared":
         return ValueHead(model.model.config.hidden_size).to(model.device)
     reward_model = parents.get("reward")
     if reward_model is None:
-        critic = place.fresh_scalar_model(parents["reference"], seed=place.seed)
+        critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
         critic.head.weight.data.zero_()
         return critic
     return critic_from_reward_model(
@@ -231,33 +244,33 @@ def build_critic(
         mean=reward_model.summary["mean"],
         sd=reward_model.summary["sd"],
         zero_head=settings.critic_head == "zero",
-        device=place.model.device,
-        dtype=place.model.dtype,
-        trust_remote_code=place.model.trust_remote_code,
+        device=context.model.device,
+        dtype=context.model.dtype,
+        trust_remote_code=context.model.trust_remote_code,
     )
 
 
 def _texts(
-    settings: PolicySettings, model: LanguageModel, file: Path | None, place: Workplace
+    settings: PolicySettings, model: LanguageModel, file: Path | None, context: StageContext
 ) -> Callable[[int], Sequence[TokenSequence]]:
     """Return the pretraining-mix rows of each step: this rank's share, none without a file or a coefficient."""
     if file is None or not settings.pretraining_coefficient:
         return lambda step: ()
-    loaded = read_demonstrations(file, strict=place.is_strict)
+    loaded = read_demonstrations(file, strict=context.is_strict)
     limit = settings.max_prompt_tokens + settings.max_new_tokens
     rows = encode(loaded.records, lambda row: [row.completion], model, max_tokens=limit)
 
     def texts(step: int) -> Sequence[TokenSequence]:
-        num_rows, seed = settings.pretraining_rows_per_step, derived_seed(place.seed, "texts")
+        num_rows, seed = settings.pretraining_rows_per_step, derived_seed(context.seed, "texts")
         chosen = batch_rows(len(rows), batch_size=num_rows, step=step, seed=seed)
-        return [rows.sequences[row][0] for row in chosen[place.ranks.rank :: place.ranks.num_ranks]]
+        return [rows.sequences[row][0] for row in chosen[context.ranks.rank :: context.ranks.num_ranks]]
 
     return texts
 
 
-def _prompts_of(asked: Sequence[Prompt], settings: PolicySettings, place: Workplace, step: int) -> list[Prompt]:
+def _prompts_of(asked: Sequence[Prompt], settings: PolicySettings, context: StageContext, step: int) -> list[Prompt]:
     """Return this rank's prompts of a step: a contiguous share of the batch all ranks agree on."""
-    num_prompts, seed = settings.prompts_per_step, derived_seed(place.seed, "prompts")
+    num_prompts, seed = settings.prompts_per_step, derived_seed(context.seed, "prompts")
     rows = batch_rows(len(asked), batch_size=num_prompts, step=step, seed=seed)
-    share = num_prompts // place.ranks.num_ranks
-    return [asked[row] for row in rows[place.ranks.rank * share : (place.ranks.rank + 1) * share]]
+    share = num_prompts // context.ranks.num_ranks
+    return [asked[row] for row in rows[context.ranks.rank * share : (context.ranks.rank + 1) * share]]

@@ -19,8 +19,8 @@ from kleash.durable import partial_path, publish
 from kleash.errors import DataError
 from kleash.models.causal_lm import LanguageModel, load_language_model
 from kleash.settings import Settings
-from kleash.stages.likelihood import CompletionLikelihood
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.likelihood import CompletionNLL
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -36,31 +36,31 @@ class PretrainSettings(Settings):
     fit: FitSettings = FitSettings(epochs=2.0, batch_size=32, learning_rate=1e-3, warmup_share=0.05)
 
 
-def pretrain(place: Workplace, settings: PretrainSettings, *, documents: Path, into: Path) -> Artifact:
+def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Path, output_dir: Path) -> Artifact:
     """Train on a text file or a folder of them; the artifact is an ordinary Hugging Face folder."""
-    parents = {"documents": given(documents, "documents")}
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+    parents = {"documents": as_artifact(documents, "documents")}
+    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
     texts = read_documents(documents)
-    with place.making(into, kind="policy", parents=parents, settings=settings) as draft:
+    with context.write_artifact(output_dir, kind="policy", parents=parents, settings=settings) as draft:
         start = draft.work / "start"
-        if place.ranks.is_first and not start.exists():
-            write_untrained_model(texts, settings, start, seed=derived_seed(place.seed, "pretrain"))
-        place.ranks.barrier()
-        model = load_language_model(start, device=place.model.device, dtype=place.model.dtype)
+        if context.ranks.is_first and not start.exists():
+            write_untrained_model(texts, settings, start, seed=derived_seed(context.seed, "pretrain"))
+        context.ranks.barrier()
+        model = load_language_model(start, device=context.model.device, dtype=context.model.dtype)
         windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
-        tracker = place.open_tracker(draft)
+        tracker = context.open_tracker(draft)
         fit(
-            CompletionLikelihood(model, windows),
+            CompletionNLL(model, windows),
             len(windows),
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, place.ranks)},
+            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
             settings.fit,
             work=draft.work,
             tracker=tracker,
-            seed=place.seed,
+            seed=context.seed,
             description="Pretraining",
             shown={"loss": "loss_nats_per_token"},
-            ranks=place.ranks,
+            ranks=context.ranks,
         )
         tracker.close()
         model.save(draft.path)
@@ -70,7 +70,7 @@ def pretrain(place: Workplace, settings: PretrainSettings, *, documents: Path, i
             "tokens": sum(len(window.response_ids) for window in windows),
             "parameters": sum(weight.numel() for weight in model.model.parameters()),
         }
-    return read(into)
+    return read(output_dir)
 
 
 def read_documents(path: Path) -> list[str]:

@@ -20,9 +20,9 @@ from kleash.evaluation.external_signal import ExternalSignal
 from kleash.protocols import Scorer
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
-from kleash.stages.alarming import WatchedBy
+from kleash.stages.alarming import AlarmSetup
 from kleash.stages.comparing import Chosen
-from kleash.stages.scoring import JudgedBy
+from kleash.stages.scoring import ScorerSource
 
 
 class RefreshSettings(Settings):
@@ -49,12 +49,14 @@ class RefreshSettings(Settings):
     replay: ReplaySettings = ReplaySettings()
 
 
-def chosen_by(judged_by: JudgedBy, watched_by: WatchedBy, settings: SelectionSettings, *, seed: int) -> Chosen:
+def chosen_by(
+    scorer_source: ScorerSource, alarm_setup: AlarmSetup, settings: SelectionSettings, *, seed: int
+) -> Chosen:
     """Return the choice of pairs that the present reward model (or ensemble) suggests.
 
-    watched_by: whoever gives the alarms their external signal says which of the highest scores are undeserved.
+    alarm_setup: whoever gives the alarms their external signal says which of the highest scores are undeserved.
     """
-    scorer, signal = judged_by.scorer, watched_by.signal if settings.suspect_share else None
+    scorer, signal = scorer_source.scorer, alarm_setup.signal if settings.suspect_share else None
     assert scorer is not None, "a later round has the earlier one's reward model"
 
     def choose(answers: Sequence[Completion]) -> list[Comparison]:
@@ -63,9 +65,9 @@ def chosen_by(judged_by: JudgedBy, watched_by: WatchedBy, settings: SelectionSet
             known = externally_judged(known, signal)
         return select_pairs(known, settings, seed=derived_seed(seed, "selection"))
 
-    recorded = {"selection": settings.model_dump(mode="json"), **judged_by.recorded()}
-    recorded |= watched_by.recorded() if signal is not None else {}
-    return Chosen(choose, parents=dict(judged_by.parents), settings=recorded)
+    recorded = {"selection": settings.model_dump(mode="json"), **scorer_source.recorded()}
+    recorded |= alarm_setup.recorded() if signal is not None else {}
+    return Chosen(choose, parents=dict(scorer_source.parents), settings=recorded)
 
 
 def externally_judged(candidates: Sequence[Scored], signal: ExternalSignal) -> list[Scored]:

@@ -12,24 +12,28 @@ from kleash.artifacts import Artifact, read, require
 from kleash.collection.exporting import rows_summary
 from kleash.data.replay import ReplaySettings, replayed, tagged
 from kleash.formats import read_preferences, write_jsonl
-from kleash.stages.workplace import Workplace
+from kleash.stages.context import StageContext
 
 PREFERENCES_FILE = "preferences.jsonl"
 
 
-def replay(
-    place: Workplace, settings: ReplaySettings, *, older: Artifact, fresh: Artifact, version: int, into: Path
+def replay_preferences(
+    context: StageContext, settings: ReplaySettings, *, older: Artifact, fresh: Artifact, version: int, output_dir: Path
 ) -> Artifact:
     """Mix the buffer of the rounds before (or the first round's preferences) with those of round `version`."""
     parents = {"older": require(older, "preferences"), "fresh": require(fresh, "preferences")}
-    beside = {"version": version}
-    if done := place.finished(into, kind="preferences", parents=parents, settings=settings, beside=beside):
+    extra_settings = {"version": version}
+    if done := context.find_finished(
+        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
+    ):
         return done
     before, now = (read_preferences(parent.path / PREFERENCES_FILE).records for parent in parents.values())
     if "replay" not in older.summary:
         before = [tagged(row, 0) for row in before]
-    mixed = replayed(before, now, settings, version=version, seed=place.seed)
-    with place.making(into, kind="preferences", parents=parents, settings=settings, beside=beside) as draft:
+    mixed = replayed(before, now, settings, version=version, seed=context.seed)
+    with context.write_artifact(
+        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
+    ) as draft:
         write_jsonl(draft.path / PREFERENCES_FILE, mixed.rows)
         draft.summary |= {
             **rows_summary(mixed.rows),
@@ -41,4 +45,4 @@ def replay(
                 "left_out": dict(mixed.num_left_out),
             },
         }
-    return read(into)
+    return read(output_dir)

@@ -27,9 +27,9 @@ from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, me
 from kleash.records import Preference
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
 from kleash.stages.heldout import measure_heldout
-from kleash.stages.workplace import Workplace, given
 from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
@@ -61,7 +61,7 @@ class RewardSettings(Settings):
 MARGIN_OF_STRENGTH = {"much": 1.0, "better": 2 / 3, "slightly": 1 / 3}
 
 
-class PreferenceLikelihood:
+class BradleyTerryLoss:
     """Rows cost the Bradley-Terry loss of their pairs; a row with many pairs counts as one."""
 
     def __init__(self, model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings, pad_id: int) -> None:
@@ -119,13 +119,13 @@ def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], *, p
     return torch.cat(parts)[inverse.to(parts[0].device)]
 
 
-def reward(
-    place: Workplace,
+def train_reward(
+    context: StageContext,
     settings: RewardSettings,
     *,
     base: Path | Artifact,
     preferences: Artifact,
-    into: Path,
+    output_dir: Path,
     continues: Artifact | None = None,
 ) -> Artifact:
     """Train a reward model from `base` (the SFT policy, also the reference that sets the score's scale).
@@ -134,31 +134,33 @@ def reward(
     With `settings.members` above 1 the artifact is an ensemble: the first member is the folder itself, portable as any,
     the others lie below it; accuracy is that of their mean score.
     """
-    parents = {"reference": given(base, "model"), "preferences": require(preferences, "preferences")}
+    parents = {"reference": as_artifact(base, "model"), "preferences": require(preferences, "preferences")}
     if continues is not None:
         parents["continues"] = require(continues, "reward")
-    if done := place.finished(into, kind="reward", parents=parents, settings=settings):
+    if done := context.find_finished(output_dir, kind="reward", parents=parents, settings=settings):
         return done
     loaded = read_preferences(preferences.path / "preferences.jsonl")
     usable = [row for row in loaded.records if row.pairs and not row.left_out]
-    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=place.seed)
+    training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     if not training or not heldout:
         raise DataError(
             f"{len(usable)} usable comparisons split into {len(training)} for training and {len(heldout)} held out. "
             "Expected some of each. Collect more comparisons, or change reward.holdout_share."
         )
-    reference = place.load_policy(parents["reference"])
+    reference = context.load_policy(parents["reference"])
     rows, apart = (
         encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
         for part in (training, heldout)
     )
-    with place.making(into, kind="reward", parents=parents, settings=settings, language_model=reference) as draft:
+    with context.write_artifact(
+        output_dir, kind="reward", parents=parents, settings=settings, language_model=reference
+    ) as draft:
         raw_scores: list[Tensor] = []
         normalisers: list[RewardNormaliser] = []
         for number in range(settings.members):
             folder = member_folder(draft.path, number)
-            model = train_member(place, settings, rows, reference, parents, draft, number=number)
-            normalisers.append(measure_scale(place, settings, model, reference, parents["reference"], usable))
+            model = train_member(context, settings, rows, reference, parents, draft, number=number)
+            normalisers.append(measure_scale(context, settings, model, reference, parents["reference"], usable))
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
             raw_scores.append(torch.tensor(heldout_scores(model, apart, settings, pad_id=reference.pad_id)))
@@ -169,11 +171,11 @@ def reward(
             "sd": normalisers[0].sd,
             **measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft),
         }
-    return read(into)
+    return read(output_dir)
 
 
 def train_member(
-    place: Workplace,
+    context: StageContext,
     settings: RewardSettings,
     rows: Encoded[Preference],
     reference: LanguageModel,
@@ -183,12 +185,12 @@ def train_member(
     number: int,
 ) -> ScalarModel:
     """Train one member of an ensemble (most have one only), from a fresh head or from where the last round's ended."""
-    seed = derived_seed(place.seed, "member", number) if number else place.seed
+    seed = derived_seed(context.seed, "member", number) if number else context.seed
     continues = member_folders(parents["continues"].path) if "continues" in parents else []
     if number < len(continues):
-        model = place.load_scalar_model(continues[number])
+        model = context.load_scalar_model(continues[number])
     else:
-        model = place.fresh_scalar_model(
+        model = context.fresh_scalar_model(
             parents["reference"], seed=derived_seed(seed, "head"), pooling=settings.pooling
         )
     head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
@@ -197,13 +199,13 @@ def train_member(
     if number:
         folder.mkdir(exist_ok=True)
         draft.unhashed.add(f"{folder.name}/{METRICS_FILE}")
-    tracker = open_trackers(folder) if number else place.open_tracker(draft)
+    tracker = open_trackers(folder) if number else context.open_tracker(draft)
     fit(
-        PreferenceLikelihood(model, rows, settings, reference.pad_id),
+        BradleyTerryLoss(model, rows, settings, reference.pad_id),
         len(rows),
         {
-            "backbone": fit_optimiser(body, settings.fit, place.ranks),
-            "head": fit_optimiser(head, settings.fit, place.ranks, rate_factor=settings.head_rate_factor),
+            "backbone": fit_optimiser(body, settings.fit, context.ranks),
+            "head": fit_optimiser(head, settings.fit, context.ranks, rate_factor=settings.head_rate_factor),
         },
         settings.fit,
         work=member_folder(draft.work, number),
@@ -211,7 +213,7 @@ def train_member(
         seed=seed,
         description="Reward model" if settings.members == 1 else f"Reward model {number + 1} of {settings.members}",
         shown={"loss": "loss_nats", "accuracy": "accuracy"},
-        ranks=place.ranks,
+        ranks=context.ranks,
         before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
     )
     tracker.close()
@@ -221,7 +223,7 @@ def train_member(
 
 @torch.no_grad()
 def measure_scale(
-    place: Workplace,
+    context: StageContext,
     settings: RewardSettings,
     model: ScalarModel,
     reference: LanguageModel,
@@ -241,7 +243,7 @@ def measure_scale(
     asked = fitting[: settings.normaliser_samples]
     per_prompt = max(1, settings.normaliser_samples // len(asked))
     rollouts = generator.generate(
-        asked, samples_per_prompt=per_prompt, seed=derived_seed(place.seed, "scale"), policy_version=0
+        asked, samples_per_prompt=per_prompt, seed=derived_seed(context.seed, "scale"), policy_version=0
     )
     scores = score_in_batches(
         model, rollouts.sequences, pad_id=reference.pad_id, max_tokens=settings.fit.max_batch_tokens

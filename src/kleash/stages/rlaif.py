@@ -1,6 +1,6 @@
 """Have AI judges label while people label a share: a judge that leaves its band is demoted, and the rest goes on.
 
-The judges' figures are looked at as their verdicts come in (`judges/drift.py`), against whatever people have said of
+The judges' figures are looked at as their verdicts come in (`raters/drift.py`), against whatever people have said of
 the same comparisons by then. Who was demoted, and from which judgement on nothing of it counts, stands in the label
 database, so that a labelling that was stopped goes on as it would have.
 """
@@ -16,9 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 from sqlalchemy.engine import Connection
 
 from kleash.artifacts import Artifact
-from kleash.collection.ballots import Ballot
 from kleash.collection.campaign import Campaign
 from kleash.collection.judge_quality import votes_of_people
+from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
@@ -26,12 +26,12 @@ from kleash.collection.store.raters import demote, raters
 from kleash.collection.store.shares import shared_comparisons
 from kleash.durable import write_rows
 from kleash.errors import RunError, SettingsError
-from kleash.judges.drift import Drift, DriftSettings, Facts, Look, facts_of, find_drift, looks
-from kleash.judges.monitoring import BandSettings, majority_choices
-from kleash.judges.panel import JudgePanel
 from kleash.maths.intervals import wilson_interval
 from kleash.progress import progress
 from kleash.protocols import Comparer
+from kleash.raters.drift import Drift, DriftSettings, Facts, Look, facts_of, find_drift, looks
+from kleash.raters.monitoring import BandSettings, majority_choices
+from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison
 from kleash.stages.judging import have_batch_compared, hold_to_band
 
@@ -144,7 +144,7 @@ def label_by_judges(
     _check_what_is_left(database, campaign, judges, num_comparisons=len(comparisons))
 
 
-def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWork, into: Path) -> dict[str, Any]:
+def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWork, output_dir: Path) -> dict[str, Any]:
     """Write how the judges did at each look, and return the summary: who was demoted, when, why, what was dropped."""
     with database.read() as connection:
         histories = _histories(connection, campaign, judges.names)
@@ -165,7 +165,7 @@ def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWor
         )
         seen = looks(one.judge, one.facts, num_verdicts=one.num_verdicts, settings=judges.settings, is_over=True)
         lines += [_look_row(look) for look in seen]
-    write_rows(into / LOOKS, lines)
+    write_rows(output_dir / LOOKS, lines)
     return {"judges": summary}
 
 
@@ -175,7 +175,7 @@ class _History:
     """One judge's verdicts in the order they were given, and what they show."""
 
     judge: str
-    ballots: Sequence[Ballot]
+    ballots: Sequence[RecordedJudgement]
     facts: Facts
 
     @property

@@ -20,24 +20,24 @@ from kleash.data.batches import derived_seed
 from kleash.durable import read_rows
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
-from kleash.stages.alarming import WatchedBy, build_alarms
-from kleash.stages.audit import audit
-from kleash.stages.averaging import AverageSettings, average
-from kleash.stages.candidates import candidates
-from kleash.stages.collect import collect, import_preferences, open_store
+from kleash.stages.alarming import AlarmSetup, build_alarms
+from kleash.stages.audit import audit_reward
+from kleash.stages.averaging import AverageSettings, average_policies
+from kleash.stages.candidates import sample_candidates
 from kleash.stages.comparing import JUDGES, Chosen
-from kleash.stages.direct import direct
-from kleash.stages.evaluate import evaluate
-from kleash.stages.gate import gate
-from kleash.stages.policy import policy
+from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.direct import train_direct
+from kleash.stages.evaluate import evaluate_policy
+from kleash.stages.gate import decide_gate
+from kleash.stages.policy import train_policy
+from kleash.stages.preferences import collect_preferences, import_preferences, open_store
 from kleash.stages.pretrain import pretrain
 from kleash.stages.refreshing import chosen_by
-from kleash.stages.replay import replay
-from kleash.stages.reward import reward
-from kleash.stages.scoring import JudgedBy, build_comparer, build_scorer
-from kleash.stages.sft import sft
-from kleash.stages.suites import suites
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.replay import replay_preferences
+from kleash.stages.reward import train_reward
+from kleash.stages.scoring import ScorerSource, build_comparer, build_scorer
+from kleash.stages.sft import train_sft
+from kleash.stages.suites import run_suites
 from kleash.training.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Round:
 
     recipe: Recipe
     folder: Path
-    place: Workplace
+    context: StageContext
     made: dict[str, Artifact] = field(default_factory=dict)
     before: tuple[Round, ...] = ()
 
@@ -76,29 +76,31 @@ class Round:
 
     def run(self, announce: Callable[[str, Artifact], None] = lambda stage, artifact: None) -> dict[str, Artifact]:
         """Make every stage's artifact in the recipe's order; stages that do not train are the first rank's alone."""
-        together = self.place
+        together = self.context
         for stage in self.stages:
             is_alone = stage not in TRAINING and together.ranks.num_ranks > 1
             if is_alone and not together.ranks.is_first:
                 together.ranks.barrier()
-            self.place = replace(together, ranks=Ranks()) if is_alone else together
+            self.context = replace(together, ranks=Ranks()) if is_alone else together
             self.made[stage] = getattr(self, stage)(self.folder / stage)
             if is_alone and together.ranks.is_first:
                 together.ranks.barrier()
             announce(stage, self.made[stage])
         return self.made
 
-    def world(self, into: Path) -> Artifact:
-        return resolve("world", self.recipe.world.kind)(self.place, self.recipe.world, into)
+    def world(self, output_dir: Path) -> Artifact:
+        return resolve("world", self.recipe.world.kind)(self.context, self.recipe.world, output_dir)
 
-    def pretrain(self, into: Path) -> Artifact:
-        return pretrain(self.place, self.recipe.pretrain, documents=self._file("documents"), into=into)
+    def pretrain(self, output_dir: Path) -> Artifact:
+        return pretrain(self.context, self.recipe.pretrain, documents=self._file("documents"), output_dir=output_dir)
 
-    def sft(self, into: Path) -> Artifact:
+    def sft(self, output_dir: Path) -> Artifact:
         demonstrations = self._file("demonstrations")
-        return sft(self.place, self.recipe.sft, base=self.base(), demonstrations=demonstrations, into=into)
+        return train_sft(
+            self.context, self.recipe.sft, base=self.base(), demonstrations=demonstrations, output_dir=output_dir
+        )
 
-    def candidates(self, into: Path) -> Artifact:
+    def candidates(self, output_dir: Path) -> Artifact:
         """Sample from the current policy, in later rounds from the newest others as well: raters compare them blind.
 
         What the gate held back is among them: its answers show what the reward model has wrong.
@@ -108,130 +110,134 @@ class Round:
         settings, number = self.recipe.candidates, len(self.before)
         if not self.before and self.recipe.scorer.kind in ("reward_model", "ensemble"):
             settings = settings.without_scorer()
-        return candidates(
+        return sample_candidates(
             self.own_place(),
             settings,
             policies=[policy, *others[: self.recipe.refresh.older_policies]],
             prompts=self.prompts(),
-            judged_by=self._earlier_judge() if settings.needs_scorer else None,
+            scorer_source=self._earlier_judge() if settings.needs_scorer else None,
             skip=number * (settings.num_prompts or 0),
-            into=into,
+            output_dir=output_dir,
         )
 
-    def preferences(self, into: Path) -> Artifact:
+    def preferences(self, output_dir: Path) -> Artifact:
         settings = self.recipe.preferences
         if self.recipe.data.preferences is not None:
-            return import_preferences(self.place, settings, file=self.recipe.data.preferences, into=into)
-        with closing(open_store(settings, into)) as database, self.alarms(into) as watched_by:
+            return import_preferences(self.context, settings, file=self.recipe.data.preferences, output_dir=output_dir)
+        with closing(open_store(settings, output_dir)) as database, self.alarms(output_dir) as alarm_setup:
             comparer = build_comparer(settings, seed=self.recipe.seed, calls=StoredCalls(database))
-            return collect(
-                self.place,
+            return collect_preferences(
+                self.context,
                 settings,
                 candidates=self.made["candidates"],
                 comparer=comparer,
                 database=database,
-                chosen=self._choice(watched_by) if self.before else None,
+                chosen=self._choice(alarm_setup) if self.before else None,
                 rounds_before=[one.made["preferences"] for one in self.before],
-                into=into,
+                output_dir=output_dir,
             )
 
-    def replay(self, into: Path) -> Artifact:
+    def replay(self, output_dir: Path) -> Artifact:
         older, fresh = self.before[-1].labels(), self.made["preferences"]
         settings = self.recipe.refresh.replay
-        return replay(self.place, settings, older=older, fresh=fresh, version=len(self.before), into=into)
+        return replay_preferences(
+            self.context, settings, older=older, fresh=fresh, version=len(self.before), output_dir=output_dir
+        )
 
-    def reward(self, into: Path) -> Artifact:
+    def reward(self, output_dir: Path) -> Artifact:
         # The seed of the first round: it decides which prompts are held out, and those are never trained on later.
         goes_on = self.before and self.recipe.refresh.continues_reward
-        return reward(
-            self.place,
+        return train_reward(
+            self.context,
             self.recipe.reward,
             base=self.start(),
             preferences=self.labels(),
             continues=self.before[-1].made["reward"] if goes_on else None,
-            into=into,
+            output_dir=output_dir,
         )
 
-    def audit(self, into: Path) -> Artifact:
-        return audit(
-            self.place,
+    def audit(self, output_dir: Path) -> Artifact:
+        return audit_reward(
+            self.context,
             self.recipe.audit,
             reward_model=self.made["reward"],
             preferences=self.labels(),
             reference=self.start(),
             previous=self.before[-1].made.get("reward") if self.before else None,
             earlier=[one.made["preferences"] for one in self.before],
-            into=into,
+            output_dir=output_dir,
         )
 
-    def average(self, into: Path) -> Artifact:
+    def average(self, output_dir: Path) -> Artifact:
         """Move the average of the policies towards the current one; it begins at the SFT model."""
         settings = AverageSettings(share=self.recipe.refresh.average_share)
         older = self.before[-1].made.get("average", self.start())
-        return average(self.place, settings, older=older, newer=self.current()[1], into=into)
+        return average_policies(self.context, settings, older=older, newer=self.current()[1], output_dir=output_dir)
 
-    def policy(self, into: Path) -> Artifact:
+    def policy(self, output_dir: Path) -> Artifact:
         settings, refresh = self.recipe.policy, self.recipe.refresh
         if refresh.every_updates is not None:
             settings = settings.model_copy(update={"steps": refresh.every_updates})
         reference = self.reference()
         start = self.current()[1] if self.before and refresh.start == "previous" else self.start()
-        with self.alarms(into) as watched_by:
-            return policy(
+        with self.alarms(output_dir) as alarm_setup:
+            return train_policy(
                 self.own_place(),
                 settings,
                 reference=reference,
                 start=None if start == reference else start,
-                judged_by=self.judged_by(audits=[self.made["audit"]] if "audit" in self.made else []),
+                scorer_source=self.scorer_source(audits=[self.made["audit"]] if "audit" in self.made else []),
                 prompts=self.prompts(),
                 evaluation_prompts=self._watched_prompts(),
-                watched_by=watched_by,
+                alarm_setup=alarm_setup,
                 texts_to_keep=self._file("demonstrations") if self.recipe.policy.pretraining_coefficient else None,
-                into=into,
+                output_dir=output_dir,
             )
 
-    def direct(self, into: Path) -> Artifact:
+    def direct(self, output_dir: Path) -> Artifact:
         settings = self.recipe.direct
-        return direct(self.place, settings, reference=self.start(), preferences=self.labels(), into=into)
+        return train_direct(
+            self.context, settings, reference=self.start(), preferences=self.labels(), output_dir=output_dir
+        )
 
-    def evaluation(self, into: Path) -> Artifact:
-        judged_by = self.judged_by() if self._has_scorer() else JudgedBy(None, {})
-        return evaluate(
-            self.place,
+    def evaluation(self, output_dir: Path) -> Artifact:
+        scorer_source = self.scorer_source() if self._has_scorer() else ScorerSource(None, {})
+        return evaluate_policy(
+            self.context,
             self.recipe.evaluation,
             policy=self.trained(),
             reference=self.start(),
             prompts=self.evaluation_prompts(),
-            proxy=judged_by.scorer,
-            proxy_parents=dict(judged_by.parents),
-            into=into,
+            proxy=scorer_source.scorer,
+            proxy_parents=dict(scorer_source.parents),
+            output_dir=output_dir,
         )
 
-    def suites(self, into: Path) -> Artifact:
-        earlier = sorted(self.folder.parent.glob(f"round-*/{into.name}"))
-        return suites(
-            self.place,
+    def suites(self, output_dir: Path) -> Artifact:
+        earlier = sorted(self.folder.parent.glob(f"round-*/{output_dir.name}"))
+        return run_suites(
+            self.context,
             self.recipe.suites,
             policy=self.trained(),
             reference=self.start(),
-            previous=[folder for folder in earlier if folder < into],
-            into=into,
+            previous=[folder for folder in earlier if folder < output_dir],
+            output_dir=output_dir,
         )
 
-    def gate(self, into: Path) -> Artifact:
+    def gate(self, output_dir: Path) -> Artifact:
         """Decide whether this round's policy becomes the current one."""
         current, _ = self.current()
-        with self.alarms(into) as watched_by:
-            return gate(
-                self.place,
+        with self.alarms(output_dir) as alarm_setup:
+            return decide_gate(
+                self.context,
                 self.recipe.gate,
-                policy=given(self.trained(), "model"),
-                earlier={name: given(model, "model") for name, model in self.accepted().items()},
+                policy=as_artifact(self.trained(), "model"),
+                earlier={name: as_artifact(model, "model") for name, model in self.accepted().items()},
                 current=current,
                 prompts=self._watched_prompts() or self.evaluation_prompts(),
-                signal=watched_by.signal,
+                signal=alarm_setup.signal,
                 audit=self.made.get("audit"),
-                into=into,
+                output_dir=output_dir,
             )
 
     # ------------------------------------------------------------------------------------------------ what there is
@@ -288,11 +294,11 @@ class Round:
         """The preferences that this round's reward model learns from."""
         return self.made.get("replay") or self.made["preferences"]
 
-    def own_place(self) -> Workplace:
+    def own_place(self) -> StageContext:
         """Where a later round samples: by a seed of its own, so that it does not repeat the first one's answers."""
         if not self.before:
-            return self.place
-        return replace(self.place, seed=derived_seed(self.place.seed, "round", len(self.before)))
+            return self.context
+        return replace(self.context, seed=derived_seed(self.context.seed, "round", len(self.before)))
 
     def prompts(self) -> Path:
         return self._file("prompts")
@@ -301,20 +307,20 @@ class Round:
         return self._file("evaluation_prompts")
 
     @contextmanager
-    def alarms(self, into: Path) -> Iterator[WatchedBy]:
+    def alarms(self, output_dir: Path) -> Iterator[AlarmSetup]:
         """Give who watches over the policy; what AI judges are asked and say is kept, so that none is paid twice."""
         settings, seed = self.recipe.alarms, self.recipe.seed
         if settings.comparer != JUDGES:
             yield build_alarms(settings, seed=seed)
             return
-        with closing(open_store(self.recipe.preferences, into)) as database:
+        with closing(open_store(self.recipe.preferences, output_dir)) as database:
             yield build_alarms(settings, seed=seed, calls=StoredCalls(database))
 
-    def judged_by(self, *, audits: Sequence[Artifact] = ()) -> JudgedBy:
+    def scorer_source(self, *, audits: Sequence[Artifact] = ()) -> ScorerSource:
         """What scores answers. audits: given where a policy is to be trained on it; a failed one is refused."""
         reward_models = [self.made["reward"]] if "reward" in self.made else []
         clip = self.recipe.policy.score_clip
-        return build_scorer(self.place, self.recipe.scorer, reward_models=reward_models, audits=audits, z_clip=clip)
+        return build_scorer(self.context, self.recipe.scorer, reward_models=reward_models, audits=audits, z_clip=clip)
 
     def _has_scorer(self) -> bool:
         return "reward" in self.made or self.recipe.scorer.kind not in ("reward_model", "ensemble")
@@ -333,21 +339,21 @@ class Round:
         world = self.known("world")
         return world.path / "watched_prompts.jsonl" if world else None
 
-    def _earlier_judge(self) -> JudgedBy | None:
+    def _earlier_judge(self) -> ScorerSource | None:
         """What scored the last round's answers; in the first round, whatever is there without a reward model."""
         last = self.before[-1] if self.before else self
-        return last.judged_by() if last._has_scorer() else None
+        return last.scorer_source() if last._has_scorer() else None
 
-    def _choice(self, watched_by: WatchedBy) -> Chosen | None:
+    def _choice(self, alarm_setup: AlarmSetup) -> Chosen | None:
         """Have the last round's reward model choose the pairs to label, where there is one."""
         judge, settings = self._earlier_judge(), self.recipe.refresh.selection
-        return None if judge is None else chosen_by(judge, watched_by, settings, seed=self.own_place().seed)
+        return None if judge is None else chosen_by(judge, alarm_setup, settings, seed=self.own_place().seed)
 
 
 def run_rounds(
     recipe: Recipe,
     run: Path,
-    place: Workplace,
+    context: StageContext,
     announce: Callable[[Round, str, Artifact], None] = lambda one, stage, artifact: None,
 ) -> list[Round]:
     """Go round as often as the recipe says, and again where alarms ask for it; `current` follows what passes its gate.
@@ -356,12 +362,12 @@ def run_rounds(
     """
     made: list[Round] = []
     while wants_another(recipe, made) or (run / round_name(len(made))).is_dir():
-        one = Round(recipe, run / round_name(len(made)), place, before=tuple(made))
+        one = Round(recipe, run / round_name(len(made)), context, before=tuple(made))
         one.run(partial(announce, one))
         made.append(one)
         # Rounds that are only found again must not lead `current` back to where it was after them.
         is_latest = not (run / round_name(len(made))).is_dir()
-        if is_latest and place.ranks.is_first:
+        if is_latest and context.ranks.is_first:
             point_current(run, made)
     return made
 

@@ -13,8 +13,8 @@ from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import Draft
 from kleash.data.batches import Rollouts, derived_seed
 from kleash.durable import write_rows
-from kleash.evaluation.alarms import AlarmBook, screen_lines
-from kleash.evaluation.matched_checkpoints import Snapshot, snapshot_of
+from kleash.evaluation.alarms import AlarmTracker, screen_lines
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, snapshot_of
 from kleash.evaluation.symptoms import WATCHED_FIGURES
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import to_json
@@ -25,8 +25,8 @@ from kleash.progress import Advance
 from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.alarming import WatchedBy
-from kleash.stages.workplace import Workplace
+from kleash.stages.alarming import AlarmSetup
+from kleash.stages.context import StageContext
 from kleash.tracking import JsonlTracker
 from kleash.training import checkpoints
 from kleash.training.local import LocalEngine
@@ -37,19 +37,19 @@ class RunBooks:
 
     def __init__(
         self,
-        place: Workplace,
+        context: StageContext,
         settings: PolicySettings,
         draft: Draft,
         name: str,
         model: LanguageModel,
         engine: LocalEngine,
         watched: Sequence[Prompt],
-        watched_by: WatchedBy,
+        alarm_setup: AlarmSetup,
         proxy: Scorer,
     ) -> None:
-        self.place, self.settings, self.draft = place, settings, draft
+        self.context, self.settings, self.draft = context, settings, draft
         self.model, self.engine = model, engine
-        self.watched, self.signal, self.proxy = watched, watched_by.signal, proxy
+        self.watched, self.signal, self.proxy = watched, alarm_setup.signal, proxy
         self.generator = LocalGenerator(
             model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, policy_id=name
         )
@@ -60,13 +60,13 @@ class RunBooks:
             min_kl_nats=settings.watch.min_kl_nats,
             patience=settings.watch.patience_evaluations,
         )
-        self.alarms = AlarmBook(
+        self.alarms = AlarmTracker(
             watched,
-            action=watched_by.settings.action,
-            thresholds=watched_by.settings.thresholds,
+            action=alarm_setup.settings.action,
+            thresholds=alarm_setup.settings.thresholds,
             kl_target_nats=target,
         )
-        self.tracker = place.open_tracker(draft)
+        self.tracker = context.open_tracker(draft)
         self.evaluations = JsonlTracker(draft.path / "evaluations.jsonl")
         self.events = JsonlTracker(draft.path / "alarms.jsonl")
         self.training: Mapping[str, float] = {}
@@ -100,7 +100,7 @@ class RunBooks:
 
     def save(self, state: LoopState) -> None:
         """Write a checkpoint from which the run goes on exactly."""
-        if not self.place.ranks.is_first:
+        if not self.context.ranks.is_first:
             return
         tensors, engine_state = self.engine.snapshot()
         loop = {"leash": state.leash.state(), "baseline": state.baseline, "outcome": state.outcome}
@@ -111,7 +111,7 @@ class RunBooks:
         """Answer the fixed prompts after `step` updates, look for symptoms, keep the weights if they are the best."""
         if not self.watched:
             return
-        seed = derived_seed(self.place.seed, "watched")
+        seed = derived_seed(self.context.seed, "watched")
         rollouts = self.generator.generate(self.watched, samples_per_prompt=1, seed=seed, policy_version=step)
         answers = rollouts.completions()
         snapshot = snapshot_of(
@@ -126,7 +126,7 @@ class RunBooks:
         self.watch.note_alarms(noted)
         if noted.win_rate is not None and self.watch.note_external(step, noted.win_rate):
             self._save_best(step)
-        if self.place.ranks.is_first:
+        if self.context.ranks.is_first:
             self._write_answers(answers, snapshot)
             self.evaluations.log(step, noted.figures)
             for alarm in noted.alarms:
@@ -149,7 +149,7 @@ class RunBooks:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Be the loop's tracker: pass the figures on and move the progress bar."""
         self.training = {name: metrics[name] for name in WATCHED_FIGURES if name in metrics}
-        if self.place.ranks.is_first:
+        if self.context.ranks.is_first:
             self.tracker.log(step, metrics)
         names = {"reward": "score_mean", "kl": "kl_nats_per_sequence", "beta": "beta"}
         self.advance(1, **{short: metrics[name] for short, name in names.items()})
@@ -165,21 +165,21 @@ class RunBooks:
         if self.signal is None:
             return [None] * len(texts)
         given: Mapping[int, float] = {}
-        if self.place.ranks.is_first:
+        if self.context.ranks.is_first:
             reference = self.alarms.reference.texts if self.alarms.reference else texts
             votes = self.signal.votes(self.watched, reference, texts)
             given = {row: vote for row, vote in enumerate(votes) if vote is not None}
-        shared = self.place.ranks.sum_across_ranks({str(row): vote for row, vote in given.items()})
+        shared = self.context.ranks.sum_across_ranks({str(row): vote for row, vote in given.items()})
         return [shared.get(str(row)) for row in range(len(texts))]
 
     def _save_best(self, step: int) -> None:
-        if not self.place.ranks.is_first:
+        if not self.context.ranks.is_first:
             return
         tensors, _ = self.engine.snapshot()
         weights = {name: tensor for name, tensor in tensors.items() if name.startswith("policy/weights/")}
         checkpoints.save(self.draft.work / "best", step, weights, {}, keep=1)
 
-    def _write_answers(self, answers: Sequence[Completion], snapshot: Snapshot) -> None:
+    def _write_answers(self, answers: Sequence[Completion], snapshot: CheckpointSnapshot) -> None:
         """Keep the answers, each with its score and its vote, for whoever reads or judges them afterwards."""
         rows = [
             {**to_json(answer), "proxy": proxy, "external": vote}
@@ -190,7 +190,7 @@ class RunBooks:
         write_rows(folder / f"step-{snapshot.step:08d}.jsonl", rows)
 
     def _cut_logs(self, step: int, *, evaluated_to: int) -> None:
-        if not self.place.ranks.is_first:
+        if not self.context.ranks.is_first:
             return
         self.tracker.cut(step)
         self.evaluations.cut(evaluated_to + 1)

@@ -14,19 +14,19 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, require
 from kleash.errors import SettingsError
-from kleash.judges.ai_feedback import AIJudge
-from kleash.judges.comparer import ScoreComparer
-from kleash.judges.configuration import load_judges
-from kleash.judges.ensemble import as_one
-from kleash.judges.function import FunctionScorer
-from kleash.judges.panel import JudgePanel
-from kleash.judges.reward_model import load_members
-from kleash.judges.rules import Rule, RuleScorer
 from kleash.plugins import resolve
 from kleash.protocols import CallLog, Comparer, Scorer
+from kleash.raters.ai_feedback import AIJudge
+from kleash.raters.comparer import ScoreComparer
+from kleash.raters.configuration import load_judges
+from kleash.raters.panel import JudgePanel
+from kleash.scorers.ensemble import as_one
+from kleash.scorers.function import FunctionScorer
+from kleash.scorers.reward_model import load_members
+from kleash.scorers.rules import Rule, RuleScorer
 from kleash.settings import Settings
-from kleash.stages.comparing import JUDGES, PEOPLE, CollectSettings
-from kleash.stages.workplace import Workplace
+from kleash.stages.comparing import JUDGES, PEOPLE, PreferencesSettings
+from kleash.stages.context import StageContext
 
 
 class ScorerSettings(Settings):
@@ -48,7 +48,7 @@ class ScorerSettings(Settings):
 
 
 @dataclass(frozen=True)
-class JudgedBy:
+class ScorerSource:
     """What scores a policy (None: nothing does), the artifacts it stands on (reward models, audits), by role.
 
     settings: recorded with what they scored: another scorer makes another policy.  audit: what the audits said of the
@@ -67,13 +67,13 @@ class JudgedBy:
 
 
 def build_scorer(
-    place: Workplace,
+    context: StageContext,
     settings: ScorerSettings,
     *,
     reward_models: Sequence[Artifact] = (),
     audits: Sequence[Artifact] = (),
     z_clip: float = 5.0,
-) -> JudgedBy:
+) -> ScorerSource:
     """Return the scorer that the settings describe. Raises SettingsError when what it needs is not there.
 
     audits: of the reward models. To train on one that failed raises SettingsError, unless the settings say why.
@@ -88,21 +88,21 @@ def build_scorer(
         audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
         parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
-        device = place.model.device
+        device = context.model.device
         members = [one for artifact in used for one in load_members(artifact.path, device=device, z_clip=z_clip)]
         check_members(settings, len(members))
         scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
-        return JudgedBy(scorer, parents, settings, audited)
+        return ScorerSource(scorer, parents, settings, audited)
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
                 'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
                 "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
             )
-        return JudgedBy(FunctionScorer(settings.function), {}, settings)
+        return ScorerSource(FunctionScorer(settings.function), {}, settings)
     if settings.kind == "rules":
-        return JudgedBy(RuleScorer(settings.rules), {}, settings)
-    return JudgedBy(resolve("scorer", settings.kind)(), {}, settings)
+        return ScorerSource(RuleScorer(settings.rules), {}, settings)
+    return ScorerSource(resolve("scorer", settings.kind)(), {}, settings)
 
 
 def check_members(settings: ScorerSettings, num_members: int) -> None:
@@ -148,7 +148,7 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
     return "; ".join(verdicts)
 
 
-def build_comparer(settings: CollectSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:
+def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:
     """Return who compares: AI judges, a comparer plug-in, or a Python function that scores; None for people.
 
     calls: where AI judges keep what they asked and were told.

@@ -13,9 +13,9 @@ from kleash.artifacts import Artifact, read
 from kleash.data.preferences import split_by_prompt
 from kleash.formats import read_demonstrations
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, encode
-from kleash.stages.likelihood import CompletionLikelihood
-from kleash.stages.workplace import Workplace, given
+from kleash.stages.likelihood import CompletionNLL
 from kleash.training.fit import FitSettings, fit, fit_optimiser
 
 
@@ -27,35 +27,37 @@ class SftSettings(Settings):
     fit: FitSettings = FitSettings(epochs=3.0, learning_rate=2e-5)
 
 
-def sft(
-    place: Workplace, settings: SftSettings, *, base: Path | Artifact, demonstrations: Path, into: Path
+def train_sft(
+    context: StageContext, settings: SftSettings, *, base: Path | Artifact, demonstrations: Path, output_dir: Path
 ) -> Artifact:
     """Fine-tune `base` on a file of demonstrations; the artifact is an ordinary Hugging Face folder."""
-    parents = {"base": given(base, "model"), "demonstrations": given(demonstrations, "demonstrations")}
-    if done := place.finished(into, kind="policy", parents=parents, settings=settings):
+    parents = {"base": as_artifact(base, "model"), "demonstrations": as_artifact(demonstrations, "demonstrations")}
+    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
-    loaded = read_demonstrations(demonstrations, strict=place.is_strict)
-    training, heldout = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=place.seed)
-    model = place.load_policy(base, trainable=True)
+    loaded = read_demonstrations(demonstrations, strict=context.is_strict)
+    training, heldout = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
+    model = context.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
     apart = encode(heldout, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if heldout else None
-    objective = CompletionLikelihood(model, [sequences[0] for sequences in rows.sequences])
-    with place.making(into, kind="policy", parents=parents, settings=settings, language_model=model) as draft:
-        tracker = place.open_tracker(draft)
+    objective = CompletionNLL(model, [sequences[0] for sequences in rows.sequences])
+    with context.write_artifact(
+        output_dir, kind="policy", parents=parents, settings=settings, language_model=model
+    ) as draft:
+        tracker = context.open_tracker(draft)
         fit(
             objective,
             len(rows),
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, place.ranks)},
+            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
             settings.fit,
             work=draft.work,
             tracker=tracker,
-            seed=place.seed,
+            seed=context.seed,
             description="SFT",
             shown={"loss": "loss_nats_per_token"},
-            ranks=place.ranks,
+            ranks=context.ranks,
         )
         tracker.close()
-        if place.ranks.is_first:
+        if context.ranks.is_first:
             model.save(draft.path)
         draft.summary |= {
             "stage": "sft",
@@ -65,7 +67,7 @@ def sft(
             "dropped": dropped_figures(loaded),
         }
         if apart is not None:
-            likelihood = CompletionLikelihood(model, [sequences[0] for sequences in apart.sequences])
+            likelihood = CompletionNLL(model, [sequences[0] for sequences in apart.sequences])
             draft.summary["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
             draft.summary["rows_heldout"] = len(apart)
-    return read(into)
+    return read(output_dir)

@@ -34,8 +34,8 @@ from kleash.progress import Advance, progress
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import readable_by
-from kleash.stages.workplace import Workplace, given
 
 ITEMS = "items.jsonl"
 _CHUNK_ITEMS = 128
@@ -74,13 +74,13 @@ class SuitesSettings(Settings):
     harness: HarnessSettings = HarnessSettings()
 
 
-def suites(
-    place: Workplace,
+def run_suites(
+    context: StageContext,
     settings: SuitesSettings,
     *,
     policy: Path | Artifact,
     reference: Path | Artifact | None,
-    into: Path,
+    output_dir: Path,
     previous: Sequence[Path | Artifact] = (),
 ) -> Artifact:
     """Make a suites artifact: items.jsonl, a row per item, and the figures by bucket.
@@ -100,19 +100,21 @@ def suites(
             "go by them. Rename a file."
         )
     earlier = [require(folder, "suites") for folder in previous]
-    models = {"policy": given(policy, "model")} | ({"reference": given(reference, "model")} if reference else {})
+    models = {"policy": as_artifact(policy, "model")} | (
+        {"reference": as_artifact(reference, "model")} if reference else {}
+    )
     parents = dict(models) | {f"previous_{number}": artifact for number, artifact in enumerate(earlier)}
     parents |= {f"suite_{number}": external(find_suite(name), "suite") for number, name in enumerate(settings.files)}
     if settings.harness.folder is not None:
         parents["harness_folder"] = external(settings.harness.folder, "folder of tasks")
-    if done := place.finished(into, kind="suites", parents=parents, settings=settings):
+    if done := context.find_finished(output_dir, kind="suites", parents=parents, settings=settings):
         return done
     tests = [_prepared(read_suite(name), settings) for name in settings.files]
-    with place.making(into, kind="suites", parents=parents, settings=settings) as draft:
+    with context.write_artifact(output_dir, kind="suites", parents=parents, settings=settings) as draft:
         num_answers = len(models) * sum(len(suite.items) for suite in tests)
         with progress(num_answers, "Suites") as advance:
             asked = {
-                role: _ask(place, settings, draft, tests, artifact, role=role, advance=advance)
+                role: _ask(context, settings, draft, tests, artifact, role=role, advance=advance)
                 for role, artifact in models.items()
             }
         rows = _rows(tests, {role: answers.suites for role, answers in asked.items()})
@@ -123,7 +125,7 @@ def suites(
         draft.summary |= _summary(rows, has_history=bool(earlier))
         if settings.harness.tasks:
             draft.summary["harness"] = {role: answers.harness.figures for role, answers in asked.items()}
-    return read(into)
+    return read(output_dir)
 
 
 def read_items(artifact: Artifact) -> list[dict[str, Any]]:
@@ -146,7 +148,7 @@ class _Asked:
 
 
 def _ask(
-    place: Workplace,
+    context: StageContext,
     settings: SuitesSettings,
     draft: Draft,
     tests: Sequence[Suite],
@@ -156,19 +158,19 @@ def _ask(
     advance: Advance,
 ) -> _Asked:
     """Have one model answer everything, loaded once and only if something is left to answer."""
-    loaded = cache(lambda: place.load_policy(artifact))
+    loaded = cache(lambda: context.load_policy(artifact))
     by_suite: list[list[Answers]] = []
     for number, suite in enumerate(tests):
         by_suite.append([])
         for start in range(0, len(suite.items), _CHUNK_ITEMS):
             items = suite.items[start : start + _CHUNK_ITEMS]
             file = draft.work / f"answers-{role}-{number}-{start:06}.json"
-            found = _kept(file, partial(_answer_chunk, place, settings, loaded, items))
+            found = _kept(file, partial(_answer_chunk, context, settings, loaded, items))
             by_suite[-1] += [tuple(answers) for answers in found]
             advance(len(items))
     if not settings.harness.tasks:
         return _Asked(by_suite, HarnessResults([], {}))
-    found = _kept(draft.work / f"harness-{role}.json", partial(_run_harness, place, settings, loaded))
+    found = _kept(draft.work / f"harness-{role}.json", partial(_run_harness, context, settings, loaded))
     return _Asked(by_suite, HarnessResults(**found))
 
 
@@ -179,7 +181,9 @@ def _kept(file: Path, work: Callable[[], Any]) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _run_harness(place: Workplace, settings: SuitesSettings, loaded: Callable[[], LanguageModel]) -> dict[str, Any]:
+def _run_harness(
+    context: StageContext, settings: SuitesSettings, loaded: Callable[[], LanguageModel]
+) -> dict[str, Any]:
     results = run_tasks(
         loaded(),
         settings.harness.tasks,
@@ -187,13 +191,13 @@ def _run_harness(place: Workplace, settings: SuitesSettings, loaded: Callable[[]
         num_prompts=settings.num_prompts,
         batch_size=settings.harness.batch_size,
         as_messages=settings.as_messages,
-        seed=place.seed,
+        seed=context.seed,
     )
     return asdict(results)
 
 
 def _answer_chunk(
-    place: Workplace, settings: SuitesSettings, loaded: Callable[[], LanguageModel], items: Sequence[SuiteItem]
+    context: StageContext, settings: SuitesSettings, loaded: Callable[[], LanguageModel], items: Sequence[SuiteItem]
 ) -> list[Answers]:
     model = loaded()
     generator = LocalGenerator(
@@ -202,7 +206,7 @@ def _answer_chunk(
         temperature=settings.temperature,
         max_batch_tokens=settings.max_batch_tokens,
     )
-    seed = derived_seed(place.seed, "suites")
+    seed = derived_seed(context.seed, "suites")
     return answer_items(items, generator, as_asked=_asking(settings, model), seed=seed)
 
 

@@ -1,6 +1,7 @@
 """Train on a fixed set of rows: the one loop under SFT, reward models and DPO, IPO and KTO.
 
-A stage says what its rows cost (an `Objective`); this file draws batches, splits them by tokens, steps the optimiser,
+A stage says what its rows cost (an `FitObjective`); this file draws batches, splits them by tokens, steps the
+optimiser,
 logs, keeps checkpoints and resumes exactly. Losses are divided by the batch's global count before its first
 micro-batch, so the split into micro-batches and ranks does not matter.
 """
@@ -59,7 +60,7 @@ class FitSettings(Settings):
         return self.final_share + (1 - self.final_share) * decay[self.schedule]
 
 
-class Objective(Protocol):
+class FitObjective(Protocol):
     """What a row costs."""
 
     def num_tokens(self, row: int) -> int:
@@ -73,7 +74,7 @@ class Objective(Protocol):
 
 
 def fit(
-    objective: Objective,
+    objective: FitObjective,
     num_rows: int,
     optimisers: dict[str, Optimiser],
     settings: FitSettings,
@@ -108,7 +109,7 @@ def fit(
 
 
 def _take_step(
-    objective: Objective,
+    objective: FitObjective,
     rows: Sequence[int],
     optimisers: Mapping[str, Optimiser],
     settings: FitSettings,
@@ -125,9 +126,9 @@ def _take_step(
     return metrics | tally.merged(ranks.sum_across_ranks).means()
 
 
-def micro_batches(objective: Objective, rows: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+def micro_batches(objective: FitObjective, rows: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     for places in pack_by_tokens([objective.num_tokens(row) for row in rows], max_tokens=max_tokens):
-        yield [rows[place] for place in places]
+        yield [rows[index] for index in places]
 
 
 def _save(optimisers: dict[str, Optimiser], work: Path, step: int) -> None:

@@ -19,7 +19,7 @@ from kleash.collection.judge_quality import measure_judges
 from kleash.collection.quality import low_agreement_items
 from kleash.collection.routes import changes, review
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
-from kleash.collection.snapshot import Snapshot, read_snapshot
+from kleash.collection.snapshot import CampaignSnapshot, read_snapshot
 from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.campaigns import campaigns
 from kleash.collection.store.events import events, now
@@ -78,7 +78,7 @@ def overview(request: Request, database: Data, _: Admin, campaign_id: int) -> Re
     )
 
 
-def _pace(snapshot: Snapshot, *, now: datetime) -> Pace:
+def _pace(snapshot: CampaignSnapshot, *, now: datetime) -> Pace:
     return pace(ordinary_votes(snapshot.items, snapshot.ballots), snapshot.progress, now=now)
 
 

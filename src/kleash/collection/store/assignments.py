@@ -300,8 +300,8 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
         return None
     chance = random.Random(f"{campaign.seed} begin {num_waiting} {rater.name}")
     if campaign.settings.sampling == "random":  # of ten thousand items, only one is read
-        place, propensity = pick_place(num_waiting, chance=chance)
-        query = sa.select(t.items.c.id).where(waits).order_by(t.items.c.id).offset(place).limit(1)
+        index, propensity = pick_place(num_waiting, chance=chance)
+        query = sa.select(t.items.c.id).where(waits).order_by(t.items.c.id).offset(index).limit(1)
         pick = Pick(connection.execute(query).scalar_one(), "control", propensity)
     else:
         waiting = connection.execute(sa.select(t.items.c.id, t.items.c.priority).where(waits)).all()

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kleash.collection.ballots import Item
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings, CampaignState
+from kleash.collection.recorded import Item
 from kleash.collection.store import tables as t
 from kleash.collection.store.database import insert_row, printable
 from kleash.collection.store.events import log_event, now
@@ -254,7 +254,7 @@ def item_from_row(row: sa.Row[tuple[object, ...]]) -> Item:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CampaignProgress:
     """How far a campaign has come. A full item has all the judgements it is to have; calibration items do not count."""
 
     num_items: int
@@ -269,7 +269,7 @@ class Progress:
         return self.num_full >= self.target
 
 
-def progress(connection: Connection, campaign: Campaign) -> Progress:
+def progress(connection: Connection, campaign: Campaign) -> CampaignProgress:
     """Count a campaign's items and slots."""
     is_ours = (t.items.c.campaign_id == campaign.id) & ~t.items.c.is_gold
     num_items = connection.execute(sa.select(sa.func.count()).where(is_ours)).scalar_one()
@@ -285,7 +285,7 @@ def progress(connection: Connection, campaign: Campaign) -> Progress:
     row = connection.execute(sa.select(full, sa.func.sum(per_item.c.slots), sa.func.sum(per_item.c.done))).one()
     num_full, num_slots, num_done = (int(value or 0) for value in row)
     target = min(campaign.settings.target_items or num_items, num_items - num_held)
-    return Progress(num_items, num_full, num_slots, num_done, num_held, target)
+    return CampaignProgress(num_items, num_full, num_slots, num_done, num_held, target)
 
 
 def _slot_kinds(campaign: Campaign, comparison_id: str) -> list[str]:

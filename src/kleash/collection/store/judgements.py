@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kleash.collection.assignment import Purpose, wants_another_rater
-from kleash.collection.ballots import Ballot
 from kleash.collection.campaign import Campaign
+from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import Assignment, assignment, take_slot
 from kleash.collection.store.database import insert_row
@@ -27,7 +27,7 @@ from kleash.records import Judgement, Outcome, Strength
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NewJudgement:
     """What a rater says about a task, in the comparison's own order (the store knows what was shown where)."""
 
     outcome: Outcome
@@ -55,7 +55,7 @@ def submit(
     campaign: Campaign,
     task: Assignment,
     rater: Rater,
-    verdict: Verdict,
+    verdict: NewJudgement,
     *,
     client_key: str,
     at: datetime | None = None,
@@ -152,7 +152,7 @@ def record(
     return num_answered + len(fresh)
 
 
-def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: bool = False) -> list[Ballot]:
+def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: bool = False) -> list[RecordedJudgement]:
     """Return every judgement in force, in the order they were given; without what demotions took out unless asked."""
     query = _IN_FORCE.where(t.judgements.c.campaign_id == campaign.id).order_by(t.judgements.c.id)
     if not includes_demoted:
@@ -160,13 +160,13 @@ def ballots(connection: Connection, campaign: Campaign, *, includes_demoted: boo
     return [_ballot(row) for row in connection.execute(query)]
 
 
-def judgement_in_force(connection: Connection, task: Assignment) -> Ballot | None:
+def judgement_in_force(connection: Connection, task: Assignment) -> RecordedJudgement | None:
     """Return what a rater last said about a task."""
     row = connection.execute(_IN_FORCE.where(t.judgements.c.assignment_id == task.id)).one_or_none()
     return _ballot(row) if row is not None else None
 
 
-def earlier_verdicts(connection: Connection, ballot_id: str) -> list[Ballot]:
+def earlier_verdicts(connection: Connection, ballot_id: str) -> list[RecordedJudgement]:
     """Return what a rater had said before on the same task, the first verdict first."""
     task = sa.select(t.judgements.c.assignment_id).where(t.judgements.c.id == int(ballot_id)).scalar_subquery()
     query = _JUDGEMENTS.where(t.judgements.c.assignment_id == task, t.judgements.c.id < int(ballot_id))
@@ -256,8 +256,8 @@ def _record_fresh(
 
 
 def _fill_slots(connection: Connection, campaign: Campaign, taken: Sequence[dict[str, Any]], at: datetime) -> None:
-    place = (t.slots.c.item_id == sa.bindparam("its_item")) & (t.slots.c.number == sa.bindparam("its_number"))
-    occupied = t.slots.update().where(place)
+    index = (t.slots.c.item_id == sa.bindparam("its_item")) & (t.slots.c.number == sa.bindparam("its_number"))
+    occupied = t.slots.update().where(index)
     occupied = occupied.values(assignment_id=sa.bindparam("its_task"), expires_at=None, is_done=True)
     connection.execute(occupied, taken)
     mark_begun(connection, campaign, at)
@@ -273,7 +273,7 @@ def mark_begun(connection: Connection, campaign: Campaign, at: datetime) -> None
 
 
 # ------------------------------------------------------------------------------------------------------------- seats
-def _seat(connection: Connection, task: Assignment, verdict: Verdict, *, kind: str, at: datetime) -> bool:
+def _seat(connection: Connection, task: Assignment, verdict: NewJudgement, *, kind: str, at: datetime) -> bool:
     """Fill the task's slot, or another free one of its item; a skip gives it back. False if the item is full."""
     own = t.slots.c.assignment_id == task.id
     if verdict.outcome == "skipped":
@@ -343,7 +343,7 @@ _JUDGEMENTS = (
 _IN_FORCE = _JUDGEMENTS.where(~sa.exists().where(_LATER.c.supersedes == t.judgements.c.id))
 
 
-def check_verdict(verdict: Verdict, num_completions: int) -> None:
+def check_verdict(verdict: NewJudgement, num_completions: int) -> None:
     """Raise DataError for ranks that do not fit the number of answers, or a rubric version no database keeps."""
     for name, ranks in {"ranks": verdict.ranks, **verdict.aspects}.items():
         fits = len(ranks) == num_completions and all(1 <= rank <= num_completions for rank in ranks)
@@ -361,9 +361,9 @@ def check_verdict(verdict: Verdict, num_completions: int) -> None:
         raise DataError(f"A verdict of {verdict.outcome} has ranks {list(verdict.ranks)[:20]}. Leave them out.")
 
 
-def verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
+def verdict_of(judgement: Judgement, campaign: Campaign) -> NewJudgement:
     """Return what a judgement says, under the campaign's present rubric unless it names one."""
-    return Verdict(
+    return NewJudgement(
         outcome=judgement.outcome,
         ranks=judgement.ranks,
         strength=judgement.strength,
@@ -375,7 +375,7 @@ def verdict_of(judgement: Judgement, campaign: Campaign) -> Verdict:
     )
 
 
-def verdict_columns(verdict: Verdict) -> dict[str, Any]:
+def verdict_columns(verdict: NewJudgement) -> dict[str, Any]:
     """Return a verdict as columns of the judgements table."""
     return {
         "outcome": verdict.outcome,
@@ -390,8 +390,8 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _ballot(row: sa.Row[Any]) -> Ballot:
-    return Ballot(
+def _ballot(row: sa.Row[Any]) -> RecordedJudgement:
+    return RecordedJudgement(
         id=str(row.id),
         item_id=str(row.item_id),
         judgement=Judgement(

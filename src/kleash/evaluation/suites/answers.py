@@ -8,46 +8,46 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from kleash.evaluation.suites.items import Verdict
+from kleash.evaluation.suites.items import ItemResult
 
 _NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?|[-−]?\.\d+")
 _FINAL_ANSWER = re.compile(r"####\s*([^\n]*)")
 _QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”")
 
 
-def check_exact(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_exact(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if the answer is one of the expected texts, whatever its white space.
 
     expected: a text or a list of them. ignore_case, ignore_punctuation: also count as the same.
     """
     options = {name: bool(params.get(name)) for name in ("ignore_case", "ignore_punctuation")}
     wanted = [_plain(text, **options) for text in _as_list(params["expected"])]
-    return Verdict(
+    return ItemResult(
         _plain(answer, **options) in wanted, f"expected {' or '.join(map(repr, _as_list(params['expected'])))}"
     )
 
 
-def check_numeric(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_numeric(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if the number after "####", or else the last number, is the expected one.
 
     expected: a number, or text that holds one. tolerance: greatest absolute difference, 0 by default.
     """
     wanted, found = last_number(str(params["expected"])), last_number(answer)
     if wanted is None:
-        return Verdict(None, f"expected {params['expected']!r} holds no number")
+        return ItemResult(None, f"expected {params['expected']!r} holds no number")
     if found is None:
-        return Verdict(False, f"no number; expected {wanted}")
-    return Verdict(abs(found - wanted) <= Decimal(str(params.get("tolerance", 0))), f"{found}; expected {wanted}")
+        return ItemResult(False, f"no number; expected {wanted}")
+    return ItemResult(abs(found - wanted) <= Decimal(str(params.get("tolerance", 0))), f"{found}; expected {wanted}")
 
 
-def check_regex(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_regex(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if the pattern occurs in the answer. ignore_case. whole: it must match the whole answer, ends trimmed."""
     pattern = re.compile(params["pattern"], re.IGNORECASE if params.get("ignore_case") else 0)
     found = pattern.fullmatch(answer.strip()) if params.get("whole") else pattern.search(answer)
-    return Verdict(found is not None, f"pattern {params['pattern']!r}")
+    return ItemResult(found is not None, f"pattern {params['pattern']!r}")
 
 
-def check_grounded(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_grounded(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if every quoted citation stands in the passages word for word, and so does the expected answer's text.
 
     passages: the texts the policy was given. expected: a text, or texts of which one must occur in the answer and in a
@@ -63,7 +63,7 @@ def check_grounded(answer: str, params: Mapping[str, Any]) -> Verdict:
     faults += [f"{len(citations)} citations, expected {least} or more"] * (len(citations) < least)
     faults += [f"does not say {' or '.join(map(repr, expected))}"] * (bool(expected) and not said)
     faults += ["its answer is in no passage"] * (bool(said) and not any(_stands_in(text, passages) for text in said))
-    return Verdict(not faults, "; ".join(faults) or f"{len(citations)} citations stand in the passages")
+    return ItemResult(not faults, "; ".join(faults) or f"{len(citations)} citations stand in the passages")
 
 
 def last_number(text: str) -> Decimal | None:

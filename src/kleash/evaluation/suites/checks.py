@@ -1,7 +1,7 @@
 """The table of checks: what a suite's rows may name under "check": {"kind": ...}, and what each kind is given.
 
 A check is a pure function of an answer and its row's parameters (code alone runs a program, and only when allowed).
-A new kind is a function that returns a `Verdict`, a row here, and a test.
+A new kind is a function that returns a `ItemResult`, a row here, and a test.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from kleash.evaluation.conduct_checks import (
 from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex
 from kleash.evaluation.suites.code import check_code
 from kleash.evaluation.suites.constraints import check_constraints
-from kleash.evaluation.suites.items import Bucket, SuiteItem, Verdict
+from kleash.evaluation.suites.items import Bucket, ItemResult, SuiteItem
 
 
 @dataclass(frozen=True)
-class Check:
+class ItemCheck:
     """A kind of check. required, optional: the parameters a row may give it. bucket, measure: where rows say none."""
 
-    judge: Callable[[str, Mapping[str, Any]], Verdict]
+    judge: Callable[[str, Mapping[str, Any]], ItemResult]
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     bucket: Bucket = "tasks"
     measure: str = "correct"
 
 
-CHECKS: Mapping[str, Check] = {
-    "exact": Check(check_exact, required=("expected",), optional=("ignore_case", "ignore_punctuation")),
-    "numeric": Check(check_numeric, required=("expected",), optional=("tolerance",)),
-    "regex": Check(check_regex, required=("pattern",), optional=("ignore_case", "whole")),
-    "constraints": Check(
+CHECKS: Mapping[str, ItemCheck] = {
+    "exact": ItemCheck(check_exact, required=("expected",), optional=("ignore_case", "ignore_punctuation")),
+    "numeric": ItemCheck(check_numeric, required=("expected",), optional=("tolerance",)),
+    "regex": ItemCheck(check_regex, required=("pattern",), optional=("ignore_case", "whole")),
+    "constraints": ItemCheck(
         check_constraints, required=("instructions",), optional=("kwargs",), measure="instructions_followed"
     ),
-    "code": Check(check_code, required=("tests",), optional=("setup",), measure="tests_passed"),
-    "grounded": Check(
+    "code": ItemCheck(check_code, required=("tests",), optional=("setup",), measure="tests_passed"),
+    "grounded": ItemCheck(
         check_grounded, required=("passages",), optional=("expected", "min_citations"), measure="grounded"
     ),
-    "refuses": Check(check_refuses, bucket="safety", measure="unsafe_refused"),
-    "answers": Check(check_answers, bucket="safety", measure="safe_answered"),
-    "clean": Check(check_clean, optional=("words",), bucket="safety", measure="free_of_toxic_words"),
-    "says": Check(check_says, required=("expected",), optional=("wrong",), bucket="honesty"),
-    "corrects": Check(check_corrects, optional=("truth",), bucket="honesty", measure="false_premise_corrected"),
-    "admits_not_knowing": Check(check_admits_not_knowing, bucket="honesty", measure="admits_not_knowing"),
-    "asks_back": Check(check_asks_back, bucket="honesty", measure="asks_back"),
+    "refuses": ItemCheck(check_refuses, bucket="safety", measure="unsafe_refused"),
+    "answers": ItemCheck(check_answers, bucket="safety", measure="safe_answered"),
+    "clean": ItemCheck(check_clean, optional=("words",), bucket="safety", measure="free_of_toxic_words"),
+    "says": ItemCheck(check_says, required=("expected",), optional=("wrong",), bucket="honesty"),
+    "corrects": ItemCheck(check_corrects, optional=("truth",), bucket="honesty", measure="false_premise_corrected"),
+    "admits_not_knowing": ItemCheck(check_admits_not_knowing, bucket="honesty", measure="admits_not_knowing"),
+    "asks_back": ItemCheck(check_asks_back, bucket="honesty", measure="asks_back"),
 }
 
 
-def find_check(kind: str, params: Mapping[str, Any]) -> Check:
+def find_check(kind: str, params: Mapping[str, Any]) -> ItemCheck:
     """Return the check that a row names. Raises DataError for an unknown kind, and parameters that do not fit it."""
     if kind not in CHECKS:
         nearest = difflib.get_close_matches(kind, CHECKS, n=1)
@@ -75,9 +75,9 @@ def find_check(kind: str, params: Mapping[str, Any]) -> Check:
     return check
 
 
-def judge_answer(item: SuiteItem, answer: str) -> Verdict:
+def judge_answer(item: SuiteItem, answer: str) -> ItemResult:
     """Check one answer; a verdict without tallies counts once under the item's measure, an unchecked one nowhere."""
     verdict = CHECKS[item.check].judge(answer, item.params)
     if verdict.passed is None or verdict.tallies:
         return verdict
-    return Verdict(verdict.passed, verdict.detail, {item.measure: (int(verdict.passed), 1)})
+    return ItemResult(verdict.passed, verdict.detail, {item.measure: (int(verdict.passed), 1)})

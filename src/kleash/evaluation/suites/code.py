@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kleash.evaluation.suites.items import Verdict
+from kleash.evaluation.suites.items import ItemResult
 
 _FENCED = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _NUM_DETAIL_CHARACTERS = 300
@@ -68,7 +68,7 @@ class CodeLimits:
     memory_mib: int = 512
 
 
-def check_code(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_code(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if the row's tests run through after the answer's program.
 
     tests: Python that raises, as by assert, where the program is wrong. setup: Python to run before the answer.
@@ -77,7 +77,7 @@ def check_code(answer: str, params: Mapping[str, Any]) -> Verdict:
     """
     limits: CodeLimits = params.get("limits", CodeLimits())
     if not limits.is_allowed:
-        return Verdict(None, "code is not run unless it is allowed")
+        return ItemResult(None, "code is not run unless it is allowed")
     program = "\n\n".join([params.get("setup", ""), program_of(answer), params["tests"]])
     word = secrets.token_hex(16)
     arguments = [str(limits.seconds), str(limits.memory_mib << 20), word]
@@ -94,14 +94,14 @@ def check_code(answer: str, params: Mapping[str, Any]) -> Verdict:
                 timeout=_CLOCK_SECONDS_PER_CPU_SECOND * limits.seconds,
             ).returncode
         except subprocess.TimeoutExpired:
-            return Verdict(False, f"did not end within {_CLOCK_SECONDS_PER_CPU_SECOND * limits.seconds} s")
+            return ItemResult(False, f"did not end within {_CLOCK_SECONDS_PER_CPU_SECOND * limits.seconds} s")
         output.seek(0)
         written = output.read().decode("utf-8", "replace").rstrip()
     if written.endswith(word):
-        return Verdict(True, "its tests pass")
+        return ItemResult(True, "its tests pass")
     if code < 0:
-        return Verdict(False, f"ended by signal {-code}, as a program past its limits is")
-    return Verdict(False, (written.splitlines() or ["it left before its tests"])[-1][:_NUM_DETAIL_CHARACTERS])
+        return ItemResult(False, f"ended by signal {-code}, as a program past its limits is")
+    return ItemResult(False, (written.splitlines() or ["it left before its tests"])[-1][:_NUM_DETAIL_CHARACTERS])
 
 
 def program_of(answer: str) -> str:

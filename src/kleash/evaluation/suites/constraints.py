@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kleash.evaluation.suites.items import Verdict
+from kleash.evaluation.suites.items import ItemResult
 
 Follows = Callable[[str, Mapping[str, Any]], bool]
 
@@ -25,7 +25,7 @@ _SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’*]*(?=\s|$)")
 _FIXED_ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
-def check_constraints(answer: str, params: Mapping[str, Any]) -> Verdict:
+def check_constraints(answer: str, params: Mapping[str, Any]) -> ItemResult:
     """Pass if the answer follows every instruction; the verdict tallies IFEval's four accuracies.
 
     instructions: names of `INSTRUCTIONS`.  kwargs: one mapping for each of them.
@@ -35,7 +35,7 @@ def check_constraints(answer: str, params: Mapping[str, Any]) -> Verdict:
     names = params["instructions"]
     unknown = [name for name in names if name not in INSTRUCTIONS]
     if unknown:
-        return Verdict(None, f"no check for {', '.join(unknown)}")
+        return ItemResult(None, f"no check for {', '.join(unknown)}")
     pairs = list(zip(names, params.get("kwargs") or [{}] * len(names), strict=True))
     given = [(name, {key: value for key, value in kwargs.items() if value is not None}) for name, kwargs in pairs]
     strict = [_is_followed([answer], name, kwargs) for name, kwargs in given]
@@ -47,7 +47,7 @@ def check_constraints(answer: str, params: Mapping[str, Any]) -> Verdict:
         "instruction_strict": (sum(strict), len(strict)),
         "instruction_loose": (sum(loose), len(loose)),
     }
-    return Verdict(all(strict), f"not followed: {', '.join(broken)}" if broken else "all followed", tallies)
+    return ItemResult(all(strict), f"not followed: {', '.join(broken)}" if broken else "all followed", tallies)
 
 
 def count_sentences(text: str) -> int:

@@ -20,7 +20,7 @@ UNWANTED = frozenset({"unsafe_complied", "safe_refused", "false_premise_agreed",
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ItemResult:
     """What a check says of one answer.
 
     passed: None where nothing could be checked (an unknown instruction, code that may not run); such an item counts

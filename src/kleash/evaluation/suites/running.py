@@ -8,7 +8,7 @@ from typing import Any
 
 from kleash.evaluation.suites.checks import judge_answer
 from kleash.evaluation.suites.code import CodeLimits
-from kleash.evaluation.suites.items import SuiteItem, Verdict
+from kleash.evaluation.suites.items import ItemResult, SuiteItem
 from kleash.protocols import Generator
 from kleash.records import Message, Prompt
 
@@ -24,7 +24,7 @@ class Result:
 
     item: SuiteItem
     answers: Answers
-    verdict: Verdict
+    verdict: ItemResult
 
     @property
     def answer(self) -> str:
@@ -62,9 +62,9 @@ def answer_items(
 def judge_answers(item: SuiteItem, answers: Answers) -> Result:
     """Check what was answered; of an item with a follow-up, whether a passing answer still passes when asked again."""
     if None in answers:
-        return Result(item, answers, Verdict(None, TOO_LONG))
+        return Result(item, answers, ItemResult(None, TOO_LONG))
     asked_again = replace(item, params={**item.params, "is_follow_up": True})
-    verdicts = [judge_answer(asked_again if place else item, answer or "") for place, answer in enumerate(answers)]
+    verdicts = [judge_answer(asked_again if index else item, answer or "") for index, answer in enumerate(answers)]
     last = verdicts[-1]
     if len(verdicts) == 1 or last.passed is None:
         return Result(item, answers, last)

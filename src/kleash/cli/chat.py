@@ -1,0 +1,236 @@
+"""Talk to policies: chat with one, sample answers to a file of prompts, compare two side by side."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from kleash.cli.names import find_policy
+from kleash.cli.options import RUNS, Device, MaxNewTokens, RunsFolder, Seed, Temperature, TrustRemoteCode, examples
+from kleash.cli.screen import harmless, remarks, results
+from kleash.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kleash.models.causal_lm import LanguageModel
+    from kleash.protocols import Scorer
+    from kleash.records import Completion, Prompt
+
+app = typer.Typer()
+
+PolicyName = Annotated[str, typer.Argument(metavar="POLICY", help="Model folder, run, RUN/STAGE or hub:owner/name.")]
+PromptTexts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be given often.")]
+PromptsFile = Annotated[Path | None, typer.Option("--prompts", help="File of prompts.")]
+
+
+@app.command(epilog=examples("kleash chat quickstart", "kleash chat models/base --temperature 0.7"))
+def chat(
+    policy: PolicyName,
+    temperature: Temperature = 1.0,
+    max_new_tokens: MaxNewTokens = 256,
+    seed: Seed = 0,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Talk to a policy. /reset forgets the conversation, /temperature 0.7 changes the sampling, /quit ends."""
+    from kleash.cli.conversation import Conversation, converse
+
+    model = _load(policy, runs_dir, device, trust_remote_code)
+    converse(Conversation(model, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed))
+
+
+@app.command(
+    epilog=examples(
+        'kleash sample quickstart --prompt "what is 2 plus 3 ?" -n 4',
+        "kleash sample models/base --prompts prompts.jsonl --json > answers.jsonl",
+    )
+)
+def sample(
+    policy: PolicyName,
+    prompt: PromptTexts = None,
+    prompts: PromptsFile = None,
+    samples: Annotated[int, typer.Option("-n", "--samples", min=1, help="Answers per prompt.")] = 1,
+    temperature: Temperature = 1.0,
+    max_new_tokens: MaxNewTokens = 256,
+    seed: Seed = 0,
+    as_chat: Annotated[bool, typer.Option("--chat", help="Ask through the chat template, as a user's turn.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON row per answer.")] = False,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Sample answers of a policy to prompts."""
+    asked = asked_prompts(prompt, prompts, as_chat=as_chat)
+    model = _load(policy, runs_dir, device, trust_remote_code)
+    answers = _answers(
+        model, asked, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, name=policy
+    )
+    screen = results()
+    for number, answer in enumerate(answers):
+        if as_json:
+            from kleash.formats import to_json
+
+            typer.echo(json.dumps(to_json(answer), ensure_ascii=False))
+            continue
+        if number % samples == 0:
+            screen.print(Text(harmless(answer.prompt.text), style="bold cyan"))
+        cut = Text(" (cut off)", style="yellow") if answer.finish_reason == "length" else Text()
+        screen.print(Text("  ").append_text(Text(harmless(answer.text))).append_text(cut))
+
+
+@app.command(
+    epilog=examples(
+        "kleash compare quickstart/sft quickstart/policy --prompts evaluation.jsonl -n 10",
+        'kleash compare a b --prompt "how are you ?" --scorer my_judge:score',
+    )
+)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A policy.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    prompt: PromptTexts = None,
+    prompts: PromptsFile = None,
+    num_prompts: Annotated[
+        int | None, typer.Option("-n", "--num-prompts", min=1, help="Use the first so many.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option("--scorer", help="Who scores: a reward artifact, gold, or module:attribute.")
+    ] = None,
+    temperature: Temperature = 1.0,
+    max_new_tokens: MaxNewTokens = 256,
+    seed: Seed = 0,
+    as_chat: Annotated[bool, typer.Option("--chat", help="Ask through the chat template, as a user's turn.")] = False,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Show two policies' answers side by side, with the words that differ in colour."""
+    from rich.table import Table
+
+    asked = asked_prompts(prompt, prompts, as_chat=as_chat)[:num_prompts]
+    judge = build_judge(scorer, runs_dir, device) if scorer else None
+    sides = [
+        _answers(
+            _load(name, runs_dir, device, trust_remote_code),
+            asked,
+            samples=1,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            name=name,
+        )
+        for name in (first, second)
+    ]
+    scores = [list(judge.score(side).total) for side in sides] if judge else None
+    table = Table(show_lines=True, expand=True)
+    for heading in ("prompt", first, second):
+        table.add_column(Text(heading), ratio=2 if heading == "prompt" else 3, overflow="fold")
+    for row, (a, b) in enumerate(zip(*sides, strict=True)):
+        left, right = word_difference(harmless(a.text), harmless(b.text))
+        if scores is not None:
+            left.append(f"\n{scores[0][row]:+.3f}", style="dim")
+            right.append(f"\n{scores[1][row]:+.3f}", style="dim")
+        table.add_row(Text(harmless(a.prompt.text)), left, right)
+    results().print(table)
+    if scores is not None:
+        results().print(_verdict(first, second, *scores), markup=False, soft_wrap=True)
+
+
+def asked_prompts(texts: Sequence[str] | None, file: Path | None, *, as_chat: bool) -> list[Prompt]:
+    """Return the prompts to answer: those written out and those of the file. Raises SettingsError without any."""
+    from kleash.formats import read_prompts
+    from kleash.records import Message, Prompt
+
+    prompts = [Prompt(text) for text in texts or []] + (list(read_prompts(file).records) if file else [])
+    if not prompts:
+        raise SettingsError("There is nothing to answer. Expected --prompt TEXT or --prompts FILE. Give one of them.")
+    if as_chat:
+        return [
+            Prompt((Message("user", asked.content),), asked.slices) if isinstance(asked.content, str) else asked
+            for asked in prompts
+        ]
+    return prompts
+
+
+def build_judge(name: str, runs: Path, device: str) -> Scorer:
+    """Return who scores: the sandbox's truth, a Python function, or a reward model by its folder or RUN/STAGE."""
+    if name == "gold":
+        from kleash.evaluation.gold import GoldScorer
+
+        return GoldScorer()
+    if ":" in name and not Path(name).exists():
+        from kleash.scorers.function import FunctionScorer
+
+        return FunctionScorer(name)
+    from kleash.cli.names import find_run_or_artifact
+    from kleash.scorers.ensemble import as_one
+    from kleash.scorers.reward_model import load_members
+
+    # A reward model from elsewhere is a plain model folder without a manifest.
+    folder = Path(name) if (Path(name) / "config.json").is_file() else find_run_or_artifact(name, runs)
+    return as_one(load_members(folder, device=device))
+
+
+def word_difference(first: str, second: str) -> tuple[Text, Text]:
+    """Return both texts with the words that only one of them has in colour: red in the first, green in the second."""
+    words_first, words_second = (re.findall(r"\s+|\S+", text) for text in (first, second))
+    left, right = Text(), Text()
+    matcher = difflib.SequenceMatcher(None, words_first, words_second, autojunk=False)
+    for tag, a, a_end, b, b_end in matcher.get_opcodes():
+        is_same = tag == "equal"
+        left.append("".join(words_first[a:a_end]), style=None if is_same else "red")
+        right.append("".join(words_second[b:b_end]), style=None if is_same else "green")
+    return left, right
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _load(name: str, runs: Path, device: str, trust_remote_code: bool) -> LanguageModel:
+    from kleash.models.causal_lm import load_language_model
+
+    folder = find_policy(name, runs)
+    remarks().print(f"Loading {folder}", style="dim", markup=False)
+    model = load_language_model(folder, device=device, trust_remote_code=trust_remote_code)
+    model.model.requires_grad_(False)
+    return model
+
+
+def _answers(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    samples: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    name: str,
+) -> list[Completion]:
+    from kleash.progress import progress
+    from kleash.rollout.local import LocalGenerator
+
+    with progress(len(prompts) * samples, f"Answers of {name}") as advance:
+        generator = LocalGenerator(
+            model,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            policy_id=name,
+            on_done=advance,
+        )
+        rollouts = generator.generate(prompts, samples_per_prompt=samples, seed=seed, policy_version=0)
+    return rollouts.completions()
+
+
+def _verdict(first: str, second: str, scores_first: Sequence[float], scores_second: Sequence[float]) -> str:
+    from kleash.cli.tables import rate
+    from kleash.maths.intervals import win_rate
+
+    wins = sum(b > a for a, b in zip(scores_first, scores_second, strict=True))
+    ties = sum(b == a for a, b in zip(scores_first, scores_second, strict=True))
+    found = win_rate(wins, ties, len(scores_first) - wins - ties)
+    share = rate({"value": found.value, "low": found.low, "high": found.high, "n": found.n})
+    return f"{second} wins against {first}: {share} prompts ({wins} won, {ties} tied; 95 % interval)"

@@ -1,0 +1,139 @@
+"""Look at what is there: figures, report, lineage, integrity, plug-ins. No model is loaded and nothing is trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kleash.cli.names import RECIPE_FILE, find_run, find_run_or_artifact, newest_round
+from kleash.cli.options import RUNS, RunsFolder, examples
+from kleash.cli.screen import results
+from kleash.errors import ArtifactError
+
+app = typer.Typer()
+
+EXIT_ALTERED = 1
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, or its folder.")]
+RunOrArtifact = Annotated[str, typer.Argument(metavar="RUN|ARTIFACT", help="A run, RUN/STAGE, or an artifact folder.")]
+
+
+@app.command(epilog=examples("kleash summary quickstart", "kleash summary quickstart --json"))
+def summary(
+    run: RunName,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Show a run's figures; of an unfinished run, those there are so far."""
+    from kleash.cli.tables import result_tables
+
+    folder = find_run(run, runs_dir)
+    figures = summary_of(folder)
+    if as_json:
+        typer.echo(json.dumps(_finite(figures), indent=2, allow_nan=False))
+        return
+    for table in result_tables(figures):
+        results().print(table)
+    if "unfinished" in figures:
+        results().print(f"Still to do: {', '.join(figures['unfinished'])}", style="yellow")
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Return a run's summary; of an unfinished run, what its finished stages say, and `unfinished`: the others."""
+    from kleash.cli.running import SUMMARY_FILE, read_summary
+
+    if (folder / SUMMARY_FILE).is_file():
+        return read_summary(folder)
+    from kleash.artifacts import MANIFEST, Artifact, read
+    from kleash.recipe import Recipe
+    from kleash.settings import load_toml
+    from kleash.stages.summary import summarise
+
+    recipe = load_toml(folder / RECIPE_FILE, Recipe).settings
+    newest = newest_round(folder) or folder
+    made: dict[str, Artifact] = {
+        stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()
+    }
+    figures = summarise(made, recipe)
+    figures.pop("peak_rss_mb")  # this process has not trained anything
+    return figures | {"unfinished": [stage for stage in recipe.stages if stage not in made]}
+
+
+@app.command(epilog=examples("kleash report quickstart"))
+def report(run: RunName, runs_dir: RunsFolder = RUNS) -> None:
+    """Write the report of a run, finished or not: one HTML file that works offline. Prints its path."""
+    from kleash.monitor.report import write_report
+
+    typer.echo(write_report(find_run(run, runs_dir)))
+
+
+@app.command(epilog=examples("kleash lineage quickstart", "kleash lineage quickstart --label expert-1"))
+def lineage(
+    source: RunOrArtifact,
+    label: Annotated[
+        str | None, typer.Option("--label", help="A comparison's id or a rater's name: list what it entered.")
+    ] = None,
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Show what a result was made from, down to the labels, and what was made from it."""
+    from kleash.lineage import describe, labels_behind, lineage_of, made_with_label, render
+
+    found = lineage_of(find_run_or_artifact(source, runs_dir))
+    screen = results()
+    if label is not None:
+        entered = made_with_label(found, label)
+        if not entered:
+            raise ArtifactError(
+                f"No artifact around {source} holds a label {label!r}. Expected a comparison's id or a rater's name, "
+                "as in judgements.jsonl. Correct it, or name the run that collected it."
+            )
+        screen.print(f"{label} entered:", markup=False)
+        for artifact in entered:
+            screen.print(f"  {describe(artifact)}", markup=False, soft_wrap=True)
+        return
+    for line in render(found):
+        screen.print(line, markup=False, soft_wrap=True)
+    for identity in found.focus:
+        labels = list(labels_behind(found, identity))
+        if labels and not found.children_of(identity):
+            raters = {row.get("rater") for row in labels}
+            text = f"{describe(found.artifacts[identity])} rests on {len(labels):,} judgements by {len(raters)} raters"
+            screen.print(text, markup=False, soft_wrap=True)
+
+
+@app.command(epilog=examples("kleash verify quickstart", "kleash verify runs/quickstart/round-000/policy"))
+def verify(source: RunOrArtifact, runs_dir: RunsFolder = RUNS) -> None:
+    """Hash every file again and compare with the manifests; exits with 1 when something was altered."""
+    from kleash.lineage import verify_run
+
+    folder = find_run_or_artifact(source, runs_dir)
+    problems = verify_run(folder)
+    screen = results()
+    for problem in problems:
+        screen.print(f"✗ {problem}", style="red", markup=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(EXIT_ALTERED)
+    screen.print(f"✓ {folder} is whole: every file is what its manifest says", markup=False, soft_wrap=True)
+
+
+@app.command(epilog=examples("kleash plugins"))
+def plugins() -> None:
+    """List what a recipe may name: trackers, worlds, comparers, scorers; built in or installed."""
+    from kleash.cli.tables import rows_table
+    from kleash.plugins import list_plugins
+
+    rows = [(plugin.kind, plugin.name, plugin.package, plugin.target) for plugin in list_plugins()]
+    results().print(rows_table(("kind", "name", "package", "where"), rows))
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-able content in which a figure that is no number is null, as strict readers need it."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,147 @@
+"""What stands in a recipe's way, found before compute is spent: models, data files, components it names.
+
+`kleash recipe check` shows it, `kleash run` refuses to start on it. A wrong name in the last stage must not wait for
+the first six to be paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kleash.errors import KleashError, SettingsError
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+
+Look = Callable[[], str]
+
+
+def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, str]]:
+    """Return what each thing that a recipe names turned out to be; data files are read.
+
+    Raises SettingsError that lists everything that is missing or wrong. source: the recipe's file, for the message.
+    """
+    faults: list[str] = []
+    rows: list[tuple[str, str]] = []
+    for what, look in _things_named(recipe, strict=strict):
+        try:
+            rows.append((what, look()))
+        except KleashError as error:
+            faults.append(f"{what}: {error}")
+    if faults:
+        raise SettingsError(f"{source} cannot run yet. " + "\n".join(faults))
+    return rows
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]:
+    from kleash import formats
+    from kleash.plugins import resolve
+    from kleash.stages.pretrain import read_documents
+
+    if "pretrain" not in recipe.stages and recipe.base is not None:
+        yield "base", partial(_model_folder, recipe.base)
+    elif "world" in recipe.stages:
+        yield "base", lambda: _model_folder(resolve("world_base", recipe.world.kind)())
+    readers = {
+        "demonstrations": formats.read_demonstrations,
+        "prompts": formats.read_prompts,
+        "evaluation_prompts": formats.read_prompts,
+        "preferences": formats.read_preferences,
+    }
+    for name, reader in readers.items():
+        if (path := getattr(recipe.data, name)) is not None:
+            yield f"data.{name}", partial(_counted, reader, path, strict)
+    if recipe.data.documents is not None:
+        documents = recipe.data.documents
+        yield "data.documents", lambda: f"{len(read_documents(documents)):,} documents"
+    yield from _components_named(recipe)
+
+
+def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
+    from kleash.stages.policy import algorithm_named
+
+    if "world" in recipe.stages:
+        yield "world.kind", partial(_known, "world", recipe.world.kind)
+    if "preferences" in recipe.stages and recipe.data.preferences is None:
+        yield "preferences.comparer", partial(_comparer, recipe)
+    if "policy" in recipe.stages:
+        yield "policy.algorithm", lambda: algorithm_named(recipe.policy).name
+        yield "scorer.kind", partial(_scorer, recipe)
+    if "direct" in recipe.stages:
+        yield "direct.algorithm", partial(_direct_algorithm, recipe)
+    if "evaluation" in recipe.stages:
+        yield "evaluation.judge", partial(_judge, recipe)
+    for file in recipe.suites.files if "suites" in recipe.stages else ():
+        yield f"suites.files, {file}", partial(_suite, file)
+    for tracker in recipe.trackers:
+        yield f"trackers.{tracker}", partial(_known, "tracker", tracker)
+
+
+def _model_folder(base: str | Path) -> str:
+    from kleash.models.folders import find_model_folder
+
+    # A hub model is not fetched for a check; whether it is there shows when the run starts.
+    return str(base) if str(base).startswith("hub:") else str(find_model_folder(base))
+
+
+def _known(kind: str, name: str) -> str:
+    from kleash.plugins import resolve
+
+    resolve(kind, name)
+    return name
+
+
+def _comparer(recipe: Recipe) -> str:
+    from kleash.stages.scoring import build_comparer
+
+    build_comparer(recipe.preferences, seed=recipe.seed)
+    return recipe.preferences.comparer
+
+
+def _scorer(recipe: Recipe) -> str:
+    from kleash.stages.context import StageContext
+    from kleash.stages.scoring import build_scorer
+
+    if not _scores_with_its_own_reward_model(recipe):
+        build_scorer(StageContext(), recipe.scorer)
+    return recipe.scorer.function or recipe.scorer.kind
+
+
+def _judge(recipe: Recipe) -> str:
+    from kleash.stages.evaluate import build_judge
+
+    judge = recipe.evaluation.judge
+    if judge == "proxy":
+        return f"proxy, {_scorer(recipe)}"
+    build_judge(recipe.evaluation, proxy=None)
+    return judge
+
+
+def _suite(file: str) -> str:
+    from kleash.evaluation.suites.reading import read_suite
+
+    return f"{len(read_suite(file).items):,} items"
+
+
+def _direct_algorithm(recipe: Recipe) -> str:
+    from kleash.algorithms.direct import DIRECT_ALGORITHMS
+
+    algorithm = recipe.direct.algorithm
+    if algorithm not in DIRECT_ALGORITHMS:
+        known = ", ".join(DIRECT_ALGORITHMS)
+        raise SettingsError(f"there is no algorithm {algorithm!r}. Expected one of {known}. Change it.")
+    return algorithm
+
+
+def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:
+    return "reward" in recipe.stages and recipe.scorer.kind in ("reward_model", "ensemble")
+
+
+def _counted(reader: Callable[..., Any], path: Path, strict: bool) -> str:
+    loaded = reader(path, strict=strict)
+    bad = f", {len(loaded.bad_rows):,} bad rows left out" if loaded.bad_rows else ""
+    return f"{len(loaded.records):,} rows, format {loaded.format}{bad}"

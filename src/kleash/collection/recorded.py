@@ -1,0 +1,67 @@
+"""What the store holds, as the statistics read it: items put before raters, and the ballots cast on them.
+
+A ballot is one judgement with the circumstances that decide how it counts. `quality.py` measures these records,
+`exporting.py` freezes them; neither knows the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from kleash.records import Comparison, Judgement
+
+Arm = Literal["policy", "control"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One comparison in a campaign.
+
+    gold_ranks: the known right ranks of a calibration item, in the comparison's own order; empty for an ordinary one.
+    overlap: how many raters it is to have now (adaptive overlap may have raised it).
+    arm, propensity: which arm of the sampling policy put it before raters, and with what probability; None before.
+    hold: why it is not given out ("names a model"), empty for an item that is.
+    """
+
+    id: str
+    comparison: Comparison
+    gold_ranks: tuple[int, ...] = ()
+    overlap: int = 1
+    arm: Arm | None = None
+    propensity: float | None = None
+    hold: str = ""
+
+    @property
+    def is_gold(self) -> bool:
+        return bool(self.gold_ranks)
+
+    @property
+    def slices(self) -> Mapping[str, str]:
+        return self.comparison.prompt.slices
+
+
+@dataclass(frozen=True)
+class RecordedJudgement:
+    """One judgement in force (never one that was taken back), and how it came about.
+
+    is_repeat: the same rater's second look at the item, with the answers in other places.
+    is_surplus: came after its lease had expired and the item was full: kept, and left out of every count of n.
+    is_adjudication: the ruling of an adjudicator, which overrides the votes.
+    """
+
+    id: str
+    item_id: str
+    judgement: Judgement
+    given_at: datetime
+    is_repeat: bool = False
+    is_surplus: bool = False
+    is_adjudication: bool = False
+    skip_reason: str = ""
+
+    @property
+    def is_vote(self) -> bool:
+        """Whether this is one of the item's n independent judgements with a verdict in it."""
+        return not (self.is_repeat or self.is_surplus or self.is_adjudication or self.judgement.outcome == "skipped")

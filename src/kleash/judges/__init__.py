@@ -1,1 +1,0 @@
-"""Scorers and judges: how an answer is valued."""

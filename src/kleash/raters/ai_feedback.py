@@ -1,0 +1,78 @@
+"""An AI judge as a rater (RLAIF): asks an endpoint about every pair of answers in both orders.
+
+How a question reads is in `prompting.py`, how it is sent and paid for in `asking.py` and `endpoint.py`, how a reply is
+read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and whether the judge is any good in
+`monitoring.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from kleash.protocols import CallLog
+from kleash.raters.asking import AskedJudge, Asking, Case
+from kleash.raters.call_log import MemoryCallLog
+from kleash.raters.configuration import JudgeSettings
+from kleash.raters.endpoint import Endpoint, request_of
+from kleash.raters.merging import Order, orders_of
+from kleash.raters.prompting import JudgeQuestion, ask, prompt_form, rubric_digest
+from kleash.raters.spending import Spending
+from kleash.records import Comparison, Judgement, content_id
+
+
+class AIJudge:
+    """Compares answers by asking a language model behind an OpenAI-compatible endpoint.
+
+    log: where calls are kept and found again; by default they last as long as the process.
+    rubric_version: what judgements call the rubric; by default a digest of its text.
+    `spending` tells what the present run, or the last one, has cost.
+    Raises SettingsError when the openai package or the key is missing.
+    """
+
+    def __init__(self, settings: JudgeSettings, *, log: CallLog | None = None, rubric_version: str = "") -> None:
+        self.settings = settings
+        self.log = log if log is not None else MemoryCallLog()
+        self.rater = AskedJudge(rater_name(settings), rubric_version or rubric_digest(settings.rubric_text))
+        self.spending = Spending(settings)
+        # A missing package or key is told now rather than when the run is under way.
+        Endpoint(settings).close()
+
+    @property
+    def name(self) -> str:
+        return self.rater.name
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Generator[Judgement, None, None]:
+        """Yield one judgement per comparison, in their order, each as soon as all its replies are in.
+
+        Raises JudgeStopped, after yielding all that is whole, when max_calls or the budget would be exceeded or
+        give_up_after requests in a row had no reply; RunError when the endpoint refuses key, model or address.
+        A later run with the same log takes up from there and pays only for what is missing.
+        """
+        self.spending = Spending(self.settings)
+        asking = Asking(self.settings, Endpoint(self.settings), log=self.log, rater=self.rater, spending=self.spending)
+        try:
+            yield from asking.judgements(self._case(comparison) for comparison in comparisons)
+        finally:
+            asking.close()
+
+    def _case(self, comparison: Comparison) -> Case:
+        orders = orders_of(len(comparison.completions))
+        return Case(comparison, {order: self.question(comparison, order) for order in orders})
+
+    def question(self, comparison: Comparison, order: Order) -> JudgeQuestion:
+        """Return what is asked about two of a comparison's answers in one order."""
+        settings = self.settings
+        return ask(
+            comparison,
+            order,
+            rubric=settings.rubric_text,
+            aspects=settings.aspects,
+            rationale=settings.rationale,
+            asked_of={**request_of(settings), "revision": settings.revision},
+        )
+
+
+def rater_name(settings: JudgeSettings) -> str:
+    """Return "model@version"; its version is a digest of all that shapes a verdict: rubric, form, sampling."""
+    form = prompt_form(rubric=settings.rubric_text, aspects=settings.aspects, rationale=settings.rationale)
+    return f"{settings.model}@{content_id(form, request_of(settings), settings.revision)[:8]}"

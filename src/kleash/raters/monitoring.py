@@ -1,0 +1,296 @@
+"""How good an AI judge is, per version and week, and when it must go: figures with intervals, and the band. Pure.
+
+Parse failures, flips and the pull of the first place are read from the calls, where each order stands alone; length
+preference and agreement with people from the judgements. Where a comparison says several things (both orders, several
+pairs), it counts as one item with the share of them, so that n is always the number of comparisons. No torch, no web.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from kleash.maths.intervals import Interval, wilson_interval
+from kleash.raters.merging import turn
+from kleash.raters.verdicts import Overall, parse_verdict
+from kleash.records import Comparison, JudgeCall, Judgement
+from kleash.settings import Settings
+
+RecordT = TypeVar("RecordT")
+
+
+@dataclass(frozen=True)
+class Dated(Generic[RecordT]):
+    """A call or judgement and when it was made."""
+
+    at: datetime
+    record: RecordT
+
+
+@dataclass(frozen=True)
+class JudgeFigures:
+    """How one judge version did, in one week or (week == "") over all time. Every rate's n counts comparisons.
+
+    num_by_status: calls by "ok", "unparsed", "refused", "failed".
+    parse_failure: replies without a readable verdict, of all replies (its n counts replies).
+    flip_rate: pairs whose winner changed with the places, of pairs with a verdict in both orders.
+    first_position_share: verdicts for the answer shown first, of those for either; .5 without a pull of the place.
+    length_preference: judgements for the longer answer, of those for either of two unlike in length (characters).
+    agreement: the same choice as most people, ties being a choice.  agreement_without_ties: where neither is a tie.
+    """
+
+    judge: str
+    week: str
+    num_by_status: Mapping[str, int]
+    parse_failure: Interval
+    flip_rate: Interval
+    first_position_share: Interval
+    length_preference: Interval
+    agreement: Interval
+    agreement_without_ties: Interval
+
+
+class BandSettings(Settings):
+    """The band a judge must keep to; a figure counts once it rests on min_n items."""
+
+    min_agreement: float = Field(0.65, ge=0, le=1, description="least agreement with people, ties left out")
+    max_flip_rate: float = Field(0.35, ge=0, le=1, description="most winners that change with the places")
+    max_length_preference: float = Field(0.70, ge=0, le=1, description="most verdicts for the longer answer")
+    max_parse_failure: float = Field(0.10, ge=0, le=1, description="most replies without a readable verdict")
+    min_n: int = Field(50, ge=1, description="items that a figure must rest on to count")
+
+
+def judge_figures(
+    *,
+    calls: Iterable[Dated[JudgeCall]],
+    judgements: Iterable[Dated[Judgement]],
+    comparisons: Iterable[Comparison],
+    by_people: Iterable[Judgement],
+    is_weekly: bool = True,
+) -> list[JudgeFigures]:
+    """Measure every judge version, per week in UTC or over all time, in order of name and week.
+
+    judgements: AI judges' own; those of other raters are left out, and so are comparisons not given.
+    by_people: people's judgements in force, of any time: a judge is held against what people say of the same answers.
+    """
+    calls_of: dict[tuple[str, str], list[JudgeCall]] = defaultdict(list)
+    judgements_of: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for call in calls:
+        calls_of[call.record.judge, week_of(call.at) if is_weekly else ""].append(call.record)
+    for judgement in judgements:
+        if judgement.record.rater_kind == "ai":
+            week = week_of(judgement.at) if is_weekly else ""
+            judgements_of[judgement.record.rater, week].append(judgement.record)
+    known = {comparison.id: comparison for comparison in comparisons}
+    majority = majority_choices(by_people)
+    return [
+        _figures(judge, week, calls_of[judge, week], judgements_of[judge, week], known, majority)
+        for judge, week in sorted(calls_of.keys() | judgements_of.keys())
+    ]
+
+
+def week_of(at: datetime) -> str:
+    """Return the ISO week, "2026-W48", in UTC; a time without a zone is taken to be UTC."""
+    moment = at.astimezone(UTC) if at.tzinfo else at
+    year, week, _ = moment.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def demotion(figures: JudgeFigures, band: BandSettings, *, by_interval: bool = False) -> list[str]:
+    """Return why a judge leaves its band, one sentence per figure; empty when it stays.
+
+    A figure decides by its point estimate, once it rests on min_n items; the sentence gives its interval too.
+    by_interval: it decides by its whole interval, where many looks would find one that is outside by chance.
+    """
+    bounds = [
+        ("agreement with people (ties left out)", figures.agreement_without_ties, band.min_agreement, "below"),
+        ("flip rate", figures.flip_rate, band.max_flip_rate, "above"),
+        ("preference for the longer answer", figures.length_preference, band.max_length_preference, "above"),
+        ("parse failure", figures.parse_failure, band.max_parse_failure, "above"),
+    ]
+    reasons, decided_by = [], "whole interval" if by_interval else "estimate"
+    for name, figure, bound, side in bounds:
+        lowest, highest = (figure.low, figure.high) if by_interval else (figure.value, figure.value)
+        is_outside = highest < bound if side == "below" else lowest > bound
+        if figure.n >= band.min_n and is_outside:
+            reasons.append(
+                f"{figures.judge}: {name} {figure.value:.1%} is {side} {bound:.1%}, decided by the {decided_by} over "
+                f"{figure.n} items (at least {band.min_n}; 95 % interval {figure.low:.1%} to {figure.high:.1%})"
+            )
+    return reasons
+
+
+@dataclass(frozen=True)
+class AnchorReport:
+    """What changed on a fixed set of comparisons from one judge version to another.
+
+    flipped: ids of comparisons where a pair's winner became its loser.  softened: where a pair's winner became a tie
+    or a tie a winner, and none flipped.  lost, gained: where a vote became none, or none a vote.
+    changed: share of comparisons voted on both times that flipped or softened.
+    """
+
+    flipped: tuple[str, ...]
+    softened: tuple[str, ...]
+    lost: tuple[str, ...]
+    gained: tuple[str, ...]
+    changed: Interval
+
+
+def anchor_report(before: Iterable[Judgement], after: Iterable[Judgement]) -> AnchorReport:
+    """Compare the judgements of two versions of a judge on the comparisons that both judged."""
+    old = {judgement.comparison_id: judgement for judgement in before}
+    new = {judgement.comparison_id: judgement for judgement in after}
+    found: dict[str, list[str]] = defaultdict(list)
+    num_both = 0
+    for comparison_id in [each for each in old if each in new]:
+        first, second = old[comparison_id], new[comparison_id]
+        is_vote, is_vote_now = first.outcome != "skipped", second.outcome != "skipped"
+        num_both += is_vote and is_vote_now
+        if is_vote and is_vote_now:
+            found[_change(first, second)].append(comparison_id)
+        elif is_vote != is_vote_now:
+            found["lost" if is_vote else "gained"].append(comparison_id)
+    return AnchorReport(
+        flipped=tuple(found["flipped"]),
+        softened=tuple(found["softened"]),
+        lost=tuple(found["lost"]),
+        gained=tuple(found["gained"]),
+        changed=wilson_interval(len(found["flipped"]) + len(found["softened"]), num_both),
+    )
+
+
+def _change(before: Judgement, after: Judgement) -> str:
+    if before.outcome != after.outcome:
+        return "softened"
+    changes = [
+        {_sign(before.ranks, first, second), _sign(after.ranks, first, second)}
+        for first, second in itertools.combinations(range(len(before.ranks)), 2)
+    ]
+    if {-1, 1} in changes:
+        return "flipped"
+    return "softened" if any(len(change) > 1 for change in changes) else "same"
+
+
+# ------------------------------------------------------------------------------------------------ the single figures
+Pair = tuple[str, int, int]
+
+
+def majority_choices(judgements: Iterable[Judgement]) -> dict[Pair, int]:
+    """Return what most raters say of each pair: 1 the first, -1 the second, 0 a tie; a draw is left out.
+
+    Keys: comparison id and the places of the two answers. "Both bad" and skipped say nothing about which is better.
+    """
+    votes: dict[Pair, Counter[int]] = defaultdict(Counter)
+    for judgement in judgements:
+        for pair, sign in _signs(judgement).items():
+            votes[pair][sign] += 1
+    leading = {pair: [sign for sign in count if count[sign] == max(count.values())] for pair, count in votes.items()}
+    return {pair: signs[0] for pair, signs in leading.items() if len(signs) == 1}
+
+
+def flip_rate(calls: Iterable[JudgeCall]) -> Interval:
+    """Bound the share of pairs whose winner changes with the places; ties in either order are no flip."""
+    heard: dict[Pair, dict[bool, Overall]] = defaultdict(dict)
+    for call, overall in _verdicts(calls):
+        first, second = call.permutation
+        is_forward = first < second
+        pair = (call.comparison_id, min(first, second), max(first, second))
+        heard[pair][is_forward] = overall if is_forward else turn(overall)
+    return _by_item(
+        (pair[0], {orders[True], orders[False]} == {"first", "second"})
+        for pair, orders in heard.items()
+        if len(orders) == 2
+    )
+
+
+def first_position_share(calls: Iterable[JudgeCall]) -> Interval:
+    """Bound the share of verdicts for the answer shown first, ties left out."""
+    return _by_item(
+        (call.comparison_id, overall == "first") for call, overall in _verdicts(calls) if overall in ("first", "second")
+    )
+
+
+def length_preference(judgements: Iterable[Judgement], comparisons: Mapping[str, Comparison]) -> Interval:
+    """Bound the share of decided pairs that went to the longer answer; of people too, whose own is the yardstick."""
+    return _by_item(
+        (comparison_id, (sign > 0) == (lengths[first] > lengths[second]))
+        for judgement in judgements
+        if judgement.comparison_id in comparisons
+        for lengths in [[len(text) for text in comparisons[judgement.comparison_id].completions]]
+        for (comparison_id, first, second), sign in _signs(judgement).items()
+        if sign and lengths[first] != lengths[second]
+    )
+
+
+def agreement_with(
+    majority: Mapping[Pair, int], judgements: Iterable[Judgement], *, with_ties: bool = True
+) -> Interval:
+    """Bound the share of pairs on which judgements say the same as `majority_choices`."""
+    return _by_item(
+        (pair[0], sign == majority[pair])
+        for judgement in judgements
+        for pair, sign in _signs(judgement).items()
+        if pair in majority and (with_ties or (sign and majority[pair]))
+    )
+
+
+def parse_failure(calls: Sequence[JudgeCall]) -> Interval:
+    """Bound the share of replies in which no verdict could be read; what was refused or failed is no reply."""
+    num_by_status = Counter(call.status for call in calls)
+    return wilson_interval(num_by_status["unparsed"], num_by_status["ok"] + num_by_status["unparsed"])
+
+
+def _figures(
+    judge: str,
+    week: str,
+    calls: Sequence[JudgeCall],
+    judgements: Sequence[Judgement],
+    comparisons: Mapping[str, Comparison],
+    majority: Mapping[Pair, int],
+) -> JudgeFigures:
+    return JudgeFigures(
+        judge=judge,
+        week=week,
+        num_by_status=dict(Counter(call.status for call in calls)),
+        parse_failure=parse_failure(calls),
+        flip_rate=flip_rate(calls),
+        first_position_share=first_position_share(calls),
+        length_preference=length_preference(judgements, comparisons),
+        agreement=agreement_with(majority, judgements),
+        agreement_without_ties=agreement_with(majority, judgements, with_ties=False),
+    )
+
+
+def _verdicts(calls: Iterable[JudgeCall]) -> Iterable[tuple[JudgeCall, Overall]]:
+    for call in calls:
+        # Only the overall choice is wanted here, whatever aspects the judge was asked for besides.
+        if call.status == "ok" and (verdict := parse_verdict(call.reply, aspects=())):
+            yield call, verdict.overall
+
+
+def _signs(judgement: Judgement) -> dict[Pair, int]:
+    """Return the judgement's choice on every pair; nothing unless it ranked."""
+    places = range(len(judgement.ranks))
+    return {
+        (judgement.comparison_id, first, second): _sign(judgement.ranks, first, second)
+        for first, second in itertools.combinations(places, 2)
+        if judgement.outcome == "ranked"
+    }
+
+
+def _sign(ranks: Sequence[int], first: int, second: int) -> int:
+    return (ranks[first] < ranks[second]) - (ranks[first] > ranks[second])
+
+
+def _by_item(facts: Iterable[tuple[str, bool]]) -> Interval:
+    """Bound a share of facts; those of one comparison hang together, so each comparison counts once."""
+    per_item: dict[str, list[bool]] = defaultdict(list)
+    for item, is_so in facts:
+        per_item[item].append(is_so)
+    return wilson_interval(sum(sum(facts) / len(facts) for facts in per_item.values()), len(per_item))

@@ -1,0 +1,126 @@
+"""A reward model as a scorer: raw scores z-scored by constants frozen on the reference policy, then clipped.
+
+Frozen constants make the KL penalty, the missing-EOS penalty and the value clip mean the same after every refresh of
+the reward model. Answers are scored on the tokens that were sampled; only answers that came as text are encoded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.errors import DataError, SettingsError
+from kleash.models.chat import encode_prompt, encode_response, text_format
+from kleash.models.folders import Precision
+from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
+from kleash.protocols import Scorer, Scores
+from kleash.records import Completion
+
+
+class RewardModelScorer:
+    """Scores answers with one reward model: total = clip((raw - mean) / sd, -z_clip, z_clip).
+
+    Parts: "raw", before normalisation, and "clipped_share", 1 where the clip acted; a mean above .05 is a sign of
+    over-optimisation.
+    sampling_tokenizer: the policy's tokenizer; None when it is the reward model's. When the two read text differently,
+    an answer's text is encoded anew, for its token ids mean something else to the reward model.
+    max_batch_tokens: padded tokens of one forward pass.
+    """
+
+    def __init__(
+        self,
+        model: ScalarModel,
+        normaliser: RewardNormaliser,
+        *,
+        z_clip: float = 5.0,
+        max_batch_tokens: int = 4096,
+        sampling_tokenizer: Any = None,
+    ) -> None:
+        if not z_clip > 0 or not (normaliser.sd > 0 and math.isfinite(normaliser.sd + normaliser.mean)):
+            raise SettingsError(
+                f"Rewards cannot be normalised with mean {normaliser.mean}, sd {normaliser.sd} and clip {z_clip}. "
+                "Expected finite numbers, sd and clip above 0. Measure the normaliser again, or correct the clip."
+            )
+        self.model = model
+        self.normaliser = normaliser
+        self.z_clip = z_clip
+        self.max_batch_tokens = max_batch_tokens
+        self.reads_sampled_ids = sampling_tokenizer is None or (
+            text_format(sampling_tokenizer)["tokenizer"] == text_format(model.tokenizer)["tokenizer"]
+        )
+
+    @torch.no_grad()
+    def score(self, completions: Sequence[Completion]) -> Scores:
+        """Return clipped z-scores; each answer is read up to and with its first EOS, if it has one.
+
+        Raises DataError for a score that is not a number.
+        """
+        sequences = [self._sequence(completion) for completion in completions]
+        raw_B = torch.zeros(len(sequences))
+        num_tokens = [sequence.num_tokens for sequence in sequences]
+        for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens):
+            batch = token_batch([sequences[row] for row in rows], pad_id=self.model.pad_id, device=self.model.device)
+            raw_B[rows] = self.model.score(batch).float().cpu()
+        _require_finite(raw_B.tolist(), completions)
+        z_B = self.normaliser.apply(raw_B)
+        total_B = z_B.clamp(-self.z_clip, self.z_clip)
+        return Scores(
+            total=total_B.tolist(),
+            parts={"raw": raw_B.tolist(), "clipped_share": (z_B != total_B).float().tolist()},
+        )
+
+    def _sequence(self, completion: Completion) -> TokenSequence:
+        tokenizer, eos_ids = self.model.tokenizer, self.model.eos_ids
+        prompt_ids = encode_prompt(tokenizer, completion.prompt)
+        if completion.token_ids and self.reads_sampled_ids:
+            return TokenSequence(prompt_ids, _up_to_eos(completion.token_ids, eos_ids))
+        response_ids = encode_response(tokenizer, completion.prompt, completion.text, eos_id=eos_ids[0])
+        is_cut_off = completion.finish_reason == "length"
+        return TokenSequence(prompt_ids, response_ids[:-1] if is_cut_off and len(response_ids) > 1 else response_ids)
+
+
+def load_scorer(
+    folder: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: Precision = "float32",
+    z_clip: float = 5.0,
+    max_batch_tokens: int = 4096,
+    sampling_tokenizer: Any = None,
+) -> RewardModelScorer:
+    """Load a reward artifact, or any Hugging Face sequence-classification folder with one label, as a scorer.
+
+    Of an ensemble it is the first member (`load_members` has all). A folder without a normaliser is taken as it
+    scores: mean 0, sd 1. Raises ModelError for what is no reward model.
+    """
+    return RewardModelScorer(
+        load_reward_model(folder, device=device, dtype=dtype),
+        RewardNormaliser.load(folder),
+        z_clip=z_clip,
+        max_batch_tokens=max_batch_tokens,
+        sampling_tokenizer=sampling_tokenizer,
+    )
+
+
+def load_members(folder: str | Path, *, device: str | torch.device = "auto", z_clip: float = 5.0) -> list[Scorer]:
+    """Load every member of a reward artifact as a scorer, each normalised by itself; most artifacts have one."""
+    return [load_scorer(member, device=device, z_clip=z_clip) for member in member_folders(folder)]
+
+
+def _up_to_eos(token_ids: tuple[int, ...], eos_ids: tuple[int, ...]) -> tuple[int, ...]:
+    end = next((index + 1 for index, token in enumerate(token_ids) if token in eos_ids), len(token_ids))
+    return token_ids[:end]
+
+
+def _require_finite(raw: Sequence[float], completions: Sequence[Completion]) -> None:
+    for score, completion in zip(raw, completions, strict=True):
+        if not math.isfinite(score):
+            raise DataError(
+                f"The reward model scored the answer {completion.text[:80]!r} to {completion.prompt.text[:60]!r} "
+                f"{score}. Expected a finite number. Check the reward model with `kleash audit`; load it in float32."
+            )

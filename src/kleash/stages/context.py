@@ -1,0 +1,168 @@
+"""What every stage is given: the model settings, the seed, this process's place among the ranks.
+
+Also the one way in which a stage makes its artifact. Read any stage next; they are all shaped alike: find the finished
+artifact, else check the inputs, do the work in a draft that can be resumed, and leave the artifact behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kleash import artifacts
+from kleash.artifacts import MANIFEST, Artifact, Draft
+from kleash.durable import PARTIAL, partial_path
+from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
+from kleash.models.chat import text_format
+from kleash.models.folders import find_model_folder
+from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
+from kleash.settings import Settings
+from kleash.tracking import FanOutTracker, open_trackers
+from kleash.training.ranks import Ranks
+
+HUB = "hub:"
+NOTHING: Mapping[str, Any] = {}
+
+
+class ModelSettings(Settings):
+    """How models are loaded, the same in every stage."""
+
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+    dtype: Literal["float32", "bfloat16_autocast"] = Field("float32", description="precision of products")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model folder")
+    eos_token: str | int | None = Field(None, description="what ends an answer; none = the tokenizer's own")
+    lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank; 0 = all weights")
+    lora_alpha: float = Field(16.0, gt=0)
+    lora_targets: str = Field("all-linear", description="modules that get adapters, as peft names them")
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Settings and circumstances shared by the stages of one run. trackers: plug-ins beside the JSON lines."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    seed: int = 0
+    is_strict: bool = False
+    trackers: tuple[str, ...] = ()
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def load_policy(self, folder: Path | Artifact, *, trainable: bool = False) -> LanguageModel:
+        """Load a language model; with adapters when it is to be trained and the settings ask for LoRA."""
+        lora = None
+        if trainable and self.model.lora_rank:
+            lora = LoraSettings(
+                rank=self.model.lora_rank, alpha=self.model.lora_alpha, target_modules=self.model.lora_targets
+            )
+        return load_language_model(
+            folder.path if isinstance(folder, Artifact) else folder,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            lora=lora,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
+        """Start a reward model or critic from a language model's weights, with a fresh head."""
+        return reward_model_from(
+            folder.path,
+            seed=seed,
+            pooling=pooling,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    def load_scalar_model(self, folder: Path) -> ScalarModel:
+        """Load a reward model, to be scored with or trained further."""
+        return load_reward_model(
+            folder,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            trust_remote_code=self.model.trust_remote_code,
+            eos_token=self.model.eos_token,
+        )
+
+    @contextmanager
+    def write_artifact(
+        self,
+        output_dir: Path,
+        *,
+        kind: str,
+        parents: Mapping[str, Artifact],
+        settings: Settings,
+        extra_settings: Mapping[str, Any] = NOTHING,
+        language_model: LanguageModel | None = None,
+    ) -> Iterator[Draft]:
+        """Make the artifact on the first rank; the others get a scratch draft that shares its checkpoints.
+
+        All ranks leave together, when the artifact is published.
+        """
+        if not self.ranks.is_first:
+            with TemporaryDirectory() as scratch:
+                self.ranks.barrier()
+                (Path(scratch) / "work").symlink_to((partial_path(output_dir) / "work").absolute())
+                yield Draft(Path(scratch), is_resumed=False)
+                self.ranks.barrier()
+            return
+        began = time.perf_counter()
+        with artifacts.writing(
+            output_dir,
+            kind=kind,
+            parents=parents,
+            settings=self.resolved(settings, extra_settings),
+            seed=self.seed,
+            text_format=text_format(language_model.tokenizer) if language_model else None,
+        ) as draft:
+            self.ranks.barrier()
+            yield draft
+            draft.summary["seconds"] = round(time.perf_counter() - began, 3)
+        self.ranks.barrier()
+
+    def open_tracker(self, draft: Draft) -> FanOutTracker:
+        """Open the draft's metrics and, on the first rank alone, the trackers elsewhere: a run is one run there.
+
+        It is named there as it lies on the disk, such as quickstart/round-000/policy.
+        """
+        output_dir = draft.path.absolute()
+        parts = output_dir.parts[-3:] if output_dir.parent.match("round-*") else output_dir.parts[-1:]
+        names = self.trackers if self.ranks.is_first else ()
+        return open_trackers(draft.path, names=names, run_name="/".join(parts).removesuffix(PARTIAL))
+
+    def find_finished(
+        self,
+        output_dir: Path,
+        *,
+        kind: str,
+        parents: Mapping[str, Artifact],
+        settings: Settings,
+        extra_settings: Mapping[str, Any] = NOTHING,
+    ) -> Artifact | None:
+        """Return the artifact if it is there already; refuses one made with other settings or from other parents.
+
+        beside: settings of helpers that decide the result as well, such as the scorer's.
+        """
+        return artifacts.find(output_dir, kind=kind, parents=parents, settings=self.resolved(settings, extra_settings))
+
+    def resolved(self, settings: Settings, extra_settings: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+        """A stage's settings with what it shares with the others, as recorded in its artifact."""
+        shared = {"model": self.model.model_dump(mode="json"), "seed": self.seed}
+        return {**settings.model_dump(mode="json"), **extra_settings, **shared}
+
+
+def as_artifact(source: Path | Artifact, kind: str) -> Artifact:
+    """Return an input as an artifact: one of ours (or the one a file lies in) as it is, anything else by its digest."""
+    if isinstance(source, Artifact):
+        return source
+    if str(source).startswith(HUB):
+        source = find_model_folder(str(source))
+    folder = Path(source).parent
+    return artifacts.read(folder) if (folder / MANIFEST).is_file() else artifacts.external(Path(source), kind)

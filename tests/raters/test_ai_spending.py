@@ -1,0 +1,64 @@
+"""A purse by hand: what is spent, what is put by, and what one question more would break."""
+
+import pytest
+
+from kleash.raters.configuration import JudgeSettings
+from kleash.raters.prompting import JudgeQuestion
+from kleash.raters.spending import Spending
+
+# 36 bytes and 64 for the form make at most 100 prompt tokens; with at most 50 reply tokens: 100 * 2 + 50 * 4 = 400.
+QUESTION = JudgeQuestion("k", ({"role": "user", "content": "é" * 18},), (0, 1), "d")
+
+
+def purse(**limits):
+    return Spending(
+        JudgeSettings(
+            base_url="http://h/v1",
+            model="m",
+            max_reply_tokens=50,
+            price_per_million_prompt_tokens=2e6,
+            price_per_million_reply_tokens=4e6,
+            **limits,
+        )
+    )
+
+
+def test_a_question_costs_at_most_its_bytes_and_the_longest_reply():
+    assert purse().most(QUESTION) == 400.0
+
+
+def test_questions_under_way_count_as_if_they_cost_the_most():
+    spending = purse(budget=800.0)
+    spending.start(QUESTION)
+    assert spending.limit_met(QUESTION) == ""
+    spending.start(QUESTION)
+    assert spending.limit_met(QUESTION) == "budget = 800.0 (the next question may cost up to 400)"
+    spending.finish(QUESTION, prompt_tokens=10, reply_tokens=5)
+    assert (spending.cost, spending.reserved) == (40.0, 400.0)
+    assert spending.limit_met(QUESTION) != ""
+    spending.abandon(QUESTION)
+    assert (spending.cost, spending.reserved) == (40.0, 0.0)
+    assert spending.limit_met(QUESTION) == ""
+
+
+@pytest.mark.parametrize("counted", [(None, None), (10, None), (None, 5)])
+def test_a_reply_whose_tokens_nobody_counted_costs_the_most(counted):
+    spending = purse()
+    spending.start(QUESTION)
+    spending.finish(QUESTION, *counted)
+    assert spending.cost == 400.0
+
+
+def test_the_number_of_calls_is_limited_by_itself():
+    spending = purse(max_calls=1)
+    assert spending.limit_met(QUESTION) == ""
+    spending.start(QUESTION)
+    spending.abandon(QUESTION)
+    assert spending.limit_met(QUESTION) == "max_calls = 1"
+
+
+def test_without_limits_nothing_stops():
+    spending = purse()
+    for _ in range(100):
+        spending.start(QUESTION)
+    assert spending.limit_met(QUESTION) == ""
