@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 
 from kleash.artifacts import find
-from kleash.cli.names import find_recipe
-from kleash.cli.options import context_from
+from kleash.locations import find_recipe
 from kleash.recipe import load_recipe
+from kleash.runs import context_from
 from kleash.stages.round import run_rounds
 
 ARMS = {"demoted": "true", "left alone": "false"}

@@ -22,16 +22,16 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, pstdev
 
-from kleash.cli.names import find_recipe
-from kleash.cli.options import context_from
 from kleash.data.batches import derived_seed
 from kleash.durable import read_rows
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.formats import read_prompts
+from kleash.locations import find_recipe
 from kleash.recipe import load_recipe
 from kleash.records import Comparison, Pair, Preference
 from kleash.rollout.local import LocalGenerator
+from kleash.runs import context_from
 from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.stages.round import run_rounds

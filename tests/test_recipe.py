@@ -36,9 +36,12 @@ def test_a_misspelt_setting_is_refused_with_its_line_and_the_nearest_name(tmp_pa
         (["pretrain"], "Stage pretrain needs data.documents, which is not set. Set it."),
         (["world", "suites"], "Stage suites needs suites.files, which is not set. Set it."),
         (["evaluation", "world"], "Stage evaluation needs data.evaluation_prompts"),
-        (["reward"], "Stage reward needs preferences, and no preferences stage comes before it. Add it to `stages`."),
+        (
+            ["reward"],
+            "Stage reward needs preferences, and no preferences stage comes before it. Add it to `stages`, or",
+        ),
         (["world", "candidates", "direct", "preferences"], "Stage direct needs preferences, and no preferences stage"),
-        (["audit"], "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or"),
+        (["audit"], "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`"),
     ],
 )
 def test_a_stage_that_lacks_what_it_needs_is_named(tmp_path, stages, message):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kleash.cli.names import shipped_recipes
 from kleash.formats import read_preferences, read_prompts, write_jsonl
+from kleash.locations import shipped_recipes
 from kleash.recipe import load_recipe
 from kleash.records import Pair, Preference, Prompt
 from kleash.scorers.function import FunctionScorer

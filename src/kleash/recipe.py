@@ -7,8 +7,9 @@ explain` prints them all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -29,21 +30,12 @@ from kleash.stages.reward import RewardSettings
 from kleash.stages.scoring import ScorerSettings, check_members
 from kleash.stages.sft import SftSettings
 from kleash.stages.suites import SuitesSettings
+from kleash.stages.table import PROVIDERS, RECIPE_STAGES, STAGES
 
-Stage = Literal[
-    "world",
-    "pretrain",
-    "sft",
-    "candidates",
-    "preferences",
-    "reward",
-    "audit",
-    "policy",
-    "direct",
-    "evaluation",
-    "suites",
-    "gate",
-]
+if TYPE_CHECKING:
+    StageName = str
+else:
+    StageName = Literal[RECIPE_STAGES]
 
 
 class DataSettings(Settings):
@@ -72,7 +64,7 @@ class Recipe(Settings):
     about: str = Field("", description="one line for people")
     seed: int = Field(0, ge=0, description="of everything random")
     base: str | None = Field(None, description="model folder that training starts from; none = the world's own")
-    stages: tuple[Stage, ...] = Field(
+    stages: tuple[StageName, ...] = Field(
         ("world", "sft", "candidates", "preferences", "reward", "audit", "policy", "evaluation"),
         description="what to do, in order",
     )
@@ -98,6 +90,16 @@ class Recipe(Settings):
     refresh: RefreshSettings = RefreshSettings()
     gate: GateSettings = GateSettings()
 
+    @property
+    def policy_settings(self) -> PolicySettings:
+        """[policy], with the updates of a round where [refresh] says how many those are."""
+        steps = self.refresh.every_updates
+        return self.policy if steps is None else self.policy.model_copy(update={"steps": steps})
+
+    def setting(self, name: str) -> Any:
+        """Return a setting by its dotted name, such as policy.steps."""
+        return attrgetter(name)(self)
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedSettings[Recipe]:
     """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line."""
@@ -108,32 +110,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedSettings[Rec
 
 def check_order(recipe: Recipe) -> None:
     """Refuse a recipe whose stages lack what they need, before anything is computed."""
-    needs = {
-        "sft": ("data.demonstrations", recipe.data.demonstrations, "world"),
-        "candidates": ("data.prompts", recipe.data.prompts, "world"),
-        "policy": ("data.prompts", recipe.data.prompts, "world"),
-        "evaluation": ("data.evaluation_prompts", recipe.data.evaluation_prompts, "world"),
-        "preferences": ("data.preferences", recipe.data.preferences, "candidates"),
-        "pretrain": ("data.documents", recipe.data.documents, None),
-        "suites": ("suites.files", recipe.suites.files or recipe.suites.harness.tasks or None, None),
-    }
     for position, stage in enumerate(recipe.stages):
-        if stage not in needs:
-            continue
-        setting, value, provider = needs[stage]
-        if value is None and provider not in recipe.stages[:position]:
-            before = f", or put the {provider} stage before it" if provider else ""
-            raise SettingsError(f"Stage {stage} needs {setting}, which is not set. Set it{before}.")
-    for stage in ("reward", "direct"):
-        if stage in recipe.stages and "preferences" not in recipe.stages[: recipe.stages.index(stage)]:
-            raise SettingsError(
-                f"Stage {stage} needs preferences, and no preferences stage comes before it. Add it to `stages`."
-            )
-    if "audit" in recipe.stages and "reward" not in recipe.stages[: recipe.stages.index("audit")]:
-        raise SettingsError(
-            "Stage audit needs a reward model, and no reward stage comes before it. Add it to `stages`, or audit a "
-            "model made elsewhere by `kleash audit`."
-        )
+        before = recipe.stages[:position]
+        rows = [row for row in STAGES[stage].inputs if (recipe.setting(row.when) if row.when else not row.is_optional)]
+        for row in rows:
+            setting, provider, noun = PROVIDERS.get(row.origin, ("", "", ""))
+            has_setting = bool(setting) and recipe.setting(setting) is not None
+            if row.origin not in PROVIDERS or has_setting or provider in before:
+                continue
+            if not setting:
+                raise SettingsError(
+                    f"Stage {stage} needs {noun}, and no {provider} stage comes before it. Add it to `stages`, or run "
+                    f"{stage} by a command of its own."
+                )
+            why = f", because {row.when} is {recipe.setting(row.when)}" if row.when else ""
+            add = f", or put the {provider} stage before it" if provider else ""
+            raise SettingsError(f"Stage {stage} needs {setting}, which is not set{why}. Set it{add}.")
+    if "suites" in recipe.stages and not (recipe.suites.files or recipe.suites.harness.tasks):
+        raise SettingsError("Stage suites needs suites.files, which is not set. Set it.")
     if "reward" in recipe.stages and recipe.scorer.kind in ("reward_model", "ensemble"):
         check_members(recipe.scorer, recipe.reward.members)
     if recipe.rounds > 1:

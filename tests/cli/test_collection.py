@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from raters.replay_server import replaying, verdict
 from kleash.artifacts import read
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
+from raters.replay_server import replaying, verdict
 
 REAL = str(Path(__file__).parents[1] / "fixtures" / "formats" / "pandalm.json")
 

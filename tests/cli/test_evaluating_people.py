@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from raters.replay_server import replaying, shown, verdict
 from kleash.artifacts import read, writing
 from kleash.cli.people import steps_from
 from kleash.collection.store import campaigns as stored
@@ -15,6 +14,7 @@ from kleash.collection.store.judgements import record
 from kleash.errors import SettingsError
 from kleash.formats import write_jsonl
 from kleash.records import Completion, Judgement, Prompt
+from raters.replay_server import replaying, shown, verdict
 
 STORE = "runs/quick/round-000/labels.sqlite"
 PEOPLE = Path("runs/quick/round-000/people")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kleash.cli.names import shipped_recipes
 from kleash.cli.recipes import settings_of
+from kleash.locations import shipped_recipes
 from kleash.recipe import Recipe, load_recipe
 
 

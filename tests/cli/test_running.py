@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kleash.artifacts import read
-from kleash.cli.running import run_folder
 from kleash.durable import lock_run
 from kleash.errors import SettingsError
+from kleash.runs import run_folder
 
 STAGES = ["world", "sft", "candidates", "preferences", "reward", "policy", "evaluation"]
 

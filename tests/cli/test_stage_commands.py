@@ -88,7 +88,7 @@ def test_an_audit_shows_its_verdict_its_reasons_and_its_page(kleash, tmp_path, m
 def test_preferences_come_from_one_place(kleash, places):
     shown = kleash("preferences", "--into", "x", *places)
     assert shown.code == 2
-    assert shown.err.startswith("Preferences come from one place. Expected either --candidates FOLDER or --from FILE.")
+    assert shown.err.startswith("Preferences come from one place. Expected either --candidates or --from.")
 
 
 def test_a_refused_stage_leaves_nothing_behind(kleash, workplace):

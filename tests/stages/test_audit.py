@@ -169,7 +169,7 @@ def test_a_folder_from_elsewhere_is_measured_on_all_pairs(made, pairs_file, tmp_
         AuditSettings(),
         reward_model=folder,
         preferences=pairs_file,
-        extra_settings=[folder],
+        others=[folder],
         output_dir=tmp_path / "a",
     )
     assert found.summary["measures"]["pairs"] == 160

@@ -10,6 +10,7 @@ from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.formats import read_completions
 from kleash.stages.evaluate import EvaluateSettings, build_judge, evaluate_policy
+from kleash.stages.scoring import ScorerSource
 from kleash.testing import FakeScorer
 from stages.judge import likes_short_words
 from stages.tiny_recipe import JUDGE, tiny_context
@@ -62,7 +63,7 @@ def test_kl_is_that_of_two_plain_forwards(made, data, tmp_path):
         policy=made["direct"],
         reference=made["sft"],
         prompts=data["evaluation_prompts"],
-        proxy=keeps,
+        scorer_source=ScorerSource(keeps, {}),
         output_dir=tmp_path / "evaluation",
     )
     rows = lines_of(artifact.path / "samples.jsonl")

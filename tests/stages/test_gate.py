@@ -8,6 +8,7 @@ from kleash.artifacts import external
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
+from kleash.stages.alarming import AlarmSetup
 from kleash.stages.gate import GateSettings, decide_gate, rate_of, reasons_to_hold, slice_rates
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_context
@@ -63,7 +64,7 @@ def opened(policies, tmp_path, worth, *, name="gate"):
         earlier={"sft": first, "round-000": second},
         current="round-000",
         prompts=tmp_path / "prompts.jsonl",
-        signal=signal,
+        alarm_setup=AlarmSetup(signal=signal),
         audit=None,
         output_dir=tmp_path / name,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from raters.replay_server import replaying, shown, verdict
 
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
@@ -15,6 +14,7 @@ from kleash.raters.monitoring import BandSettings
 from kleash.raters.spending import JudgeStopped
 from kleash.records import Comparison, Judgement, Prompt
 from kleash.stages.judging import judge_campaign
+from raters.replay_server import replaying, shown, verdict
 
 NUM_ITEMS = 24
 

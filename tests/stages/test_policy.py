@@ -78,7 +78,7 @@ def test_prompts_must_divide_among_the_ranks():
 
 
 def test_somebody_must_score(base, data, tmp_path):
-    with pytest.raises(SettingsError, match=r"Nothing scores the policy. Expected a reward model or a function."):
+    with pytest.raises(SettingsError, match=r"There is no scorer and no reward model. Run the `reward` stage"):
         train(base, data, tmp_path / "policy", settings_of(), scorer_source=ScorerSource(None, {}))
 
 
@@ -305,7 +305,7 @@ def test_an_ensemble_of_one_and_several_models_that_nobody_combines_are_refused(
 
 def test_scorers_say_what_they_lack():
     with pytest.raises(SettingsError, match=r"scorer.kind is 'ensemble' and there is no reward model. Run"):
-        build_scorer(tiny_context(), ScorerSettings(kind="ensemble"))
+        build_scorer(tiny_context(), ScorerSettings(kind="ensemble")).require()
     with pytest.raises(SettingsError, match=r"scorer.kind is \"function\" and scorer.function is not set.*module:attr"):
         build_scorer(tiny_context(), ScorerSettings(kind="function"))
     scorer_source = build_scorer(tiny_context(), ScorerSettings(kind="function", function=JUDGE))

@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-from raters.replay_server import replaying, shown, verdict
 
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
@@ -22,6 +21,7 @@ from kleash.stages.comparing import Chosen, PreferencesSettings
 from kleash.stages.preferences import collect_preferences, import_preferences, open_store
 from kleash.stages.scoring import build_comparer
 from kleash.testing import FakeComparer
+from raters.replay_server import replaying, shown, verdict
 from stages.tiny_recipe import tiny_context
 
 PROMPT = Prompt("which?", {"topic": "x"})

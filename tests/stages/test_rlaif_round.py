@@ -4,7 +4,6 @@ import json
 import random
 
 import pytest
-from raters.replay_server import replaying, shown, verdict
 
 from kleash.artifacts import Artifact, read, writing
 from kleash.collection.campaign import CampaignSettings
@@ -27,6 +26,7 @@ from kleash.stages.comparing import PreferencesSettings, SimulatedJudgeSettings
 from kleash.stages.preferences import collect_preferences
 from kleash.stages.rlaif import LOOKS, judges_at_work, label_by_judges
 from kleash.stages.scoring import build_comparer
+from raters.replay_server import replaying, shown, verdict
 from stages.tiny_recipe import tiny_context
 
 NUM = 240

@@ -2,10 +2,10 @@
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from raters.replay_server import replaying, verdict
 
 from kleash.artifacts import read
 from kleash.collection.store.calls import StoredCalls
@@ -13,6 +13,8 @@ from kleash.errors import SettingsError
 from kleash.stages.context import as_artifact
 from kleash.stages.round import Round
 from kleash.stages.summary import summarise, write_summary
+from kleash.stages.wiring import SERVICES, Making
+from raters.replay_server import replaying, verdict
 from stages.tiny_recipe import STAGES, TinyRound, run_round, tiny_context, tiny_recipe
 
 
@@ -98,9 +100,9 @@ def test_what_ai_judges_say_while_a_policy_trains_is_kept_beside_the_labels(base
     (tmp_path / "judges.toml").write_text('[[judges]]\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "m"\n')
     asked = {"comparer": "judges", "judges": str(tmp_path / "judges.toml")}
     recipe = tiny_recipe(base, data, alarms=asked)
-    with Round(recipe, tmp_path, tiny_context()).alarms(tmp_path / "policy") as alarm_setup:
-        assert alarm_setup.signal is not None
-        [judge] = alarm_setup.signal.comparer.judges
+    with ExitStack() as stack:
+        making = Making(recipe, tiny_context(), recipe.policy, tmp_path / "policy", stack)
+        [judge] = SERVICES["alarms"](making, {})["alarm_setup"].signal.comparer.judges
         assert isinstance(judge.log, StoredCalls)
         assert judge.log.database.shown_url == f"sqlite:///{tmp_path / 'labels.sqlite'}"
 
@@ -110,8 +112,8 @@ def test_what_ai_judges_say_at_the_gate_is_asked_once_although_the_gate_was_kill
         file = tmp_path / "judges.toml"
         file.write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n')
         recipe = tiny_recipe(base, data, alarms={"comparer": "judges", "judges": str(file)})
-        one = Round(recipe, tmp_path, tiny_context(), made={name: made[name] for name in ("sft", "policy")})
-        first, num_requests = one.gate(tmp_path / "gate"), len(replay.requests)
+        one = Round(recipe, tmp_path, tiny_context(), artifacts={name: made[name] for name in ("sft", "policy")})
+        first, num_requests = one.make("gate"), len(replay.requests)
         shutil.rmtree(tmp_path / "gate")
-        assert one.gate(tmp_path / "gate").summary["against"] == first.summary["against"]
+        assert one.make("gate").summary["against"] == first.summary["against"]
         assert len(replay.requests) == num_requests > 0

@@ -42,55 +42,57 @@ def test_a_later_round_takes_over_the_start_and_makes_the_rest_anew(two_rounds):
     later = ["candidates", "preferences", "replay", "reward", "policy", "evaluation", "gate"]
     assert [stage for name, stage in told if name == "round-001"] == later
     assert not (run / "round-001" / "sft").exists()
-    assert second.made["policy"].parents["reference"] == first.made["sft"].id
-    assert second.made["policy"].parents["reward"] == second.made["reward"].id
-    assert second.made["reward"].parents["preferences"] == second.made["replay"].id
-    assert second.made["replay"].parents == {
-        "older": first.made["preferences"].id,
-        "fresh": second.made["preferences"].id,
+    assert second.artifacts["policy"].parents["reference"] == first.artifacts["sft"].id
+    assert second.artifacts["policy"].parents["reward"] == second.artifacts["reward"].id
+    assert second.artifacts["reward"].parents["preferences"] == second.artifacts["replay"].id
+    assert second.artifacts["replay"].parents == {
+        "older": first.artifacts["preferences"].id,
+        "fresh": second.artifacts["preferences"].id,
     }
 
 
 def test_fresh_answers_come_from_the_current_policy_and_older_ones_blind(two_rounds):
     _, (first, second), _ = two_rounds
-    answers = read_completions(second.made["candidates"].path / "candidates.jsonl").records
-    policies = {name: model.id for name, model in second.accepted().items()}
+    answers = read_completions(second.artifacts["candidates"].path / "candidates.jsonl").records
+    policies = {name: model.id for name, model in second.accepted.items()}
     assert {one.policy_id for one in answers} == set(policies.values())
-    assert second.made["preferences"].parents["reward"] == first.made["reward"].id
-    first_answers = read_completions(first.made["candidates"].path / "candidates.jsonl").records
+    assert second.artifacts["preferences"].parents["reward"] == first.artifacts["reward"].id
+    first_answers = read_completions(first.artifacts["candidates"].path / "candidates.jsonl").records
     assert first_answers[0].prompt != answers[0].prompt, "a later round begins with other prompts"
 
 
 def test_labels_are_chosen_within_the_budget_and_old_ones_are_replayed(two_rounds):
     _, (_, second), _ = two_rounds
-    fresh = read_preferences(second.made["preferences"].path / "preferences.jsonl").records
+    fresh = read_preferences(second.artifacts["preferences"].path / "preferences.jsonl").records
     assert len(fresh) <= 8
     assert {row.prompt.slices["selected_by"] for row in fresh} <= {"uncertain", "suspect", "control"}
-    mixed = read_preferences(second.made["replay"].path / "preferences.jsonl").records
+    mixed = read_preferences(second.artifacts["replay"].path / "preferences.jsonl").records
     assert {row.prompt.slices["policy_version"] for row in mixed} == {"0", "1"}
-    assert second.made["replay"].summary["replay"]["old"] >= second.made["replay"].summary["replay"]["fresh"] - 1
+    assert (
+        second.artifacts["replay"].summary["replay"]["old"] >= second.artifacts["replay"].summary["replay"]["fresh"] - 1
+    )
 
 
 def test_what_was_held_out_once_is_never_trained_on_later(two_rounds):
     _, (first, second), _ = two_rounds
     parts = {}
-    for name, preferences in (("first", first.made["preferences"]), ("second", second.made["replay"])):
+    for name, preferences in (("first", first.artifacts["preferences"]), ("second", second.artifacts["replay"])):
         rows = usable_preferences(read_preferences(preferences.path / "preferences.jsonl").records)
-        settings = second.made["reward"].settings
+        settings = second.artifacts["reward"].settings
         split = split_by_prompt(rows, holdout_share=settings["holdout_share"], seed=settings["seed"])
         parts[name] = [{row.prompt.text for row in part} for part in split]
-    assert first.made["reward"].settings["seed"] == second.made["reward"].settings["seed"]
+    assert first.artifacts["reward"].settings["seed"] == second.artifacts["reward"].settings["seed"]
     assert parts["first"][1]
     assert not parts["first"][1] & parts["second"][0]
 
 
 def test_a_refreshed_reward_model_is_audited_on_what_earlier_rounds_held_out(two_rounds, tmp_path):
     _, (_, second), _ = two_rounds
-    made = second.audit(tmp_path / "audit")
+    made = replace(second, folder=tmp_path).make("audit")
     memory = made.summary["measures"]["memory"]
     assert set(memory) == {"round 0"}
     assert memory["round 0"]["before"]["n"] == memory["round 0"]["after"]["n"] > 0
-    assert made.parents["previous"] == second.before[0].made["reward"].id
+    assert made.parents["previous"] == second.before[0].artifacts["reward"].id
 
 
 def test_the_same_call_again_finds_everything(two_rounds, base, data):
@@ -103,8 +105,8 @@ def test_the_same_call_again_finds_everything(two_rounds, base, data):
         lambda one, stage, artifact: led_to.add((run / "current").readlink().name),
     )
     assert led_to == {"round-001"}
-    assert [{s: a.id for s, a in one.made.items()} for one in again] == [
-        {s: a.id for s, a in one.made.items()} for one in made
+    assert [{s: a.id for s, a in one.artifacts.items()} for one in again] == [
+        {s: a.id for s, a in one.artifacts.items()} for one in made
     ]
 
 
@@ -118,24 +120,30 @@ def test_the_summary_tells_each_round(two_rounds):
     _, made, _ = two_rounds
     summary = summarise_rounds(made)
     assert [row["round"] for row in summary["rounds"]] == ["round-000", "round-001"]
-    assert summary["rounds"][1]["win_rate"] == made[1].made["evaluation"].summary["win_rate"]
+    assert summary["rounds"][1]["win_rate"] == made[1].artifacts["evaluation"].summary["win_rate"]
     assert summary["rounds"][0]["moves"] is True
-    assert summary["win_rate"] == made[1].made["evaluation"].summary["win_rate"]
+    assert summary["win_rate"] == made[1].artifacts["evaluation"].summary["win_rate"]
 
 
 def test_start_and_reference_may_move(base, data, tmp_path):
     tables = {"policy": {"steps": 1, "evaluate_every": 2}, "candidates": {"picks": ("any", "best")}}
     moving = {"start": "previous", "reference": "average", "continues_reward": True, "every_updates": 1}
     first, second = run_rounds(recipe_of(base, data, refresh=moving, **tables), tmp_path / "run", tiny_context())
-    assert second.made["average"].parents == {"older": first.made["sft"].id, "newer": first.made["policy"].id}
-    assert second.made["policy"].parents["reference"] == second.made["average"].id
-    assert second.made["policy"].parents["start"] == first.made["policy"].id
-    assert second.made["reward"].parents["continues"] == first.made["reward"].id
-    assert second.made["policy"].summary["steps"] == 1
+    assert second.artifacts["average"].parents == {
+        "older": first.artifacts["sft"].id,
+        "newer": first.artifacts["policy"].id,
+    }
+    assert second.artifacts["policy"].parents["reference"] == second.artifacts["average"].id
+    assert second.artifacts["policy"].parents["start"] == first.artifacts["policy"].id
+    assert second.artifacts["reward"].parents["continues"] == first.artifacts["reward"].id
+    assert second.artifacts["policy"].summary["steps"] == 1
     # The best answer is picked by the last round's reward model; in the first round there is none to ask.
-    assert second.made["candidates"].parents["reward"] == first.made["reward"].id
-    assert (first.made["candidates"].settings["picks"], first.made["candidates"].summary["left_out"]) == (["any"], {})
-    assert second.made["candidates"].summary["left_out"]["not picked"] > 0
+    assert second.artifacts["candidates"].parents["reward"] == first.artifacts["reward"].id
+    assert (first.artifacts["candidates"].settings["picks"], first.artifacts["candidates"].summary["left_out"]) == (
+        ["any"],
+        {},
+    )
+    assert second.artifacts["candidates"].summary["left_out"]["not picked"] > 0
 
 
 def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
@@ -147,7 +155,7 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
     assert (tmp_path / "current").readlink().name == "round-001"
     point_current(tmp_path, [first, held])
     assert (tmp_path / "current").readlink().name == "round-000"
-    assert Round(first.recipe, tmp_path, first.context, before=(first, held)).current()[0] == "round-000"
+    assert Round(first.recipe, tmp_path, first.context, before=(first, held)).current_name == "round-000"
     point_current(tmp_path, [with_gate(first, moves=False)])
     assert not (tmp_path / "current").is_symlink()
 
@@ -155,7 +163,7 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
 def test_the_link_leads_to_a_round_that_trained_no_policy_too(two_rounds, tmp_path):
     _, (first, _), _ = two_rounds
     (tmp_path / "round-000").mkdir()
-    point_current(tmp_path, [replace(first, made={"sft": first.made["sft"]})])
+    point_current(tmp_path, [replace(first, artifacts={"sft": first.artifacts["sft"]})])
     assert (tmp_path / "current").readlink().name == "round-000"
 
 
@@ -165,15 +173,19 @@ def test_what_the_gate_held_back_answers_beside_the_current_policy(two_rounds, t
     refresh = first.recipe.refresh.model_copy(update={"older_policies": num_others})
     recipe = first.recipe.model_copy(update={"refresh": refresh})
     one = Round(recipe, tmp_path, first.context, before=(first, with_gate(second, moves=False)))
-    parents = one.candidates(tmp_path / "candidates").parents
-    model = {"current": first.made["policy"], "held back": second.made["policy"], "sft": first.made["sft"]}
+    parents = one.make("candidates").parents
+    model = {
+        "current": first.artifacts["policy"],
+        "held back": second.artifacts["policy"],
+        "sft": first.artifacts["sft"],
+    }
     asked = [parents[name] for name in ("policy", "policy_1", "policy_2") if name in parents]
     assert asked == [model[name].id for name in ["current", *others]]
 
 
 def with_gate(one, *, moves):
-    gate = replace(one.made["gate"], summary={**one.made["gate"].summary, "moves": moves})
-    return replace(one, made={**one.made, "gate": gate})
+    gate = replace(one.artifacts["gate"], summary={**one.artifacts["gate"].summary, "moves": moves})
+    return replace(one, artifacts={**one.artifacts, "gate": gate})
 
 
 def trained(tmp_path, *, outcome, outside=None):
@@ -196,8 +208,10 @@ def trained(tmp_path, *, outcome, outside=None):
 )
 def test_alarms_and_strange_answers_ask_for_another_round(base, data, tmp_path, refresh, outcome, outside, expected):
     recipe = recipe_of(base, data, rounds=1, refresh=refresh)
-    one = Round(recipe, tmp_path, tiny_context(), made={"policy": trained(tmp_path, outcome=outcome, outside=outside)})
-    assert share_outside(one.made["policy"]) == outside
+    one = Round(
+        recipe, tmp_path, tiny_context(), artifacts={"policy": trained(tmp_path, outcome=outcome, outside=outside)}
+    )
+    assert share_outside(one.artifacts["policy"]) == outside
     assert wants_another(recipe, [one]) == expected
     assert not wants_another(recipe, [one, one]), "one more, and no more"
 

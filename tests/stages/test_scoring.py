@@ -32,4 +32,4 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
 )
 def test_a_scorer_that_lacks_what_it_needs_is_refused(settings, message):
     with pytest.raises(SettingsError, match=message):
-        build_scorer(StageContext(), settings)
+        build_scorer(StageContext(), settings).require()

@@ -11,7 +11,6 @@ from kleash.durable import partial_path
 from kleash.recipe import Recipe
 from kleash.stages.alarming import AlarmSettings, AlarmSetup
 from kleash.stages.context import ModelSettings, StageContext
-from kleash.stages.policy import train_policy
 from kleash.stages.round import Round, run_rounds
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
@@ -88,17 +87,12 @@ def scripted_alarms(output_dir, *win_rates, action="roll_back"):
 class TinyRound(Round):
     """A round whose policy stage also has an external signal: best after two updates, and by then out of patience."""
 
-    def policy(self, output_dir):
-        return train_policy(
-            self.context,
-            self.recipe.policy,
-            reference=self.start(),
-            scorer_source=self.scorer_source(),
-            prompts=self._file("prompts"),
-            evaluation_prompts=self._file("evaluation_prompts"),
-            alarm_setup=scripted_alarms(output_dir, 0.8, 1.0, 0.6),
-            output_dir=output_dir,
-        )
+    def inputs(self, stage):
+        inputs = super().inputs(stage)
+        if stage.name != "policy":
+            return inputs
+        alarm_setup = scripted_alarms(self.folder / "policy", 0.8, 1.0, 0.6)
+        return inputs | {"evaluation_prompts": self.evaluation_prompts, "alarm_setup": alarm_setup}
 
 
 def run_round(base, data, folder, **tables):

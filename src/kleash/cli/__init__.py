@@ -34,7 +34,6 @@ from typer.exceptions import TyperException
 
 from kleash import __version__
 from kleash.cli import (
-    audit,
     chat,
     collection,
     data,
@@ -72,7 +71,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, methods, chat, inspect_runs, stages, audit, evaluation, monitor):
+for part in (running, methods, chat, inspect_runs, stages, evaluation, monitor):
     app.add_typer(part.app)
 app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")

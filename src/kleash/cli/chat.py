@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from kleash.cli.names import find_policy
 from kleash.cli.options import RUNS, Device, MaxNewTokens, RunsFolder, Seed, Temperature, TrustRemoteCode, examples
 from kleash.cli.screen import harmless, remarks, results
 from kleash.errors import SettingsError
+from kleash.locations import find_policy
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
@@ -168,7 +168,7 @@ def build_judge(name: str, runs: Path, device: str) -> Scorer:
         from kleash.scorers.function import FunctionScorer
 
         return FunctionScorer(name)
-    from kleash.cli.names import find_run_or_artifact
+    from kleash.locations import find_run_or_artifact
     from kleash.scorers.ensemble import as_one
     from kleash.scorers.reward_model import load_members
 

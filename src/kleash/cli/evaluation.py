@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from kleash.artifacts import Artifact
-from kleash.cli.names import find_policy
+from kleash.artifacts import read
 from kleash.cli.options import RUNS, Overrides, RecipeFile, RunsFolder, Strict, examples
-from kleash.cli.stages import PANEL, RewardModels, run_stage
+from kleash.cli.stages import PANEL, make_and_show
 from kleash.errors import SettingsError
-
-if TYPE_CHECKING:
-    from kleash.recipe import Recipe
-    from kleash.stages.context import StageContext
+from kleash.locations import find_policy
+from kleash.stages.table import REWARDS
 
 app = typer.Typer()
 
@@ -65,7 +63,7 @@ def evaluate(
     store: Annotated[
         str | None, typer.Option("--store", help="Label database; without it, the round's labels.sqlite.")
     ] = None,
-    reward: RewardModels = None,
+    reward: Annotated[list[Path] | None, typer.Option("--reward", help=REWARDS.help)] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
@@ -104,45 +102,20 @@ def evaluate(
         raise SettingsError("There is nowhere to write. Expected --into FOLDER. Name the artifact's folder.")
     if prompts is not None and reference is None:
         raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
-    judged_into, tested_into = (
+    judged_dir, tested_dir = (
         (output_dir / "evaluation", output_dir / "suites") if prompts and is_tested else (output_dir, output_dir)
     )
 
-    def judge(settings: Recipe, context: StageContext) -> Artifact:
-        from kleash.artifacts import read
-        from kleash.stages.evaluate import evaluate_policy as stage
-        from kleash.stages.scoring import ScorerSource, build_scorer
-
-        models = [read(folder) for folder in reward or []]
-        scorer_source = ScorerSource(None, {})
-        if models or settings.scorer.kind not in ("reward_model", "ensemble"):
-            clip = settings.policy.score_clip
-            scorer_source = build_scorer(context, settings.scorer, reward_models=models, z_clip=clip)
-        return stage(
-            context,
-            settings.evaluation,
-            policy=find_policy(policy, runs_dir),
-            reference=find_policy(str(reference), runs_dir),
-            prompts=Path(str(prompts)),
-            proxy=scorer_source.scorer,
-            proxy_parents=dict(scorer_source.parents),
-            output_dir=judged_into,
-        )
-
-    def test(settings: Recipe, context: StageContext) -> Artifact:
-        from kleash.stages.suites import run_suites as stage
-
-        harness = settings.suites.harness.model_copy(update={"tasks": tasks, "folder": lm_eval_tasks})
-        return stage(
-            context,
-            settings.suites.model_copy(update={"files": tuple(suite or ()), "harness": harness}),
-            policy=find_policy(policy, runs_dir),
-            reference=None if reference is None else find_policy(reference, runs_dir),
-            previous=previous or (),
-            output_dir=tested_into,
-        )
-
+    options: dict[str, Any] = {"recipe": recipe, "strict": strict}
+    models = {"policy": find_policy(policy, runs_dir)}
+    if reference is not None:
+        models["reference"] = find_policy(reference, runs_dir)
     if prompts is not None:
-        run_stage(judge, judged_into, recipe, overrides, strict=strict)
+        rewards = [read(folder) for folder in reward or []]
+        inputs = {**models, "prompts": prompts, "rewards": rewards}
+        make_and_show("evaluation", inputs, judged_dir, overrides=overrides, **options)
     if is_tested:
-        run_stage(test, tested_into, recipe, overrides, strict=strict)
+        changes = [*(overrides or []), f"suites.files={json.dumps(suite or [])}"]
+        changes.append(f"suites.harness.tasks={json.dumps(list(tasks))}")
+        changes.append(f"suites.harness.folder={json.dumps(str(lm_eval_tasks or 'none'))}")
+        make_and_show("suites", {**models, "previous": previous}, tested_dir, overrides=changes, **options)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kleash.cli.names import RECIPE_FILE, find_run, find_run_or_artifact, newest_round
 from kleash.cli.options import RUNS, RunsFolder, examples
 from kleash.cli.screen import results
 from kleash.errors import ArtifactError
+from kleash.locations import find_run, find_run_or_artifact
+from kleash.runs import summary_of
 
 app = typer.Typer()
 
@@ -40,27 +40,6 @@ def summary(
         results().print(table)
     if "unfinished" in figures:
         results().print(f"Still to do: {', '.join(figures['unfinished'])}", style="yellow")
-
-
-def summary_of(folder: Path) -> dict[str, Any]:
-    """Return a run's summary; of an unfinished run, what its finished stages say, and `unfinished`: the others."""
-    from kleash.cli.running import SUMMARY_FILE, read_summary
-
-    if (folder / SUMMARY_FILE).is_file():
-        return read_summary(folder)
-    from kleash.artifacts import MANIFEST, Artifact, read
-    from kleash.recipe import Recipe
-    from kleash.settings import load_toml
-    from kleash.stages.summary import summarise
-
-    recipe = load_toml(folder / RECIPE_FILE, Recipe).settings
-    newest = newest_round(folder) or folder
-    made: dict[str, Artifact] = {
-        stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()
-    }
-    figures = summarise(made, recipe)
-    figures.pop("peak_rss_mb")  # this process has not trained anything
-    return figures | {"unfinished": [stage for stage in recipe.stages if stage not in made]}
 
 
 @app.command(epilog=examples("kleash report quickstart"))

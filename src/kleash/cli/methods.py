@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from kleash.cli.experiment import seeds_from
-from kleash.cli.names import find_recipe
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
 from kleash.cli.screen import remarks, results
+from kleash.locations import find_recipe
 
 app = typer.Typer()
 
@@ -39,11 +39,11 @@ def compare_methods(
     strict: Strict = False,
 ) -> None:
     """Train PPO, RLOO, GRPO, DPO, IPO, KTO and more on the same preferences and budget, and say which to use."""
-    from kleash.cli.options import context_from
     from kleash.experiments.comparison import compare_methods as run
     from kleash.experiments.jobs import Progress
     from kleash.monitor.methods_page import methods_table, write_page
     from kleash.recipe import load_recipe
+    from kleash.runs import context_from
 
     settings = load_recipe(find_recipe(recipe), overrides or []).settings
     folder = output_dir or runs_dir / f"{settings.name}-methods"

@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once, and the workplace they describe."""
+"""Options that several commands share, each said once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from kleash.settings import SettingsT, load_toml
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.context import StageContext
 
 Overrides = Annotated[
     list[str] | None,
@@ -42,7 +41,7 @@ def examples(*commands: str) -> str:
 
 def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recipe:
     """Return a recipe's settings for one stage alone; unlike `run`, the other stages need not make sense."""
-    from kleash.cli.names import find_recipe
+    from kleash.locations import find_recipe
     from kleash.recipe import Recipe
 
     return (
@@ -54,13 +53,3 @@ def settings_from(model_class: type[SettingsT], overrides: list[str] | None) -> 
     """Return settings made of defaults and `--set` alone."""
     # Without a file there are only defaults and overrides: an empty file says just that.
     return load_toml(Path(os.devnull), model_class, overrides or []).settings
-
-
-def context_from(recipe: Recipe, *, strict: bool) -> StageContext:
-    """Return what every stage is given; joins the other ranks when torchrun started several."""
-    from kleash.stages.context import StageContext
-    from kleash.training.ranks import join_ranks
-
-    return StageContext(
-        model=recipe.model, seed=recipe.seed, is_strict=strict, trackers=recipe.trackers, ranks=join_ranks()
-    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from kleash.cli.names import find_policy
 from kleash.cli.options import settings_for_stage
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
+from kleash.locations import find_policy
 from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:

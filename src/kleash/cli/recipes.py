@@ -80,8 +80,8 @@ def new(
     origin: Annotated[str | None, typer.Option("--from", help="Recipe to copy, such as quickstart.")] = None,
 ) -> None:
     """Write a commented recipe for your own model and data, or a copy of another recipe."""
-    from kleash.cli.names import find_recipe
     from kleash.durable import clear_write_errors, write_text
+    from kleash.locations import find_recipe
 
     if file.exists():
         raise SettingsError(f"{file} exists already. Expected a file to be made. Choose another name, or remove it.")
@@ -99,9 +99,9 @@ def check(
     strict: Strict = False,
 ) -> None:
     """Check every setting and data file of a recipe, and say what would run. Nothing is computed."""
-    from kleash.cli.names import find_recipe
-    from kleash.cli.preflight import look_ahead
     from kleash.cli.tables import rows_table
+    from kleash.locations import find_recipe
+    from kleash.preflight import look_ahead
     from kleash.recipe import load_recipe
 
     path = find_recipe(recipe)

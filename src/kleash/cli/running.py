@@ -1,40 +1,28 @@
 """`kleash run`: a recipe from its first unfinished stage to the report; the same command again goes on or shows it.
 
-What a stage does is in `stages/`, their order in `stages/round.py`. Here: which run folder, who may write it, whether
-the recipe is still the one it was begun with, and what a branch takes over from its origin.
+What a run is on the disk, and how it is carried out, is in `runs.py`; here is what the screen shows of it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.names import RECIPE_FILE, find_recipe, find_run, is_run
+from kleash.artifacts import Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
-from kleash.cli.screen import is_first_rank, remarks, results
-from kleash.durable import read_object
-from kleash.errors import RunError, SettingsError
+from kleash.cli.screen import remarks, results
+from kleash.locations import find_recipe, find_run
+from kleash.runs import Announcer, carry_out, go_round_again, is_first_rank, read_summary
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
-    from kleash.stages.context import StageContext
     from kleash.stages.round import Round
 
 app = typer.Typer()
-
-ROUND = "round-000"
-SUMMARY_FILE = "summary.json"
-# A run under way may change these: they change no result, or only that of rounds to come. A stage that was made with
-# others says so itself.
-_FREE_SETTINGS = {"name", "about", "trackers", "rounds", "refresh", "gate"}
 
 
 @app.command(
@@ -55,30 +43,15 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running a model folder's code.")] = False,
 ) -> None:
     """Run a recipe: data to an evaluated policy and its report. Run it again to go on where it stopped."""
-    from kleash.cli.options import context_from
-    from kleash.cli.preflight import look_ahead
-    from kleash.durable import lock_run
     from kleash.recipe import load_recipe
 
     file = find_recipe(recipe)
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
     settings = load_recipe(file, changes).settings
-    origin = runs_dir / settings.name
-    if branch:
-        settings = settings.model_copy(update={"name": branch})
-        _check_origin(origin, branch)
-    folder = run_folder(runs_dir, settings.name)
     _ask_about_remote_code(settings, yes=yes)
-    with lock_run(folder) if is_first_rank() else nullcontext():
-        context = context_from(settings, strict=strict)
-        if context.ranks.is_first:
-            settle_recipe(folder, settings)
-            if len(_stages_done(folder)) < len(settings.stages):
-                look_ahead(settings, strict=strict, source=str(file))
-            if branch:
-                take_over(origin, folder, settings, context)
-        context.ranks.barrier()
-        run_round(folder, settings, context)
+    screen = RunOnScreen()
+    folder = carry_out(settings, runs_dir, announcer=screen, branch=branch, is_strict=strict, source=str(file))
+    screen.show_result(folder)
 
 
 @app.command(
@@ -92,164 +65,38 @@ def one_more_round(
     strict: Strict = False,
 ) -> None:
     """Go round once more: label fresh answers of the current policy, refresh the reward model, train on a new leash."""
-    from kleash.cli.options import context_from
-    from kleash.durable import lock_run
-    from kleash.recipe import load_recipe
-
     folder = find_run(run, runs_dir)
-    num_begun = len(list(folder.glob("round-*")))
-    with lock_run(folder) if is_first_rank() else nullcontext():
-        settings = load_recipe(folder / RECIPE_FILE, overrides or []).settings
-        is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
-        more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
-        context = context_from(more, strict=strict)
-        if context.ranks.is_first:
-            settle_recipe(folder, more)
-            (folder / SUMMARY_FILE).unlink(missing_ok=True)
-        context.ranks.barrier()
-        run_round(folder, more, context)
+    screen = RunOnScreen()
+    go_round_again(folder, overrides or [], announcer=screen, is_strict=strict)
+    screen.show_result(folder)
 
 
-def run_folder(runs: Path, name: str) -> Path:
-    """Return runs/NAME. Raises SettingsError for a name that is no plain folder name."""
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise SettingsError(
-            f"A run cannot be named {name!r}. Expected a plain folder name, such as quickstart-2. Choose another, and "
-            "say where runs are kept by --runs-dir."
-        )
-    return runs / name
+class RunOnScreen(Announcer):
+    """Says a line about each stage on the way, on standard error, and shows the result at the end."""
 
+    def run_begins(self, folder: Path, recipe: Recipe) -> None:
+        remarks().print(f"{folder}: {' → '.join(recipe.stages)}", style="bold")
 
-def settle_recipe(folder: Path, recipe: Recipe) -> None:
-    """Write the resolved recipe into a new run; refuse one that differs from what an existing run was begun with."""
-    from kleash.durable import clear_write_errors, write_text
-    from kleash.recipe import Recipe
-    from kleash.settings import difference, dump_toml, load_toml
+    def stage_is_done(self, one: Round, stage: str, artifact: Artifact, *, was_done: bool) -> None:
+        from kleash.cli.tables import in_a_line
 
-    path = folder / RECIPE_FILE
-    if path.exists():
-        begun = load_toml(path, Recipe).settings
-        changes = difference(*(kept.model_dump(mode="json", exclude=_FREE_SETTINGS) for kept in (begun, recipe)))
-        if changes:
-            raise SettingsError(
-                f"Run {folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its "
-                "settings. Set them back, or add --branch NAME to start a sibling run that takes over every stage "
-                "these changes leave as it is."
-            )
-    with clear_write_errors("recipe", path):
-        write_text(path, dump_toml(recipe))
-
-
-def run_round(folder: Path, recipe: Recipe, context: StageContext) -> None:
-    """Run every stage of every round, say what each left behind, and show the result."""
-    from kleash.cli.tables import in_a_line, result_tables
-    from kleash.monitor.report import REPORT_FILE, write_report
-    from kleash.stages.round import run_rounds
-    from kleash.stages.summary import summarise_rounds, write_summary
-
-    done_before = _stages_done(folder)
-    screen = remarks()
-    screen.print(f"{folder}: {' → '.join(recipe.stages)}", style="bold")
-
-    def announce(one: Round, stage: str, artifact: Artifact) -> None:
         if one.before and stage == one.stages[0]:
-            screen.print(f"{one.folder.name}: {' → '.join(one.stages)}", style="bold")
-        screen.print(f"✓ {in_a_line(stage, artifact, done_before=artifact.path in done_before)}")
+            remarks().print(f"{one.folder.name}: {' → '.join(one.stages)}", style="bold")
+        remarks().print(f"✓ {in_a_line(stage, artifact, done_before=was_done)}")
 
-    made = run_rounds(recipe, folder, context, announce)
-    if not context.ranks.is_first:
-        return
-    num_stages = sum(len(one.stages) for one in made)
-    is_finished = len(done_before) == num_stages and (folder / SUMMARY_FILE).is_file()
-    summary = read_summary(folder) if is_finished else summarise_rounds(made)
-    if not is_finished:
-        write_summary(folder, summary)
-    report = folder / REPORT_FILE
-    if not is_finished or not report.is_file():
-        report = write_report(folder)
-    for table in result_tables(summary):
-        results().print(table)
-    results().print(f"Report: {report}", soft_wrap=True)
+    def stage_is_taken_over(self, origin: Path, stage: str) -> None:
+        remarks().print(f"Taken over from {origin.name}: {stage}")
 
+    def show_result(self, folder: Path) -> None:
+        """Print the tables of a finished run, and where its report is."""
+        from kleash.cli.tables import result_tables
+        from kleash.monitor.report import REPORT_FILE
 
-def _stages_done(folder: Path) -> set[Path]:
-    return {manifest.parent for manifest in folder.glob(f"round-*/*/{MANIFEST}")}
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Return a finished run's figures. Raises RunError if the file is damaged."""
-    remedy = (
-        "Expected the JSON that `kleash run` writes. Remove it and run the recipe again; finished stages are not "
-        "repeated."
-    )
-    return read_object(folder / SUMMARY_FILE, remedy=remedy)
-
-
-# ----------------------------------------------------------------------------------------------------------- branch
-def take_over(origin: Path, folder: Path, recipe: Recipe, context: StageContext) -> None:
-    """Copy the origin's finished stages, in order, up to the first that the recipe would make otherwise."""
-    from kleash.stages.round import Round
-
-    branch = Round(recipe, folder / ROUND, context)
-    for stage in recipe.stages:
-        source, target = origin / ROUND / stage, branch.folder / stage
-        if not target.exists() and (not (source / MANIFEST).is_file() or _is_begun(target)):
+        if not is_first_rank():
             return
-        is_copy = not target.exists()
-        if is_copy:
-            _copy_artifact(source, target)
-        if not _fits(branch, stage, target):
-            if is_copy:
-                shutil.rmtree(target)
-            return
-        if is_copy:
-            remarks().print(f"Taken over from {origin.name}: {stage}")
-
-
-def _fits(branch: Round, stage: str, target: Path) -> bool:
-    """Say whether the stage accepts the finished artifact; it compares settings and parents before it does anything."""
-    try:
-        branch.made[stage] = getattr(branch, stage)(target)
-    except SettingsError:
-        return False
-    return True
-
-
-def _copy_artifact(source: Path, target: Path) -> None:
-    from kleash.durable import clear_write_errors, partial_path, publish
-
-    # Not the stage's own partial name: a copy that was killed half-way must not pass for a stage under way.
-    partial = partial_path(target.with_name(f"{target.name}.copy"))
-    with clear_write_errors("branch", target):
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial, copy_function=_link_or_copy)
-        publish(partial, target)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Share the bytes where the file system can: artifacts are never written to again."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _is_begun(target: Path) -> bool:
-    from kleash.durable import partial_path
-
-    return partial_path(target).exists()
-
-
-def _check_origin(origin: Path, branch: str) -> None:
-    if origin.name == branch:
-        raise SettingsError(
-            f"--branch {branch} names the run itself. Expected a name for a sibling of {origin}. Choose another."
-        )
-    if not is_run(origin):
-        raise RunError(
-            f"There is no run {origin} to branch from. Expected an existing run. Leave out --branch to start it, or "
-            "name the run to branch from by --name."
-        )
+        for table in result_tables(read_summary(folder)):
+            results().print(table)
+        results().print(f"Report: {folder / REPORT_FILE}", soft_wrap=True)
 
 
 def _ask_about_remote_code(recipe: Recipe, *, yes: bool) -> None:

@@ -8,13 +8,10 @@ import unicodedata
 from rich.console import Console
 from rich.text import Text
 
+from kleash.runs import is_first_rank
+
 WIDTH_IN_FILES = 120
 """Columns where there is no terminal to ask, so that tables in a log are not squeezed into 80."""
-
-
-def is_first_rank() -> bool:
-    """Say whether this process may speak: alone, or the first that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def results() -> Console:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.names import find_policy, find_run_or_artifact
 from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.screen import results
 from kleash.cli.stages import run_stage
+from kleash.locations import find_policy, find_run_or_artifact
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import CampaignSettings
@@ -30,18 +30,16 @@ from kleash.experiments.scale import MAX_NEW_TOKENS, Scale
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
 from kleash.models.causal_lm import LanguageModel
 from kleash.plugins import resolve
+from kleash.protocols import Scorer
+from kleash.recipe import Recipe
 from kleash.records import Completion, Preference
 from kleash.rollout.local import LocalGenerator
-from kleash.stages.candidates import CandidatesSettings, sample_candidates
+from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import StageContext
-from kleash.stages.direct import train_direct
-from kleash.stages.policy import train_policy
-from kleash.stages.preferences import collect_preferences, open_store
-from kleash.stages.replay import replay_preferences
-from kleash.stages.reward import train_reward
-from kleash.stages.scoring import ScorerSettings, ScorerSource, build_comparer, build_scorer
-from kleash.stages.sft import train_sft
+from kleash.stages.refreshing import RefreshSettings
+from kleash.stages.scoring import ScorerSettings
+from kleash.stages.wiring import make, scorer_source
 
 ROUND = "round-000"
 POINTS_FILE = "points.json"
@@ -56,38 +54,33 @@ class Laboratory:
 
     # ------------------------------------------------------------------------------------------------ shared by arms
     def world(self) -> Artifact:
-        make_world = resolve("world", self.scale.world.kind)
-        made: Artifact = make_world(self.context, self.scale.world, self._stage("start", "world"))
-        return made
+        return self._make("world", "start")
 
     def sft(self) -> Artifact:
         base = Path(resolve("world_base", self.scale.world.kind)())
         demonstrations = self.world().path / "demonstrations.jsonl"
-        output_dir = self._stage("start", "sft")
-        return train_sft(self.context, self.scale.sft, base=base, demonstrations=demonstrations, output_dir=output_dir)
+        return self._make("sft", "start", base=base, demonstrations=demonstrations)
 
     def candidates(self) -> Artifact:
         """Two answers of the SFT policy to each training prompt."""
-        settings = CandidatesSettings(max_new_tokens=MAX_NEW_TOKENS)
         prompts = self.world().path / "prompts.jsonl"
-        output_dir = self._stage("start", "candidates")
-        return sample_candidates(self.context, settings, policies=[self.sft()], prompts=prompts, output_dir=output_dir)
+        return self._make("candidates", "start", policies=[self.sft()], prompts=prompts)
 
     def labels(self, name: str) -> Artifact:
-        return self._labelled(name, self.candidates(), self._stage(f"labels-{name}", "preferences"))
+        return self._labelled(name, self.candidates(), f"labels-{name}")
 
     def reward_model(self, name: str) -> Artifact:
         """Train a reward model on its draw of the comparisons; a refreshed one on old and on-policy ones together."""
         row = REWARD_MODELS[name]
-        context = self._place_of_split(row.split)
         if row.refreshed_on:
             preferences, share = self.replayed(name), self.scale.reward.holdout_share
         else:
             preferences = self.labels(row.labels)
             share = self._held_out(preferences, row.num_pairs)
         settings = self.scale.reward.model_copy(update={"holdout_share": share})
-        output_dir = self._stage(f"reward-{name}", "reward")
-        return train_reward(context, settings, base=self.sft(), preferences=preferences, output_dir=output_dir)
+        recipe = self._recipe(reward=settings)
+        seed = self._seed_of_split(row.split)
+        return self._make("reward", f"reward-{name}", recipe, seed=seed, base=self.sft(), preferences=preferences)
 
     # ------------------------------------------------------------------------------------------------------- arms
     def arm(self, name: str) -> Curve:
@@ -106,8 +99,7 @@ class Laboratory:
         if arm.kind == "ppo":
             return self._ppo(name, arm)
         if arm.kind == "best_of_n":
-            scorer = self._scorer(arm.reward_models, arm).scorer
-            assert scorer is not None, "an arm has reward models"
+            scorer = self._scorer(arm.reward_models, arm)
             points = measuring.best_of_n_points(self.pool(), scorer, largest_n=self.scale.pool_samples)
             return points, {}
         return self._direct(name, arm), {}
@@ -133,23 +125,20 @@ class Laboratory:
         if arm.is_leashed:
             settings = settings.model_copy(update={"leash": self.scale.leash})
         world = self.world().path
-        return train_policy(
-            self.context,
-            settings,
+        return self._make(
+            "policy",
+            name,
+            self._recipe(policy=settings, scorer=_scorer_of(arm)),
             reference=self.sft(),
-            scorer_source=self._scorer(arm.reward_models, arm),
+            rewards=[self.reward_model(model) for model in arm.reward_models],
             prompts=world / "prompts.jsonl",
             evaluation_prompts=world / "evaluation_prompts.jsonl",
-            output_dir=self._stage(name, "policy"),
         )
 
     def _direct(self, name: str, arm: Arm) -> list[Point]:
         settings = self.scale.direct.model_copy(update={"algorithm": arm.algorithm})
-        preferences = self.labels("unbiased")
-        output_dir = self._stage(name, "policy")
-        trained = train_direct(
-            self.context, settings, reference=self.sft(), preferences=preferences, output_dir=output_dir
-        )
+        inputs = {"reference": self.sft(), "preferences": self.labels("unbiased")}
+        trained = make("direct", self._recipe(direct=settings), self.context, inputs, self._stage(name, "policy"))
         before = self._answers(self._reference)
         after = self._answers(self.context.load_policy(trained))
         yardstick = measuring.Yardstick.of(before)
@@ -162,10 +151,8 @@ class Laboratory:
         """Many answers of the SFT policy to held-out prompts, to take the best of."""
         settings = CandidatesSettings(samples_per_prompt=self.scale.pool_samples, max_new_tokens=MAX_NEW_TOKENS)
         file = self._evaluation_prompts_evenly(self.scale.pool_prompts)
-        made = sample_candidates(
-            self.context, settings, policies=[self.sft()], prompts=file, output_dir=self._stage("pool", "candidates")
-        )
-        return read_completions(made.path / "candidates.jsonl").records
+        pool = self._make("candidates", "pool", self._recipe(candidates=settings), policies=[self.sft()], prompts=file)
+        return read_completions(pool.path / "candidates.jsonl").records
 
     # ---------------------------------------------------------------------------------------------------- refresh
     def on_policy_labels(self, name: str) -> Artifact:
@@ -173,22 +160,22 @@ class Laboratory:
         row = REWARD_MODELS[name]
         assert row.refreshed_on is not None, "only a refreshed reward model has on-policy labels"
         settings = CandidatesSettings(num_prompts=self.scale.refresh_prompts, max_new_tokens=MAX_NEW_TOKENS)
-        answers = sample_candidates(
-            StageContext(self.context.model, derived_seed(self.seed, "refresh")),
-            settings,
+        answers = self._make(
+            "candidates",
+            f"labels-{name}",
+            self._recipe(candidates=settings),
+            seed=derived_seed(self.seed, "refresh"),
             policies=[self.policy(row.refreshed_on)],
             prompts=self.world().path / "prompts.jsonl",
-            output_dir=self._stage(f"labels-{name}", "candidates"),
         )
-        return self._labelled(row.labels, answers, self._stage(f"labels-{name}", "preferences"))
+        return self._labelled(row.labels, answers, f"labels-{name}")
 
     def replayed(self, name: str) -> Artifact:
         """Mix the on-policy comparisons with as many old ones; what finds no room stays to be tested on."""
         row = REWARD_MODELS[name]
-        settings = ReplaySettings(max_rows=2 * row.num_pairs)
+        recipe = self._recipe(refresh=RefreshSettings(replay=ReplaySettings(max_rows=2 * row.num_pairs)))
         older, fresh = self.labels(row.labels), self.on_policy_labels(name)
-        output_dir = self._stage(f"labels-{name}", "replay")
-        return replay_preferences(self.context, settings, older=older, fresh=fresh, version=1, output_dir=output_dir)
+        return self._make("replay", f"labels-{name}", recipe, older=older, fresh=fresh, version=1)
 
     def _refresh_figures(self, name: str) -> dict[str, float]:
         """Measure the reward model before and after its refresh on current and old pairs that neither learned from."""
@@ -197,50 +184,56 @@ class Laboratory:
         rows = read_preferences(self.replayed(name).path / "preferences.jsonl").records
         learned, _ = self._split(before)
         seen = {one.prompt.text for one in learned} | {one.prompt.text for one in rows if not one.left_out}
-        apart = [replace(one, left_out="") for one in rows if one.left_out == NO_ROOM and one.prompt.text not in seen]
+        heldout = [replace(one, left_out="") for one in rows if one.left_out == NO_ROOM and one.prompt.text not in seen]
         figures: dict[str, float] = {}
         for when, model in (("before", before), ("after", name)):
-            scorer = self._scorer((model,)).scorer
-            assert scorer is not None, "it was built from a reward model"
+            scorer = self._scorer((model,))
             for which, version in (("old", 0), ("current", 1)):
-                accuracy, n = measuring.pair_accuracy([one for one in apart if version_of(one) == version], scorer)
+                accuracy, n = measuring.pair_accuracy([one for one in heldout if version_of(one) == version], scorer)
                 figures |= {f"accuracy_{which}_{when}": accuracy, f"n_{which}": float(n)}
         return figures
 
     # ----------------------------------------------------------------------------------------------------- inside
-    def _labelled(self, name: str, answers: Artifact, output_dir: Path) -> Artifact:
+    def _recipe(self, **tables: Any) -> Recipe:
+        """Return the experiment's recipe; tables: what one stage of it has otherwise."""
+        candidates = CandidatesSettings(max_new_tokens=MAX_NEW_TOKENS)
+        scale = self.scale
+        usual = {"world": scale.world, "sft": scale.sft, "candidates": candidates, "policy": scale.policy}
+        return Recipe(seed=self.seed, **{**usual, **tables})
+
+    def _make(
+        self, stage: str, run: str, recipe: Recipe | None = None, *, seed: int | None = None, **inputs: Any
+    ) -> Artifact:
+        context = self.context if seed is None else StageContext(self.context.model, seed)
+        return make(stage, recipe or self._recipe(), context, inputs, self._stage(run, stage))
+
+    def _labelled(self, name: str, answers: Artifact, run: str) -> Artifact:
         who = LABELS[name]
         settings = PreferencesSettings(
             panel=who.panel, bias=who.bias, campaign=CampaignSettings(overlap=who.num_raters)
         )
-        with closing(open_store(settings, output_dir)) as database:
-            comparer = build_comparer(settings, seed=self.seed)
-            return collect_preferences(
-                self.context, settings, candidates=answers, comparer=comparer, database=database, output_dir=output_dir
-            )
+        return self._make("preferences", run, self._recipe(preferences=settings), candidates=answers)
 
     def _held_out(self, preferences: Artifact, num_pairs: int) -> float:
         """Return the share of prompts to keep apart so that about num_pairs comparisons are left to learn from."""
         share = 1 - num_pairs / max(len(_usable(preferences)), 1)
         return round(max(share, self.scale.reward.holdout_share), 4)
 
-    def _place_of_split(self, split: int) -> StageContext:
-        """Return a workplace whose seed decides which prompts are kept apart, and so what is learned from."""
-        return StageContext(self.context.model, derived_seed(self.seed, "split", split))
+    def _seed_of_split(self, split: int) -> int:
+        """Return the seed that decides which prompts are held out, and so what is learned from."""
+        return derived_seed(self.seed, "split", split)
 
     def _split(self, name: str) -> tuple[Sequence[Preference], Sequence[Preference]]:
         """Return the comparisons that a reward model learned from, and those kept apart."""
         row = REWARD_MODELS[name]
-        preferences, seed = self.labels(row.labels), self._place_of_split(row.split).seed
+        preferences, seed = self.labels(row.labels), self._seed_of_split(row.split)
         share = self._held_out(preferences, row.num_pairs)
         return split_by_prompt(_usable(preferences), holdout_share=share, seed=seed)
 
-    def _scorer(self, models: Sequence[str], arm: Arm | None = None) -> ScorerSource:
-        settings = ScorerSettings()
-        if arm is not None and len(models) > 1:
-            settings = ScorerSettings(kind="ensemble", combine=arm.combine)
-        made = [self.reward_model(model) for model in models]
-        return build_scorer(self.context, settings, reward_models=made, z_clip=self.scale.policy.score_clip)
+    def _scorer(self, models: Sequence[str], arm: Arm | None = None) -> Scorer:
+        rewards = [self.reward_model(model) for model in models]
+        recipe = self._recipe(scorer=_scorer_of(arm) if arm else ScorerSettings())
+        return scorer_source(recipe, self.context, rewards).require()
 
     @cached_property
     def _reference(self) -> LanguageModel:
@@ -265,6 +258,10 @@ class Laboratory:
 
     def _stage(self, run: str, stage: str) -> Path:
         return self.folder / run / ROUND / stage
+
+
+def _scorer_of(arm: Arm) -> ScorerSettings:
+    return ScorerSettings(kind="ensemble", combine=arm.combine) if len(arm.reward_models) > 1 else ScorerSettings()
 
 
 def _usable(preferences: Artifact) -> list[Preference]:

@@ -25,14 +25,13 @@ from kleash.formats import read_completions, read_preferences, read_prompts, wri
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
 from kleash.rollout.local import LocalGenerator
+from kleash.stages.alarming import AlarmSettings
 from kleash.stages.context import StageContext
-from kleash.stages.direct import train_direct
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.evaluate import answer, build_judge, evaluate_policy
-from kleash.stages.policy import train_policy
+from kleash.stages.evaluate import answer, build_judge
 from kleash.stages.round import Round
-from kleash.stages.sft import train_sft
 from kleash.stages.summary import peak_rss_mb
+from kleash.stages.wiring import make, scorer_source
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -43,6 +42,9 @@ SHARED_STAGES = ("world", "pretrain", "sft", "candidates", "preferences", "rewar
 _UPDATE = 3.0
 # More epochs on the same pairs teach nothing but the pairs; a method that ends here has budget to spare, and says so.
 MAX_EPOCHS = 3.0
+NO_CHANGES: Mapping[str, Any] = {}
+# The comparison judges every method at its end; alarms would end some of them earlier.
+NOBODY_WATCHES = AlarmSettings()
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,13 @@ class Bench:
         if method.kind == "best_of_n":
             return self._best_of_n(name, method.settings["n"], shared)
         passes, note, trained = self._trained(name, method, shared)
-        scorer_source = shared.scorer_source()
-        measured = evaluate_policy(
-            self.context,
-            self.recipe.evaluation,
+        measured = self._make(
+            "evaluation",
+            name,
             policy=trained,
-            reference=shared.start(),
-            prompts=shared.evaluation_prompts(),
-            proxy=scorer_source.scorer,
-            proxy_parents=dict(scorer_source.parents),
-            output_dir=self._stage(name, "evaluation"),
+            reference=shared.start,
+            prompts=shared.evaluation_prompts,
+            rewards=shared.rewards,
         )
         seconds = trained.summary["seconds"]
         return MethodResult(
@@ -145,7 +144,7 @@ class Bench:
 
     def _trained(self, name: str, method: Method, shared: Round) -> tuple[float, str, Artifact]:
         """Return the token passes spent, a remark, and the policy."""
-        pairs = Pairs.of(shared.made["preferences"], shared.made.get("candidates"))
+        pairs = Pairs.of(shared.artifacts["preferences"], shared.artifacts.get("candidates"))
         budget = online_passes(self.recipe.policy, pairs.tokens_per_answer) * self.recipe.policy.steps
         if method.kind == "online":
             return self._online(name, method, shared, pairs, budget)
@@ -154,23 +153,17 @@ class Bench:
             epochs, note = epochs_within(budget, per_epoch)
             fit = self.recipe.direct.fit.model_copy(update={"epochs": epochs})
             settings = self.recipe.direct.model_copy(update={**method.settings, "fit": fit})
-            output_dir = self._stage(name, "direct")
-            preferences = shared.made["preferences"]
-            made = train_direct(
-                self.context, settings, reference=shared.start(), preferences=preferences, output_dir=output_dir
-            )
-            return epochs * per_epoch, note, made
+            inputs = {"reference": shared.start, "preferences": shared.artifacts["preferences"]}
+            return epochs * per_epoch, note, self._make("direct", name, {"direct": settings}, **inputs)
         per_epoch = pairs.number * pairs.tokens_per_answer * _UPDATE
         epochs, note = epochs_within(budget, per_epoch)
         fit = self.recipe.sft.fit.model_copy(update={"epochs": epochs})
         settings_of_sft = self.recipe.sft.model_copy(update={"fit": fit})
         file = self.folder / name / "chosen.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_jsonl(file, chosen_answers(shared.made["preferences"]))
-        made = train_sft(
-            self.context, settings_of_sft, base=shared.start(), demonstrations=file, output_dir=self._stage(name, "sft")
-        )
-        return epochs * per_epoch, note, made
+        write_jsonl(file, chosen_answers(shared.artifacts["preferences"]))
+        trained = self._make("sft", name, {"sft": settings_of_sft}, base=shared.start, demonstrations=file)
+        return epochs * per_epoch, note, trained
 
     def _online(
         self, name: str, method: Method, shared: Round, pairs: Pairs, budget: float
@@ -182,24 +175,20 @@ class Bench:
         per_step = online_passes(settings, pairs.tokens_per_answer)
         steps = max(1, round(budget / per_step))
         settings = settings.model_copy(update={"steps": steps})
-        made = train_policy(
-            self.context,
-            settings,
-            reference=shared.start(),
-            scorer_source=shared.scorer_source(),
-            prompts=shared.prompts(),
-            output_dir=self._stage(name, "policy"),
+        inputs = {"reference": shared.start, "prompts": shared.prompts, "rewards": shared.rewards}
+        refresh = self.recipe.refresh.model_copy(update={"every_updates": None})
+        trained = self._make(
+            "policy", name, {"policy": settings, "alarms": NOBODY_WATCHES, "refresh": refresh}, **inputs
         )
-        return steps * per_step, f"{steps} updates", made
+        return steps * per_step, f"{steps} updates", trained
 
     def _best_of_n(self, name: str, n: int, shared: Round) -> MethodResult:
         """Answer with the best of n by the reward model. Nothing is trained; each answer costs n, and n scores."""
-        settings, scorer = self.recipe.evaluation, shared.scorer_source().scorer
-        assert scorer is not None, "the recipe has a reward model"
-        model = self.context.load_policy(shared.start())
+        settings, scorer = self.recipe.evaluation, scorer_source(self.recipe, self.context, shared.rewards).require()
+        model = self.context.load_policy(shared.start)
         judge = build_judge(settings, scorer)
         room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
-        loaded = read_prompts(shared.evaluation_prompts()).records
+        loaded = read_prompts(shared.evaluation_prompts).records
         asked = prompts_that_fit(loaded, model, max_tokens=room)[: settings.num_prompts]
         before = answer(self.context, settings, model, model, asked, scorer, judge)
         generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
@@ -232,8 +221,9 @@ class Bench:
             f"n = {n}, nothing trained",
         )
 
-    def _stage(self, name: str, stage: str) -> Path:
-        return self.folder / name / "round-000" / stage
+    def _make(self, stage: str, name: str, tables: Mapping[str, Any] = NO_CHANGES, **inputs: Any) -> Artifact:
+        recipe = self.recipe.model_copy(update=tables)
+        return make(stage, recipe, self.context, inputs, self.folder / name / "round-000" / stage)
 
 
 @dataclass(frozen=True)

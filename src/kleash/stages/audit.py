@@ -84,7 +84,7 @@ def audit_reward(
     output_dir: Path,
     reference: Path | Artifact | None = None,
     benchmarks: Sequence[Path] = (),
-    extra_settings: Sequence[Path | Artifact] = (),
+    others: Sequence[Path | Artifact] = (),
     previous: Artifact | None = None,
     earlier: Sequence[Artifact] = (),
 ) -> Artifact:
@@ -92,7 +92,7 @@ def audit_reward(
 
     reward_model: a reward artifact, a sequence-classification folder, or `module:attribute` of a Python function.
     reference: the policy whose fresh answers the model will have to judge.  benchmarks: files of preferences, by
-    subset where they have that column.  beside: more reward models, to see how far they disagree.
+    subset where they have that column.  others: more reward models, to see how far they disagree.
     previous: the reward model that a refreshed one takes the place of.  earlier: the preferences of the rounds before,
     on whose held-out pairs it may not be worse.
     """
@@ -103,7 +103,7 @@ def audit_reward(
     if reference is not None:
         parents["reference"] = as_artifact(reference, "model")
     parents |= {f"benchmark_{i}": as_artifact(file, "benchmark") for i, file in enumerate(benchmarks)}
-    parents |= {f"beside_{i}": as_artifact(model, "reward model") for i, model in enumerate(extra_settings)}
+    parents |= {f"beside_{i}": as_artifact(model, "reward model") for i, model in enumerate(others)}
     if previous is not None:
         parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
     named = {} if target is None else {"function": target}

@@ -89,15 +89,17 @@ def sample_candidates(
     prompts: Path,
     output_dir: Path,
     scorer_source: ScorerSource | None = None,
-    skip: int = 0,
+    round_number: int = 0,
 ) -> Artifact:
     """Sample answers; answer i of a prompt comes from policy i (mod the number of policies), in turn.
 
     scorer_source: what picks the best and the worst and says which prompts are difficult; without such picks it
     is not asked. Raises SettingsError when one is needed and there is none.
-    skip: prompts that go to the end of the file's order first, so that a later round asks others.
+    round_number: rounds before this one; as many times num_prompts go to the end of the file's order first, so that a
+    later round samples answers to others.
     """
     scorer = _scorer_for(settings, scorer_source)
+    skip = round_number * (settings.num_prompts or 0)
     sources = [as_artifact(policy, "model") for policy in policies]
     parents = {f"policy_{i}" if i else "policy": source for i, source in enumerate(sources)}
     parents["prompts"] = as_artifact(prompts, "prompts")
@@ -143,13 +145,13 @@ def sample_candidates(
 def _scorer_for(settings: CandidatesSettings, scorer_source: ScorerSource | None) -> Scorer | None:
     if not settings.needs_scorer:
         return None
-    if scorer_source is None or scorer_source.scorer is None:
+    if scorer_source is None:
         raise SettingsError(
             f"candidates.picks is {', '.join(settings.picks)} and candidates.mix.difficulty has "
             f"{len(settings.mix.difficulty)} shares, and nothing scores answers yet. Expected a scorer. Name a reward "
             "model, set scorer.kind to function or rules, or leave these settings to a later round."
         )
-    return scorer_source.scorer
+    return scorer_source.require()
 
 
 def _asked(

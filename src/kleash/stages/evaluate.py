@@ -28,6 +28,7 @@ from kleash.scorers.function import FunctionScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.scoring import NO_SCORER, ScorerSource
 
 
 class EvaluateSettings(Settings):
@@ -49,12 +50,15 @@ def evaluate_policy(
     reference: Path | Artifact,
     prompts: Path,
     output_dir: Path,
-    proxy: Scorer | None = None,
-    proxy_parents: dict[str, Artifact] | None = None,
+    scorer_source: ScorerSource = NO_SCORER,
 ) -> Artifact:
-    """Answer the prompts with both policies, judge them side by side, and write every sample down."""
+    """Answer the prompts with both policies, judge them side by side, and write every sample down.
+
+    scorer_source: the proxy, shown beside the judge.
+    """
     parents = {"policy": as_artifact(policy, "model"), "reference": as_artifact(reference, "model")}
-    parents |= {"prompts": as_artifact(prompts, "prompts"), **(proxy_parents or {})}
+    parents |= {"prompts": as_artifact(prompts, "prompts"), **scorer_source.parents}
+    proxy = scorer_source.scorer
     if done := context.find_finished(output_dir, kind="evaluation", parents=parents, settings=settings):
         return done
     judge = build_judge(settings, proxy)

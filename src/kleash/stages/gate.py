@@ -17,13 +17,13 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
-from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_prompts
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
+from kleash.stages.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
 
@@ -42,20 +42,23 @@ def decide_gate(
     context: StageContext,
     settings: GateSettings,
     *,
-    policy: Artifact,
-    earlier: Mapping[str, Artifact],
+    policy: Path | Artifact,
+    earlier: Mapping[str, Path | Artifact],
     current: str,
     prompts: Path,
-    signal: ExternalSignal | None,
-    audit: Artifact | None,
     output_dir: Path,
+    alarm_setup: AlarmSetup = NO_ALARMS,
+    audit: Artifact | None = None,
 ) -> Artifact:
     """Compare a round's policy with those accepted before it and say whether it takes their place.
 
     earlier: accepted policies by round, the SFT model among them.  current: the round among them to go on from so far.
-    signal: who compares; None: nobody, and only the audit speaks.  audit: of the reward model that trained the policy.
+    alarm_setup: its signal compares; without one only the audit speaks.  audit: of the reward model that trained the
+    policy.
     """
-    parents = {"policy": policy, **earlier, "prompts": as_artifact(prompts, "prompts")}
+    policies = {name: as_artifact(model, "model") for name, model in {"policy": policy, **earlier}.items()}
+    parents = {**policies, "prompts": as_artifact(prompts, "prompts")}
+    signal = alarm_setup.signal
     if audit is not None:
         parents["audit"] = audit
     extra_settings = {"current": current, "budget": signal.num_comparisons if signal else 0}
@@ -69,7 +72,7 @@ def decide_gate(
         against: dict[str, dict[str, Any]] = {}
         slices: dict[str, Interval] = {}
         if signal is not None:
-            asked, answers = answers_of(context, settings, {"policy": policy, **earlier}, prompts)
+            asked, answers = answers_of(context, settings, policies, prompts)
             for name in earlier:
                 votes = signal.votes(asked, answers[name], answers["policy"])
                 against[name] = as_json(rate_of(votes))

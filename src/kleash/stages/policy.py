@@ -70,8 +70,7 @@ def train_policy(
         return done
     algorithm = algorithm_named(settings)
     check_batch(settings, num_ranks=context.ranks.num_ranks)
-    if scorer_source.scorer is None:
-        raise SettingsError("Nothing scores the policy. Expected a reward model or a function. Set [scorer].")
+    scorer = scorer_source.require()
     loaded = read_prompts(prompts, strict=context.is_strict)
     model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
@@ -88,11 +87,9 @@ def train_policy(
         extra_settings=extra_settings,
         language_model=model,
     ) as draft:
-        books = RunBooks(
-            context, settings, draft, output_dir.name, model, engine, watched, alarm_setup, scorer_source.scorer
-        )
+        books = RunBooks(context, settings, draft, output_dir.name, model, engine, watched, alarm_setup, scorer)
         state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
-        components = LoopComponents(books.generator, scorer_source.scorer, engine, books.watch, books, algorithm)
+        components = LoopComponents(books.generator, scorer, engine, books.watch, books, algorithm)
         with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
             if state.step == 0:
                 books.evaluate(0)

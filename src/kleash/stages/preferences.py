@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from kleash.artifacts import Artifact, read, require
 from kleash.collection.campaign import Campaign
@@ -34,6 +35,22 @@ from kleash.stages.rlaif import judges_at_work, label_by_judges, report_on_judge
 
 ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def make_preferences(
+    context: StageContext,
+    settings: PreferencesSettings,
+    *,
+    output_dir: Path,
+    candidates: Artifact | None = None,
+    file: Path | None = None,
+    **labelling: Any,
+) -> Artifact:
+    """Make preferences from a file, or by having candidates compared; labelling: see `collect_preferences`."""
+    if file is not None:
+        return import_preferences(context, settings, file=file, output_dir=output_dir)
+    assert candidates is not None, "one of them is given"
+    return collect_preferences(context, settings, candidates=candidates, output_dir=output_dir, **labelling)
 
 
 def collect_preferences(

@@ -21,6 +21,7 @@ from kleash.protocols import Scorer
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
 from kleash.stages.alarming import AlarmSetup
+from kleash.stages.averaging import AverageSettings
 from kleash.stages.comparing import Chosen
 from kleash.stages.scoring import ScorerSource
 
@@ -47,6 +48,11 @@ class RefreshSettings(Settings):
     average_share: float = Field(0.5, gt=0, le=1, description="weight of the newest policy in the moving average")
     selection: SelectionSettings = SelectionSettings()
     replay: ReplaySettings = ReplaySettings()
+
+    @property
+    def average(self) -> AverageSettings:
+        """The settings of the `average` stage."""
+        return AverageSettings(share=self.average_share)
 
 
 def chosen_by(

@@ -60,10 +60,23 @@ class ScorerSource:
     settings: ScorerSettings | None = None
     audit: str = ""
 
+    def require(self) -> Scorer:
+        """Return the scorer. Raises SettingsError when nothing scores."""
+        if self.scorer is None:
+            kind = f"scorer.kind is {self.settings.kind!r} and there is" if self.settings else "There is no scorer and"
+            raise SettingsError(
+                f"{kind} no reward model. Run the `reward` stage first, name reward artifacts, or set scorer.kind to "
+                "function."
+            )
+        return self.scorer
+
     def recorded(self) -> dict[str, Any]:
-        if self.settings is None:
+        if self.settings is None or self.scorer is None:
             return {}
         return {"scorer": self.settings.model_dump(mode="json")} | ({"audit": self.audit} if self.audit else {})
+
+
+NO_SCORER = ScorerSource(None, {})
 
 
 def build_scorer(
@@ -74,16 +87,13 @@ def build_scorer(
     audits: Sequence[Artifact] = (),
     z_clip: float = 5.0,
 ) -> ScorerSource:
-    """Return the scorer that the settings describe. Raises SettingsError when what it needs is not there.
+    """Return the scorer that the settings describe; of none where a reward model is wanted and is not there.
 
     audits: of the reward models. To train on one that failed raises SettingsError, unless the settings say why.
     """
     if settings.kind in ("reward_model", "ensemble"):
         if not reward_models:
-            raise SettingsError(
-                f"scorer.kind is {settings.kind!r} and there is no reward model. Run the `reward` stage first, name "
-                "reward artifacts, or set scorer.kind to function."
-            )
+            return ScorerSource(None, {}, settings)
         used = [require(artifact, "reward") for artifact in reward_models]
         audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}

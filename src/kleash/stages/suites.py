@@ -79,8 +79,8 @@ def run_suites(
     settings: SuitesSettings,
     *,
     policy: Path | Artifact,
-    reference: Path | Artifact | None,
     output_dir: Path,
+    reference: Path | Artifact | None = None,
     previous: Sequence[Path | Artifact] = (),
 ) -> Artifact:
     """Make a suites artifact: items.jsonl, a row per item, and the figures by bucket.

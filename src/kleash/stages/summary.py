@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def summarise_rounds(made: Sequence[Round]) -> dict[str, Any]:
     """Gather the newest round's figures, and a row for each round where there are several."""
     last = made[-1]
-    summary = summarise({**made[0].made, **last.made} if len(made) > 1 else last.made, last.recipe)
+    summary = summarise({**made[0].artifacts, **last.artifacts} if len(made) > 1 else last.artifacts, last.recipe)
     if len(made) > 1:
-        summary["seconds"]["total"] = sum(_total_seconds(one.made) for one in made)
+        summary["seconds"]["total"] = sum(_total_seconds(one.artifacts) for one in made)
         summary["rounds"] = [_round_row(one) for one in made]
     return summary
 
@@ -63,17 +63,17 @@ def write_summary(run: Path, summary: dict[str, Any]) -> Path:
 
 
 def _round_row(one: Round) -> dict[str, Any]:
-    row: dict[str, Any] = {"round": one.folder.name, "seconds": _total_seconds(one.made)}
-    if "gate" in one.made:
-        row["moves"] = one.made["gate"].summary["moves"]
-        row["reasons"] = one.made["gate"].summary["reasons"]
-        row["against"] = one.made["gate"].summary["against"]
-    if "preferences" in one.made:
-        row["pairs"] = one.made["preferences"].summary["pairs"]
-    if "reward" in one.made:
-        row["heldout_accuracy"] = one.made["reward"].summary["heldout_accuracy"]["value"]
-    if "evaluation" in one.made:
-        figures = one.made["evaluation"].summary
+    row: dict[str, Any] = {"round": one.folder.name, "seconds": _total_seconds(one.artifacts)}
+    if "gate" in one.artifacts:
+        row["moves"] = one.artifacts["gate"].summary["moves"]
+        row["reasons"] = one.artifacts["gate"].summary["reasons"]
+        row["against"] = one.artifacts["gate"].summary["against"]
+    if "preferences" in one.artifacts:
+        row["pairs"] = one.artifacts["preferences"].summary["pairs"]
+    if "reward" in one.artifacts:
+        row["heldout_accuracy"] = one.artifacts["reward"].summary["heldout_accuracy"]["value"]
+    if "evaluation" in one.artifacts:
+        figures = one.artifacts["evaluation"].summary
         row["win_rate"] = figures["win_rate"]
         row["judge_mean"] = figures["judge_after"]["value"]
         row["kl_nats_per_sequence"] = figures["kl_nats_per_sequence"]["value"]

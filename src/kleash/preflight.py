@@ -107,7 +107,7 @@ def _scorer(recipe: Recipe) -> str:
     from kleash.stages.scoring import build_scorer
 
     if not _scores_with_its_own_reward_model(recipe):
-        build_scorer(StageContext(), recipe.scorer)
+        build_scorer(StageContext(), recipe.scorer).require()
     return recipe.scorer.function or recipe.scorer.kind
 
 

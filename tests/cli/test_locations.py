@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kleash.cli.names import find_policy, find_recipe, find_run, find_run_or_artifact, shipped_recipes
 from kleash.errors import ArtifactError, RunError, SettingsError
+from kleash.locations import find_policy, find_recipe, find_run, find_run_or_artifact, shipped_recipes
 
 RUNS = Path("runs")
 

@@ -1,0 +1,248 @@
+"""A run on the disk: its folder and recipe, what a branch takes over, carried out from its first unfinished stage.
+
+`kleash run` and `kleash.run` are both `carry_out`. What a stage is and does is in `stages/`; here is who may write the
+folder, whether the recipe is still the one that the run was begun with, and what is written at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kleash.artifacts import MANIFEST, Artifact, read
+from kleash.durable import clear_write_errors, lock_run, partial_path, publish, read_object, write_text
+from kleash.errors import RunError, SettingsError
+from kleash.locations import RECIPE_FILE, is_run, newest_round
+
+if TYPE_CHECKING:
+    from kleash.recipe import Recipe
+    from kleash.stages.context import StageContext
+    from kleash.stages.round import Round
+
+SUMMARY_FILE = "summary.json"
+# A run under way may change these: they change no result, or only that of rounds to come. A stage that was made with
+# others says so itself.
+_FREE_SETTINGS = {"name", "about", "trackers", "rounds", "refresh", "gate"}
+
+
+class Announcer:
+    """Hears what happens while a run is carried out; this one keeps quiet."""
+
+    def run_begins(self, folder: Path, recipe: Recipe) -> None: ...
+
+    def stage_is_done(self, one: Round, stage: str, artifact: Artifact, *, was_done: bool) -> None: ...
+
+    def stage_is_taken_over(self, origin: Path, stage: str) -> None: ...
+
+
+def carry_out(
+    recipe: Recipe,
+    runs_dir: Path,
+    *,
+    announcer: Announcer,
+    branch: str | None = None,
+    is_strict: bool = False,
+    source: str = "The recipe",
+) -> Path:
+    """Run a recipe, or go on where it stopped, and return the run's folder; summary and report are written there.
+
+    branch: name of a sibling run that takes over the stages nothing changed for.  source: the recipe's file, for
+    messages. Raises SettingsError for what cannot run, before anything is computed.
+    """
+    from kleash.preflight import look_ahead
+
+    origin = runs_dir / recipe.name
+    if branch:
+        recipe = recipe.model_copy(update={"name": branch})
+        _check_origin(origin, branch)
+    folder = run_folder(runs_dir, recipe.name)
+    with lock_run(folder) if is_first_rank() else nullcontext():
+        context = context_from(recipe, strict=is_strict)
+        if context.ranks.is_first:
+            settle_recipe(folder, recipe)
+            if len(_stages_done(folder)) < len(recipe.stages):
+                look_ahead(recipe, strict=is_strict, source=source)
+            if branch:
+                take_over(origin, folder, recipe, context, announcer)
+        context.ranks.barrier()
+        run_all_rounds(folder, recipe, context, announcer)
+    return folder
+
+
+def go_round_again(folder: Path, overrides: list[str], *, announcer: Announcer, is_strict: bool = False) -> None:
+    """Add a round to a run whose rounds are all finished; go on with one that is not."""
+    from kleash.recipe import load_recipe
+
+    num_begun = len(list(folder.glob("round-*")))
+    with lock_run(folder) if is_first_rank() else nullcontext():
+        settings = load_recipe(folder / RECIPE_FILE, overrides).settings
+        is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
+        more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
+        context = context_from(more, strict=is_strict)
+        if context.ranks.is_first:
+            settle_recipe(folder, more)
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        context.ranks.barrier()
+        run_all_rounds(folder, more, context, announcer)
+
+
+def run_all_rounds(folder: Path, recipe: Recipe, context: StageContext, announcer: Announcer) -> None:
+    """Run every stage of every round, and write summary and report."""
+    from kleash.monitor.report import REPORT_FILE, write_report
+    from kleash.stages.round import run_rounds
+    from kleash.stages.summary import summarise_rounds, write_summary
+
+    done_before = _stages_done(folder)
+    announcer.run_begins(folder, recipe)
+
+    def announce(one: Round, stage: str, artifact: Artifact) -> None:
+        announcer.stage_is_done(one, stage, artifact, was_done=artifact.path in done_before)
+
+    rounds = run_rounds(recipe, folder, context, announce)
+    if not context.ranks.is_first:
+        return
+    num_stages = sum(len(one.stages) for one in rounds)
+    is_finished = len(done_before) == num_stages and (folder / SUMMARY_FILE).is_file()
+    if not is_finished:
+        write_summary(folder, summarise_rounds(rounds))
+    if not is_finished or not (folder / REPORT_FILE).is_file():
+        write_report(folder)
+
+
+def is_first_rank() -> bool:
+    """Say whether this process may speak and write: alone, or the first that torchrun started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def context_from(recipe: Recipe, *, strict: bool) -> StageContext:
+    """Return what every stage is given; joins the other ranks when torchrun started several."""
+    from kleash.stages.context import StageContext
+    from kleash.training.ranks import join_ranks
+
+    return StageContext(
+        model=recipe.model, seed=recipe.seed, is_strict=strict, trackers=recipe.trackers, ranks=join_ranks()
+    )
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Return runs/NAME. Raises SettingsError for a name that is no plain folder name."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise SettingsError(
+            f"A run cannot be named {name!r}. Expected a plain folder name, such as quickstart-2. Choose another, and "
+            "say where runs are kept by --runs-dir."
+        )
+    return runs / name
+
+
+def settle_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write the resolved recipe into a new run; refuse one that differs from what an existing run was begun with."""
+    from kleash.recipe import Recipe
+    from kleash.settings import difference, dump_toml, load_toml
+
+    path = folder / RECIPE_FILE
+    if path.exists():
+        begun = load_toml(path, Recipe).settings
+        changes = difference(*(kept.model_dump(mode="json", exclude=_FREE_SETTINGS) for kept in (begun, recipe)))
+        if changes:
+            raise SettingsError(
+                f"Run {folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its "
+                "settings. Set them back, or add --branch NAME to start a sibling run that takes over every stage "
+                "these changes leave as it is."
+            )
+    with clear_write_errors("recipe", path):
+        write_text(path, dump_toml(recipe))
+
+
+def _stages_done(folder: Path) -> set[Path]:
+    return {manifest.parent for manifest in folder.glob(f"round-*/*/{MANIFEST}")}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return a finished run's figures. Raises RunError if the file is damaged."""
+    remedy = (
+        "Expected the JSON that `kleash run` writes. Remove it and run the recipe again; finished stages are not "
+        "repeated."
+    )
+    return read_object(folder / SUMMARY_FILE, remedy=remedy)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Return a run's summary; of an unfinished run, what its finished stages say, and `unfinished`: the others."""
+    if (folder / SUMMARY_FILE).is_file():
+        return read_summary(folder)
+    from kleash.recipe import Recipe
+    from kleash.settings import load_toml
+    from kleash.stages.summary import summarise
+
+    recipe = load_toml(folder / RECIPE_FILE, Recipe).settings
+    newest = newest_round(folder) or folder
+    artifacts = {stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()}
+    figures = summarise(artifacts, recipe)
+    figures.pop("peak_rss_mb")  # this process has not trained anything
+    return figures | {"unfinished": [stage for stage in recipe.stages if stage not in artifacts]}
+
+
+# ----------------------------------------------------------------------------------------------------------- branch
+def take_over(origin: Path, folder: Path, recipe: Recipe, context: StageContext, announcer: Announcer) -> None:
+    """Copy the origin's finished stages, in order, up to the first that the recipe would make otherwise."""
+    from kleash.stages.round import Round, round_name
+
+    branch = Round(recipe, folder / round_name(0), context)
+    for stage in recipe.stages:
+        source, target = origin / round_name(0) / stage, branch.folder / stage
+        if not target.exists() and (not (source / MANIFEST).is_file() or _is_begun(target)):
+            return
+        is_copy = not target.exists()
+        if is_copy:
+            _copy_artifact(source, target)
+        if not _fits(branch, stage):
+            if is_copy:
+                shutil.rmtree(target)
+            return
+        if is_copy:
+            announcer.stage_is_taken_over(origin, stage)
+
+
+def _fits(branch: Round, stage: str) -> bool:
+    """Say whether the stage accepts the finished artifact; it compares settings and parents before it does anything."""
+    try:
+        branch.artifacts[stage] = branch.make(stage)
+    except SettingsError:
+        return False
+    return True
+
+
+def _copy_artifact(source: Path, target: Path) -> None:
+    # Not the stage's own partial name: a copy that was killed half-way must not pass for a stage under way.
+    partial = partial_path(target.with_name(f"{target.name}.copy"))
+    with clear_write_errors("branch", target):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial, copy_function=_link_or_copy)
+        publish(partial, target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Share the bytes where the file system can: artifacts are never written to again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _is_begun(target: Path) -> bool:
+    return partial_path(target).exists()
+
+
+def _check_origin(origin: Path, branch: str) -> None:
+    if origin.name == branch:
+        raise SettingsError(
+            f"--branch {branch} names the run itself. Expected a name for a sibling of {origin}. Choose another."
+        )
+    if not is_run(origin):
+        raise RunError(
+            f"There is no run {origin} to branch from. Expected an existing run. Leave out --branch to start it, or "
+            "name the run to branch from by --name."
+        )
