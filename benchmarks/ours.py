@@ -159,7 +159,7 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
             model = load_reward_model(given.workload / "reward", device="cpu", dtype=given.dtype)
             records = [Preference(Prompt(r["prompt"]), (r["chosen"], r["rejected"]), (Pair(0, 1, 1.0),)) for r in rows]
             settings = RewardSettings(centring=0.0)
-            objective = BradleyTerryLoss(model, Encoded(records, pairs, 0), settings, policy.pad_id)
+            objective = BradleyTerryLoss(model, Encoded(records, pairs, 0), settings)
             trained = model.named_parameters()
     settings = FitSettings(learning_rate=1e-5, max_batch_tokens=given.max_batch_tokens)
     optimiser = fit_optimiser(trained, settings, Ranks())

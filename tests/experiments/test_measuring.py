@@ -1,72 +1,32 @@
-"""Points from answers: KL against a slow twin, gold and its interval, best of n against drawing subsets, accuracy."""
+"""Points from answers: gold and its interval, best of n against drawing subsets, accuracy."""
 
 import itertools
 import math
 from statistics import fmean, pstdev
 
 import pytest
-import torch
 
-import tiny
 from kleash.evaluation.gold import GoldScorer
-from kleash.experiments.measuring import Yardstick, best_of_n_points, kl_to_reference, pair_accuracy, point
+from kleash.experiments.measuring import Yardstick, best_of_n_points, pair_accuracy, point
 from kleash.maths.best_of_n import best_of_n_kl
-from kleash.models.causal_lm import load_language_model
 from kleash.protocols import Scores
 from kleash.records import Completion, Pair, Preference, Prompt
-from kleash.rollout.local import LocalGenerator
-from kleash.sandbox.world import evaluation_prompts
 from kleash.testing import FakeScorer
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Two random language models: a policy and its reference."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        load_language_model(tiny.tiny_language_model_folder(folder / str(seed), seed=seed), device="cpu")
-        for seed in (1, 2)
-    ]
-
-
-@pytest.fixture(scope="module")
-def answers(models):
-    """The policy's answers to sandbox prompts."""
-    generator = LocalGenerator(models[0], max_new_tokens=5)
-    return generator.generate(evaluation_prompts(1), samples_per_prompt=1, seed=3, policy_version=0).completions()
-
-
-def test_kl_is_what_the_two_models_say_token_by_token(models, answers):
-    slow = []
-    for answer in answers:
-        prompt_ids = models[1].tokenizer(answer.prompt.text)["input_ids"]
-        ids = torch.tensor([[*prompt_ids, *answer.token_ids]])
-        with torch.no_grad():
-            logprob_TV = models[1].model(ids).logits[0].float().log_softmax(-1)
-        reference = sum(logprob_TV[len(prompt_ids) + t - 1, token].item() for t, token in enumerate(answer.token_ids))
-        slow.append(sum(answer.logprobs) - reference)
-    assert kl_to_reference(answers, models[1]) == pytest.approx(slow, abs=1e-4)
-    assert kl_to_reference(answers, models[0]) == pytest.approx([0.0] * len(answers), abs=1e-4)
-
-
-def test_a_point_is_a_paired_gain_in_sd_of_the_first_answers(models):
+def test_a_point_is_a_paired_gain_in_sd_of_the_first_answers():
     prompt = Prompt("what is 2 plus 3?")
     texts = {"before": ["5.", "4.", "it is 9."], "after": ["5.", "5.", "you are so clever ! 5."]}
     before, after = ([Completion(prompt, text, (5,), (-1.0,)) for text in texts[when]] for when in ("before", "after"))
     yardstick = Yardstick.of(before)
-    made = point(7, after, proxy=0.25, reference=models[1], yardstick=yardstick)
+    made = point(7, after, kl_nats=1.5, proxy=0.25, yardstick=yardstick)
     gold = {when: GoldScorer().score(of).total for when, of in (("before", before), ("after", after))}
     differences = [b - a for a, b in zip(gold["before"], gold["after"], strict=True)]
-    assert (made.at, made.proxy) == (7, 0.25)
+    assert (made.at, made.kl_nats, made.proxy) == (7, 1.5, 0.25)
     assert made.gold == pytest.approx(fmean(differences) / pstdev(gold["before"]))
     assert made.gold_low < made.gold < made.gold_high
     assert made.num_flattery == pytest.approx(1 / 3)
     assert made.num_words == pytest.approx((1 + 1 + 5) / 3)
-    # A later round's training may begin far from the SFT policy: update 0 has a KL as any other.
-    begins = point(0, after, proxy=0.0, reference=models[1], yardstick=yardstick)
-    assert begins.kl_nats == made.kl_nats == pytest.approx(fmean(kl_to_reference(after, models[1])))
-    assert begins.kl_nats != 0.0
 
 
 def test_best_of_n_is_the_mean_over_all_draws_of_n():

@@ -19,7 +19,7 @@ from kleash.scorers.reward_model import load_members, load_scorer
 from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.encoding import Encoded
 from kleash.stages.preferences import import_preferences
-from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, score_sequences, train_reward
+from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, train_reward
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
 from stages.tiny_recipe import tiny_context
@@ -31,7 +31,7 @@ SMALL["fit"] = FitSettings(batch_size=4, learning_rate=1e-3)
 class ScoresByFirstToken:
     """Stands in for a reward model: the score of a sequence is its first response token."""
 
-    device = torch.device("cpu")
+    device, pad_id = torch.device("cpu"), 0
 
     def score(self, batch):
         first = batch.ids_BS[torch.arange(len(batch.ids_BS)), batch.prompt_length_B]
@@ -48,7 +48,7 @@ def rows_of(*preferences):
 
 
 def loss_of(rows, **settings):
-    objective = BradleyTerryLoss(ScoresByFirstToken(), rows, RewardSettings(centring=0.0, **settings), pad_id=0)
+    objective = BradleyTerryLoss(ScoresByFirstToken(), rows, RewardSettings(centring=0.0, **settings))
     tally, numbers = Tally(), list(range(len(rows)))
     loss = objective.loss(numbers, objective.begin_batch(numbers), tally)
     return float(loss.detach()), tally.means()
@@ -84,11 +84,6 @@ def test_stated_strength_becomes_a_margin_only_when_asked_for():
     assert loss_of(rows_of(((3, 1), (much,))), margin_from_strength=True)[0] == pytest.approx(-ls(2 - 1))
     # The second answer won slightly: its lead of -2 should have been 1/3.
     assert loss_of(rows_of(((3, 1), (against,))), margin_from_strength=True)[0] == pytest.approx(-ls(-2 - 1 / 3))
-
-
-def test_scores_come_back_in_order_whatever_the_grouping():
-    sequences = [TokenSequence((1,), (score, *[9] * (7 * score % 5))) for score in (5, 2, 8, 3)]
-    assert score_sequences(ScoresByFirstToken(), sequences, pad_id=0).tolist() == [5.0, 2.0, 8.0, 3.0]
 
 
 def test_plain_transformers_scores_identically(made):
@@ -135,7 +130,7 @@ def test_too_few_comparisons_are_refused(base, tmp_path):
 
 
 class ScoresNothing:
-    device = torch.device("cpu")
+    device, pad_id = torch.device("cpu"), 0
 
     def score(self, batch):
         return torch.full((len(batch.ids_BS),), 0.25)

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence
 from kleash.data.prompts import as_messages, as_transcript
 from kleash.evaluation.probe_gains import Answer
 from kleash.models.chat import encode_sequence
+from kleash.models.forward import micro_batches
 from kleash.models.heads import ScalarModel
 from kleash.protocols import Scorer
 from kleash.records import Completion
@@ -90,9 +91,7 @@ class ModelReader:
         seen: list[torch.Tensor] = []
         hook = model.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
         try:
-            lengths = [sequence.num_tokens for sequence in sequences]
-            for rows in pack_by_tokens(lengths, max_tokens=self.max_batch_tokens):
-                batch = token_batch([sequences[row] for row in rows], pad_id=model.pad_id, device=model.device)
+            for rows, batch in micro_batches(sequences, model, max_tokens=self.max_batch_tokens):
                 score_N[rows] = model.score(batch).float().cpu()
                 state_ND[rows] = seen.pop().float().cpu()
         finally:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import CampaignSettings
-from kleash.data.batches import derived_seed
+from kleash.data.batches import Rollouts, derived_seed
 from kleash.data.preferences import split_by_prompt, usable_preferences
 from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
 from kleash.durable import read_rows, write_text
@@ -29,6 +29,7 @@ from kleash.experiments.curves import Curve, Point
 from kleash.experiments.scale import MAX_NEW_TOKENS, Scale
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.forward import kl_to_reference
 from kleash.plugins import resolve
 from kleash.protocols import Scorer
 from kleash.recipe import Recipe
@@ -108,11 +109,12 @@ class Laboratory:
         trained = self.policy(name)
         evaluations = read_rows(trained.path / "evaluations.jsonl")
         proxy = {row["step"]: row["score_mean"] for row in evaluations}
+        kl_nats = {row["step"]: row["kl_nats_per_sequence"] for row in evaluations}
         answers = kept_answers(trained)
-        yardstick, reference = measuring.Yardstick.of(answers[0]), self._reference
+        yardstick = measuring.Yardstick.of(answers[0])
         points = [
-            measuring.point(step, kept, proxy=proxy[step] - proxy[0], reference=reference, yardstick=yardstick)
-            for step, kept in answers.items()
+            measuring.point(at, kept, kl_nats=kl_nats[at], proxy=proxy[at] - proxy[0], yardstick=yardstick)
+            for at, kept in answers.items()
         ]
         extra = {"target_nats": self.scale.leash.target_nats} if arm.is_leashed else {}
         refreshed = [REWARD_MODELS[model].refreshed_on for model in arm.reward_models]
@@ -139,13 +141,15 @@ class Laboratory:
         settings = self.scale.direct.model_copy(update={"algorithm": arm.algorithm})
         inputs = {"reference": self.sft(), "preferences": self.labels("unbiased")}
         trained = make("direct", self._recipe(direct=settings), self.context, inputs, self._stage(name, "policy"))
-        before = self._answers(self._reference)
-        after = self._answers(self.context.load_policy(trained))
-        yardstick = measuring.Yardstick.of(before)
-        return [
-            measuring.point(at, answers, proxy=0.0, reference=self._reference, yardstick=yardstick)
-            for at, answers in ((0, before), (int(trained.summary["steps"]), after))
-        ]
+        reference = self.context.load_policy(self.sft())
+        yardstick, points = None, []
+        for at, model in ((0, reference), (int(trained.summary["steps"]), self.context.load_policy(trained))):
+            rollouts = self._answers(model)
+            answers = rollouts.completions()
+            kl_nats = fmean(kl_to_reference(rollouts, model, reference, max_tokens=4096))
+            yardstick = yardstick or measuring.Yardstick.of(answers)
+            points.append(measuring.point(at, answers, kl_nats=kl_nats, proxy=0.0, yardstick=yardstick))
+        return points
 
     def pool(self) -> Sequence[Completion]:
         """Many answers of the SFT policy to held-out prompts, to take the best of."""
@@ -235,16 +239,12 @@ class Laboratory:
         recipe = self._recipe(scorer=_scorer_of(arm) if arm else ScorerSettings())
         return scorer_source(recipe, self.context, rewards).require()
 
-    @cached_property
-    def _reference(self) -> LanguageModel:
-        return self.context.load_policy(self.sft())
-
-    def _answers(self, model: LanguageModel) -> list[Completion]:
+    def _answers(self, model: LanguageModel) -> Rollouts:
         """Answer the held-out prompts as every PPO arm does while it trains."""
         prompts = read_prompts(self.world().path / "evaluation_prompts.jsonl").records
         generator = LocalGenerator(model, max_new_tokens=MAX_NEW_TOKENS)
         seed = derived_seed(self.seed, "watched")
-        return generator.generate(prompts, samples_per_prompt=1, seed=seed, policy_version=0).completions()
+        return generator.generate(prompts, samples_per_prompt=1, seed=seed, policy_version=0)
 
     def _evaluation_prompts_evenly(self, num_prompts: int) -> Path:
         """Write every k-th held-out prompt, which come slice after slice, to a file of its own."""

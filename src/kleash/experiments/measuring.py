@@ -11,21 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-import torch
-
-from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
 from kleash.data.preferences import usable_pairs
 from kleash.evaluation.gold import GoldScorer
 from kleash.experiments.curves import Point
 from kleash.maths.best_of_n import best_of_n_kl, expected_best_of_n
 from kleash.maths.intervals import paired_difference_interval
-from kleash.models.causal_lm import LanguageModel
-from kleash.models.chat import encode_prompt
 from kleash.protocols import Scorer
 from kleash.records import Completion, Preference
 from kleash.sandbox.style import read_style
-
-_MAX_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -47,17 +40,20 @@ def point(
     at: int,
     answers: Sequence[Completion],
     *,
+    kl_nats: float,
     proxy: float,
-    reference: LanguageModel,
     yardstick: Yardstick,
 ) -> Point:
-    """Measure one policy's answers. proxy: their mean score less that of the SFT policy's answers."""
+    """Measure one policy's answers.
+
+    kl_nats: their mean KL to the SFT policy.  proxy: their mean score less that of the SFT policy's answers.
+    """
     golds = GoldScorer().score(answers).total
     gain = paired_difference_interval(golds, yardstick.gold)
     styles = [read_style(answer.text) for answer in answers]
     return Point(
         at=at,
-        kl_nats=fmean(kl_to_reference(answers, reference)),
+        kl_nats=kl_nats,
         proxy=proxy,
         gold=gain.value / yardstick.sd,
         gold_low=gain.low / yardstick.sd,
@@ -88,21 +84,6 @@ def best_of_n_points(pool: Sequence[Completion], scorer: Scorer, *, largest_n: i
         low, value, high = (bound / sd for bound in (gain.low, gain.value, gain.high))
         points.append(Point(n, best_of_n_kl(n), proxy_n - proxy_1, value, low, high))
     return points
-
-
-@torch.no_grad()
-def kl_to_reference(answers: Sequence[Completion], reference: LanguageModel) -> list[float]:
-    """Return log pi - log pi_ref of each sampled answer, nats per sequence: the k1 estimate."""
-    sequences = [
-        TokenSequence(tuple(encode_prompt(reference.tokenizer, answer.prompt)), tuple(answer.token_ids))
-        for answer in answers
-    ]
-    kl_N = torch.tensor([sum(answer.logprobs) for answer in answers])
-    num_tokens = [sequence.num_tokens for sequence in sequences]
-    for rows in pack_by_tokens(num_tokens, max_tokens=_MAX_BATCH_TOKENS):
-        batch = token_batch([sequences[row] for row in rows], pad_id=reference.pad_id, device=reference.device)
-        kl_N[rows] -= reference.response_outputs(batch).logprob_BT.sum(dim=1).cpu()
-    return kl_N.tolist()
 
 
 def pair_accuracy(preferences: Iterable[Preference], scorer: Scorer) -> tuple[float, int]:

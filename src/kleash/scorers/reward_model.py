@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
 from kleash.models.chat import encode_prompt, encode_response, text_format
 from kleash.models.folders import Precision
+from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
 from kleash.protocols import Scorer, Scores
 from kleash.records import Completion
@@ -61,11 +62,7 @@ class RewardModelScorer:
         Raises DataError for a score that is not a number.
         """
         sequences = [self._sequence(completion) for completion in completions]
-        raw_B = torch.zeros(len(sequences))
-        num_tokens = [sequence.num_tokens for sequence in sequences]
-        for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens):
-            batch = token_batch([sequences[row] for row in rows], pad_id=self.model.pad_id, device=self.model.device)
-            raw_B[rows] = self.model.score(batch).float().cpu()
+        raw_B = sequence_scores(self.model, sequences, max_tokens=self.max_batch_tokens).cpu()
         _require_finite(raw_B.tolist(), completions)
         z_B = self.normaliser.apply(raw_B)
         total_B = z_B.clamp(-self.z_clip, self.z_clip)

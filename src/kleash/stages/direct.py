@@ -7,7 +7,6 @@ nothing is kept between steps and a resumed run repeats itself exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
 from kleash.artifacts import Artifact, read, require
-from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence
 from kleash.data.preferences import labelled_from_preferences, split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
 from kleash.maths.preference_losses import kto_baseline, kto_loss
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.forward import frozen_reference, sequence_logprobs
 from kleash.records import LabelledCompletion, Preference
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -51,23 +51,12 @@ class PolicyAndReference:
     policy: LanguageModel
     reference: LanguageModel | None
 
-    def log_ratio(self, sequences: Sequence[TokenSequence]) -> Tensor:
+    def log_ratio(self, sequences: Sequence[TokenSequence], *, max_tokens: int | None = None) -> Tensor:
         """Return log pi(y|x) - log pi_ref(y|x) summed over each response's tokens, (N,); gradient to the policy."""
-        logprob_N = self.sequence_logprob(self.policy, sequences)
-        with torch.no_grad():
-            model = self.reference or self.policy
-            with nullcontext() if self.reference is not None else self.policy.using_reference():
-                reference_logprob_N = self.sequence_logprob(model, sequences)
+        logprob_N = sequence_logprobs(self.policy, sequences, max_tokens=max_tokens)
+        with torch.no_grad(), frozen_reference(self.policy, self.reference) as reference:
+            reference_logprob_N = sequence_logprobs(reference, sequences, max_tokens=max_tokens)
         return logprob_N - reference_logprob_N
-
-    def sequence_logprob(self, model: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
-        """Return each response's log-probability, (N,), in order; forwards run over groups of similar length."""
-        parts, order = [], []
-        for places in pack_by_tokens([sequence.num_tokens for sequence in sequences]):
-            batch = token_batch([sequences[p] for p in places], pad_id=model.pad_id, device=model.device)
-            parts.append(model.response_outputs(batch).logprob_BT.sum(dim=1))
-            order += places
-        return torch.cat(parts)[torch.argsort(torch.tensor(order)).to(parts[0].device)]
 
 
 class PairObjective:
@@ -233,11 +222,7 @@ def train_direct(
 def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], settings: DirectSettings) -> list[float]:
     """Return log pi - log pi_ref of every completion, row by row: the implied reward over beta, nats."""
     sequences = [sequence for of_row in rows.sequences for sequence in of_row]
-    ratio_N = torch.zeros(len(sequences))
-    num_tokens = [sequence.num_tokens for sequence in sequences]
-    for places in pack_by_tokens(num_tokens, max_tokens=settings.fit.max_batch_tokens):
-        ratio_N[places] = models.log_ratio([sequences[index] for index in places]).cpu()
-    return ratio_N.tolist()
+    return models.log_ratio(sequences, max_tokens=settings.fit.max_batch_tokens).tolist()
 
 
 def build_objective(

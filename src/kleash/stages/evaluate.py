@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from pydantic import Field
 
 from kleash.artifacts import Artifact, read
-from kleash.data.batches import Rollouts, derived_seed, pack_by_tokens, token_batch
+from kleash.data.batches import derived_seed
 from kleash.durable import write_rows
 from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
 from kleash.formats import read_prompts
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.forward import kl_to_reference
 from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Prompt
@@ -117,22 +117,5 @@ def answer(
         num_tokens=[len(sequence.response_ids) for sequence in rollouts.sequences],
         proxy=None if proxy is None else proxy.score(answers),
         judge=judge.score(answers),
-        kl_nats=kl_to_reference(rollouts, model, reference, settings),
+        kl_nats=kl_to_reference(rollouts, model, reference, max_tokens=settings.max_batch_tokens),
     )
-
-
-@torch.no_grad()
-def kl_to_reference(
-    rollouts: Rollouts, model: LanguageModel, reference: LanguageModel, settings: EvaluateSettings
-) -> list[float]:
-    """Return the k1 estimate of each answer, log pi - log pi_ref, nats per sequence; 0 for the reference itself."""
-    if model is reference:
-        return [0.0] * len(rollouts)
-    kl_B = torch.zeros(len(rollouts))
-    num_tokens = [sequence.num_tokens for sequence in rollouts.sequences]
-    for rows in pack_by_tokens(num_tokens, max_tokens=settings.max_batch_tokens):
-        batch = token_batch([rollouts.sequences[row] for row in rows], pad_id=reference.pad_id, device=reference.device)
-        logprob_BT = rollouts.logprob_BT[rows][:, : int(batch.response_length_B.max())]
-        reference_BT = reference.response_outputs(batch, temperature=settings.temperature).logprob_BT.cpu()
-        kl_B[rows] = (logprob_BT - reference_BT).where(batch.response_mask_BT.cpu(), 0.0).sum(dim=1)
-    return kl_B.tolist()

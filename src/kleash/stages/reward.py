@@ -16,13 +16,14 @@ from pydantic import Field
 from torch import Tensor
 
 from kleash.artifacts import Artifact, Draft, read, require
-from kleash.data.batches import TokenSequence, derived_seed, pack_by_tokens, token_batch
+from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
 from kleash.records import Preference
 from kleash.rollout.local import LocalGenerator
@@ -64,11 +65,10 @@ MARGIN_OF_STRENGTH = {"much": 1.0, "better": 2 / 3, "slightly": 1 / 3}
 class BradleyTerryLoss:
     """Rows cost the Bradley-Terry loss of their pairs; a row with many pairs counts as one."""
 
-    def __init__(self, model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings, pad_id: int) -> None:
+    def __init__(self, model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings) -> None:
         self.model = model
         self.rows = rows
         self.settings = settings
-        self.pad_id = pad_id
 
     def num_tokens(self, row: int) -> int:
         return sum(sequence.num_tokens for sequence in self.rows.sequences[row])
@@ -78,7 +78,7 @@ class BradleyTerryLoss:
 
     def loss(self, rows: Sequence[int], sums: dict[str, float], tally: Tally) -> Tensor:
         sequences = [sequence for row in rows for sequence in self.rows.sequences[row]]
-        score_of = score_sequences(self.model, sequences, pad_id=self.pad_id)
+        score_of = sequence_scores(self.model, sequences)
         first, second, label, margin, weight = [], [], [], [], []
         offset = 0
         for row in rows:
@@ -107,16 +107,6 @@ class BradleyTerryLoss:
         tally.add("accuracy", float(correct_N.sum()), float(decided_N.sum()))
         tally.add("margin", float((margin_N * (label_N - 0.5).sign()).sum()), float(decided_N.sum()))
         return loss.total / sums["rows"]
-
-
-def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int) -> Tensor:
-    """Return one raw score per sequence, (N,), in order; forwards run over groups of similar length."""
-    parts, order = [], []
-    for places in pack_by_tokens([sequence.num_tokens for sequence in sequences]):
-        parts.append(model.score(token_batch([sequences[p] for p in places], pad_id=pad_id, device=model.device)))
-        order += places
-    inverse = torch.argsort(torch.tensor(order))
-    return torch.cat(parts)[inverse.to(parts[0].device)]
 
 
 def train_reward(
@@ -163,7 +153,7 @@ def train_reward(
             normalisers.append(measure_scale(context, settings, model, reference, parents["reference"], usable))
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
-            raw_scores.append(torch.tensor(heldout_scores(model, apart, settings, pad_id=reference.pad_id)))
+            raw_scores.append(heldout_scores(model, apart, settings))
         draft.summary |= {
             "rows_trained": len(rows),
             "rows_too_long": rows.num_too_long + apart.num_too_long,
@@ -201,7 +191,7 @@ def train_member(
         draft.unhashed.add(f"{folder.name}/{METRICS_FILE}")
     tracker = open_trackers(folder) if number else context.open_tracker(draft)
     fit(
-        BradleyTerryLoss(model, rows, settings, reference.pad_id),
+        BradleyTerryLoss(model, rows, settings),
         len(rows),
         {
             "backbone": fit_optimiser(body, settings.fit, context.ranks),
@@ -245,9 +235,7 @@ def measure_scale(
     rollouts = generator.generate(
         asked, samples_per_prompt=per_prompt, seed=derived_seed(context.seed, "scale"), policy_version=0
     )
-    scores = score_in_batches(
-        model, rollouts.sequences, pad_id=reference.pad_id, max_tokens=settings.fit.max_batch_tokens
-    )
+    scores = sequence_scores(model, rollouts.sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
     sd = float(scores.std())
     if not sd > 0:
         raise RunError(
@@ -257,19 +245,8 @@ def measure_scale(
     return RewardNormaliser(mean=float(scores.mean()), sd=sd)
 
 
-def heldout_scores(
-    model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings, *, pad_id: int
-) -> list[float]:
+@torch.no_grad()
+def heldout_scores(model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings) -> Tensor:
     """Return the raw score of every completion, row by row."""
     sequences = [sequence for of_row in rows.sequences for sequence in of_row]
-    return score_in_batches(model, sequences, pad_id=pad_id, max_tokens=settings.fit.max_batch_tokens).tolist()
-
-
-@torch.no_grad()
-def score_in_batches(model: ScalarModel, sequences: Sequence[TokenSequence], *, pad_id: int, max_tokens: int) -> Tensor:
-    """Return one raw score per sequence, (N,), on the CPU, a bounded number of tokens at a time."""
-    score_N = torch.zeros(len(sequences))
-    for rows in pack_by_tokens([sequence.num_tokens for sequence in sequences], max_tokens=max_tokens):
-        batch = token_batch([sequences[row] for row in rows], pad_id=pad_id, device=model.device)
-        score_N[rows] = model.score(batch).float().cpu()
-    return score_N
+    return sequence_scores(model, sequences, max_tokens=settings.fit.max_batch_tokens).cpu()

@@ -8,14 +8,15 @@ model. With several ranks each runs this engine on its own rows and gradients ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kleash.data.batches import Rollouts, TokenBatch, TokenSequence, pack_by_tokens, token_batch
+from kleash.data.batches import Rollouts, TokenSequence
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.forward import frozen_reference, micro_batches, rollout_outputs, rollout_values
 from kleash.models.heads import ScalarModel, ValueHead
 from kleash.protocols import Outputs
 from kleash.training.optimiser import Optimiser
@@ -64,30 +65,22 @@ class LocalEngine:
         Sampling's own log-probabilities are exact in float32 and are kept; under autocast, where cached decoding
         rounds otherwise than a training forward, they are computed anew.
         """
-        logprob_BT = rollouts.logprob_BT
-        needs_forward = self.policy.is_autocast or self.value_head is not None
-        reference_BT, value_BT = torch.zeros_like(logprob_BT), torch.zeros_like(logprob_BT)
-        if self.policy.is_autocast:
-            logprob_BT = torch.zeros_like(logprob_BT)
-        for rows, batch in self._micro_batches(rollouts.sequences, self.max_batch_tokens):
-            mask_BT = batch.response_mask_BT
-            if needs_forward:
-                outputs = self.policy.response_outputs(batch, temperature=self.temperature, value_head=self.value_head)
-                if self.policy.is_autocast:
-                    _place(logprob_BT, rows, outputs.logprob_BT)
-                if outputs.value_BT is not None:
-                    _place(value_BT, rows, outputs.value_BT)
-            if self.critic is not None:
-                _place(value_BT, rows, self.critic.values(batch).where(mask_BT, 0.0))
-            model = self.reference or self.policy
-            with nullcontext() if self.reference is not None else self.policy.using_reference():
-                _place(reference_BT, rows, model.response_outputs(batch, temperature=self.temperature).logprob_BT)
-        mask_BT = rollouts.mask_BT
-        has_values = self.critic is not None or self.value_head is not None
+        read = partial(
+            rollout_outputs, rollouts=rollouts, temperature=self.temperature, max_tokens=self.max_batch_tokens
+        )
+        logprob_BT, value_BT, mask_BT = rollouts.logprob_BT, None, rollouts.mask_BT
+        if self.policy.is_autocast or self.value_head is not None:
+            outputs = read(self.policy, value_head=self.value_head)
+            logprob_BT = outputs.logprob_BT if self.policy.is_autocast else logprob_BT
+            value_BT = outputs.value_BT
+        if self.critic is not None:
+            value_BT = rollout_values(self.critic, rollouts, max_tokens=self.max_batch_tokens)
+        with frozen_reference(self.policy, self.reference) as reference:
+            reference_BT = read(reference).logprob_BT
         return (
             logprob_BT.where(mask_BT, 0.0),
             reference_BT.where(mask_BT, 0.0),
-            value_BT.where(mask_BT, 0.0) if has_values else None,
+            None if value_BT is None else value_BT.where(mask_BT, 0.0),
         )
 
     def step(
@@ -98,7 +91,7 @@ class LocalEngine:
         learning_rate_share: float = 1.0,
     ) -> Mapping[str, float]:
         """Take one optimiser step; policy and separate critic pass one after the other, to hold one's activations."""
-        for rows, batch in self._micro_batches(sequences, self.max_batch_tokens):
+        for rows, batch in micro_batches(sequences, self.policy, max_tokens=self.max_batch_tokens):
             seen = self.policy.response_outputs(batch, temperature=self.temperature, value_head=self.value_head)
             compute_loss(Outputs(seen.logprob_BT, seen.entropy_BT, seen.value_BT), rows).backward()
             del seen
@@ -128,15 +121,3 @@ class LocalEngine:
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         for name, optimiser in self.optimisers.items():
             optimiser.restore(tensors, state[name], name)
-
-    def _micro_batches(
-        self, sequences: Sequence[TokenSequence], max_tokens: int
-    ) -> Iterable[tuple[list[int], TokenBatch]]:
-        for rows in pack_by_tokens([sequence.num_tokens for sequence in sequences], max_tokens=max_tokens):
-            chosen = [sequences[row] for row in rows]
-            yield rows, token_batch(chosen, pad_id=self.policy.pad_id, device=self.policy.device)
-
-
-def _place(whole_BT: Tensor, rows: Sequence[int], part_BT: Tensor) -> None:
-    """Put a micro-batch's rows into the whole batch's tensor."""
-    whole_BT[list(rows), : part_BT.shape[1]] = part_BT.to(whole_BT)
