@@ -49,6 +49,10 @@ def transformers_scores(folder, batch):
     return model(input_ids=batch.ids_BS, attention_mask=batch.attention_mask_BS.long()).logits[:, 0]
 
 
+def critic_of(folder, *, zero_head=False):
+    return critic_from_reward_model(load_reward_model(folder, device="cpu"), mean=2.0, sd=0.5, zero_head=zero_head)
+
+
 class TestPortableForm:
     def test_plain_transformers_scores_our_folder_identically(self, folder, tmp_path):
         model = reward_model_from(folder, seed=0, device="cpu")
@@ -82,7 +86,7 @@ class TestPortableForm:
     def test_critic_can_be_saved_after_the_reward_model_it_came_from(self, folder, tmp_path):
         model = reward_model_from(folder, seed=0, device="cpu")
         model.save(tmp_path / "reward")
-        critic = critic_from_reward_model(tmp_path / "reward", mean=2.0, sd=0.5, zero_head=False, device="cpu")
+        critic = critic_of(tmp_path / "reward")
         assert not critic.is_portable
         critic.save(tmp_path / "critic")
         again = load_reward_model(tmp_path / "critic", device="cpu")
@@ -157,7 +161,7 @@ class TestCritic:
     def test_normaliser_is_folded_into_the_head(self, folder, tmp_path):
         model = reward_model_from(folder, seed=0, device="cpu")
         model.save(tmp_path / "reward")
-        critic = critic_from_reward_model(tmp_path / "reward", mean=2.0, sd=0.5, zero_head=False, device="cpu")
+        critic = critic_of(tmp_path / "reward")
         batch = batch_for(model)
         expected = RewardNormaliser(2.0, 0.5).apply(model.values(batch)).where(batch.response_mask_BT, 0.0)
         torch.testing.assert_close(critic.values(batch), expected)
@@ -165,7 +169,7 @@ class TestCritic:
     def test_zeroed_head_starts_at_zero_and_learns(self, folder, tmp_path):
         model = reward_model_from(folder, seed=0, device="cpu")
         model.save(tmp_path / "reward")
-        critic = critic_from_reward_model(tmp_path / "reward", mean=2.0, sd=0.5, zero_head=True, device="cpu")
+        critic = critic_of(tmp_path / "reward", zero_head=True)
         values = critic.values(batch_for(model))
         assert not values.any()
         values.sum().backward()
@@ -185,6 +189,25 @@ def test_normaliser_travels_beside_the_model(tmp_path):
     RewardNormaliser(1.5, 0.25).save(tmp_path)
     assert RewardNormaliser.load(tmp_path) == RewardNormaliser(1.5, 0.25)
     torch.testing.assert_close(RewardNormaliser.load(tmp_path).apply(torch.tensor([2.0])), torch.tensor([2.0]))
+
+
+def test_how_the_scale_was_measured_is_recorded_with_it_and_a_folder_without_the_record_is_read(folder, tmp_path):
+    model = reward_model_from(folder, seed=0, device="cpu", dtype="bfloat16_autocast", eos_token=50)
+    RewardNormaliser.measured(torch.tensor([1.0, 3.0]), model).save(tmp_path)
+    how = {"dtype": "bfloat16_autocast", "device": "cpu", "eos_ids": [50]}
+    assert RewardNormaliser.load(tmp_path) == RewardNormaliser(2.0, pytest.approx(2**0.5), how)
+    (tmp_path / "kleash_reward.json").write_text('{"mean": 1.5, "sd": 0.25}')
+    assert RewardNormaliser.load(tmp_path) == RewardNormaliser(1.5, 0.25, {})
+
+
+def test_what_ended_texts_when_the_scale_was_measured_ends_them_ever_after(folder, tmp_path):
+    reward = tmp_path / "reward"
+    reward_model_from(folder, seed=0, device="cpu", eos_token=50).save(reward)
+    assert load_reward_model(reward, device="cpu").eos_ids == (50,), "the folder's own"
+    assert load_reward_model(reward, device="cpu", eos_token=60).eos_ids == (60,)
+    assert load_reward_model(reward, device="cpu", eos_token="<|a stranger's|>").eos_ids == (50,)
+    RewardNormaliser(1.5, 0.25, {"eos_ids": [70, 2]}).save(reward)
+    assert load_reward_model(reward, device="cpu", eos_token=60).eos_ids == (70, 2)
 
 
 class TestErrors:

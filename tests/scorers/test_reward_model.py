@@ -117,6 +117,17 @@ def test_a_saved_reward_model_scores_as_before_with_its_own_constants(model, tmp
     assert loaded.score(answers).total == pytest.approx(expected.total, rel=1e-5)
 
 
+def test_a_scale_of_another_precision_is_said_on_the_screen(model, tmp_path, capsys):
+    model.save(tmp_path)
+    RewardNormaliser(0.3, 0.5, {"dtype": "bfloat16_autocast"}).save(tmp_path)
+    assert load_scorer(tmp_path, device="cpu").model.is_autocast, "by default as the scale was measured"
+    assert capsys.readouterr().err == ""
+    assert not load_scorer(tmp_path, device="cpu", dtype="float32").model.is_autocast
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was measured in bfloat16_autocast, and it is used in float32" in said
+    assert 'Set model.dtype to "bfloat16_autocast"' in said
+
+
 def test_a_score_that_is_no_number_is_refused_by_name(model):
     broken = RewardModelScorer(model, NORMALISER)
     weight = model.head.weight.detach().clone()

@@ -146,7 +146,8 @@ def test_the_scale_of_an_imported_reward_model_is_measured_on_the_reference(base
         prompts=data["prompts"],
         scale=scale,
     )
-    assert RewardNormaliser.load(made.path) == RewardNormaliser(made.summary["mean"], made.summary["sd"])
+    how = {"dtype": "float32", "device": "cpu", "eos_ids": [2]}
+    assert RewardNormaliser.load(made.path) == RewardNormaliser(made.summary["mean"], made.summary["sd"], how)
     assert made.summary["sd"] not in (0.0, 1.0)
     assert set(made.parents) == {"source", "reference", "prompts"}
     with pytest.raises(SettingsError, match=r"only one of --reference and --prompts is given\. Expected both or"):

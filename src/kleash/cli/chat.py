@@ -114,7 +114,7 @@ def compare(
     from rich.table import Table
 
     asked = asked_prompts(prompt, prompts, as_chat=as_chat)[:num_prompts]
-    judge = build_judge(scorer, runs_dir, device) if scorer else None
+    judge = build_judge(scorer, runs_dir, device, trust_remote_code) if scorer else None
     sides = [
         _answers(
             _load(name, runs_dir, device, trust_remote_code),
@@ -158,7 +158,7 @@ def asked_prompts(texts: Sequence[str] | None, file: Path | None, *, as_chat: bo
     return prompts
 
 
-def build_judge(name: str, runs: Path, device: str) -> Scorer:
+def build_judge(name: str, runs: Path, device: str, trust_remote_code: bool) -> Scorer:
     """Return who scores: the sandbox's truth, a Python function, or a reward model by its folder or RUN/STAGE."""
     if name == "gold":
         from kleash.evaluation.gold import GoldScorer
@@ -174,7 +174,7 @@ def build_judge(name: str, runs: Path, device: str) -> Scorer:
 
     # A reward model from elsewhere is a plain model folder without a manifest.
     folder = Path(name) if (Path(name) / "config.json").is_file() else find_run_or_artifact(name, runs)
-    return as_one(load_members(folder, device=device))
+    return as_one(load_members(folder, device=device, trust_remote_code=trust_remote_code))
 
 
 def word_difference(first: str, second: str) -> tuple[Text, Text]:

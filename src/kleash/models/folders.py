@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 import transformers
@@ -22,6 +22,16 @@ from kleash.durable import file_digest
 from kleash.errors import ModelError
 
 Precision = Literal["float32", "bfloat16_autocast"]
+
+
+class Loading(TypedDict, total=False):
+    """How a model folder is loaded, whatever its role; passed on whole, so that no setting is lost on the way."""
+
+    device: str | torch.device
+    dtype: Precision
+    trust_remote_code: bool
+    eos_token: str | int | None
+
 
 NO_POSITION_LIMIT = 1 << 30
 """Stands for "as long as memory allows" where an architecture has no table of positions."""
@@ -158,6 +168,12 @@ def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | 
     )
 
 
+def knows_token(tokenizer: Any, token: str | int) -> bool:
+    """Say whether a token, or an id, is in the tokenizer's vocabulary."""
+    vocabulary = tokenizer.get_vocab()
+    return token in vocabulary.values() if isinstance(token, int) else token in vocabulary
+
+
 def copy_model_files(folder: Path, output_dir: Path) -> None:
     """Copy what makes a model folder: weights, settings, tokenizer, licence; no pickles, nor what else lies there."""
     for pattern in (*_HUB_FILES, "LICENSE*", "LICENCE*"):
@@ -245,11 +261,9 @@ def _fetch_from_hub(name: str) -> Path:
 
 
 def _known_id(tokenizer: Any, token: str | int) -> int:
-    vocabulary = tokenizer.get_vocab()
-    known = token in vocabulary.values() if isinstance(token, int) else token in vocabulary
-    if not known:
+    if not knows_token(tokenizer, token):
         raise ModelError(
             f"The tokenizer has no token {token!r}, named as `eos_token`. Expected a token of its vocabulary or its "
             f"id. Its own end-of-text token is {tokenizer.eos_token!r} (id {tokenizer.eos_token_id})."
         )
-    return token if isinstance(token, int) else int(vocabulary[token])
+    return token if isinstance(token, int) else int(tokenizer.get_vocab()[token])

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kleash.data.batches import TokenBatch
-from kleash.errors import ModelError
+from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
 
@@ -50,10 +52,37 @@ class ValueHead(nn.Module):
 
 @dataclass(frozen=True)
 class RewardNormaliser:
-    """z = (score - mean) / sd, with constants measured once on the reference policy's samples and then frozen."""
+    """z = (score - mean) / sd, with constants measured once on the reference policy's samples and then frozen.
+
+    measured_with: how the model computed and read for that (dtype, device, eos_ids); empty where it was not recorded.
+    """
 
     mean: float = 0.0
     sd: float = 1.0
+    measured_with: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def measured(cls, score_N: Tensor, model: ScalarModel) -> RewardNormaliser:
+        """Return the constants of the reference policy's answers. Raises RunError when all have the same score."""
+        sd = float(score_N.std())
+        if not sd > 0:
+            raise RunError(
+                f"The reward model gives all {len(score_N)} answers of the reference policy the same score "
+                f"{float(score_N[0]):.4g}. Expected them to differ. Train it longer, or check the preferences."
+            )
+        how = {"dtype": model.precision, "device": model.device.type, "eos_ids": list(model.eos_ids)}
+        return cls(float(score_N.mean()), sd, how)
+
+    def warn_of_precision(self, model: ScalarModel) -> None:
+        """Say on the screen when the model computes in another precision than its scale was measured in."""
+        scaled, used = self.measured_with.get("dtype", model.precision), model.precision
+        if scaled != used:
+            print(
+                f"The scale of the reward model was measured in {scaled}, and it is used in {used}, which may shift "
+                f'its scores by more than the differences between answers. Set model.dtype to "{scaled}".',
+                file=sys.stderr,
+                flush=True,
+            )
 
     def apply(self, score: Tensor) -> Tensor:
         return (score - self.mean) / self.sd
@@ -101,6 +130,10 @@ class ScalarModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
+
+    @property
+    def precision(self) -> folders.Precision:
+        return "bfloat16_autocast" if self.is_autocast else "float32"
 
     @property
     def is_portable(self) -> bool:
@@ -207,6 +240,8 @@ def load_reward_model(
 ) -> ScalarModel:
     """Load a reward model, ours or anybody's sequence-classification folder with one label, in eval mode.
 
+    eos_token: yields to what the folder's scale was measured with, and to the folder's own where its tokenizer, such as
+    a stranger's, lacks the token.
     Raises ModelError for folders of other kinds, several labels, or weights that are missing.
     """
     backbone_folder = Path(folder) / _BACKBONE_FOLDER
@@ -219,7 +254,10 @@ def load_reward_model(
         path = folders.find_model_folder(folder)
         backbone, head = _read_classifier(path, trust_remote_code=trust_remote_code)
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
-    eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
+    if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
+        eos_token = None
+    recorded = RewardNormaliser.load(folder).measured_with.get("eos_ids")
+    eos_ids = tuple(recorded or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
     is_autocast = dtype == "bfloat16_autocast"
     model = ScalarModel(backbone, head, tokenizer, eos_ids=eos_ids, pooling=pooling, is_autocast=is_autocast)
     return model.to(folders.resolve_device(device)).eval()
@@ -254,26 +292,13 @@ def reward_model_from(
     return model.to(folders.resolve_device(device)).eval()
 
 
-def critic_from_reward_model(
-    folder: str | Path,
-    *,
-    mean: float,
-    sd: float,
-    zero_head: bool,
-    device: str | torch.device = "auto",
-    dtype: folders.Precision = "float32",
-    trust_remote_code: bool = False,
-    eos_token: str | int | None = None,
-) -> ScalarModel:
-    """Start a critic from a reward model, on the scale of z-scored returns.
+def critic_from_reward_model(model: ScalarModel, *, mean: float, sd: float, zero_head: bool) -> ScalarModel:
+    """Turn a reward model into a critic, on the scale of z-scored returns.
 
         w <- w / sd,   b <- (b - mean) / sd
 
     mean, sd: the reward's normaliser, folded into the head.  zero_head: start at zero everywhere instead.
     """
-    model = load_reward_model(
-        folder, device=device, dtype=dtype, trust_remote_code=trust_remote_code, eos_token=eos_token
-    )
     scored = model.head
     model.head = nn.Linear(scored.in_features, 1, device=model.device)
     scale = 0.0 if zero_head else 1 / sd

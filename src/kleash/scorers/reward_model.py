@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
 from kleash.models.chat import encode_prompt, encode_response, text_format
-from kleash.models.folders import Precision
+from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
 from kleash.protocols import Scorer, Scores
@@ -47,6 +47,7 @@ class RewardModelScorer:
                 f"Rewards cannot be normalised with mean {normaliser.mean}, sd {normaliser.sd} and clip {z_clip}. "
                 "Expected finite numbers, sd and clip above 0. Measure the normaliser again, or correct the clip."
             )
+        normaliser.warn_of_precision(model)
         self.model = model
         self.normaliser = normaliser
         self.z_clip = z_clip
@@ -84,29 +85,31 @@ class RewardModelScorer:
 def load_scorer(
     folder: str | Path,
     *,
-    device: str | torch.device = "auto",
-    dtype: Precision = "float32",
     z_clip: float = 5.0,
     max_batch_tokens: int = 4096,
     sampling_tokenizer: Any = None,
+    **loading: Unpack[Loading],
 ) -> RewardModelScorer:
     """Load a reward artifact, or any Hugging Face sequence-classification folder with one label, as a scorer.
 
     Of an ensemble it is the first member (`load_members` has all). A folder without a normaliser is taken as it
-    scores: mean 0, sd 1. Raises ModelError for what is no reward model.
+    scores: mean 0, sd 1. Without `dtype` it scores in the precision in which its scale was measured.
+    Raises ModelError for what is no reward model.
     """
+    normaliser = RewardNormaliser.load(folder)
+    loading.setdefault("dtype", normaliser.measured_with.get("dtype", "float32"))
     return RewardModelScorer(
-        load_reward_model(folder, device=device, dtype=dtype),
-        RewardNormaliser.load(folder),
+        load_reward_model(folder, **loading),
+        normaliser,
         z_clip=z_clip,
         max_batch_tokens=max_batch_tokens,
         sampling_tokenizer=sampling_tokenizer,
     )
 
 
-def load_members(folder: str | Path, *, device: str | torch.device = "auto", z_clip: float = 5.0) -> list[Scorer]:
+def load_members(folder: str | Path, *, z_clip: float = 5.0, **loading: Unpack[Loading]) -> list[Scorer]:
     """Load every member of a reward artifact as a scorer, each normalised by itself; most artifacts have one."""
-    return [load_scorer(member, device=device, z_clip=z_clip) for member in member_folders(folder)]
+    return [load_scorer(member, z_clip=z_clip, **loading) for member in member_folders(folder)]
 
 
 def _up_to_eos(token_ids: tuple[int, ...], eos_ids: tuple[int, ...]) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ from kleash.evaluation.reward_audit import (
 from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_preferences
 from kleash.maths.intervals import Interval, mean_interval
-from kleash.models.heads import load_reward_model, member_folders
+from kleash.models.heads import RewardNormaliser, member_folders
 from kleash.monitor.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
@@ -292,15 +292,8 @@ def each_member(reader: Reader) -> list[Reader]:
 
 # ------------------------------------------------------------------------------------------------------------ inside
 def _reader(context: StageContext, settings: AuditSettings, model: Artifact) -> ModelReader:
-    first, *others = [
-        load_reward_model(
-            folder,
-            device=context.model.device,
-            dtype=context.model.dtype,
-            trust_remote_code=context.model.trust_remote_code,
-        )
-        for folder in member_folders(model.path)
-    ]
+    first, *others = [context.load_scalar_model(folder) for folder in member_folders(model.path)]
+    RewardNormaliser.load(model.path).warn_of_precision(first)
     return ModelReader(first, others=others, max_batch_tokens=settings.max_batch_tokens, as_chat=not _is_ours(model))
 
 

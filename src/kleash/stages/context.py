@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -21,8 +21,10 @@ from kleash.artifacts import MANIFEST, Artifact, Draft
 from kleash.durable import PARTIAL, partial_path
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.chat import text_format
-from kleash.models.folders import find_model_folder
+from kleash.models.folders import Loading, Precision, find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
+from kleash.protocols import Scorer
+from kleash.scorers.reward_model import load_members
 from kleash.settings import Settings
 from kleash.tracking import FanOutTracker, open_trackers
 from kleash.training.ranks import Ranks
@@ -35,12 +37,25 @@ class ModelSettings(Settings):
     """How models are loaded, the same in every stage."""
 
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
-    dtype: Literal["float32", "bfloat16_autocast"] = Field("float32", description="precision of products")
+    dtype: Precision = Field("float32", description="precision of products")
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model folder")
     eos_token: str | int | None = Field(None, description="what ends an answer; none = the tokenizer's own")
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank; 0 = all weights")
     lora_alpha: float = Field(16.0, gt=0)
     lora_targets: str = Field("all-linear", description="modules that get adapters, as peft names them")
+
+    @property
+    def loading(self) -> Loading:
+        """Everything but LoRA, as the loaders take it."""
+        return Loading(
+            device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code, eos_token=self.eos_token
+        )
+
+    @property
+    def lora(self) -> LoraSettings | None:
+        if not self.lora_rank:
+            return None
+        return LoraSettings(rank=self.lora_rank, alpha=self.lora_alpha, target_modules=self.lora_targets)
 
 
 @dataclass(frozen=True)
@@ -55,41 +70,20 @@ class StageContext:
 
     def load_policy(self, folder: Path | Artifact, *, trainable: bool = False) -> LanguageModel:
         """Load a language model; with adapters when it is to be trained and the settings ask for LoRA."""
-        lora = None
-        if trainable and self.model.lora_rank:
-            lora = LoraSettings(
-                rank=self.model.lora_rank, alpha=self.model.lora_alpha, target_modules=self.model.lora_targets
-            )
-        return load_language_model(
-            folder.path if isinstance(folder, Artifact) else folder,
-            device=self.model.device,
-            dtype=self.model.dtype,
-            lora=lora,
-            trust_remote_code=self.model.trust_remote_code,
-            eos_token=self.model.eos_token,
-        )
+        path = folder.path if isinstance(folder, Artifact) else folder
+        return load_language_model(path, lora=self.model.lora if trainable else None, **self.model.loading)
 
     def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
         """Start a reward model or critic from a language model's weights, with a fresh head."""
-        return reward_model_from(
-            folder.path,
-            seed=seed,
-            pooling=pooling,
-            device=self.model.device,
-            dtype=self.model.dtype,
-            trust_remote_code=self.model.trust_remote_code,
-            eos_token=self.model.eos_token,
-        )
+        return reward_model_from(folder.path, seed=seed, pooling=pooling, **self.model.loading)
 
     def load_scalar_model(self, folder: Path) -> ScalarModel:
-        """Load a reward model, to be scored with or trained further."""
-        return load_reward_model(
-            folder,
-            device=self.model.device,
-            dtype=self.model.dtype,
-            trust_remote_code=self.model.trust_remote_code,
-            eos_token=self.model.eos_token,
-        )
+        """Load a reward model as it is: to be scaled, audited, trained further or turned into a critic."""
+        return load_reward_model(folder, **self.model.loading)
+
+    def load_scorers(self, folder: Path, *, z_clip: float) -> list[Scorer]:
+        """Load a reward model to score with: one scorer per member, most have one."""
+        return load_members(folder, z_clip=z_clip, **self.model.loading)
 
     @contextmanager
     def write_artifact(

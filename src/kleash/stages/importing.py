@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 
+import torch
 from pydantic import Field
 
 from kleash.artifacts import Artifact, external, read
@@ -21,7 +21,7 @@ from kleash.errors import SettingsError
 from kleash.formats import read_preferences, read_prompts, write_jsonl
 from kleash.formats.rows import HUB_PREFIX
 from kleash.models.folders import copy_model_files, find_model_folder
-from kleash.models.heads import RewardNormaliser, load_reward_model, member_folder, member_folders
+from kleash.models.heads import RewardNormaliser, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import RewardModelScorer
@@ -93,17 +93,7 @@ def import_reward(
     ):
         return done
     readers = [
-        RewardModelScorer(
-            load_reward_model(
-                member,
-                device=context.model.device,
-                dtype=context.model.dtype,
-                trust_remote_code=context.model.trust_remote_code,
-                eos_token=context.model.eos_token,
-            ),
-            RewardNormaliser(),
-        )
-        for member in member_folders(folder)
+        RewardModelScorer(context.load_scalar_model(member), RewardNormaliser()) for member in member_folders(folder)
     ]
     with context.write_artifact(
         output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
@@ -168,5 +158,5 @@ def _measured_scale(
     answers = generator.generate(chosen, samples_per_prompt=1, seed=seed, policy_version=0).completions()
     # The policy's token ids mean nothing to a stranger's tokenizer: its texts are read anew.
     texts = [replace(answer, token_ids=(), logprobs=()) for answer in answers]
-    raw = reader.score(texts).parts["raw"]
-    return RewardNormaliser(fmean(raw), stdev(raw))
+    score_N = torch.tensor(reader.score(texts).parts["raw"], dtype=torch.float64)
+    return RewardNormaliser.measured(score_N, reader.model)

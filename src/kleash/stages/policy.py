@@ -237,13 +237,10 @@ def build_critic(
         critic.head.weight.data.zero_()
         return critic
     return critic_from_reward_model(
-        reward_model.path,
+        context.load_scalar_model(reward_model.path),
         mean=reward_model.summary["mean"],
         sd=reward_model.summary["sd"],
         zero_head=settings.critic_head == "zero",
-        device=context.model.device,
-        dtype=context.model.dtype,
-        trust_remote_code=context.model.trust_remote_code,
     )
 
 

@@ -17,7 +17,7 @@ from kleash.artifacts import Artifact, read
 from kleash.data.batches import TokenSequence, derived_seed
 from kleash.durable import partial_path, publish
 from kleash.errors import DataError
-from kleash.models.causal_lm import LanguageModel, load_language_model
+from kleash.models.causal_lm import LanguageModel
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.likelihood import CompletionNLL
@@ -47,7 +47,7 @@ def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Pa
         if context.ranks.is_first and not start.exists():
             write_untrained_model(texts, settings, start, seed=derived_seed(context.seed, "pretrain"))
         context.ranks.barrier()
-        model = load_language_model(start, device=context.model.device, dtype=context.model.dtype)
+        model = context.load_policy(start)
         windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
         tracker = context.open_tracker(draft)
         fit(

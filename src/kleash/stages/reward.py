@@ -18,7 +18,7 @@ from torch import Tensor
 from kleash.artifacts import Artifact, Draft, read, require
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import split_by_prompt
-from kleash.errors import DataError, RunError
+from kleash.errors import DataError
 from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss
 from kleash.maths.tally import Tally
@@ -236,13 +236,7 @@ def measure_scale(
         asked, samples_per_prompt=per_prompt, seed=derived_seed(context.seed, "scale"), policy_version=0
     )
     scores = sequence_scores(model, rollouts.sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
-    sd = float(scores.std())
-    if not sd > 0:
-        raise RunError(
-            f"The reward model gives all {len(scores)} answers of the reference policy the same score "
-            f"{float(scores[0]):.4g}. Expected them to differ. Train it longer, or check the preferences."
-        )
-    return RewardNormaliser(mean=float(scores.mean()), sd=sd)
+    return RewardNormaliser.measured(scores, model)
 
 
 @torch.no_grad()

@@ -22,7 +22,6 @@ from kleash.raters.configuration import load_judges
 from kleash.raters.panel import JudgePanel
 from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
-from kleash.scorers.reward_model import load_members
 from kleash.scorers.rules import Rule, RuleScorer
 from kleash.settings import Settings
 from kleash.stages.comparing import JUDGES, PEOPLE, PreferencesSettings
@@ -98,8 +97,7 @@ def build_scorer(
         audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
         parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
-        device = context.model.device
-        members = [one for artifact in used for one in load_members(artifact.path, device=device, z_clip=z_clip)]
+        members = [one for artifact in used for one in context.load_scorers(artifact.path, z_clip=z_clip)]
         check_members(settings, len(members))
         scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
         return ScorerSource(scorer, parents, settings, audited)
