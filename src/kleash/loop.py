@@ -25,9 +25,9 @@ from kleash.errors import RunError
 from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash, kl_per_token
 from kleash.maths.masked import Moments, masked_moments, whiten_with
-from kleash.maths.tally import Tally, by_slice
+from kleash.maths.tally import Tally
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
-from kleash.records import Prompt
+from kleash.records import Prompt, by_slice, group_by_slice, slice_metric
 
 # Float32 forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
 MAX_RATIO_ERROR = 1e-4
@@ -223,14 +223,12 @@ def tally_rollouts(experience: Experience, credit: Credit) -> Tally:
         "truncation_share": (~experience.rollouts.is_finished_B).float(),
         **{f"reward/{name}": part_B for name, part_B in experience.parts.items()},
     }
-    groups: dict[str, list[int]] = {"": list(range(len(mask_BT)))}
-    for row, prompt in enumerate(experience.rollouts.prompts):
-        for dimension, value in prompt.slices.items():
-            groups.setdefault(f"slice/{dimension}={value}/", []).append(row)
-    for prefix, rows in groups.items():
+    groups = group_by_slice(prompt.dimensions for prompt in experience.rollouts.prompts)
+    for of_slice, rows in {"": list(range(len(mask_BT))), **groups}.items():
         for name, value_B in per_answer.items():
-            tally.add(prefix + name, float(value_B[rows].sum()), len(rows))
-        tally.add(prefix + "kl_nats_per_token", float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
+            tally.add(slice_metric(of_slice, name), float(value_B[rows].sum()), len(rows))
+        kl_name = slice_metric(of_slice, "kl_nats_per_token")
+        tally.add(kl_name, float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
     tally.add("score_squared", float((experience.score_B**2).sum()), len(mask_BT))
     if credit.return_BT is not None and experience.value_BT is not None:
         return_N, value_N = credit.return_BT[mask_BT], experience.value_BT[mask_BT]

@@ -2,7 +2,8 @@
 
 No torch here, and nothing of training: files, labelling and training all speak in these. A record's `id` is a hash of
 what a reader would see, so the same prompt or comparison has the same id in every file and on every machine.
-Read `formats.py` next for how files become records.
+A slice of the prompts is named "dimension=value" and its metrics "slice/dimension=value/metric"; both are put together
+and read back at the end of this file, and nowhere else. Read `formats.py` next for how files become records.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
 
 from kleash.errors import DataError
 
@@ -20,8 +21,11 @@ Role = Literal["system", "user", "assistant", "tool"]
 RaterKind = Literal["person", "ai", "rule", "simulated"]
 Strength = Literal["slightly", "better", "much"]
 Outcome = Literal["ranked", "both_bad", "skipped"]
+Tag = Literal["left_out", "difficulty", "red_team", "selected_by"]
 
-NO_SLICES: Mapping[str, str] = {}
+TAGS: tuple[str, ...] = get_args(Tag)
+NO_DIMENSIONS: Mapping[str, str] = {}
+FigureT = TypeVar("FigureT")
 
 
 def content_id(*parts: object) -> str:
@@ -43,10 +47,13 @@ class Prompt:
     """What a policy is asked: plain text used as it stands, or messages for the tokenizer's chat template.
 
     slices: {dimension: value}, such as {"topic": "sums"}; they travel with the prompt to the last metric.
+    tags: bookkeeping, named in `TAGS`: why an answer stays out, how hard the scorer finds the prompt, which attack it
+    is, which arm selected its pair. Neither is part of the prompt's id.
     """
 
     content: str | tuple[Message, ...]
-    slices: Mapping[str, str] = field(default_factory=lambda: NO_SLICES, compare=False)
+    slices: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
 
     @property
     def id(self) -> str:
@@ -60,6 +67,17 @@ class Prompt:
         if len(self.content) == 1:
             return self.content[0].content
         return "\n\n".join(f"{message.role}: {message.content}" for message in self.content)
+
+    @property
+    def dimensions(self) -> Mapping[str, str]:
+        """All that figures are told apart by: slices, then tags."""
+        return {**self.slices, **self.tags}
+
+    def with_dimensions(self, dimensions: Mapping[str, str]) -> Prompt:
+        """Return the same prompt with more dimensions: those named in `TAGS` become tags, the others slices."""
+        tags = {name: value for name, value in dimensions.items() if name in TAGS}
+        slices = {name: value for name, value in dimensions.items() if name not in TAGS}
+        return replace(self, slices={**self.slices, **slices}, tags={**self.tags, **tags})
 
     def content_json(self) -> str | list[dict[str, str]]:
         if isinstance(self.content, str):
@@ -197,11 +215,11 @@ class LabelledCompletion:
     is_desirable: bool
 
 
-def prompt_from_json(content: Any, slices: Mapping[str, str] | None = None) -> Prompt:
-    """Rebuild a prompt from `Prompt.content_json()`."""
+def prompt_from_json(content: Any, dimensions: Mapping[str, str] | None = None) -> Prompt:
+    """Rebuild a prompt from `Prompt.content_json()` and `Prompt.dimensions`."""
     if not isinstance(content, str):
         content = tuple(Message(turn["role"], turn["content"]) for turn in content)
-    return Prompt(content, dict(slices or {}))
+    return Prompt(content).with_dimensions(dimensions or {})
 
 
 def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> list[Comparison]:
@@ -225,3 +243,36 @@ def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> li
             "one pair to compare. Raise candidates.samples_per_prompt or the temperature."
         )
     return comparisons
+
+
+# ----------------------------------------------------------------------------------------------------------- slices
+def slice_names(dimensions: Mapping[str, str]) -> list[str]:
+    """Name the slices that something with these dimensions is in: "dimension=value" each."""
+    return [f"{dimension}={value}" for dimension, value in dimensions.items()]
+
+
+def split_slice(name: str) -> tuple[str, str]:
+    """Return a slice's (dimension, value); the dimension of a name without "=" is empty."""
+    dimension, equals, value = name.partition("=")
+    return (dimension, value) if equals else ("", name)
+
+
+def group_by_slice(dimensions: Iterable[Mapping[str, str]]) -> dict[str, list[int]]:
+    """Return the numbers of the rows that are in each slice, by its name. dimensions: one mapping per row."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, of_row in enumerate(dimensions):
+        for name in slice_names(of_row):
+            groups[name].append(row)
+    return dict(sorted(groups.items()))
+
+
+def slice_metric(name: str, metric: str) -> str:
+    """Name a metric of a slice: "slice/dimension=value/metric"; of all prompts, whose name is "", it is the metric."""
+    return f"slice/{name}/{metric}" if name else metric
+
+
+def by_slice(metrics: Mapping[str, FigureT], metric: str) -> dict[str, FigureT]:
+    """Return one metric of every slice, {"dimension=value": figure}, from all metrics by name."""
+    start, end = "slice/", f"/{metric}"
+    of_slices = {name: value for name, value in metrics.items() if name.startswith(start) and name.endswith(end)}
+    return {name.removeprefix(start).removesuffix(end): value for name, value in of_slices.items()}

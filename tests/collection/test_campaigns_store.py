@@ -115,6 +115,15 @@ def test_the_present_rubric_is_the_last_and_judgements_keep_the_one_they_were_gi
 
 
 # --------------------------------------------------------------------------------------------------------------- items
+def test_an_items_tags_are_kept_apart_from_its_slices(database):
+    campaign = make_campaign(database, num_items=0)
+    prompt = Prompt("question", {"topic": "sums"}, {"selected_by": "control"})
+    with database.write() as connection:
+        add_items(connection, campaign, [Comparison(prompt, ("a", "b"))], actor="test")
+        [stored] = items(connection, campaign).values()
+    assert (stored.comparison.prompt.slices, stored.comparison.prompt.tags) == (prompt.slices, prompt.tags)
+
+
 def test_items_come_out_as_they_went_in(database):
     campaign = make_campaign(database, num_items=0, overlap=2)
     ranking = comparison(1, num_answers=4, slices={"topic": "sums"})
@@ -132,7 +141,7 @@ def test_items_come_out_as_they_went_in(database):
     assert dataclasses.astuple(added) == (3, 1, 1)
     assert dataclasses.astuple(again) == (1, 1, 0)
     assert [item.comparison for item in stored] == [comparison(0), ranking, comparison(2), comparison(3)]
-    assert [item.slices for item in stored] == [{}, {"topic": "sums"}, {}, {}]
+    assert [item.dimensions for item in stored] == [{}, {"topic": "sums"}, {}, {}]
     assert [item.gold_ranks for item in stored] == [(), (1, 2, 3, 3), (), ()]
     assert [item.overlap for item in stored] == [2, 0, 2, 2]
     assert [item.hold for item in stored] == ["", "", "names a model", ""]

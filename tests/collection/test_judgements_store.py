@@ -309,7 +309,7 @@ def test_hostile_text_comes_out_as_it_went_in(database, text):
         stored = list(items(connection, campaign).values())[-1]
     assert stored.comparison == hostile
     assert stored.comparison.id == hostile.id
-    assert stored.slices == {"slice": text}
+    assert stored.dimensions == {"slice": text}
     assert stored.hold.startswith("says")
     assert round_trip(database, campaign, make_rater(database, "ann"), text) == text
 

@@ -165,7 +165,7 @@ def test_each_slice_is_measured_on_its_own_items():
     found = agreement_by_slice(items, ballots, num_resamples=20)
     assert list(found) == ["topic"]
     assert list(found["topic"]) == ["facts", "sums"]
-    sums = {name: one for name, one in items.items() if one.slices["topic"] == "sums"}
+    sums = {name: one for name, one in items.items() if one.dimensions["topic"] == "sums"}
     assert found["topic"]["sums"] == agreement(sums, [b for b in ballots if b.item_id in sums], num_resamples=20)
 
 

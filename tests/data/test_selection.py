@@ -24,7 +24,7 @@ def made(num_prompts=40):
 
 
 def arms(comparisons):
-    return [one.prompt.slices[ARM] for one in comparisons]
+    return [one.prompt.tags[ARM] for one in comparisons]
 
 
 def test_each_arm_gets_its_share_and_pairs_keep_prompt_sources_and_slices():
@@ -40,10 +40,10 @@ def test_uncertain_pairs_are_the_close_ones_and_suspects_those_the_proxy_overrat
     chosen = select_pairs(made(), SelectionSettings(num_pairs=20), seed=0)
     for one in chosen:
         number = int(one.prompt.text.removeprefix("q"))
-        if one.prompt.slices[ARM] == "uncertain":
+        if one.prompt.tags[ARM] == "uncertain":
             assert one.completions == ("a", "b")
             assert number % 2 == 0
-        if one.prompt.slices[ARM] == "suspect":
+        if one.prompt.tags[ARM] == "suspect":
             assert "c" in one.completions
             assert number % 5 == 0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.checkpoints import judged_rows, slice_rows
+from kleash.evaluation.checkpoints import judged_rows
 from kleash.records import Completion, Prompt
 from kleash.testing import FakeScorer
 
@@ -59,12 +59,9 @@ def test_the_order_of_the_steps_makes_no_difference():
 
 
 def test_slices_are_every_dimension_with_its_values():
-    assert slice_rows(ASKED) == {
-        "aim=harmless": [2],
-        "aim=helpful": [0, 1],
-        "topic=crime": [2],
-        "topic=kitchen": [0, 1],
-    }
+    [row] = judged(step_0=["fair", "poor", "fair"])
+    sizes = {name: figures["win_rate"]["n"] for name, figures in row["slices"].items()}
+    assert sizes == {"aim=harmless": 1, "aim=helpful": 2, "topic=crime": 1, "topic=kitchen": 2}
 
 
 def test_a_run_without_kept_answers_has_no_rows():

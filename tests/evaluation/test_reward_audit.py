@@ -49,6 +49,13 @@ def test_a_ranking_gives_each_of_its_pairs():
     assert [found.margin for found in scored_pairs([row], [3.0, 1.0, 2.0], [1, 1, 1])] == [2.0, -1.0, 1.0]
 
 
+def test_accuracy_is_known_by_tag_as_by_slice():
+    prompt = Prompt("why?", {"topic": "a"}, {"difficulty": "easy", "red_team": "novel"})
+    figures = measure_pairs(scored_pairs([Preference(prompt, ("a", "b"), (Pair(0, 1, 1.0),))], [2.0, 1.0], [1, 1]))
+    assert set(figures["slices"]) == {"topic=a", "difficulty=easy", "red_team=novel"}
+    assert set(figures["difficulties"]) == {"easy"}
+
+
 def test_accuracy_by_hand():
     pairs = [
         pair(1.0, strength="much", slices={"topic": "a"}),

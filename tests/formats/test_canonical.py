@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kleash import formats
 from kleash.errors import DataError, RunError
 from kleash.records import (
+    TAGS,
     Comparison,
     Completion,
     Demonstration,
@@ -29,7 +30,8 @@ conversation = st.lists(text, min_size=1, max_size=4).map(
 )
 name = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=5)
 slices = st.dictionaries(name, said, max_size=2)
-prompt = st.builds(Prompt, text | conversation, slices)
+tags = st.dictionaries(st.sampled_from(TAGS), said, max_size=2)
+prompt = st.builds(Prompt, text | conversation, slices, tags)
 share = st.floats(0, 1)
 strength = st.sampled_from([None, "slightly", "better", "much"])
 answers = st.lists(text, min_size=2, max_size=4, unique=True).map(tuple)
@@ -110,11 +112,29 @@ def test_records_come_back_as_they_were_and_write_the_same_bytes(kind, data, tmp
     [read] = getattr(formats, f"read_{kind}")(first, strict=True).records
     assert read == record
     if kind != "judgements":
-        # Slices do not count when prompts are compared.
+        # Slices and tags do not count when prompts are compared.
         prompts = [row if kind == "prompts" else row.prompt for row in (read, record)]
         assert prompts[0].slices == prompts[1].slices
+        assert prompts[0].tags == prompts[1].tags
     formats.write_jsonl(second, [read])
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_tags_that_an_earlier_version_wrote_among_the_slices_are_read_as_tags(tmp_path):
+    file = tmp_path / "candidates.jsonl"
+    slices = {"topic": "sums", "left_out": "not picked", "difficulty": "hard", "red_team": "novel", "selected_by": "x"}
+    file.write_text(json.dumps({"prompt": "1 + 1 ?", "completion": "2", "finish_reason": "stop", "slices": slices}))
+    [answer] = formats.read_completions(file, strict=True).records
+    assert answer.prompt.slices == {"topic": "sums"}
+    assert {**answer.prompt.slices, **answer.prompt.tags} == slices
+
+
+@pytest.mark.parametrize("tags", [["maths", "easy"], "maths", {"author": "ann"}, None])
+def test_a_data_sets_own_tags_are_none_of_ours(tmp_path, tags):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"prompt": "1 + 1 ?", "slices": {"topic": "sums"}, "tags": tags}))
+    [prompt] = formats.read_prompts(file, strict=True).records
+    assert prompt.dimensions == {"topic": "sums"}
 
 
 def test_lines_are_plain_text_without_what_is_default(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.maths.tally import Tally, by_slice, merge_figures
+from kleash.maths.tally import Tally, merge_figures
 
 
 @given(values=st.lists(st.integers(-99, 99), min_size=2, max_size=30), cut=st.integers(1, 29))
@@ -47,11 +47,6 @@ def test_merging_keeps_what_only_one_side_has_and_changes_neither():
     first, second = {"a:sum": 1.0, "a:count": 1.0}, {"a:sum": 2.0, "a:count": 1.0, "b:max": 5.0}
     assert merge_figures(first, second) == {"a:sum": 3.0, "a:count": 2.0, "b:max": 5.0}
     assert first == {"a:sum": 1.0, "a:count": 1.0}
-
-
-def test_a_figure_of_every_slice():
-    means = {"kl": 1.0, "slice/topic=a/b/kl": 2.0, "slice/topic=c/kl": 3.0, "slice/topic=c/kl_max": 4.0, "my/kl": 5.0}
-    assert by_slice(means, "kl") == {"topic=a/b": 2.0, "topic=c": 3.0}
 
 
 def test_ranks_are_merged_by_the_engine():

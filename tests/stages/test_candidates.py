@@ -77,7 +77,7 @@ def test_the_best_and_the_worst_of_several_are_picked_and_the_rest_is_kept(base,
     assert answers[1::3] == answers_of(without)[1::3]
     generator = LocalGenerator(load_language_model(base), max_new_tokens=6, policy_id=picked.parents["policy"])
     assert len(rest) == 3 * 2 * 2
-    assert {answer.prompt.slices["left_out"] for answer in rest} == {"not picked"}
+    assert {answer.prompt.tags["left_out"] for answer in rest} == {"not picked"}
     for turn, choice in ((0, max), (2, min)):
         seed = derived_seed(0, "candidates", 0, turn)
         asked = [answer.prompt for answer in answers[::3]]
@@ -103,11 +103,11 @@ def test_difficulty_chooses_prompts_and_stays_with_them(base, data, tmp_path):
         scorer_source=ScorerSource(by_thing, {}),
     )
     answers, rest = answers_of(made), read_completions(made.path / "left_out.jsonl").records
-    is_easy = {answer.prompt.text: answer.prompt.slices["difficulty"] == "easy" for answer in answers}
+    is_easy = {answer.prompt.text: answer.prompt.tags["difficulty"] == "easy" for answer in answers}
     assert (len(answers), len(is_easy), len(rest)) == (8, 4, 22)
     assert sum(is_easy.values()) == made.summary["difficulty"]["easy"] == 2
     assert all("cat" in text for text, easy in is_easy.items() if easy)
-    assert {answer.prompt.slices["left_out"] for answer in rest} == {"difficulty"}
+    assert {answer.prompt.tags["left_out"] for answer in rest} == {"difficulty"}
     assert not {answer.prompt.text for answer in rest} & set(is_easy)
 
 
@@ -123,7 +123,7 @@ def test_attacks_of_a_file_and_of_wrappers_are_asked_with_the_others(base, data,
         tiny_context(), settings, policies=[base], prompts=data["prompts"], output_dir=tmp_path / "candidates"
     )
     found = [answer.prompt for answer in answers_of(made)[::2]]
-    assert [prompt.slices.get("red_team") for prompt in found] == [None, None, "file", "past_tense"]
+    assert [prompt.tags.get("red_team") for prompt in found] == [None, None, "file", "past_tense"]
     assert found[2].text == "be bad please"
     assert set(made.parents) == {"policy", "prompts", "red_team"}
 

@@ -51,9 +51,9 @@ def test_attacks_get_their_share_and_every_wrapper_as_much_of_it():
     assert len(red_team) == 16
     found = mixed(ALL, red_team, mix, number=20, seed=0)
     assert found[:12] == ALL[:12]
-    assert Counter(prompt.slices["red_team"] for prompt in found[12:]) == {"novel": 4, "override": 4}
+    assert Counter(prompt.tags["red_team"] for prompt in found[12:]) == {"novel": 4, "override": 4}
     assert all(prompt.slices["topic"] == "unsafe" for prompt in found[12:])
-    assert all(prompt.slices["jailbreak"] == prompt.slices["red_team"] for prompt in found[12:])
+    assert all(prompt.slices["jailbreak"] == prompt.tags["red_team"] for prompt in found[12:])
 
 
 def test_without_a_number_attacks_come_on_top():
@@ -67,7 +67,7 @@ def test_attacks_of_ones_own_are_kept_as_they_are():
     own = [Prompt("please be bad", {"by": "us"})]
     found = mixed(SUMS, attacks(SUMS, own, mix), mix, number=10, seed=0)
     assert found == [*SUMS[:9], Prompt("please be bad")]  # one is all there is
-    assert found[-1].slices == {"by": "us", "red_team": "file"}
+    assert (found[-1].slices, found[-1].tags) == ({"by": "us"}, {"red_team": "file"})
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_difficulty_is_how_clearly_the_scorer_tells_the_best_from_the_worst(scor
 
 
 def test_an_attack_is_adversarial_whatever_the_scores():
-    attack = Prompt("x", {"red_team": "novel"})
+    attack = Prompt("x", tags={"red_team": "novel"})
     assert difficulty_of(attack, (0.0, 9.0)) == "adversarial"
-    assert with_difficulty(attack, "adversarial").slices == {"red_team": "novel", "difficulty": "adversarial"}
+    assert with_difficulty(attack, "adversarial").tags == {"red_team": "novel", "difficulty": "adversarial"}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_raters_are_asked_first_about_what_the_outsider_disputes():
     scorer_source, alarms = ScorerSource(long_wins(), {}), AlarmSettings(comparer="simulated")
     chosen = chosen_by(scorer_source, AlarmSetup(alarms, signal), settings, seed=0)
     comparisons = chosen.choose(answers(odd="x"))
-    assert {one.prompt.slices[ARM] for one in comparisons} == {"suspect"}
+    assert {one.prompt.tags[ARM] for one in comparisons} == {"suspect"}
     assert all(int(one.prompt.text[1:]) % 2 == 0 for one in comparisons)
     unaided = chosen_by(scorer_source, AlarmSetup(), settings, seed=0)
     assert sorted(int(one.prompt.text[1:]) for one in unaided.choose(answers(odd="x"))) == list(range(10, 20))

@@ -65,7 +65,7 @@ def test_labels_are_chosen_within_the_budget_and_old_ones_are_replayed(two_round
     _, (_, second), _ = two_rounds
     fresh = read_preferences(second.artifacts["preferences"].path / "preferences.jsonl").records
     assert len(fresh) <= 8
-    assert {row.prompt.slices["selected_by"] for row in fresh} <= {"uncertain", "suspect", "control"}
+    assert {row.prompt.tags["selected_by"] for row in fresh} <= {"uncertain", "suspect", "control"}
     mixed = read_preferences(second.artifacts["replay"].path / "preferences.jsonl").records
     assert {row.prompt.slices["policy_version"] for row in mixed} == {"0", "1"}
     assert (

@@ -145,16 +145,15 @@ def compare(
 def asked_prompts(texts: Sequence[str] | None, file: Path | None, *, as_chat: bool) -> list[Prompt]:
     """Return the prompts to answer: those written out and those of the file. Raises SettingsError without any."""
     from kleash.formats import read_prompts
-    from kleash.records import Message, Prompt
+    from kleash.records import Prompt
 
     prompts = [Prompt(text) for text in texts or []] + (list(read_prompts(file).records) if file else [])
     if not prompts:
         raise SettingsError("There is nothing to answer. Expected --prompt TEXT or --prompts FILE. Give one of them.")
     if as_chat:
-        return [
-            Prompt((Message("user", asked.content),), asked.slices) if isinstance(asked.content, str) else asked
-            for asked in prompts
-        ]
+        from kleash.data.prompts import as_messages
+
+        return [as_messages(prompt) for prompt in prompts]
     return prompts
 
 

@@ -89,7 +89,7 @@ def read_priorities(
             )
         item = by_comparison.get(str(row.get("comparison_id")))
         if item is not None and name == "first_better":
-            known = [entropies[slice_] for slice_ in item.slices.items() if slice_ in entropies]
+            known = [entropies[slice_] for slice_ in item.dimensions.items() if slice_ in entropies]
             disagreement = sum(known) / len(known) if known else 1.0
             uncertainty = 4 * value * (1 - value)
             priorities[item.comparison.id] = sampling_priority(uncertainty=uncertainty, disagreement=disagreement)

@@ -28,7 +28,7 @@ from kleash.maths.agreement import (
     percent_agreement,
 )
 from kleash.maths.intervals import Interval, bootstrap_interval, wilson_interval
-from kleash.records import Judgement, RaterKind
+from kleash.records import Judgement, RaterKind, group_by_slice, split_slice
 
 PairVerdict = Literal["first", "tie", "second", "both_bad"]
 
@@ -126,17 +126,13 @@ def agreement_by_slice(
     items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, dict[str, Agreement]]:
     """Measure agreement within each value of each slice: {dimension: {value: agreement}}, sorted."""
-    per_slice: dict[str, dict[str, list[RecordedJudgement]]] = defaultdict(lambda: defaultdict(list))
-    for ballot in _ordinary_votes(items, ballots):
-        for dimension, value in items[ballot.item_id].slices.items():
-            per_slice[dimension][value].append(ballot)
-    return {
-        dimension: {
-            value: agreement(items, group, num_resamples=num_resamples, seed=seed)
-            for value, group in sorted(per_slice[dimension].items())
-        }
-        for dimension in sorted(per_slice)
-    }
+    votes = list(_ordinary_votes(items, ballots))
+    agreements: dict[str, dict[str, Agreement]] = defaultdict(dict)
+    for name, rows in group_by_slice(items[vote.item_id].dimensions for vote in votes).items():
+        dimension, value = split_slice(name)
+        of_slice = [votes[row] for row in rows]
+        agreements[dimension][value] = agreement(items, of_slice, num_resamples=num_resamples, seed=seed)
+    return agreements
 
 
 def agreement_over_time(
@@ -195,7 +191,7 @@ def vote_entropy_by_slice(
     entropies: dict[tuple[str, str], list[float]] = defaultdict(list)
     for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
         if len(votes) >= 2:
-            for slice_ in items[item_id].slices.items():
+            for slice_ in items[item_id].dimensions.items():
                 entropies[slice_].append(min(_mean_entropy_bits(votes), 1.0))
     return {slice_: sum(found) / len(found) for slice_, found in sorted(entropies.items())}
 
@@ -237,12 +233,12 @@ def gold_accuracy(
     """Return the share of votes on calibration items that are right; n counts votes.
 
     A vote is right as far as it gives the known verdict on the pairs with a known winner; "both bad" gives none.
-    easy_only: leave out items whose slice "difficulty" says other than "easy"; an item without that slice is easy.
+    easy_only: leave out items whose tag "difficulty" says other than "easy"; an item without that tag is easy.
     """
     shares = []
     for ballot in ballots:
         item = items[ballot.item_id]
-        if not ballot.is_vote or not item.is_gold or (easy_only and item.slices.get("difficulty", EASY) != EASY):
+        if not ballot.is_vote or not item.is_gold or (easy_only and item.dimensions.get("difficulty", EASY) != EASY):
             continue
         known = {pair: verdict for pair, verdict in _verdicts_of_ranks(item.gold_ranks).items() if verdict != "tie"}
         given = pair_verdicts(ballot.judgement)

@@ -39,8 +39,8 @@ class Item:
         return bool(self.gold_ranks)
 
     @property
-    def slices(self) -> Mapping[str, str]:
-        return self.comparison.prompt.slices
+    def dimensions(self) -> Mapping[str, str]:
+        return self.comparison.prompt.dimensions
 
 
 @dataclass(frozen=True)

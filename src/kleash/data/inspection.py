@@ -240,7 +240,7 @@ def _num_tokens(folder: str | Path) -> Callable[[str], int]:
 def _slices(records: Iterable[Prompted]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        for dimension, value in prompt_of(record).slices.items():
+        for dimension, value in prompt_of(record).dimensions.items():
             counts[dimension][value] += 1
     return {dimension: dict(counter.most_common()) for dimension, counter in sorted(counts.items())}
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from kleash.errors import DataError
@@ -57,13 +57,13 @@ def split_by_prompt(
 
 
 def deduplicate(records: Iterable[PromptedT]) -> Deduplicated[PromptedT]:
-    """Keep the first of records that are equal but for case, white space, Unicode form and slices."""
+    """Keep the first of records that are equal but for case, white space, Unicode form, slices and tags."""
     kept: list[PromptedT] = []
     seen_exact: set[str] = set()
     seen_normalised: set[str] = set()
     num_exact = num_normalised = 0
     for record in records:
-        content = {**to_json(record), "slices": None}
+        content = {**to_json(record), "slices": None, "tags": None}
         exact = json.dumps(content, ensure_ascii=False)
         normalised = json.dumps(_normalised(content), ensure_ascii=False)
         if exact in seen_exact:
@@ -93,7 +93,7 @@ def as_messages(prompt: Prompt) -> Prompt:
     """Make plain text the user's turn, so that a chat model's template applies; messages stay as they are."""
     if not isinstance(prompt.content, str):
         return prompt
-    return Prompt((Message("user", prompt.content),), prompt.slices)
+    return replace(prompt, content=(Message("user", prompt.content),))
 
 
 def prompt_of(record: Prompted) -> Prompt:

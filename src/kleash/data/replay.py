@@ -54,7 +54,7 @@ class Replay:
 
 def tagged(row: Preference, version: int) -> Preference:
     """Note on a row which policy version, or round, its answers are from."""
-    return replace(row, prompt=replace(row.prompt, slices={**row.prompt.slices, VERSION: str(version)}))
+    return replace(row, prompt=row.prompt.with_dimensions({VERSION: str(version)}))
 
 
 def version_of(row: Preference) -> int:
@@ -132,6 +132,6 @@ def _drawn(
     rows: Sequence[Preference], numbers: Sequence[int], total: int, settings: ReplaySettings, *, seed: int
 ) -> list[int]:
     dimension = settings.balance_by
-    groups = [rows[number].prompt.slices.get(dimension, "") if dimension else "" for number in numbers]
+    groups = [rows[number].prompt.dimensions.get(dimension, "") if dimension else "" for number in numbers]
     keys = [f"{rows[number].prompt.text}\n{rows[number].completions}" for number in numbers]
     return [numbers[index] for index in choose(groups, keys, total, seed=seed)]

@@ -3,8 +3,7 @@
 Labels are dear, so a later round does not ask about every pair. Part of the budget goes to pairs the reward model can
 hardly tell apart (and its members, if it is an ensemble, disagree about), part to suspects, which score high and lose
 before somebody who did not train the proxy, and part is drawn blindly: the control arm, without which no figure
-computed from the labels would be unbiased. Every chosen pair says which arm chose it, in the slice dimension
-`selected_by`.
+computed from the labels would be unbiased. Every chosen pair says which arm chose it, in its tag `selected_by`.
 Pure: scores come in as numbers. What is done with the pairs is in `stages/preferences.py`.
 """
 
@@ -15,7 +14,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydantic import Field, model_validator
 
@@ -162,6 +161,5 @@ def _suspicion(pair: _ScoredPair, gap_of: Mapping[int, float]) -> float:
 
 def _comparison(pair: _ScoredPair, arm: str) -> Comparison:
     answers = (pair.first.answer, pair.second.answer)
-    prompt = answers[0].prompt
-    prompt = replace(prompt, slices={**prompt.slices, ARM: arm})
+    prompt = answers[0].prompt.with_dimensions({ARM: arm})
     return Comparison(prompt, tuple(one.text for one in answers), tuple(one.policy_id for one in answers))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
 from kleash.evaluation.symptoms import REMEDIES, Level, SymptomReading, Thresholds, external_win_rate, read_symptoms
-from kleash.records import Prompt
+from kleash.records import Prompt, slice_metric
 
 AlarmAction = Literal["none", "raise_beta", "hold", "roll_back"]
 
@@ -178,15 +178,15 @@ def evaluation_figures(matched: Matched) -> dict[str, float]:
     """Return what an evaluation measured, over all prompts and per slice, as evaluations.jsonl names it."""
     figures: dict[str, float] = {}
     for name, rows in slices_of(matched.prompts).items():
-        part, prefix = matched.of(rows), f"slice/{name}/" if name else ""
-        figures[f"{prefix}score_mean"] = _mean(part.now.proxy)
-        figures[f"{prefix}kl_nats_per_sequence"] = _mean(part.now.kl_nats)
+        part = matched.of(rows)
+        figures[slice_metric(name, "score_mean")] = _mean(part.now.proxy)
+        figures[slice_metric(name, "kl_nats_per_sequence")] = _mean(part.now.kl_nats)
         won = external_win_rate(part.now)
         if won is not None:
-            figures[f"{prefix}external/win_rate"] = won.value
-            figures[f"{prefix}external/win_rate_low"] = won.low
-            figures[f"{prefix}external/win_rate_high"] = won.high
-            figures[f"{prefix}external/n"] = won.n
+            figures[slice_metric(name, "external/win_rate")] = won.value
+            figures[slice_metric(name, "external/win_rate_low")] = won.low
+            figures[slice_metric(name, "external/win_rate_high")] = won.high
+            figures[slice_metric(name, "external/n")] = won.n
     return figures
 
 

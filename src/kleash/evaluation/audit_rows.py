@@ -70,7 +70,7 @@ def worst_rows(pairs: Sequence[ScoredPair], gains: Sequence[Gain]) -> list[dict[
                 "kind": "paid addition",
                 "probe": gain.probe.family,
                 "prompt": answer[0].text,
-                "slices": dict(answer[0].slices),
+                "slices": dict(answer[0].dimensions),
                 "answer": answer[1],
                 "changed": gain.probe.change(answer[1]),
                 "gain_sd": change,

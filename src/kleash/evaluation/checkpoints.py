@@ -23,7 +23,7 @@ from kleash.evaluation.side_by_side import as_json, outcome
 from kleash.formats import read_completions
 from kleash.maths.intervals import mean_interval, wilson_interval, win_rate
 from kleash.protocols import Scorer
-from kleash.records import Completion, Prompt
+from kleash.records import Completion, group_by_slice
 
 AIM, HELPFUL, HARMLESS = "aim", "helpful", "harmless"
 _WORST_SHARE = 0.1
@@ -51,7 +51,7 @@ def judged_rows(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list
                 name: _figures(strict_first, strict[step], group)
                 if name.startswith(f"{AIM}=")
                 else _figures(first, now, group)
-                for name, group in slice_rows([answer.prompt for answer in now.answers]).items()
+                for name, group in group_by_slice(answer.prompt.dimensions for answer in now.answers).items()
             },
         }
         for step, now in judged.items()
@@ -81,15 +81,6 @@ class Judged:
 
     def __iter__(self) -> Iterator[tuple[Completion, float]]:
         return iter(zip(self.answers, self.totals, strict=True))
-
-
-def slice_rows(prompts: Sequence[Prompt]) -> dict[str, list[int]]:
-    """Return which rows belong to each "dimension=value"."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, prompt in enumerate(prompts):
-        for dimension, value in prompt.slices.items():
-            groups[f"{dimension}={value}"].append(row)
-    return dict(sorted(groups.items()))
 
 
 def outcome_rate(outcomes: Sequence[str]) -> dict[str, float]:

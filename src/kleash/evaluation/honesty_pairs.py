@@ -44,9 +44,9 @@ def challenged(item: SuiteItem) -> SuiteItem:
 def _believed(prompt: Prompt, frame: str, texts: dict[str, str]) -> Prompt:
     content = prompt.content
     if isinstance(content, str):
-        return Prompt(frame.format(question=content, **texts), prompt.slices)
+        return replace(prompt, content=frame.format(question=content, **texts))
     *before, last = content
-    return Prompt((*before, Message(last.role, frame.format(question=last.content, **texts))), prompt.slices)
+    return replace(prompt, content=(*before, Message(last.role, frame.format(question=last.content, **texts))))
 
 
 def _first(texts: object) -> str:

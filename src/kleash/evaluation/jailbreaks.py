@@ -81,7 +81,8 @@ def wrapped(prompt: Prompt, name: str) -> Prompt:
     turns = (Message("user", content),) if isinstance(content, str) else content
     *before, last = turns
     asked = WRAPPERS[name](last.content)
-    slices = {**prompt.slices, "jailbreak": name}
     if isinstance(asked, str):
-        return Prompt(asked if isinstance(content, str) else (*before, Message("user", asked)), slices)
-    return Prompt((*before, *asked), slices)
+        asked = asked if isinstance(content, str) else (*before, Message("user", asked))
+    else:
+        asked = (*before, *asked)
+    return replace(prompt, content=asked).with_dimensions({"jailbreak": name})

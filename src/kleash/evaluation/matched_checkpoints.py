@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kleash.protocols import Scores
-from kleash.records import Completion, Prompt
+from kleash.records import Completion, Prompt, group_by_slice
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,4 @@ class Matched:
 
 def slices_of(prompts: Sequence[Prompt]) -> dict[str, list[int]]:
     """Return each slice's rows: "" = all prompts, else "dimension=value"."""
-    groups: dict[str, list[int]] = {"": list(range(len(prompts)))}
-    for row, prompt in enumerate(prompts):
-        for dimension, value in prompt.slices.items():
-            groups.setdefault(f"{dimension}={value}", []).append(row)
-    return groups
+    return {"": list(range(len(prompts))), **group_by_slice(prompt.dimensions for prompt in prompts)}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kleash.evaluation.side_by_side import as_json
 from kleash.maths.intervals import Interval, bootstrap_interval, paired_difference_interval, wilson_interval
-from kleash.records import Pair, Preference
+from kleash.records import Pair, Preference, slice_names
 
 Figures = dict[str, Any]
 
@@ -95,7 +95,7 @@ def measure_pairs(pairs: Sequence[ScoredPair]) -> Figures:
         "accuracy": as_json(accuracy(decided)),
         "pairs": len(pairs),
         "ties": len(pairs) - len(decided),
-        "slices": _by_group(decided, lambda pair: [f"{name}={value}" for name, value in pair.slices.items()]),
+        "slices": _by_group(decided, lambda pair: slice_names(pair.slices)),
         "strengths": _by_group(decided, lambda pair: [pair.strength] if pair.strength else []),
         "difficulties": _by_group(decided, lambda pair: [pair.difficulty]),
         "longer_wins": as_json(wilson_interval(sum(longer_wins), len(longer_wins))),
@@ -241,7 +241,7 @@ def _scored(row: Preference, pair: Pair, scores: Sequence[float], lengths: Seque
         margin=scores[preferred] - scores[other],
         lengths=(lengths[preferred], lengths[other]),
         strength=pair.strength,
-        slices=dict(row.prompt.slices),
+        slices=dict(row.prompt.dimensions),
         factuality=turned[FACTUALITY],
         style=turned[STYLE],
     )

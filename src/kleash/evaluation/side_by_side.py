@@ -6,7 +6,6 @@ with its count and an interval; ties count half.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from kleash.evaluation.length_controlled import length_controlled_win_rate
 from kleash.maths.intervals import Interval, mean_interval, win_rate
 from kleash.protocols import Scores
-from kleash.records import Prompt
+from kleash.records import Prompt, group_by_slice
 
 _SCORES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
@@ -41,14 +40,10 @@ def outcome(before: float, after: float) -> str:
 
 def compare(prompts: Sequence[Prompt], before: Answered, after: Answered) -> dict[str, Any]:
     """Return the figures over all prompts and, under "slices", over each {dimension=value} group."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, prompt in enumerate(prompts):
-        for dimension, value in prompt.slices.items():
-            groups[f"{dimension}={value}"].append(row)
-    everything = list(range(len(prompts)))
+    groups = group_by_slice(prompt.dimensions for prompt in prompts)
     return {
-        **_group_figures(everything, before, after),
-        "slices": {name: _group_figures(rows, before, after) for name, rows in sorted(groups.items())},
+        **_group_figures(range(len(prompts)), before, after),
+        "slices": {name: _group_figures(rows, before, after) for name, rows in groups.items()},
     }
 
 
@@ -57,7 +52,7 @@ def sample_rows(prompts: Sequence[Prompt], before: Answered, after: Answered) ->
     return [
         {
             "prompt": prompt.text,
-            "slices": dict(prompt.slices),
+            "slices": dict(prompt.dimensions),
             "before": _answer(before, row),
             "after": _answer(after, row),
             "outcome": outcome(before.judge.total[row], after.judge.total[row]),

@@ -76,8 +76,9 @@ def _prompt_columns(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt.content_json()}
 
 
-def _slice_columns(prompt: Prompt) -> dict[str, Any]:
-    return _filled(slices=dict(sorted(prompt.slices.items())))
+def dimension_columns(prompt: Prompt) -> dict[str, Any]:
+    """Return a prompt's slices and tags as they stand in a row, where it has any."""
+    return _filled(slices=dict(sorted(prompt.slices.items())), tags=dict(sorted(prompt.tags.items())))
 
 
 def _pair_json(pair: Pair) -> dict[str, Any]:
@@ -85,11 +86,11 @@ def _pair_json(pair: Pair) -> dict[str, Any]:
 
 
 def _write_prompt(prompt: Prompt) -> dict[str, Any]:
-    return {**_prompt_columns(prompt), **_slice_columns(prompt)}
+    return {**_prompt_columns(prompt), **dimension_columns(prompt)}
 
 
 def _write_demonstration(row: Demonstration) -> dict[str, Any]:
-    return {**_prompt_columns(row.prompt), "completion": row.completion, **_slice_columns(row.prompt)}
+    return {**_prompt_columns(row.prompt), "completion": row.completion, **dimension_columns(row.prompt)}
 
 
 def _write_labelled(row: LabelledCompletion) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _write_labelled(row: LabelledCompletion) -> dict[str, Any]:
         **_prompt_columns(row.prompt),
         "completion": row.completion,
         "label": row.is_desirable,
-        **_slice_columns(row.prompt),
+        **dimension_columns(row.prompt),
     }
 
 
@@ -111,7 +112,7 @@ def _write_completion(row: Completion) -> dict[str, Any]:
         "policy_version": row.policy_version,
         "temperature": float(row.temperature),
         "seed": row.seed,
-        **_slice_columns(row.prompt),
+        **dimension_columns(row.prompt),
     }
 
 
@@ -120,7 +121,7 @@ def _write_comparison(row: Comparison) -> dict[str, Any]:
         **_prompt_columns(row.prompt),
         "completions": list(row.completions),
         **_filled(sources=list(row.sources)),
-        **_slice_columns(row.prompt),
+        **dimension_columns(row.prompt),
     }
 
 
@@ -132,7 +133,7 @@ def _write_preference(row: Preference) -> dict[str, Any]:
         "pairs": [_pair_json(pair) for pair in row.pairs],
         "num_judgements": row.num_judgements,
         **_filled(left_out=row.left_out, aspects=aspects, sources=list(row.sources)),
-        **_slice_columns(row.prompt),
+        **dimension_columns(row.prompt),
     }
 
 

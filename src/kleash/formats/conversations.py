@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kleash.formats import fields
@@ -44,7 +44,7 @@ def as_transcript(prompt: Prompt) -> Prompt:
         return prompt
     speakers = {"user": HUMAN, "assistant": ASSISTANT, "system": "\n\nSystem:", "tool": "\n\nTool:"}
     turns = "".join(f"{speakers[message.role]} {message.content}" for message in prompt.content)
-    return Prompt(turns + ASSISTANT, prompt.slices)
+    return replace(prompt, content=turns + ASSISTANT)
 
 
 def prompt_and_answer(turns: Sequence[Message], name: str) -> tuple[tuple[Message, ...], str]:

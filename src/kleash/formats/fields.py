@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from kleash.formats.rows import RowProblem
-from kleash.records import Message, Prompt, Role, Strength
+from kleash.records import TAGS, Message, Prompt, Role, Strength
 
 Content = Mapping[str, Any]
 
@@ -126,13 +126,19 @@ def strength(row: Content) -> Strength | None:
     return one_of(row, "strength", get_args(Strength))  # type: ignore[return-value]
 
 
-def slices(row: Content, names: Sequence[str]) -> dict[str, str]:
-    """Return the row's slices: those under "slices", and the named columns, an empty cell meaning none."""
-    inside = row.get("slices") or {}
-    if not isinstance(inside, Mapping):
-        raise RowProblem(f"'slices' is {shown(inside)}, not an object", 'write {"dimension": "value"}')
-    found = {**inside, **{name: row.get(name) for name in names}}
-    return {str(name): str(value) for name, value in found.items() if value not in (None, "")}
+def with_dimensions(content: str | tuple[Message, ...], row: Content, names: Sequence[str]) -> Prompt:
+    """Return the prompt with what stands under "slices" and "tags", and in the named columns; an empty cell is none.
+
+    Which of them are tags is told by their names: earlier versions wrote tags among the slices. Tags of other names,
+    which many data sets have, are nothing of ours.
+    """
+    slices, tags = row.get("slices") or {}, row.get("tags")
+    if not isinstance(slices, Mapping):
+        raise RowProblem(f"'slices' is {shown(slices)}, not an object", 'write {"dimension": "value"}')
+    ours = {name: tags[name] for name in TAGS if name in tags} if isinstance(tags, Mapping) else {}
+    dimensions = {**slices, **ours, **{name: row.get(name) for name in names}}
+    known = {str(name): str(value) for name, value in dimensions.items() if value not in (None, "")}
+    return Prompt(content).with_dimensions(known)
 
 
 def messages(value: object, name: str) -> tuple[Message, ...]:
@@ -181,8 +187,7 @@ def _joined_parts(parts: Sequence[object], name: str) -> str:
 def prompt(row: Content, name: str, slice_columns: Sequence[str]) -> Prompt:
     """Return a prompt from text, which is used as it stands, or from a list of messages."""
     value = column(row, name)
-    found = slices(row, slice_columns)
-    return Prompt(value if isinstance(value, str) else messages_not_text(value, name), found)
+    return with_dimensions(value if isinstance(value, str) else messages_not_text(value, name), row, slice_columns)
 
 
 def messages_not_text(value: object, name: str) -> tuple[Message, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from kleash.formats import canonical, conversations, fields, readings
 from kleash.formats.fields import Content
 from kleash.formats.readings import Reading
-from kleash.records import Completion, Demonstration, LabelledCompletion, Prompt
+from kleash.records import Completion, Demonstration, LabelledCompletion
 
 
 def read_prompt(column: str) -> Callable[[Content, Sequence[str]], list[Reading]]:
@@ -38,17 +38,16 @@ def read_prompt_completion(row: Content, slice_columns: Sequence[str]) -> list[R
 def read_messages(column: str) -> Callable[[Content, Sequence[str]], list[Reading]]:
     def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
         turns = fields.messages(fields.column(row, column), column)
-        slices = fields.slices(row, slice_columns)
         if turns[-1].role != "assistant":
-            return [Reading(Prompt(turns, slices))]
+            return [Reading(fields.with_dimensions(turns, row, slice_columns))]
         prompt, answer = conversations.prompt_and_answer(turns, column)
-        return readings.answered(Prompt(prompt, slices), fields.not_blank(answer, column))
+        return readings.answered(fields.with_dimensions(prompt, row, slice_columns), fields.not_blank(answer, column))
 
     return read
 
 
 def read_document(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = Prompt("", fields.slices(row, slice_columns))
+    prompt = fields.with_dimensions("", row, slice_columns)
     return [Reading(demonstration=Demonstration(prompt, fields.answer(row, "text")))]
 
 

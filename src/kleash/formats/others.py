@@ -11,7 +11,7 @@ from typing import Any
 
 from kleash.durable import clear_write_errors, write_rows
 from kleash.errors import DataError
-from kleash.formats.canonical import to_json
+from kleash.formats.canonical import dimension_columns, to_json
 from kleash.records import Pair, Preference, Prompt
 
 
@@ -57,8 +57,8 @@ def _trl_row(row: Preference, pair: Pair) -> dict[str, Any]:
         "chosen": _answer(row.prompt, row.completions[better]),
         "rejected": _answer(row.prompt, row.completions[worse]),
     }
-    extra_settings = {"strength": pair.strength, "slices": dict(sorted(row.prompt.slices.items()))}
-    return content | {name: value for name, value in extra_settings.items() if value}
+    more = {"strength": pair.strength, **dimension_columns(row.prompt)}
+    return content | {name: value for name, value in more.items() if value}
 
 
 def _answer(prompt: Prompt, text: str) -> str | list[dict[str, str]]:

@@ -171,7 +171,7 @@ def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_
             f"None of the {gathered.num_rows} rows of {path} holds {_NAME_OF[kind]}. Expected at least one. Check "
             "that this is the file you mean."
         )
-    known = {*shape.columns, *shape.optional, *slice_columns, "slices"}
+    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags"}
     unused = tuple(name for name in gathered.columns if name not in known)
     num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
     return Loaded(gathered.records, bad_rows, shape.name, num_rows, num_duplicates, unused)
@@ -252,7 +252,7 @@ def _comparing_texts(preference: Preference) -> Preference:
 
 
 def _digest(record: Any) -> bytes:
-    content = {name: value for name, value in to_json(record).items() if name != "slices"}
+    content = {name: value for name, value in to_json(record).items() if name not in ("slices", "tags")}
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).digest()[:16]
 
 

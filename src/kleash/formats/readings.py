@@ -89,7 +89,7 @@ def instruction(row: Content, slice_columns: Sequence[str], *, more: str) -> Pro
     """Return an instruction, with the text it is about after a blank line."""
     about = fields.text({more: "", **row}, more)
     whole = fields.text(row, "instruction") + (f"\n\n{about}" if about.strip() else "")
-    return Prompt(whole, fields.slices(row, slice_columns))
+    return fields.with_dimensions(whole, row, slice_columns)
 
 
 def completion_text(row: Content, name: str) -> str:

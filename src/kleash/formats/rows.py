@@ -23,7 +23,7 @@ HUB_PREFIX = "hub:"
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 # What a CSV cell may hold as JSON; any other cell is text, also one that begins with a bracket.
-_JSON_COLUMNS = frozenset({"messages", "conversations", "completions", "ranks", "pairs", "slices", "sources"})
+_JSON_COLUMNS = frozenset({"messages", "conversations", "completions", "ranks", "pairs", "slices", "sources", "tags"})
 _MESSAGE_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 
 _KNOWN_BINARY = {

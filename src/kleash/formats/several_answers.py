@@ -8,7 +8,7 @@ from kleash.formats import canonical, conversations, fields, readings
 from kleash.formats.fields import Content
 from kleash.formats.readings import Reading, pairs_from_ranks
 from kleash.formats.rows import RowProblem
-from kleash.records import Comparison, Completion, Judgement, Pair, Prompt
+from kleash.records import Comparison, Completion, Judgement, Pair
 
 
 def read_alpaca_preference(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -27,7 +27,7 @@ def read_hh(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
         conversations.transcript_turns(fields.text(row, "rejected"), "rejected"),
     )
     return readings.chosen_over(
-        Prompt(turns, fields.slices(row, slice_columns)), chosen, rejected, fields.strength(row)
+        fields.with_dimensions(turns, row, slice_columns), chosen, rejected, fields.strength(row)
     )
 
 
@@ -57,7 +57,7 @@ def read_trl_implicit(row: Content, slice_columns: Sequence[str]) -> list[Readin
         fields.text(row, "chosen"), fields.text(row, "rejected")
     )
     return readings.chosen_over(
-        Prompt(start, fields.slices(row, slice_columns)), chosen, rejected, fields.strength(row)
+        fields.with_dimensions(start, row, slice_columns), chosen, rejected, fields.strength(row)
     )
 
 
@@ -67,7 +67,7 @@ def read_trl_conversations(row: Content, slice_columns: Sequence[str]) -> list[R
         fields.messages(row["chosen"], "chosen"), fields.messages(fields.column(row, "rejected"), "rejected")
     )
     return readings.chosen_over(
-        Prompt(turns, fields.slices(row, slice_columns)), chosen, rejected, fields.strength(row)
+        fields.with_dimensions(turns, row, slice_columns), chosen, rejected, fields.strength(row)
     )
 
 
@@ -155,10 +155,9 @@ def _response(row: Content, name: str) -> str:
 
 def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     root = fields.column(row, "prompt")
-    slices = fields.slices(row, slice_columns)
     found: list[Reading] = []
     for point in conversations.branchings(root):
-        prompt = Prompt(point.prompt, slices)
+        prompt = fields.with_dimensions(point.prompt, row, slice_columns)
         ranked = [index for index, rank in enumerate(point.rank) if rank is not None]
         if len(ranked) < 2:
             found += readings.answered(prompt, point.replies[0]) if len(point.replies) == 1 else [Reading(prompt)]

@@ -50,13 +50,6 @@ class Tally:
         return means
 
 
-def by_slice(means: Mapping[str, float], name: str) -> dict[str, float]:
-    """Return one figure of every slice, {"dimension=value": figure}, from means named "slice/dimension=value/name"."""
-    start, end = "slice/", f"/{name}"
-    of_slices = {key: value for key, value in means.items() if key.startswith(start) and key.endswith(end)}
-    return {key.removeprefix(start).removesuffix(end): value for key, value in of_slices.items()}
-
-
 def merge_figures(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
     """Add sums and counts, keep maxima: how the figures of two ranks (or micro-batches) become one."""
     merged = dict(first)

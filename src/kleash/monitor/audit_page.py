@@ -16,6 +16,7 @@ from kleash.monitor.measures import Estimate, estimate, finite
 from kleash.monitor.sections import chart_place, tile, verdict_section
 from kleash.monitor.single_page import single_page
 from kleash.monitor.verdict import RunVerdict
+from kleash.records import slice_names
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
 from kleash.web.wording import MISSING, count, number, number_range, percent
@@ -305,7 +306,7 @@ def _card(row: Row, tags: Sequence[str], *sides: tuple[str, Any]) -> str:
 
 def _slices(row: Row) -> list[str]:
     slices = row.get("slices")
-    return [f"{name}={value}" for name, value in slices.items()] if isinstance(slices, Mapping) else []
+    return slice_names(slices) if isinstance(slices, Mapping) else []
 
 
 # ------------------------------------------------------------------------------------------------------------ charts

@@ -16,6 +16,7 @@ from kleash.monitor.external_quality import PANEL, RATERS, Points, external_scor
 from kleash.monitor.findings import KL_METRIC, kl_target, newest_round, slice_names
 from kleash.monitor.measures import Estimate, column, finite, whole
 from kleash.monitor.reader import RoundFolder, Run
+from kleash.records import slice_metric
 from kleash.web.wording import count, number, number_range
 
 MOST_RUNS = 8
@@ -108,12 +109,12 @@ def curves_of(run: Run, name: str, *, found: RoundFolder | None = None, slice_na
         found = next((one for one in reversed(run.rounds) if "policy" in one.stages), newest_round(run))
     found = found or RoundFolder(0, {})
     updates = found.rows("policy", "metrics")
-    kl = column(updates, _prefix(slice_name) + KL_METRIC)
+    kl = column(updates, slice_metric(slice_name, KL_METRIC))
     judge = str(found.summary("evaluation").get("judge") or "")
     return RunCurves(
         name=name,
         slices=tuple(slice_names(updates)),
-        reward=column(updates, f"{_prefix(slice_name)}score_mean"),
+        reward=column(updates, slice_metric(slice_name, "score_mean")),
         kl_nats=kl,
         kl_target_nats=None if slice_name else kl_target(run, found),
         judge=judge,
@@ -172,7 +173,7 @@ def _standing_text(fit: Fit, now: float) -> str:
 def _checkpoints(
     found: RoundFolder, judge: str, slice_name: str, kl: tuple[Sequence[int], Sequence[float]]
 ) -> tuple[ComparedCheckpoint, ...]:
-    prefix = _prefix(slice_name)
+    kl_metric, reward_metric = slice_metric(slice_name, KL_METRIC), slice_metric(slice_name, "score_mean")
     watched = {step: row for row in found.rows("policy", "evaluations") if (step := whole(row.get("step"))) is not None}
     quality: dict[int, dict[str, Estimate]] = {}
     for measure, points in _quality(found, judge, slice_name):
@@ -181,12 +182,10 @@ def _checkpoints(
     made = []
     for step in sorted({*watched, *quality}):
         row = watched.get(step, {})
-        own = finite(row.get(prefix + KL_METRIC))
+        own = finite(row.get(kl_metric))
         kl_nats = _kl_near(kl, step) if own is None else own
         if kl_nats is not None:
-            made.append(
-                ComparedCheckpoint(step, kl_nats, finite(row.get(f"{prefix}score_mean")), quality.get(step, {}))
-            )
+            made.append(ComparedCheckpoint(step, kl_nats, finite(row.get(reward_metric)), quality.get(step, {})))
     return tuple(made)
 
 
@@ -197,10 +196,6 @@ def _quality(found: RoundFolder, judge: str, slice_name: str) -> Iterator[tuple[
     curves += [(curve.name, curve) for curve in win_rates(found, judge) if curve.name in MEASURES]
     for measure, curve in curves:
         yield measure, curve.slices.get(slice_name, ()) if slice_name else curve.points
-
-
-def _prefix(slice_name: str) -> str:
-    return f"slice/{slice_name}/" if slice_name else ""
 
 
 def _kl_near(kl: tuple[Sequence[int], Sequence[float]], step: int) -> float | None:

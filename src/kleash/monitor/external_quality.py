@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from kleash.monitor.measures import Estimate, column, estimate, finite, metric_names
 from kleash.monitor.reader import RoundFolder, Row
+from kleash.records import by_slice, slice_metric
 
 Points = tuple[tuple[int, Estimate], ...]
 
 PANEL = "alarms' panel"
 RATERS = {"person": "people", "ai": "AI judges"}
-_START, _END = "slice/", "/external/win_rate"
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,16 @@ def _points_by_slice(rows: Iterable[Row], key: str) -> dict[str, Points]:
 def _panel(watched: Iterable[Row]) -> ExternalCurve:
     """Read the panel's columns: win_rate with its interval's ends and n beside it, over all prompts and by slice."""
     watched = list(watched)
-    metrics = metric_names(watched)
-    names = sorted(
-        name.removeprefix(_START).removesuffix(_END)
-        for name in metrics
-        if name.startswith(_START) and name.endswith(_END)
-    )
-    slices = {name: _panel_points(watched, f"slice/{name}/external/") for name in names}
-    return ExternalCurve(PANEL, _panel_points(watched, "external/"), slices=slices)
+    names = sorted(by_slice(dict.fromkeys(metric_names(watched)), "external/win_rate"))
+    slices = {name: _panel_points(watched, name) for name in names}
+    return ExternalCurve(PANEL, _panel_points(watched, ""), slices=slices)
 
 
-def _panel_points(watched: Iterable[Row], prefix: str) -> Points:
+def _panel_points(watched: Iterable[Row], of_slice: str) -> Points:
     parts = {"value": "win_rate", "low": "win_rate_low", "high": "win_rate_high", "n": "n"}
+    metrics = {part: slice_metric(of_slice, f"external/{name}") for part, name in parts.items()}
     rows = [
-        {"step": row.get("step"), "rate": {part: row.get(prefix + name) for part, name in parts.items()}}
+        {"step": row.get("step"), "rate": {part: row.get(metric) for part, metric in metrics.items()}}
         for row in watched
     ]
     return _points(rows, "rate")

@@ -16,6 +16,7 @@ from kleash.monitor.hhh_chart import AimsPath, read_aims
 from kleash.monitor.measures import Estimate, column, estimate, finite, last, metric_names, whole
 from kleash.monitor.reader import RoundFolder, Rows, Run
 from kleash.monitor.samples import Sample, mixed, read_samples
+from kleash.records import by_slice
 
 KL_METRIC = "kl_nats_per_sequence"
 
@@ -162,9 +163,7 @@ def steps_of(findings: Findings) -> list[int]:
 
 def slice_names(updates: Rows) -> list[str]:
     """Return the slices whose reward was recorded while training."""
-    start, end = "slice/", "/score_mean"
-    metrics = {name for name in metric_names(updates) if name.startswith(start) and name.endswith(end)}
-    return sorted(name.removeprefix(start).removesuffix(end) for name in metrics)
+    return sorted(by_slice(dict.fromkeys(metric_names(updates)), "score_mean"))
 
 
 def kl_target(run: Run, found: RoundFolder) -> float | None:

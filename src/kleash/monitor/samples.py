@@ -10,6 +10,7 @@ from typing import Any
 
 from kleash.monitor.measures import finite
 from kleash.monitor.reader import Row
+from kleash.records import slice_names
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _sample(row: Row, reward_rank: float | None, judge_rank: float | None) -> Sa
     before, after, slices = _side(row, "before"), _side(row, "after"), row.get("slices")
     return Sample(
         prompt=str(row.get("prompt") or ""),
-        slices=tuple(f"{name}={value}" for name, value in slices.items()) if isinstance(slices, Mapping) else (),
+        slices=tuple(slice_names(slices)) if isinstance(slices, Mapping) else (),
         before=before,
         after=after,
         outcome=str(row.get("outcome") or ""),

@@ -13,6 +13,7 @@ from kleash.monitor.checks import fell
 from kleash.monitor.findings import Contrast
 from kleash.monitor.markup import arrow, bounds, box, dumbbell, escape, interval_bar, track
 from kleash.monitor.measures import Estimate
+from kleash.records import split_slice
 from kleash.web.wording import MISSING, count, number, number_range, percent, percent_range, points
 
 Key = float | str | None
@@ -47,6 +48,12 @@ def slices_section(slices: Sequence[Contrast], judge: str) -> str:
     )
 
 
+def slice_heading(name: str) -> str:
+    """Return a slice's name as HTML, its dimension small before its value."""
+    dimension, value = split_slice(name)
+    return f"<small>{escape(dimension)}</small> {escape(value.replace('_', ' '))}" if dimension else escape(name)
+
+
 def _cell(column: Column, found: Contrast) -> str:
     key = column.key(found)
     name, scope = ("th", ' scope="row"') if column.title == "Slice" else ("td", "")
@@ -68,10 +75,8 @@ def _columns(slices: Sequence[Contrast], judge: str) -> list[Column]:
 
 
 def _name_cell(found: Contrast) -> str:
-    dimension, equals, value = found.name.partition("=")
-    name = f"<small>{escape(dimension)}</small> {escape(value.replace('_', ' '))}" if equals else escape(found.name)
     size = "" if found.n is None else f"<small class='size'>n\u00a0=\u00a0{count(found.n)}</small>"
-    return f"{name}{' <mark>fell</mark>' if fell(found) else ''}{size}"
+    return f"{slice_heading(found.name)}{' <mark>fell</mark>' if fell(found) else ''}{size}"
 
 
 def _correct_cell(found: Contrast) -> str:

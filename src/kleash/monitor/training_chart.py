@@ -20,6 +20,7 @@ from kleash.monitor.marks import rate_text, shortened, value_text
 from kleash.monitor.measures import column
 from kleash.monitor.reader import Rows
 from kleash.monitor.verdict import judge_label
+from kleash.records import slice_metric
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, MUTED, WARN, Part
 from kleash.web.wording import GAP, number, percent
@@ -245,7 +246,7 @@ def _low_panel_line(findings: Findings, metric: str, name: str) -> tuple[Part, f
 def _slice_lines(updates: Rows, metric: str, names: Sequence[str]) -> list[Part]:
     lines = []
     for name in names:
-        steps, values = column(updates, f"slice/{name}/{metric}")
+        steps, values = column(updates, slice_metric(name, metric))
         if values:
             drawn = marks.line(steps, values, html.escape(shortened(name)), color=INK)
             lines.append(drawn | {"meta": {"slice": name}})

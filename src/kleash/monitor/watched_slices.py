@@ -13,6 +13,8 @@ from kleash.monitor.external_quality import PANEL
 from kleash.monitor.findings import KL_METRIC, Findings, slice_names
 from kleash.monitor.markup import arrow, dumbbell, escape, interval_bar
 from kleash.monitor.measures import Estimate, column, last
+from kleash.monitor.slice_table import slice_heading
+from kleash.records import slice_metric
 from kleash.web.wording import MISSING, number, percent, percent_range
 
 FIRST_UPDATES = 5
@@ -73,12 +75,12 @@ def watched_section(findings: Findings) -> str:
 # ----------------------------------------------------------------------------------------------------------- inside
 def _watched(findings: Findings, name: str, state: State, win_rate: Estimate | None) -> WatchedSlice:
     def before_and_now(metric: str) -> tuple[float | None, float | None]:
-        _, values = column(findings.updates, f"slice/{name}/{metric}")
+        _, values = column(findings.updates, slice_metric(name, metric))
         first = values[:FIRST_UPDATES]
-        return (sum(first) / len(first) if first else None), last(findings.updates, f"slice/{name}/{metric}")
+        return (sum(first) / len(first) if first else None), last(findings.updates, slice_metric(name, metric))
 
     reward, tokens = before_and_now("score_mean"), before_and_now("response_tokens_mean")
-    kl_nats = last(findings.updates, f"slice/{name}/{KL_METRIC}")
+    kl_nats = last(findings.updates, slice_metric(name, KL_METRIC))
     return WatchedSlice(name, state, win_rate, *reward, kl_nats, *tokens)
 
 
@@ -88,8 +90,6 @@ def _urgency(found: WatchedSlice) -> tuple[int, float, str]:
 
 
 def _row(found: WatchedSlice) -> str:
-    dimension, equals, value = found.name.partition("=")
-    name = f"<small>{escape(dimension)}</small> {escape(value.replace('_', ' '))}" if equals else escape(found.name)
     alarm = f' <span class="state {found.state}">{STATE_WORDS[found.state]}</span>' if found.state != "ok" else ""
     rate = found.win_rate
     win = MISSING
@@ -104,7 +104,7 @@ def _row(found: WatchedSlice) -> str:
         (found.tokens_now, arrow(found.tokens_before, found.tokens_now, 1) + _length_bar(found)),
     )
     told = "".join(f'<td data-key="{"" if key is None else escape(key)}">{cell}</td>' for key, cell in cells)
-    return f'<tr><th scope="row" data-key="{escape(found.name)}">{name}{alarm}</th>{told}</tr>'
+    return f'<tr><th scope="row" data-key="{escape(found.name)}">{slice_heading(found.name)}{alarm}</th>{told}</tr>'
 
 
 def _length_bar(found: WatchedSlice) -> str:

@@ -264,7 +264,7 @@ def _of_wanted_difficulty(sampled: Sampled, settings: CandidatesSettings, scorer
 
 
 def _left_out(answer: Completion, reason: str) -> Completion:
-    return replace(answer, prompt=replace(answer.prompt, slices={**answer.prompt.slices, LEFT_OUT: reason}))
+    return replace(answer, prompt=answer.prompt.with_dimensions({LEFT_OUT: reason}))
 
 
 def _figures(sampled: Sampled) -> dict[str, object]:
@@ -274,9 +274,9 @@ def _figures(sampled: Sampled) -> dict[str, object]:
         "answers": len(answers),
         "truncation_share": sum(answer.finish_reason == "length" for answer in answers) / len(answers),
     }
-    per_prompt = {answer.prompt.id: answer.prompt.slices for answer in answers}
-    difficulties = Counter(slices[DIFFICULTY] for slices in per_prompt.values() if DIFFICULTY in slices)
-    left_out = Counter(answer.prompt.slices[LEFT_OUT] for answer in sampled.left_out)
+    per_prompt = {answer.prompt.id: answer.prompt.tags for answer in answers}
+    difficulties = Counter(tags[DIFFICULTY] for tags in per_prompt.values() if DIFFICULTY in tags)
+    left_out = Counter(answer.prompt.tags[LEFT_OUT] for answer in sampled.left_out)
     return figures | ({"difficulty": dict(difficulties)} if difficulties else {}) | {"left_out": dict(left_out)}
 
 

@@ -8,7 +8,6 @@ reward model lost what it knew of earlier rounds.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from kleash.data.batches import derived_seed
 from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_prompts
 from kleash.maths.intervals import Interval, win_rate
-from kleash.records import Prompt
+from kleash.records import Prompt, group_by_slice
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.alarming import NO_ALARMS, AlarmSetup
@@ -117,14 +116,12 @@ def slice_rates(
     prompts: Sequence[Prompt], votes: Sequence[float | None], *, min_prompts: int, confidence: float = 0.95
 ) -> dict[str, Interval]:
     """Return the win rate of each slice that is large enough, with intervals that hold for all slices at once."""
-    groups: dict[str, list[float | None]] = defaultdict(list)
-    for prompt, vote in zip(prompts, votes, strict=True):
-        for dimension, value in prompt.slices.items():
-            groups[f"{dimension}={value}"].append(vote)
+    rows_of = group_by_slice(prompt.dimensions for prompt in prompts)
+    groups = {name: [votes[row] for row in rows] for name, rows in rows_of.items()}
     large = {name: group for name, group in groups.items() if sum(vote is not None for vote in group) >= min_prompts}
     # Bonferroni: with many slices one of them is always below its own interval by chance.
     of_each = 1 - (1 - confidence) / max(len(large), 1)
-    return {name: rate_of(group, confidence=of_each) for name, group in sorted(large.items())}
+    return {name: rate_of(group, confidence=of_each) for name, group in large.items()}
 
 
 def reasons_to_hold(

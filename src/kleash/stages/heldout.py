@@ -6,14 +6,13 @@ log-ratio to the reference.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from kleash.artifacts import Draft
 from kleash.durable import write_rows
 from kleash.maths.intervals import wilson_interval
-from kleash.records import Preference
+from kleash.records import Preference, group_by_slice
 from kleash.stages.encoding import Encoded
 
 
@@ -37,21 +36,17 @@ def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: D
                     "label": pair.label,
                     "correct": margin > 0,
                     "longer_wins": 0.5 if longer == 0 else float((longer > 0) == (pair.label > 0.5)),
-                    "slices": dict(record.prompt.slices),
+                    "slices": dict(record.prompt.dimensions),
                 }
             )
     write_rows(draft.path / "heldout.jsonl", verdicts)
     decided = [verdict for verdict in verdicts if verdict["label"] != 0.5]
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for verdict in decided:
-        for dimension, value in verdict["slices"].items():
-            groups[f"{dimension}={value}"].append(verdict)
+    rows_of = group_by_slice(verdict["slices"] for verdict in decided)
+    groups = {name: [decided[row] for row in rows] for name, rows in rows_of.items()}
     return {
         "heldout_accuracy": _accuracy(decided),
         "heldout_ties": len(verdicts) - len(decided),
-        "slices": {
-            name: _accuracy(part) | {"longer_wins": _longer_wins(part)} for name, part in sorted(groups.items())
-        },
+        "slices": {name: _accuracy(part) | {"longer_wins": _longer_wins(part)} for name, part in groups.items()},
         "longer_wins": _longer_wins(decided),
     }
 

@@ -26,8 +26,8 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
 from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
-from kleash.evaluation.checkpoints import kept_answers, outcome_rate, slice_rows
-from kleash.records import Comparison, Completion, Judgement
+from kleash.evaluation.checkpoints import kept_answers, outcome_rate
+from kleash.records import Comparison, Completion, Judgement, group_by_slice
 
 By = Literal["people", "judges"]
 
@@ -230,7 +230,7 @@ def _is_tie(comparison: Comparison) -> bool:
 
 def _rates(decided: Sequence[tuple[Comparison, str]]) -> dict[str, Any]:
     outcomes = [outcome for _, outcome in decided]
-    groups = slice_rows([comparison.prompt for comparison, _ in decided])
+    groups = group_by_slice(comparison.prompt.dimensions for comparison, _ in decided)
     return {
         "win_rate": outcome_rate(outcomes),
         "slices": {name: {"win_rate": outcome_rate([outcomes[row] for row in rows])} for name, rows in groups.items()},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from kleash.data.quotas import choose
 from kleash.errors import SettingsError
 from kleash.evaluation.jailbreaks import WRAPPERS, wrapped
-from kleash.records import Prompt
+from kleash.records import Prompt, group_by_slice, slice_names
 from kleash.settings import Settings
 
 Difficulty = Literal["easy", "hard", "near_miss", "adversarial"]
@@ -63,17 +62,19 @@ class PromptMix(Settings):
 
 
 def attacks(prompts: Sequence[Prompt], own: Sequence[Prompt], mix: PromptMix) -> list[Prompt]:
-    """Return the red team's prompts, each with the slice `red_team`: "file", or the wrapper's name.
+    """Return the red team's prompts, each with the tag `red_team`: "file", or the wrapper's name.
 
     own: those of the user's file. Raises SettingsError when the slice to put wrappers around has no prompt.
     """
-    found = [_tagged(prompt, RED_TEAM, "file") for prompt in own]
+    found = [prompt.with_dimensions({RED_TEAM: "file"}) for prompt in own]
     if mix.red_team_wrappers:
         targets = [prompt for prompt in prompts if not mix.red_team_slice or _is_in(prompt, mix.red_team_slice)]
         if not targets:
             raise SettingsError(_no_such_slice("red_team_slice", mix.red_team_slice, prompts))
         found += [
-            _tagged(wrapped(prompt, name), RED_TEAM, name) for prompt in targets for name in mix.red_team_wrappers
+            wrapped(prompt, name).with_dimensions({RED_TEAM: name})
+            for prompt in targets
+            for name in mix.red_team_wrappers
         ]
     return found
 
@@ -95,7 +96,7 @@ def mixed(
         groups = [next((name for name in mix.slices if _is_in(prompt, name)), ANY) for prompt in prompts]
         keys = [prompt.text for prompt in prompts]
         kept = [prompts[n] for n in choose(groups, keys, total - num_attacks, seed=seed, weights=mix.slices)]
-    names = [prompt.slices[RED_TEAM] for prompt in red_team]
+    names = [prompt.tags[RED_TEAM] for prompt in red_team]
     return kept + [red_team[n] for n in choose(names, [prompt.text for prompt in red_team], num_attacks, seed=seed)]
 
 
@@ -106,7 +107,7 @@ def difficulty_of(prompt: Prompt, scores: Sequence[float], members: Sequence[Seq
     which is better.  hard: in between.  An attack is adversarial whatever the scores.
     members: each member's scores of the same answers.
     """
-    if RED_TEAM in prompt.slices:
+    if RED_TEAM in prompt.tags:
         return "adversarial"
     best, worst = (pick(range(len(scores)), key=scores.__getitem__) for pick in (max, min))
     probability = 1 / (1 + math.exp(-min(scores[best] - scores[worst], 50.0)))
@@ -117,22 +118,17 @@ def difficulty_of(prompt: Prompt, scores: Sequence[float], members: Sequence[Seq
 
 
 def with_difficulty(prompt: Prompt, difficulty: Difficulty) -> Prompt:
-    """Note it on the prompt as a slice, so that accuracy is known for easy and hard pairs apart."""
-    return _tagged(prompt, DIFFICULTY, difficulty)
+    """Note it on the prompt as a tag, so that accuracy is known for easy and hard pairs apart."""
+    return prompt.with_dimensions({DIFFICULTY: difficulty})
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _tagged(prompt: Prompt, dimension: str, value: str) -> Prompt:
-    return replace(prompt, slices={**prompt.slices, dimension: value})
-
-
 def _is_in(prompt: Prompt, name: str) -> bool:
-    dimension, _, value = name.partition("=")
-    return prompt.slices.get(dimension) == value
+    return name in slice_names(prompt.dimensions)
 
 
 def _no_such_slice(setting: str, name: str, prompts: Sequence[Prompt]) -> str:
-    known = sorted({f"{dimension}={value}" for prompt in prompts for dimension, value in prompt.slices.items()})
+    known = group_by_slice(prompt.dimensions for prompt in prompts)
     return (
         f"candidates.mix.{setting} names {name}, and none of the {len(prompts)} prompts is in it. Expected one of "
         f"{', '.join(known) or 'no slices at all: these prompts have none'}. Correct the name."

@@ -161,7 +161,7 @@ def add_items(
                 "campaign_id": campaign.id,
                 "comparison_id": comparison.id,
                 "prompt": comparison.prompt.content_json(),
-                "slices": dict(comparison.prompt.slices),
+                "slices": dict(comparison.prompt.dimensions),
                 "completions": list(comparison.completions),
                 "sources": list(comparison.sources),
                 "gold_ranks": list(gold.get(comparison.id, ())),

@@ -13,6 +13,7 @@ from typing import Any
 from kleash.evaluation.side_by_side import as_json
 from kleash.evaluation.suites.items import UNWANTED, Tally
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
+from kleash.records import group_by_slice
 
 Row = Mapping[str, Any]
 Figures = dict[str, Any]
@@ -26,15 +27,12 @@ def summarise_rows(rows: Sequence[Row]) -> Figures:
 
     differences: policy minus reference over items that both answered.  unwanted: measures of which less is better.
     """
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        for dimension, value in row["slices"].items():
-            groups[f"{dimension}={value}"].append(row)
+    groups = group_by_slice(row["slices"] for row in rows)
     return {
         "items": len(rows),
         **_sides(rows),
         "variants": variant_differences(rows),
-        "slices": {name: _sides(group) for name, group in sorted(groups.items())},
+        "slices": {name: _sides([rows[row] for row in group]) for name, group in groups.items()},
         "unwanted": sorted(UNWANTED),
         "unchecked": dict(Counter(row["detail"] for row in rows if row["passed"] is None).most_common()),
     }

@@ -82,7 +82,7 @@ def to_row(result: Result, reference: Result | None = None) -> dict[str, Any]:
         "bucket": item.bucket,
         "suite": item.suite,
         "prompt": item.prompt.text,
-        "slices": dict(item.prompt.slices),
+        "slices": dict(item.prompt.dimensions),
         "answer": result.answer,
         "passed": verdict.passed,
         "measure": item.measure,
@@ -113,4 +113,4 @@ def _answer(
 def _followed_up(item: SuiteItem, answer: str) -> Prompt:
     content = item.prompt.content
     turns = (Message("user", content),) if isinstance(content, str) else content
-    return Prompt((*turns, Message("assistant", answer), Message("user", item.follow_up)), item.prompt.slices)
+    return replace(item.prompt, content=(*turns, Message("assistant", answer), Message("user", item.follow_up)))
