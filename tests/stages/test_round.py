@@ -66,7 +66,8 @@ def test_another_seed_makes_another_policy(base, data, made, tmp_path):
 
 def test_the_figures_of_a_round_are_gathered(base, data, made, tmp_path):
     summary = summarise(made, tiny_recipe(base, data))
-    assert (summary["name"], summary["seed"], summary["outcome"]) == ("tiny", 0, "roll_back")
+    assert (summary["name"], summary["seed"]) == ("tiny", 0)
+    assert summary["outcome"] == made["policy"].summary["outcome"]
     assert summary["reward_model"]["n"] == made["reward"].summary["heldout_accuracy"]["n"]
     assert summary["beta_final"] == made["policy"].summary["beta_final"]
     assert summary["win_rate"] == made["evaluation"].summary["win_rate"]
