@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evaluation.made_checkpoints import ODD, PROMPTS, better, plain, saying, voted
-from kleash.evaluation.alarms import AlarmTracker, screen_lines
+from kleash.evaluation.alarms import AlarmTracker, Suspect, screen_lines
 from kleash.evaluation.symptoms import REMEDIES
 from kleash.evaluation.watch import BoundsWatch
 from test_layers import modules_imported
@@ -36,7 +36,7 @@ def test_a_stop_calls_for_the_action_with_its_reasons():
     assert noted.action == "roll_back"
     alarm = events(noted)["divergence"]
     assert (alarm.state, alarm.action, alarm.is_change) == ("stop", "roll_back", True)
-    assert alarm.remedies == [REMEDIES[name] for name in ("leash", "best", "ensemble", "refresh", "raters")]
+    assert alarm.remedies == tuple(REMEDIES[name] for name in ("leash", "best", "ensemble", "refresh", "raters"))
     assert alarm.line in noted.reasons
     assert alarm.line.startswith("update 8: STOP divergence: The proxy rose and the external signal fell on 75% more")
     assert alarm.line.endswith("Action: roll_back.")
@@ -91,14 +91,14 @@ def test_an_event_shows_the_five_worst_answers_worst_first():
     now = better(voted(now, losses=rows), rows=rows)
     alarm = events(book.note(now))["repetition"]
     assert len(alarm.worst) == 5
-    assert alarm.worst[0] == {
-        "prompt": PROMPTS[29].text,
-        "answer": now.texts[29],
-        "reference_answer": plain().texts[29],
-        "proxy": now.proxy[29],
-        "external": 0.0,
-    }
-    assert {sample["prompt"] for sample in alarm.worst} <= {PROMPTS[row].text for row in rows}
+    assert alarm.worst[0] == Suspect(
+        prompt=PROMPTS[29].text,
+        answer=now.texts[29],
+        reference_answer=plain().texts[29],
+        proxy=now.proxy[29],
+        external=0.0,
+    )
+    assert {suspect.prompt for suspect in alarm.worst} <= {PROMPTS[row].text for row in rows}
 
 
 def test_a_row_of_the_file_has_the_agreed_fields():

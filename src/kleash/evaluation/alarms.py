@@ -8,7 +8,7 @@ brings both together and keeps the files. docs/alarms.md says how often alarms a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
@@ -17,6 +17,9 @@ from kleash.records import Prompt, slice_metric
 
 AlarmAction = Literal["none", "raise_beta", "hold", "roll_back"]
 
+LEVELS: tuple[Level, ...] = ("ok", "warn", "stop")
+"""The states of an alarm, mildest first."""
+
 # Checkpoints behind the present one that slopes are measured over.
 _NUM_RECENT = 3
 _NUM_WORST = 5
@@ -24,27 +27,46 @@ _NUM_LINES = 3
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """One answer that shows a symptom, beside the reference's, with what proxy and external signal make of both."""
+
+    prompt: str
+    answer: str
+    reference_answer: str
+    proxy: float | None
+    external: float | None
+
+
+@dataclass(frozen=True)
 class Alarm:
-    """One event of a run: a symptom changed its state in a slice, or lasts: a stop, or a warning over all prompts."""
+    """One event of a run: a symptom changed its state in a slice, or lasts: a stop, or a warning over all prompts.
+
+    slice: "" for all prompts, else dimension=value.  value, threshold: None only where a log holds no number.
+    remedies: mildest first.  is_change: False where the state lasts; a log does not say.
+    """
 
     step: int
     symptom: str
     slice: str
     state: Level
-    value: float
-    threshold: float
+    value: float | None
+    threshold: float | None
     unit: str
     evidence: str
-    action: AlarmAction
-    remedies: Sequence[str]
-    worst: Sequence[Mapping[str, Any]]
-    is_change: bool
+    action: str
+    remedies: tuple[str, ...]
+    worst: tuple[Suspect, ...]
+    is_change: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event as a row of alarms.jsonl."""
+        """Return the event as a row of alarms.jsonl; the monitor reads it back (`monitor/read/alarms.py`)."""
         names = ("symptom", "slice", "state", "value", "threshold", "unit", "evidence", "action")
         row = {name: getattr(self, name) for name in names}
-        return {**row, "remedies": list(self.remedies), "worst": [dict(sample) for sample in self.worst]}
+        return {**row, "remedies": list(self.remedies), "worst": [asdict(suspect) for suspect in self.worst]}
+
+    @property
+    def severity(self) -> int:
+        return LEVELS.index(self.state)
 
     @property
     def line(self) -> str:
@@ -140,7 +162,7 @@ class AlarmTracker:
             unit=reading.symptom.unit,
             evidence=reading.evidence,
             action=self.action if level == "stop" else "none",
-            remedies=[REMEDIES[name] for name in reading.symptom.remedies],
+            remedies=tuple(REMEDIES[name] for name in reading.symptom.remedies),
             worst=worst_samples(reading, matched),
             is_change=not is_lasting,
         )
@@ -157,21 +179,21 @@ def screen_lines(alarms: Sequence[Alarm]) -> list[str]:
     return lines
 
 
-def worst_samples(reading: SymptomReading, matched: Matched) -> list[dict[str, Any]]:
+def worst_samples(reading: SymptomReading, matched: Matched) -> tuple[Suspect, ...]:
     """Return the answers of a reading's slice that show its symptom worst, beside the reference's."""
     part = matched.of(slices_of(matched.prompts)[reading.slice]).where(reading.symptom.meant)
     severity = reading.symptom.severity(part)
     rows = sorted(range(len(part.prompts)), key=lambda row: -severity[row])[:_NUM_WORST]
-    return [
-        {
-            "prompt": part.prompts[row].text,
-            "answer": part.now.texts[row],
-            "reference_answer": part.reference.texts[row],
-            "proxy": part.now.proxy[row],
-            "external": part.now.external[row],
-        }
+    return tuple(
+        Suspect(
+            prompt=part.prompts[row].text,
+            answer=part.now.texts[row],
+            reference_answer=part.reference.texts[row],
+            proxy=part.now.proxy[row],
+            external=part.now.external[row],
+        )
         for row in rows
-    ]
+    )
 
 
 def evaluation_figures(matched: Matched) -> dict[str, float]:
