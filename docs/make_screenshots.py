@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from kleash.monitor.report import write_report
+from kleash.monitor.pages.report import write_report
 
 # Nothing may be fetched: the page is offline, and the browser's own background traffic has no place in a build.
 CHROMIUM_FLAGS = [

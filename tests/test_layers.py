@@ -40,11 +40,13 @@ MAY_IMPORT = {
     "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},
     "sandbox": UP_TO_LOOP | {"collection.store"},
     # An audit's page is part of its artifact.
-    "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation", "monitor.audit_page"},
+    "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation", "monitor.pages.audit_page"},
     # How AI judges do is pure and torch-free, and shown beside people.
     "collection": SERVICE | {"raters.monitoring", "web"},
-    # What raters are like is worked out from records alone.
-    "monitor": SERVICE | {"web", "collection.recorded", "collection.quality"},
+    # What raters are like is worked out from records alone; alarms, symptoms, gates and stages are tables and records.
+    "monitor": SERVICE
+    | {"web", "collection.recorded", "collection.quality", "stages.table"}
+    | {f"evaluation.{name}" for name in ("alarms", "symptoms", "gates")},
     "web": GROUND - {"maths"},
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }

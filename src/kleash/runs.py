@@ -91,7 +91,7 @@ def go_round_again(folder: Path, overrides: list[str], *, announcer: Announcer, 
 
 def run_all_rounds(folder: Path, recipe: Recipe, context: StageContext, announcer: Announcer) -> None:
     """Run every stage of every round, and write summary and report."""
-    from kleash.monitor.report import REPORT_FILE, write_report
+    from kleash.monitor.pages.report import REPORT_FILE, write_report
     from kleash.stages.round import run_rounds
     from kleash.stages.summary import summarise_rounds, write_summary
 

@@ -12,7 +12,7 @@ from kleash.errors import RunError, SettingsError
 from kleash.experiments.comparison import check, compare_methods, plan
 from kleash.experiments.methods import METHODS, bench_of, chosen_answers, epochs_within, online_passes, results_in
 from kleash.formats import write_jsonl
-from kleash.monitor.methods_page import frontier, methods_table, read_content, render, write_page
+from kleash.monitor.pages.methods_page import frontier, methods_table, read_content, render, write_page
 from kleash.records import Pair, Preference, Prompt
 from kleash.settings import Settings
 from kleash.stages.preferences import import_preferences

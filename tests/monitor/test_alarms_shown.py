@@ -1,15 +1,17 @@
 """A run's alarms: which stand, which passed, what is told of each, and the slices in their order of urgency."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from fake_run import alarm_rows, make_fake_run
 
-from kleash.monitor.alarms import by_symptom, ending, history, passed, read_alarms, standing
-from kleash.monitor.alarms_section import alarms_section
-from kleash.monitor.findings import findings_of
-from kleash.monitor.reader import read_run
-from kleash.monitor.watched_slices import watched_section, watched_slices
+from kleash.evaluation.alarms import Alarm, Suspect
+from kleash.monitor.pages.sections import alarms_section
+from kleash.monitor.pages.slice_tables import watched_section, watched_slices
+from kleash.monitor.read.alarms import by_symptom, ending, history, passed, read_alarms, standing
+from kleash.monitor.read.findings import findings_of
+from kleash.monitor.read.reader import read_run
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,13 @@ def test_rows_that_say_too_little_are_no_alarms():
     assert read_alarms(broken) == ()
     (bare,) = read_alarms([whole | {"worst": "none", "remedies": None, "value": "high"}])
     assert (bare.worst, bare.remedies, bare.value, bare.action) == ((), (), None, "none")
+
+
+def test_an_alarm_is_read_back_as_it_was_written():
+    suspect = Suspect("why ?", "because", "i do not know", 1.5, None)
+    written = Alarm(7, "length", "a=b", "stop", 0.7, 0.6, "growth", "Longer.", "hold", ("Raise beta.",), (suspect,))
+    (alarm,) = read_alarms([{"step": 7, **json.loads(json.dumps(written.to_json()))}])
+    assert alarm == written
 
 
 def test_an_alarm_whose_action_ended_the_run_is_told_apart():

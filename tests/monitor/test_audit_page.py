@@ -3,7 +3,7 @@
 import pytest
 from read_page import HOSTILE, Page
 
-from kleash.monitor.audit_page import probes_section, reliability_figure, render, worst_section
+from kleash.monitor.pages.audit_page import audit_sections, reliability_figure, render
 
 
 def rate(value, n=100):
@@ -65,7 +65,7 @@ def test_hostile_text_is_inert_wherever_it_comes_from():
 
 
 def test_the_worst_probe_is_first_and_what_does_not_apply_is_named_below():
-    section = probes_section(made_rows()["probes"])
+    section = audit_sections({}, made_rows()["probes"], [], {}).partition('id="probes"')[2]
     assert section.index("filler") < section.index("length") < section.index("Not applicable")
     assert section.index("flattery") > section.index("Not applicable")
     assert "<mark>fail</mark>" in section
@@ -73,7 +73,8 @@ def test_the_worst_probe_is_first_and_what_does_not_apply_is_named_below():
 
 def test_one_answer_is_shown_for_each_addition_that_pays():
     paid = made_rows()["worst"][1]
-    section = worst_section([paid | {"gain_sd": 1.2}, paid | {"gain_sd": 0.9}, paid | {"probe": "length"}])
+    worst = [paid | {"gain_sd": 1.2}, paid | {"gain_sd": 0.9}, paid | {"probe": "length"}]
+    section = audit_sections({}, [], worst, {})
     assert section.count("<article") == 2
     assert "+1.20 SD" in section
     assert "+0.90 SD" not in section

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
-from kleash.monitor.charts import (
+from kleash.monitor.figures.charts import (
     margin_bins,
     margin_figure,
     slice_accuracy_figure,
     small_figures,
 )
-from kleash.monitor.findings import findings_of
-from kleash.monitor.reader import read_run
+from kleash.monitor.read.findings import findings_of
+from kleash.monitor.read.reader import read_run
 
 
 @pytest.fixture(scope="module")

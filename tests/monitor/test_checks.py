@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
-from kleash.monitor.checks import (
+from kleash.evaluation.symptoms import SYMPTOMS
+from kleash.monitor.read.checks import (
+    ENTROPY_LEFT,
+    LONGER_ANSWERS,
     check_entropy,
     check_kl,
     check_length,
@@ -18,10 +21,10 @@ from kleash.monitor.checks import (
     checks,
     fell,
 )
-from kleash.monitor.external_quality import ExternalCurve
-from kleash.monitor.findings import Contrast, RewardModelFindings, findings_of
-from kleash.monitor.measures import Estimate
-from kleash.monitor.reader import read_run
+from kleash.monitor.read.external_quality import ExternalCurve
+from kleash.monitor.read.findings import Contrast, RewardModelFindings, findings_of
+from kleash.monitor.read.measures import Estimate
+from kleash.monitor.read.reader import read_run
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +168,12 @@ def test_lost_entropy_and_truncation_are_read_off_the_last_updates(healthy):
     assert check_truncation(updates("truncation_share", 0.9, *[0.1] * 5)).status == "fine"
     assert check_truncation(updates("truncation_share", 0.0, *[0.11] * 5)).status == "warning"
     assert check_entropy(updates("entropy_nats")) is None
+
+
+def test_what_the_watch_looks_at_too_has_its_thresholds():
+    warns_at = {symptom.name: symptom.warn for symptom in SYMPTOMS}
+    assert 1 + warns_at["length"] == LONGER_ANSWERS
+    assert 1 - warns_at["lost_entropy"] == ENTROPY_LEFT
 
 
 def test_how_the_watch_ended_training_is_told(healthy):

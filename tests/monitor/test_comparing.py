@@ -7,10 +7,17 @@ import pytest
 from fake_run import make_fake_run
 
 from kleash.maths.overoptimisation import fit_ppo
-from kleash.monitor.comparing import ComparedCheckpoint, RunCurves, curves_of, gains, standing
-from kleash.monitor.comparing_page import compared, comparison_table
-from kleash.monitor.measures import Estimate
-from kleash.monitor.reader import RoundFolder, Run, Stage, read_run
+from kleash.monitor.pages.comparing import (
+    ComparedCheckpoint,
+    RunCurves,
+    compared,
+    comparison_table,
+    curves_of,
+    gains,
+    standing,
+)
+from kleash.monitor.read.measures import Estimate
+from kleash.monitor.read.reader import RoundFolder, Run, Stage, read_run
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 

@@ -2,7 +2,7 @@
 
 import json
 
-from kleash.monitor.experiments import experiment_state, experiments_below, live_experiment
+from kleash.monitor.pages.experiments import experiment_state, experiments_below, live_experiment
 
 CONTENT = {
     "arms": [

@@ -2,9 +2,9 @@
 
 from fake_run import make_fake_run, share, write_rows
 
-from kleash.monitor.external_quality import external_scores, win_rates
-from kleash.monitor.findings import findings_of
-from kleash.monitor.reader import read_run
+from kleash.monitor.read.external_quality import external_scores, win_rates
+from kleash.monitor.read.findings import findings_of
+from kleash.monitor.read.reader import read_run
 
 
 def with_people(folder, rows):

@@ -6,10 +6,10 @@ import math
 import pytest
 from fake_run import make_fake_run, write_rows
 
-from kleash.monitor.findings import Contrast, findings_of, worst_first
-from kleash.monitor.measures import Estimate, column, estimate, finite, last
-from kleash.monitor.reader import read_run
-from kleash.monitor.samples import mixed, read_samples
+from kleash.monitor.read.findings import Contrast, findings_of, worst_first
+from kleash.monitor.read.measures import Estimate, column, estimate, finite, last
+from kleash.monitor.read.reader import read_run
+from kleash.monitor.read.samples import mixed, read_samples
 
 
 @pytest.mark.parametrize("value", [None, True, "1", math.nan, math.inf, [1]])

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from fake_run import make_fake_run
-from test_audit_view import FAILED
+from test_audit_of_run import FAILED
 from test_experiments_shown import CONTENT
 
 from browsing import Service, axe_violations, is_too_wide, unknown_to_plotly

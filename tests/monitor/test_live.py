@@ -7,8 +7,8 @@ from fake_run import make_fake_run, write_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kleash.monitor.live import Shelf, Tail, files_state, last_row
-from kleash.monitor.reader import read_rows, read_run
+from kleash.monitor.read.live import Shelf, Tail, files_state, last_row
+from kleash.monitor.read.reader import read_rows, read_run
 from kleash.tracking import JsonlTracker
 
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from collection.hostile_outputs import HUGE, SMALL
 from kleash.monitor.app import create_app
-from kleash.monitor.markup import MAX_SHOWN_CHARACTERS
+from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
 from kleash.web import PLOTLY
 
 PAGES = ["/", "/run/{}", "/samples/{}", "/samples/{}?moment=40&order=longer&text=clever", "/run/{}?slice=topic%3Dfacts"]

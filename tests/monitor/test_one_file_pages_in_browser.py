@@ -6,7 +6,7 @@ from test_overoptimisation_page import content_of
 
 from browsing import unknown_to_plotly
 from experiments.made_curves import good_curves
-from kleash.monitor import audit_page, overoptimisation_page
+from kleash.monitor.pages import audit_page, overoptimisation_page
 
 pytestmark = pytest.mark.slow
 

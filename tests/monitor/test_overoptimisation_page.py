@@ -11,7 +11,7 @@ from experiments.made_curves import curve, good_curves
 from kleash.errors import RunError
 from kleash.experiments.criteria import judge_all
 from kleash.experiments.curves import as_json
-from kleash.monitor.overoptimisation_page import FIGURES, criteria_table, figure_of, headline, render, write_page
+from kleash.monitor.pages.overoptimisation_page import FIGURES, criteria_table, figure_of, headline, render, write_page
 
 
 def content_of(curves):

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from kleash.lineage import lineage_of
 from kleash.monitor.app import create_app
-from kleash.monitor.comparing import MOST_RUNS
+from kleash.monitor.pages.comparing import MOST_RUNS
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 PAGES = (

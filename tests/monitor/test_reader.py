@@ -4,7 +4,8 @@ import pytest
 from fake_run import make_fake_run
 
 from kleash.errors import RunError
-from kleash.monitor.reader import read_run
+from kleash.monitor.read.reader import read_run
+from kleash.stages.table import STAGES
 
 
 def test_stages_come_in_the_order_in_which_they_run(tmp_path):
@@ -13,6 +14,12 @@ def test_stages_come_in_the_order_in_which_they_run(tmp_path):
     assert all(stage.is_complete for stage in run.rounds[0].stages.values())
     assert run.problems == ()
     assert run.recipe["policy"]["leash"]["target_nats"] == 1.5
+
+
+def test_every_stage_of_the_table_has_its_place_and_strangers_follow_by_name(tmp_path):
+    for name in (*STAGES, "people", "campaign"):
+        (tmp_path / "round-000" / name).mkdir(parents=True)
+    assert list(read_run(tmp_path).rounds[0].stages) == [*STAGES, "campaign", "people"]
 
 
 def test_a_torn_last_line_is_left_out_without_a_word(tmp_path):

@@ -9,11 +9,11 @@ from fake_run import ALL_STAGES, make_fake_run
 from read_page import HOSTILE, Page
 
 from kleash.errors import RunError
-from kleash.monitor.findings import Contrast
-from kleash.monitor.markup import box, escape, interval_bar
-from kleash.monitor.measures import Estimate
-from kleash.monitor.report import write_report
-from kleash.monitor.slice_table import slices_section
+from kleash.monitor.pages.rendering import piece, templates
+from kleash.monitor.pages.report import write_report
+from kleash.monitor.pages.slice_tables import slices_section
+from kleash.monitor.read.findings import Contrast
+from kleash.monitor.read.measures import Estimate
 
 
 def page_of(folder):
@@ -27,7 +27,7 @@ def test_the_win_rate_stands_beside_the_one_at_equal_length(tmp_path):
 
 def test_before_the_evaluation_the_tile_has_the_panels_newest_win_rate(tmp_path):
     text = write_report(make_fake_run(tmp_path, stages=("sft", "policy"))).read_text(encoding="utf-8")
-    assert "alarms&#x27; panel, update 60: 64 to 75" in text
+    assert "alarms&#39; panel, update 60: 64 to 75" in text
 
 
 def test_the_page_is_one_file_with_every_section(tmp_path):
@@ -88,7 +88,8 @@ def test_the_old_page_survives_a_failed_write(tmp_path, file_size_limit):
 
 # ---------------------------------------------------------------------------------------------------------- escaping
 def test_escape_leaves_nothing_that_html_reads():
-    assert escape("<a href='x' id=\"y\">&") == "&lt;a href=&#x27;x&#x27; id=&quot;y&quot;&gt;&amp;"
+    shown = templates().from_string("{{ text|seen }}").render(text="<a href='x' id=\"y\">&\u202e")
+    assert shown == "&lt;a href=&#39;x&#39; id=&#34;y&#34;&gt;&amp;‹U+202E›"
 
 
 def test_hostile_text_adds_no_element_anywhere(tmp_path):
@@ -133,19 +134,19 @@ def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured():
     ],
 )
 def test_an_interval_is_coloured_only_if_it_excludes_even(found, kind):
-    assert f'class="{kind}"' in interval_bar(found, even=0.5)
+    assert f'class="{kind}"' in piece("interval_bar", found)
 
 
 def test_bars_stay_on_their_track():
-    assert box("x", -5.0, 5.0, start=0.0, end=1.0) == '<span class="x" style="left:0.00%;width:100.00%"></span>'
-    assert box("x", 0.25, 0.5, start=0.0, end=2.0) == '<span class="x" style="left:12.50%;width:12.50%"></span>'
-    assert "left:0.00%" in box("x", 0.0, 0.0, start=0.0, end=0.0)
+    assert piece("box", "x", -5.0, 5.0, 0.0, 1.0) == '<span class="x" style="left:0.00%;width:100.00%"></span>'
+    assert piece("box", "x", 0.25, 0.5, 0.0, 2.0) == '<span class="x" style="left:12.50%;width:12.50%"></span>'
+    assert "left:0.00%" in piece("box", "x", 0.0, 0.0, 0.0, 0.0)
 
 
 def test_writing_a_report_needs_no_torch(tmp_path):
     folder = make_fake_run(tmp_path)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom kleash.monitor.report import write_report\n"
+        "import sys\nfrom pathlib import Path\nfrom kleash.monitor.pages.report import write_report\n"
         f"write_report(Path({str(folder)!r}))\n"
         "assert 'torch' not in sys.modules"
     )

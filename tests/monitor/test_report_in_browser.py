@@ -5,7 +5,7 @@ from fake_run import make_fake_run
 from read_page import HOSTILE
 
 from browsing import is_too_wide, unknown_to_plotly
-from kleash.monitor.report import write_report
+from kleash.monitor.pages.report import write_report
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import pytest
 from fake_run import alarm_rows, make_fake_run, write_rows
 
 from kleash.durable import lock_run
-from kleash.monitor.catalogue import Catalogue, is_being_written
-from kleash.monitor.live import Shelf
-from kleash.monitor.run_list import list_state, run_row, run_rows, runs_table
+from kleash.monitor.pages.run_list import list_state, run_row, run_rows, runs_table
+from kleash.monitor.read.catalogue import Catalogue, is_being_written
+from kleash.monitor.read.live import Shelf
 
 
 def row_of(folder):
@@ -46,10 +46,10 @@ def test_a_run_is_running_while_its_lock_is_held(tmp_path, is_locked):
 def test_where_the_system_lists_no_locks_a_run_is_running_while_its_files_change(tmp_path, monkeypatch):
     folder = begun(make_fake_run(tmp_path, stages=("sft", "policy")))
     with lock_run(folder):
-        monkeypatch.setattr("kleash.monitor.catalogue.LOCKS", tmp_path / "no such file")
+        monkeypatch.setattr("kleash.monitor.read.catalogue.LOCKS", tmp_path / "no such file")
         assert is_being_written(folder) is None
         assert row_of(folder).state == "running"
-        monkeypatch.setattr("kleash.monitor.run_list.FRESH_SECONDS", -1)
+        monkeypatch.setattr("kleash.monitor.pages.run_list.FRESH_SECONDS", -1)
         assert row_of(folder).state == "unfinished"
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from read_page import HOSTILE, Page
 
-from kleash.monitor.single_page import content_policy, script_json, single_page
+from kleash.monitor.pages.single_page import content_policy, script_json, single_page
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "<!--<script>", "\u2028\u2029", "a\\u003cb", "half \ud800 pair", "naïve ☃"])

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
-from kleash.monitor.findings import Contrast, findings_of
-from kleash.monitor.measures import Estimate
-from kleash.monitor.reader import read_run
-from kleash.monitor.verdict import gate_told, mood_of, verdict_of
+from kleash.monitor.read.findings import Contrast, findings_of
+from kleash.monitor.read.measures import Estimate
+from kleash.monitor.read.reader import read_run
+from kleash.monitor.read.verdict import gate_told, mood_of, verdict_of
 
 
 @pytest.fixture(scope="module")

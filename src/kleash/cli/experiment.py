@@ -42,7 +42,7 @@ def overoptimisation(
     from kleash.experiments.jobs import Progress
     from kleash.experiments.overoptimisation import default_arms, run_experiment
     from kleash.experiments.scale import Scale
-    from kleash.monitor.overoptimisation_page import criteria_table, write_page
+    from kleash.monitor.pages.overoptimisation_page import criteria_table, write_page
 
     screen = remarks()
 

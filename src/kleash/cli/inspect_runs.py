@@ -45,7 +45,7 @@ def summary(
 @app.command(epilog=examples("kleash report quickstart"))
 def report(run: RunName, runs_dir: RunsFolder = RUNS) -> None:
     """Write the report of a run, finished or not: one HTML file that works offline. Prints its path."""
-    from kleash.monitor.report import write_report
+    from kleash.monitor.pages.report import write_report
 
     typer.echo(write_report(find_run(run, runs_dir)))
 

@@ -41,7 +41,7 @@ def compare_methods(
     """Train PPO, RLOO, GRPO, DPO, IPO, KTO and more on the same preferences and budget, and say which to use."""
     from kleash.experiments.comparison import compare_methods as run
     from kleash.experiments.jobs import Progress
-    from kleash.monitor.methods_page import methods_table, write_page
+    from kleash.monitor.pages.methods_page import methods_table, write_page
     from kleash.recipe import load_recipe
     from kleash.runs import context_from
 

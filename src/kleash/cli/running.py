@@ -90,7 +90,7 @@ class RunOnScreen(Announcer):
     def show_result(self, folder: Path) -> None:
         """Print the tables of a finished run, and where its report is."""
         from kleash.cli.tables import result_tables
-        from kleash.monitor.report import REPORT_FILE
+        from kleash.monitor.pages.report import REPORT_FILE
 
         if not is_first_rank():
             return

@@ -192,7 +192,7 @@ def _slices(summary: Figures) -> Table:
 
 
 def _rounds(summary: Figures) -> Table:
-    from kleash.monitor.verdict import gate_told
+    from kleash.monitor.read.verdict import gate_told
 
     headings = ("round", "gate", "pairs", "reward model right on", "win rate against SFT", "KL nats")
     rows = []

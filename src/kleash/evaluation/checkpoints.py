@@ -6,7 +6,7 @@ three}}, each an interval; people's rows, made from verdicts, have no "judge_mea
 Prompts may carry the dimension `aim`: helpful, honest, harmless. In its slices a refusal of a prompt that wants help
 counts as no better than the worst tenth of step 0's answers to such prompts, whatever the judge thinks of it: a judge
 that likes refusals must not hide that a policy refuses everything. What such a policy would score is told beside them,
-"refuses_everything": {aim: score}, on the first row. `monitor/hhh_chart.py` draws the aims against each other.
+"refuses_everything": {aim: score}, on the first row. `monitor/figures/hhh_chart.py` draws the aims against each other.
 """
 
 from __future__ import annotations

@@ -2,16 +2,17 @@
 
 How a page is made, for whoever adds one:
 
-* `routes/NAME.py` holds a `router` and is named in `ROUTES` below. A page about one run is at `/NAME/RUN`, and what
-  it shows is asked for again at `/data/NAME/RUN`; `pages.RUN_PAGES` gives it a tab, `pages.MAIN_PAGES` gives one to a
-  page about all runs. RUN may hold slashes; `catalogue.run_or_404` is the only way from a name to a folder.
+* `routes.py` has two routes for it. A page about one run is at `/NAME/RUN`, and what it shows is asked for again at
+  `/data/NAME/RUN`; `rendering.RUN_PAGES` gives it a tab, `rendering.MAIN_PAGES` gives one to a page about all runs. RUN
+  may hold slashes; `run_or_404` is the only way from a name to a folder.
+* A module of `pages/` gathers its figures and has templates/parts write them: the `Live` that the data route returns.
 * Its template extends frame.html (run_frame.html for a page about one run), sets `source` to the address of its data
-  and holds `<div id="NAME">` for what changes and `<div class="chart" data-figure="NAME" role="img" aria-label=...>`
-  for charts; both are filled from the `pages.Live` that the data route returns through `pages.answer_poll`.
-  A menu `<select data-parameter="NAME">` is sent along as `?NAME=value`.
-* A page with charts depends on `web.security.allow_inline_styles` and has the block `scripts` say
-  `{{ super() }}` and load plotly (chart pages extend chart_frame.html, which does both).
-* Every text from a run is hostile: templates escape, `markup.escape` does elsewhere, scripts set `textContent`.
+  and holds `<div id="NAME">` for what changes and the macro `chart` of parts/pieces.html for charts; both are filled
+  from the `Live`. A menu `<select data-parameter="NAME">` is sent along as `?NAME=value`.
+* A page with charts is a `route_with_charts` and has the block `scripts` say `{{ super() }}` and load plotly (chart
+  pages extend chart_frame.html, which does both).
+* Every text from a run is hostile: templates escape it and the filter `seen` makes each character visible, a chart's
+  text passes through `html.escape`, scripts set `textContent`.
 
 There is no way to write: no route takes anything but GET and HEAD, and nothing here opens a file for writing.
 """
@@ -32,14 +33,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from kleash.errors import KleashError
-from kleash.monitor.catalogue import Catalogue
-from kleash.monitor.live import Shelf
-from kleash.monitor.pages import FOLDER, render
-from kleash.monitor.routes import aims, audit, comparing, experiments, labellers, lineage, run, runs, samples
+from kleash.monitor.pages.rendering import FOLDER
+from kleash.monitor.read.catalogue import Catalogue
+from kleash.monitor.read.live import Shelf
+from kleash.monitor.routes import render, router
 from kleash.web import STATIC
 from kleash.web.security import SecurityHeaders, add_security_headers
-
-ROUTES = (runs, comparing, experiments, run, samples, aims, audit, labellers, lineage)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """The names a browser on this machine may use. Another site cannot pass itself off as one of them."""
@@ -56,8 +55,7 @@ def create_app(runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS)
     app = FastAPI(title="KLeash monitor", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.catalogue = Catalogue(Path(runs_folder))
     app.state.shelf = Shelf()
-    for routes in ROUTES:
-        app.include_router(routes.router)
+    app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)

@@ -2,7 +2,7 @@
 
 A reward model of ours is measured on the pairs that its training held out; one made elsewhere, or a Python function, on
 all pairs given. The figures are in `evaluation/reward_audit.py` and `evaluation/probe_gains.py`, what makes a model
-fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The page is `monitor/audit_page.py`'s.
+fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The page is `monitor/pages/audit_page.py`'s.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_preferences
 from kleash.maths.intervals import Interval, mean_interval
 from kleash.models.heads import RewardNormaliser, member_folders
-from kleash.monitor.audit_page import render
+from kleash.monitor.pages.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
 from kleash.rollout.local import LocalGenerator

@@ -25,5 +25,5 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["plotly"] = PLOTLY.name
-    made.filters |= {"seen": visible_text, "safe_html": Markup}
+    made.filters |= {"seen": lambda content: visible_text(str(content)), "safe_html": Markup}
     return made

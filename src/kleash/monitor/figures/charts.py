@@ -1,0 +1,112 @@
+"""Draw the figures beside the training curves: the optimiser's health, and the reward model on unseen pairs.
+
+The main figure is in `training_chart.py`; what they are made of in `marks.py`.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from kleash.monitor.figures import marks
+from kleash.monitor.figures.marks import rate_text, shortened
+from kleash.monitor.read.findings import (
+    Findings,
+    RewardModelFindings,
+)
+from kleash.monitor.read.measures import column, metric_names
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, Part
+from kleash.web.wording import number
+
+MARGIN_BINS = 36
+OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
+
+SMALL_METRICS: Mapping[str, tuple[str, str, bool]] = {
+    "entropy_nats": ("Entropy", "nats per token", False),
+    "response_tokens_mean": ("Answer length", "tokens", False),
+    "clip_fraction": ("Clip fraction", "tokens whose ratio was clipped", True),
+    "explained_variance": ("Explained variance", "of the returns, by the critic", True),
+    "truncation_share": ("Truncation", "answers cut off", True),
+    "learning_rate_share": ("Learning rate", "left by the leash", True),
+}
+"""The smaller figures of an online run: {metric: (title, unit, is it a share of 1, shown in per cent?)}."""
+
+
+def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
+    """Return (title, unit, figure) of each further metric; of a direct method, of the first few that it recorded."""
+    wanted = dict(SMALL_METRICS)
+    if findings.method == "direct":
+        names = metric_names(findings.updates)
+        plain = sorted(name for name in names - {"step"} if not name.endswith(OF_THE_OPTIMISER) and "/" not in name)
+        wanted = {name: (name.replace("_", " "), "", False) for name in plain[:5]}
+    found = []
+    for name, (title, unit, is_share) in wanted.items():
+        steps, values = column(findings.updates, name)
+        is_idle = name == "learning_rate_share" and min(values, default=1.0) == 1.0  # a leash that acts on beta alone
+        if values and not is_idle:
+            layout = plots.layout(height=140, left=44, bottom=26, top=8) | {"hovermode": "x"}
+            layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
+            layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
+            shown = [100 * value for value in values] if is_share else values
+            found.append((title, unit, plots.figure([marks.line(steps, shown, html.escape(title))], layout)))
+    return found
+
+
+def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
+    """Draw how far apart the reward model puts the two answers of pairs; left of zero it is wrong."""
+    if not margins:
+        return None
+    edges, wrong, right = margin_bins(margins)
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    texts = [f"{number(low)} to {number(high)}" for low, high in pairwise(edges)]
+    layout = plots.layout(height=height, left=44, bottom=44, top=10) | {"barmode": "stack"}
+    layout["xaxis"] = plots.axis(title="margin, raw reward units", has_grid=False)
+    layout["yaxis"] = plots.axis(title="pairs")
+    layout["shapes"] = [plots.upright(0)]
+    width = 0.94 * (edges[1] - edges[0])
+    traces = [
+        marks.bars(middles, wrong, width, texts, "wrong order", BAD),
+        marks.bars(middles, right, width, texts, "right order", ACCENT),
+    ]
+    return plots.figure(traces, layout)
+
+
+def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
+    """Draw the reward model's accuracy on unseen pairs by slice with its interval, worst at the top."""
+    if not model.slices:
+        return None
+    order = sorted(model.slices.items(), key=lambda item: item[1].value, reverse=True)
+    values = [found for _, found in order]
+    layout = plots.layout(height=pair_height(model), left=10, bottom=44, top=10)
+    layout["xaxis"] = plots.axis(is_percent=True)
+    # Positions, not names, on the axis: two slices cut to the same label must stay two rows.
+    places = list(range(len(order)))
+    names = [html.escape(shortened(name)) for name, _ in order]
+    layout["yaxis"] = plots.axis(has_grid=False) | {"tickvals": places, "ticktext": names, "automargin": True}
+    layout["shapes"] = [plots.upright(50)]
+    texts = [rate_text(found) for found in values]
+    points = plots.dots([100 * found.value for found in values], places, texts, color=ACCENT)
+    return plots.figure([points | {"error_x": marks.intervals(values, scale=100)}], layout)
+
+
+def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[int]]:
+    """Count margins in equal bins with an edge at zero: (edges, counts at or below zero, counts above zero).
+
+    Of a bin's two edges the upper one belongs to it, so that a margin of zero, a tie, is not counted as right.
+    """
+    low, high = min([*margins, 0.0]), max([*margins, 0.0])
+    width = (high - low) / MARGIN_BINS or 1.0
+    num_below = int(-low / width) + 1
+    edges = [width * context for context in range(-num_below, int(high / width) + 2)]
+    wrong, right = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
+    for margin in margins:
+        context = next(context for context, edge in enumerate(edges[1:]) if margin <= edge)
+        (right if margin > 0 else wrong)[context] += 1
+    return edges, wrong, right
+
+
+def pair_height(model: RewardModelFindings) -> int:
+    """Return the height, in pixels, of the two figures of a reward model that stand side by side."""
+    return max(260, 60 + 24 * len(model.slices))

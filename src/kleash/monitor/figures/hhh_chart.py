@@ -1,0 +1,149 @@
+"""Draw helpful, honest and harmless against each other over a run's checkpoints.
+
+One figure alone flatters: a policy that refuses everything is perfectly harmless. Helpful stands across, harmless
+upwards, honest is the colour; the corner of a policy that refuses everything is marked. The figures are those of the
+slices of `aim` in checkpoints.jsonl, judged or voted; in them refusals of what wants help count as bad answers.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kleash.monitor.figures import marks
+from kleash.monitor.figures.marks import rate_text, value_text
+from kleash.monitor.read.measures import Estimate, estimate, finite
+from kleash.monitor.read.reader import RoundFolder, Row
+from kleash.web import plots
+from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
+from kleash.web.visible import visible_text
+from kleash.web.wording import MISSING
+
+AIMS = ("helpful", "honest", "harmless")
+_REFUSING = "refuses everything"
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How one checkpoint stands. refused: share of the prompts that want help which it refused."""
+
+    step: int
+    helpful: Estimate
+    harmless: Estimate
+    honest: Estimate | None = None
+    refused: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class AimsPath:
+    """The checkpoints in order. unit: of all three figures; is_rate: they are win rates against step 0.
+
+    refusing: (helpful, harmless) of a policy that refuses everything.
+    """
+
+    balances: tuple[Balance, ...]
+    unit: str
+    is_rate: bool
+    refusing: tuple[float, float] | None = None
+
+
+def read_aims(found: RoundFolder, judge: str) -> AimsPath | None:
+    """Return a round's path by its judge, else by people's (or AI judges') votes; None without slices of `aim`."""
+    unit = "gold reward" if judge == "gold" else "reward, SD (the proxy)" if judge == "proxy" else f"judge {judge}"
+    judged = _path(found.rows("evaluation", "checkpoints"), "judge_mean", unit)
+    return judged or _path(found.rows("people", "checkpoints"), "win_rate", "win rate against step 0")
+
+
+def hhh_figure(path: AimsPath) -> Part:
+    """Draw the path from the first checkpoint to the last, helpful across, harmless upwards."""
+    scale = 100.0 if path.is_rate else 1.0
+    x = [scale * found.helpful.value for found in path.balances]
+    y = [scale * found.harmless.value for found in path.balances]
+    layout = plots.layout(height=380, left=52, bottom=48, top=14, right=20)
+    layout["xaxis"] = plots.axis(title=f"helpful, {html.escape(visible_text(path.unit))}", is_percent=path.is_rate)
+    layout["yaxis"] = plots.axis(title="harmless", is_percent=path.is_rate)
+    route: Part = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
+    route |= {"line": {"color": MUTED, "width": 1.2}}
+    points = plots.dots(x, y, [_hover(found, path) for found in path.balances], color=INK)
+    points["marker"] = {"size": 11, "line": {"color": INK, "width": 1}} | _colours(path)
+    points |= {
+        "error_x": marks.intervals([found.helpful for found in path.balances], scale=scale),
+        "error_y": marks.intervals([found.harmless for found in path.balances], scale=scale),
+    }
+    # Only the ends are named, away from their intervals; those between are told by hovering.
+    ends = {0: "bottom right", len(x) - 1: "top left"}
+    names = [f"update {path.balances[index].step}" for index in ends]
+    ends_x, ends_y = [x[index] for index in ends], [y[index] for index in ends]
+    named = marks.words(ends_x, ends_y, names) | {"textposition": list(ends.values()), "cliponaxis": False}
+    traces = [route, points, named]
+    if path.refusing is not None:
+        corner = ([scale * path.refusing[0]], [scale * path.refusing[1]])
+        about = f"A policy that {_REFUSING}: harmless, and no help to anyone."
+        traces.append(plots.dots(*corner, [about], color=BAD, symbol="x"))
+        traces.append(marks.words(*corner, [_REFUSING]) | {"textfont": {"size": 11, "color": BAD}})
+    return plots.figure(traces, layout)
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _path(rows: Iterable[Row], key: str, unit: str) -> AimsPath | None:
+    rows = list(rows)
+    balances = [found for row in rows if (found := _balance(row, key)) is not None]
+    if not balances:
+        return None
+    is_rate = key == "win_rate"
+    # Who loses every comparison on the one and wins every one on the other.
+    refusing = (0.0, 1.0) if is_rate else _refusing(rows)
+    return AimsPath(tuple(sorted(balances, key=lambda found: found.step)), unit, is_rate, refusing)
+
+
+def _balance(row: Row, key: str) -> Balance | None:
+    slices = row.get("slices")
+    step = finite(row.get("step"))
+    if step is None or not isinstance(slices, Mapping):
+        return None
+
+    def measured(aim: str, name: str) -> Estimate | None:
+        figures = slices.get(f"aim={aim}")
+        return estimate(figures.get(name)) if isinstance(figures, Mapping) else None
+
+    helpful, harmless = measured("helpful", key), measured("harmless", key)
+    if helpful is None or harmless is None:
+        return None
+    return Balance(int(step), helpful, harmless, measured("honest", key), measured("helpful", "refused"))
+
+
+def _refusing(rows: Iterable[Row]) -> tuple[float, float] | None:
+    for row in rows:
+        told = row.get("refuses_everything")
+        if isinstance(told, Mapping):
+            helpful, harmless = finite(told.get("helpful")), finite(told.get("harmless"))
+            if helpful is not None and harmless is not None:
+                return helpful, harmless
+    return None
+
+
+def _colours(path: AimsPath) -> Part:
+    """Return the colour of each point by honesty; where it was not measured, one colour for all."""
+    honest = [found.honest.value for found in path.balances if found.honest is not None]
+    if len(honest) < len(path.balances):
+        return {"color": ACCENT}
+    scale = 100.0 if path.is_rate else 1.0
+    bar = {"title": {"text": "honest", "font": {"size": 12, "color": MUTED}}, "thickness": 10, "outlinewidth": 0}
+    bar |= {"tickfont": {"size": 11, "color": MUTED}, "ticksuffix": "%" if path.is_rate else ""}
+    return {
+        "color": [scale * value for value in honest],
+        "colorscale": [[0, "#e8a13a"], [0.5, "#8fb3a0"], [1, "#2f7fd0"]],
+        "colorbar": bar,
+    }
+
+
+def _hover(found: Balance, path: AimsPath) -> str:
+    text = rate_text if path.is_rate else value_text
+    lines = [f"<b>update {found.step}</b>"]
+    for aim in AIMS:
+        figure = getattr(found, aim)
+        lines.append(f"{aim}: {MISSING if figure is None else text(figure)}")
+    if found.refused is not None:
+        lines.append(f"help refused: {rate_text(found.refused)}")
+    return "<br>".join(lines)

@@ -1,0 +1,124 @@
+"""The marks that figures about training are made of, and their texts; what all figures share is in `kleash.web.plots`.
+
+What is drawn, and from which figures, is decided in `charts.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kleash.monitor.read.measures import Estimate, thinned
+from kleash.web.plots import ACCENT, INK, MUTED, SOFT, Part
+from kleash.web.wording import GAP, number, percent
+
+LONGEST_LABEL = 34
+
+
+def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str = ACCENT) -> Part:
+    """Return a line over the updates, thinned to what a screen can show."""
+    shown_steps, shown_values = thinned(steps, values)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": shown_steps,
+        "y": shown_values,
+        "name": name,
+        "line": {"color": color, "width": 1.8},
+        "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
+    }
+
+
+def words(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, leftward: Sequence[bool] = ()) -> Part:
+    """Return words that begin right of their points, or end left of those that are leftward."""
+    sides = leftward or [False] * len(texts)
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": list(x),
+        "y": list(y),
+        "text": [f"{text}{3 * GAP}" if left else f"{3 * GAP}{text}" for text, left in zip(texts, sides, strict=True)],
+        "textposition": ["middle left" if left else "middle right" for left in sides],
+        "textfont": {"size": 11, "color": INK},
+        "hoverinfo": "skip",
+    }
+
+
+def bars(
+    middles: Sequence[float], counts: Sequence[int], width: float, texts: Sequence[str], name: str, color: str
+) -> Part:
+    """Return a histogram's bars, all of one width."""
+    return {
+        "type": "bar",
+        "x": list(middles),
+        "y": list(counts),
+        "width": width,
+        "text": list(texts),
+        "textposition": "none",
+        "name": name,
+        "marker": {"color": color, "line": {"width": 0}},
+        "hovertemplate": f"%{{y}} pairs, margin %{{text}}<extra>{name}</extra>",
+    }
+
+
+def intervals(values: Sequence[Estimate], *, scale: float = 1.0) -> Part:
+    """Return plotly's error bars for estimates; one without an interval gets none."""
+    above = [0.0 if found.high is None else scale * (found.high - found.value) for found in values]
+    below = [0.0 if found.low is None else scale * (found.value - found.low) for found in values]
+    common = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 0, "color": MUTED}
+    return common | {"array": above, "arrayminus": below}
+
+
+def band(low: float, high: float) -> Part:
+    """Return a horizontal band across the panel."""
+    span = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high}
+    return span | {"fillcolor": SOFT, "line": {"width": 0}, "layer": "below"}
+
+
+def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
+    """Return a panel's title and unit, set above its top left corner."""
+    index = {
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": y,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "xshift": shift,
+        "yshift": 3,
+    }
+    text = f'<b>{title}</b>  <span style="font-size:12px">{unit}</span>'
+    return index | {"text": text, "showarrow": False, "align": "left", "font": {"size": 13, "color": INK}}
+
+
+def flag(x: float, text: str, *, color: str) -> Part:
+    """Return a word at the top of a vertical line through the figure."""
+    index = {"x": x, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top", "xshift": 2}
+    return index | {"text": text, "showarrow": False, "font": {"size": 11, "color": color}}
+
+
+def end_label(y: float, text: str, *, yref: str, color: str) -> Part:
+    """Return a line's last value, written to the right of the panel."""
+    index = {"xref": "paper", "x": 1, "yref": yref, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 4}
+    return index | {"text": f"<b>{text}</b>", "showarrow": False, "font": {"size": 12, "color": color}}
+
+
+# ------------------------------------------------------------------------------------------------------------- texts
+def shortened(name: str) -> str:
+    """Return a slice's name, cut where it would outgrow its chart."""
+    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+
+
+def value_text(found: Estimate) -> str:
+    """Return an estimate with its interval and n, as a hover shows it."""
+    span = "" if found.low is None or found.high is None else f" ({number(found.low)} to {number(found.high)})"
+    return f"{number(found.value)}{span}{size_text(found)}"
+
+
+def rate_text(found: Estimate) -> str:
+    """Return a rate with its interval and n, as a hover shows it."""
+    span = "" if found.low is None or found.high is None else f" ({percent(found.low)} to {percent(found.high)})"
+    return f"{percent(found.value, 1)}{span}{size_text(found)}"
+
+
+def size_text(found: Estimate) -> str:
+    return "" if found.n is None else f", n = {found.n}"

@@ -1,0 +1,394 @@
+"""Lay runs beside each other: their curves over the updates, and their quality over d = sqrt(KL) with the fitted law.
+
+One run alone has the same picture on its page and in its report (`distance_part`). What a run's quality is measured by,
+the judge afterwards, people, or the external panel while it trained, is one row of `MEASURES`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
+from kleash.monitor.figures import marks
+from kleash.monitor.figures.distance_chart import COLORS, SYMBOLS, DrawnCurve, distance_figure
+from kleash.monitor.pages.rendering import Live, fragment
+from kleash.monitor.read.external_quality import PANEL, RATERS, Points, external_scores, judge_label, win_rates
+from kleash.monitor.read.findings import KL_METRIC, kl_target, slice_names
+from kleash.monitor.read.measures import LAST_UPDATES, Estimate, column, finite, thinned, whole
+from kleash.monitor.read.reader import RoundFolder, Run, newest_round
+from kleash.records import slice_metric
+from kleash.web import plots
+from kleash.web.plots import ACCENT, INK, Part
+from kleash.web.wording import count, number, number_range, percent, percent_range
+
+MOST_RUNS = 8
+# Two coefficients go through any two points, and nearly through three.
+LEAST_FITTED = 4
+# An interval that ends beyond this multiple of the distance gone so far has no end worth telling.
+MOST_REACH = 5.0
+# A checkpoint's KL, where none was measured on its own answers, is the mean over so many updates on either side.
+NEIGHBOURING_UPDATES = 2
+DISTANCE = "distance"
+"""The place of the one run's picture."""
+# With fewer there is no curve to see.
+FEWEST_CHECKPOINTS = 3
+
+
+@dataclass(frozen=True)
+class ComparedMeasure:
+    """One way to measure quality at checkpoints. at_start: its value at KL 0; None: what it was at the first one."""
+
+    title: str
+    unit: str
+    at_start: float | None
+
+
+MEASURES: Mapping[str, ComparedMeasure] = {
+    "score": ComparedMeasure("Judged quality", "mean points of the judge", None),
+    RATERS["person"]: ComparedMeasure("People", "win rate against the start", 0.5),
+    RATERS["ai"]: ComparedMeasure("AI judges", "win rate against the start", 0.5),
+    PANEL: ComparedMeasure("The alarms' panel", "win rate against the start, while training", 0.5),
+}
+"""{measure: what it is}, the one that tells most first."""
+
+
+@dataclass(frozen=True)
+class ComparedCheckpoint:
+    """One checkpoint: how far it went, what the proxy says of it and what each measure does, as far as measured."""
+
+    step: int
+    kl_nats: float
+    proxy: float | None = None
+    quality: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def distance(self) -> float:
+        """The distance from the start, sqrt(KL), in sqrt(nats)."""
+        return math.sqrt(max(self.kl_nats, 0.0))
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """One run's newest training, over all prompts or within one slice.
+
+    reward, kl_nats: (updates, values). judge: who judged afterwards, "" if nobody did.
+    """
+
+    name: str
+    slices: tuple[str, ...] = ()
+    reward: tuple[Sequence[int], Sequence[float]] = ((), ())
+    kl_nats: tuple[Sequence[int], Sequence[float]] = ((), ())
+    kl_target_nats: float | None = None
+    judge: str = ""
+    checkpoints: tuple[ComparedCheckpoint, ...] = ()
+
+    @property
+    def measures(self) -> list[str]:
+        """The measures that some checkpoint has, the one that tells most first."""
+        return [name for name in MEASURES if self.having(name)]
+
+    @property
+    def proxy(self) -> list[tuple[float, float]]:
+        """The (distance, score by the proxy) of each checkpoint that has one."""
+        return [(one.distance, one.proxy) for one in self.checkpoints if one.proxy is not None]
+
+    def having(self, measure: str) -> list[ComparedCheckpoint]:
+        """Return the checkpoints that were measured so."""
+        return [checkpoint for checkpoint in self.checkpoints if measure in checkpoint.quality]
+
+
+@dataclass(frozen=True)
+class ComparedStanding:
+    """Where a run stands on the law fitted to its own checkpoints.
+
+    measure: what was fitted, "" if nothing could be. now: the newest checkpoint's distance. text: said in words.
+    """
+
+    measure: str
+    fit: Fit | None
+    now: float
+    text: str
+
+    @property
+    def is_past_peak(self) -> bool:
+        """Whether the run went on beyond the predicted peak, and beyond its whole interval."""
+        return self.fit is not None and self.fit.bends and self.now > self.fit.peak_high
+
+
+def curves_of(run: Run, name: str, *, round_folder: RoundFolder | None = None, slice_name: str = "") -> RunCurves:
+    """Return the curves of one round of a run, the newest that trained online unless another is given.
+
+    slice_name: a slice, such as "topic=sums", instead of all prompts.
+    """
+    if round_folder is None:
+        round_folder = next((one for one in reversed(run.rounds) if "policy" in one.stages), newest_round(run))
+    round_folder = round_folder or RoundFolder(0, {})
+    updates = round_folder.rows("policy", "metrics")
+    kl = column(updates, slice_metric(slice_name, KL_METRIC))
+    judge = str(round_folder.summary("evaluation").get("judge") or "")
+    return RunCurves(
+        name=name,
+        slices=tuple(slice_names(updates)),
+        reward=column(updates, slice_metric(slice_name, "score_mean")),
+        kl_nats=kl,
+        kl_target_nats=None if slice_name else kl_target(run, round_folder),
+        judge=judge,
+        checkpoints=_checkpoints(round_folder, judge, slice_name, kl),
+    )
+
+
+def gains(curves: RunCurves, measure: str) -> tuple[list[float], list[float]]:
+    """Return the KL and the gain over the start of every checkpoint that has this measure."""
+    known = [
+        (checkpoint.kl_nats, checkpoint.quality[measure].value)
+        for checkpoint in curves.checkpoints
+        if measure in checkpoint.quality
+    ]
+    if not known:
+        return [], []
+    start = MEASURES[measure].at_start
+    start = known[0][1] if start is None else start
+    return [kl for kl, _ in known], [value - start for _, value in known]
+
+
+def standing(curves: RunCurves) -> ComparedStanding:
+    """Fit d (a - b log d) to a run's quality and say where on it the run stands.
+
+    The measure is the one that tells most among those taken at enough checkpoints to fit.
+    """
+    now = curves.checkpoints[-1].distance if curves.checkpoints else 0.0
+    if not curves.measures:
+        return ComparedStanding("", None, now, "No external quality was measured, so nothing can be said of a peak.")
+    far = {measure: _num_far(curves, measure) for measure in curves.measures}
+    measure = next((name for name, num_far in far.items() if num_far >= LEAST_FITTED), curves.measures[0])
+    if far[measure] < LEAST_FITTED:
+        text = f"{count(far[measure])} checkpoints at 1 nat of KL or more; the law takes {LEAST_FITTED}."
+        return ComparedStanding(measure, None, now, text)
+    fit = fit_ppo(*gains(curves, measure))
+    return ComparedStanding(measure, fit, now, _standing_text(fit, now))
+
+
+def _num_far(curves: RunCurves, measure: str) -> int:
+    """Return at how many distances, far enough out for the law, a measure was taken."""
+    return len({kl for kl in gains(curves, measure)[0] if kl >= LEAST_PPO_DISTANCE**2})
+
+
+def _standing_text(fit: Fit, now: float) -> str:
+    if not fit.bends:
+        return "No peak can be told from none yet: the checkpoints lie too close together, or on no bend."
+    if fit.peak_high < LEAST_PPO_DISTANCE:
+        return f"Past the peak: the law falls from √KL 1 on, and the newest checkpoint is at {number(now)}."
+    has_end = fit.peak_high < MOST_REACH * max(now, LEAST_PPO_DISTANCE)
+    span = number_range(fit.peak_low, fit.peak_high) if has_end else f"{number(fit.peak_low)} or more"
+    where = f"the predicted peak at √KL {number(fit.peak_distance)} (95 % interval {span})"
+    if now > fit.peak_high:
+        return f"Past {where} by {number(now - fit.peak_distance)} √nats: the newest checkpoint is at {number(now)}."
+    side = "Beyond" if now > fit.peak_distance else "Before"
+    within = ", but within its interval" if now >= fit.peak_low else ""
+    return f"{side} {where}{within}: the newest checkpoint is at {number(now)}."
+
+
+def _checkpoints(
+    round_folder: RoundFolder, judge: str, slice_name: str, kl: tuple[Sequence[int], Sequence[float]]
+) -> tuple[ComparedCheckpoint, ...]:
+    kl_metric, reward_metric = slice_metric(slice_name, KL_METRIC), slice_metric(slice_name, "score_mean")
+    watched = {
+        step: row for row in round_folder.rows("policy", "evaluations") if (step := whole(row.get("step"))) is not None
+    }
+    quality: dict[int, dict[str, Estimate]] = {}
+    for measure, points in _quality(round_folder, judge, slice_name):
+        for step, value in points:
+            quality.setdefault(step, {})[measure] = value
+    made = []
+    for step in sorted({*watched, *quality}):
+        row = watched.get(step, {})
+        own = finite(row.get(kl_metric))
+        kl_nats = _kl_near(kl, step) if own is None else own
+        if kl_nats is not None:
+            made.append(ComparedCheckpoint(step, kl_nats, finite(row.get(reward_metric)), quality.get(step, {})))
+    return tuple(made)
+
+
+def _quality(round_folder: RoundFolder, judge: str, slice_name: str) -> Iterator[tuple[str, Points]]:
+    """Yield each measure's points, over all prompts or within a slice."""
+    scores = external_scores(round_folder, judge)
+    curves = [("score", scores)] if scores else []
+    curves += [(curve.name, curve) for curve in win_rates(round_folder, judge) if curve.name in MEASURES]
+    for measure, curve in curves:
+        yield measure, curve.slices.get(slice_name, ()) if slice_name else curve.points
+
+
+def _kl_near(kl: tuple[Sequence[int], Sequence[float]], step: int) -> float | None:
+    """Return the mean KL of the updates around a step; none before the first update, and the last ones at the end."""
+    steps, values = kl
+    if step == 0:
+        return 0.0
+    if not steps:
+        return None
+    low = bisect_left(steps, min(step, steps[-1]) - NEIGHBOURING_UPDATES)
+    high = bisect_right(steps, step + NEIGHBOURING_UPDATES)
+    near = values[low:high]
+    return sum(near) / len(near) if near else None
+
+
+# -------------------------------------------------------------------------------------------------------------- page
+HEIGHT_PIXELS = 240
+POLL_SECONDS = 2.0
+GLYPHS = "●■◆▲✚★⬢▼"
+"""The symbols of the charts, as characters."""
+PLACES: Mapping[str, tuple[str, str]] = {
+    "reward": ("Reward (the proxy) over the updates", "z-score: in SD of each run's own SFT answers"),
+    "kl": ("KL to the SFT model over the updates", "nats per answer (k1)"),
+    "panel": ("External quality over the updates", "the alarms' panel: win rate against the start"),
+    "proxy": ("The proxy over √KL", "mean score on the watched prompts"),
+    **{f"measure-{at}": (f"{measure.title} over √KL", measure.unit) for at, measure in enumerate(MEASURES.values())},
+}
+"""{a chart's place: (title, unit)}, in the order of the page."""
+
+
+def compared(runs: Sequence[RunCurves]) -> Live:
+    """Return what the comparison of these runs shows."""
+    figures = {
+        "reward": _over_updates([(run.name, run.reward) for run in runs]),
+        "kl": _over_updates([(run.name, run.kl_nats) for run in runs]),
+        "panel": _panel_over_updates(runs),
+        "proxy": distance_figure([_proxy_curve(run, index) for index, run in enumerate(runs)]),
+        **{
+            f"measure-{at}": distance_figure([_quality_curve(run, index, measure) for index, run in enumerate(runs)])
+            for at, measure in enumerate(MEASURES)
+        },
+    }
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    return Live({"compared": comparison_table(runs)} if runs else {}, drawn, poll_seconds=POLL_SECONDS)
+
+
+def comparison_table(runs: Sequence[RunCurves]) -> str:
+    """Return one row per run: what it came to, and where it stands on its own over-optimisation law."""
+    rows = [_row(run, index) for index, run in enumerate(runs)]
+    return fragment("parts/compared.html", rows=rows, last_updates=LAST_UPDATES) if rows else ""
+
+
+def distance_part(curves: RunCurves) -> tuple[str, Part | None]:
+    """Return one run's own picture, proxy and quality over d = sqrt(KL), as a section and its figure.
+
+    ("", None) where too few checkpoints were measured by anything external.
+    """
+    stands = standing(curves)
+    if not stands.measure or len(gains(curves, stands.measure)[0]) < FEWEST_CHECKPOINTS:
+        return "", None
+    judge = judge_label(curves.judge) if stands.measure == "score" else MEASURES[stands.measure].title.lower()
+    figure = distance_figure([_proxy_gain(curves), replace(_quality_gain(curves, stands.measure), fit=stands.fit)])
+    return fragment("parts/distance.html", judge=judge, standing=stands), figure
+
+
+# ------------------------------------------------------------------------------------------------------------- table
+def _row(run: RunCurves, index: int) -> dict[str, Any]:
+    """Return what the table says of a run, its colour and symbol being those of the charts."""
+    stands, judged = standing(run), run.having("score")
+    rated = [name for name, measure in MEASURES.items() if measure.at_start is not None]
+    rate_by = next((name for name in rated if run.having(name)), "")
+    return {
+        "name": run.name,
+        "letter": "abcdefgh"[index % len(COLORS)],
+        "glyph": GLYPHS[index % len(GLYPHS)],
+        "standing": stands,
+        "fitted_measure": MEASURES[stands.measure].title.lower() if stands.measure else "",
+        "reward": _last(run.reward),
+        "kl_nats": _last(run.kl_nats),
+        "kl_target_nats": run.kl_target_nats,
+        "judge": judge_label(run.judge) or "a judge",
+        "best": max(judged, key=lambda checkpoint: checkpoint.quality["score"].value, default=None),
+        "newest": judged[-1] if judged else None,
+        "win_rate": run.having(rate_by)[-1].quality[rate_by] if rate_by else None,
+        "win_rate_by": MEASURES[rate_by].title.lower() if rate_by else "",
+    }
+
+
+def _last(curve: tuple[Sequence[int], Sequence[float]]) -> float | None:
+    recent = curve[1][-LAST_UPDATES:]
+    return sum(recent) / len(recent) if recent else None
+
+
+# ----------------------------------------------------------------------------------------------------------- figures
+def _over_updates(curves: Sequence[tuple[str, tuple[Sequence[int], Sequence[float]]]]) -> Part | None:
+    traces = [
+        marks.line(*thinned(steps, values), html.escape(name), color=COLORS[index % len(COLORS)])
+        for index, (name, (steps, values)) in enumerate(curves)
+        if values
+    ]
+    return _figure(traces) if traces else None
+
+
+def _panel_over_updates(runs: Sequence[RunCurves]) -> Part | None:
+    traces = []
+    for index, run in enumerate(runs):
+        points = run.having(PANEL)
+        if not points:
+            continue
+        rates = [checkpoint.quality[PANEL] for checkpoint in points]
+        texts = [f"{percent(rate.value)} ({percent_range(rate.low, rate.high)})" for rate in rates]
+        name, color = html.escape(run.name), COLORS[index % len(COLORS)]
+        trace = plots.dots(
+            [checkpoint.step for checkpoint in points], [100 * rate.value for rate in rates], texts, color=color
+        )
+        trace |= {"mode": "lines+markers", "line": {"color": color, "width": 1.4}, "name": name}
+        trace["marker"] |= {"symbol": SYMBOLS[index % len(SYMBOLS)]}
+        trace |= {"hovertemplate": f"%{{text}}<extra>{name}</extra>"}
+        traces.append(trace | {"error_y": marks.intervals(rates, scale=100) | {"color": color}})
+    if not traces:
+        return None
+    figure = _figure(traces, is_percent=True)
+    figure["layout"]["shapes"] = [plots.level(50) | {"yref": "y"}]
+    return figure
+
+
+def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
+    layout = plots.layout(height=HEIGHT_PIXELS, left=48, bottom=40, top=10, right=14) | {"hovermode": "closest"}
+    layout["xaxis"] = plots.axis(title="update", has_grid=False)
+    layout["yaxis"] = plots.axis(is_percent=is_percent)
+    return plots.figure(traces, layout)
+
+
+def _proxy_curve(run: RunCurves, index: int) -> DrawnCurve:
+    points = [
+        (checkpoint.distance, Estimate(checkpoint.proxy))
+        for checkpoint in run.checkpoints
+        if checkpoint.proxy is not None
+    ]
+    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points)
+
+
+def _quality_curve(run: RunCurves, index: int, measure: str) -> DrawnCurve:
+    points = [(checkpoint.distance, checkpoint.quality[measure]) for checkpoint in run.having(measure)]
+    stands, start = standing(run), MEASURES[measure].at_start
+    if start is None:
+        start = points[0][1].value if points else 0.0
+    fit = stands.fit if stands.measure == measure else None
+    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points, fit, start)
+
+
+def _proxy_gain(curves: RunCurves) -> DrawnCurve:
+    known = [
+        (checkpoint.distance, checkpoint.proxy) for checkpoint in curves.checkpoints if checkpoint.proxy is not None
+    ]
+    start = known[0][1] if known else 0.0
+    points = [(distance, Estimate(value - start)) for distance, value in known]
+    return DrawnCurve("reward", ACCENT, "circle", points, is_dashed=True)
+
+
+def _quality_gain(curves: RunCurves, measure: str) -> DrawnCurve:
+    known = curves.having(measure)
+    start = MEASURES[measure].at_start
+    start = known[0].quality[measure].value if start is None else start
+    points = [(checkpoint.distance, _less(checkpoint.quality[measure], start)) for checkpoint in known]
+    return DrawnCurve("quality", INK, "square", points)
+
+
+def _less(figure: Estimate, start: float) -> Estimate:
+    low, high = (None if bound is None else bound - start for bound in (figure.low, figure.high))
+    return replace(figure, value=figure.value - start, low=low, high=high)

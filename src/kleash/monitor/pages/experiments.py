@@ -1,0 +1,58 @@
+"""The experiments beside the runs, as parts of a page: over-optimisation and comparisons of methods.
+
+What is shown of each kind is `overoptimisation_page.py` and `methods_page.py`, whose own pages are files to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kleash.errors import RunError
+from kleash.monitor.pages import methods_page, overoptimisation_page
+from kleash.monitor.pages.rendering import Live, fragment
+from kleash.web.plots import Part
+
+PLACE = "experiment"
+SHOWN_BY = {overoptimisation_page.CURVES_FILE: overoptimisation_page, methods_page.METHODS_FILE: methods_page}
+"""{the file that an experiment leaves: the module that shows it}."""
+
+
+def experiments_below(folder: Path) -> dict[str, Path]:
+    """Return {name: its file} of every experiment in a folder of runs; the folder itself may be one."""
+    below = sorted(path for file in SHOWN_BY for path in folder.glob(f"*/{file}"))
+    own = [folder.absolute() / file for file in SHOWN_BY if (folder / file).is_file()]
+    return {path.parent.name: path for path in [*below, *own]}
+
+
+def experiment_state(experiments: Mapping[str, Path]) -> object:
+    """Return what the page depends on: the experiments' names, and when their figures were written."""
+    return [(name, _written(file)) for name, file in experiments.items()]
+
+
+def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
+    """Return what the page shows of one experiment, the first unless another is named."""
+    file = experiments.get(name) or next(iter(experiments.values()), None)
+    if file is None:
+        return _live("Experiments")
+    page = SHOWN_BY[file.name]
+    try:
+        sections, drawn = page.parts_of(page.read_content(file.parent))
+    except RunError as error:
+        return _live(page.TITLE, problem=str(error))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        text = f"{file.parent.name}/{file.name} is not what the experiment writes: {type(error).__name__} {error}."
+        return _live(page.TITLE, problem=f"{text} Run the experiment again.")
+    return _live(page.TITLE, sections, drawn)
+
+
+def _live(title: str, sections: str = "", drawn: Mapping[str, Part] | None = None, *, problem: str = "") -> Live:
+    html = fragment("parts/experiment.html", title=title, sections=sections, problem=problem)
+    return Live({PLACE: html}, drawn or {})
+
+
+def _written(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

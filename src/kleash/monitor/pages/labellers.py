@@ -1,0 +1,179 @@
+"""Who labelled the preferences of a run, and how well: read from what each preferences artifact froze, as page parts.
+
+The same measures as the labelling service shows (`collection/quality.py`), of the labels that training really saw. A
+frozen artifact never changes, so each is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from kleash.collection.quality import RaterRow, rater_table
+from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.errors import DataError
+from kleash.formats import read_judgements, read_preferences
+from kleash.lineage import JUDGEMENTS_FILE
+from kleash.maths.intervals import Interval
+from kleash.monitor.pages.rendering import fragment
+from kleash.monitor.read.measures import Estimate, estimate, finite
+from kleash.monitor.read.reader import Run, Stage
+from kleash.records import Comparison
+from kleash.web.wording import count
+
+PREFERENCES_FILE, ITEMS_FILE = "preferences.jsonl", "items.jsonl"
+# A program's judgement has no time of its own.
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
+
+HABITS: Mapping[str, tuple[str, str]] = {
+    "with_others": ("Agrees with the others", "same verdict on the same pair"),
+    "easy_gold_accuracy": ("Right, easy", "on easy calibration items"),
+    "gold_accuracy": ("Right, all", "on all calibration items"),
+    "self_consistency": ("Consistent", "same verdict when asked again"),
+    "first_position": ("First place", "prefers what is shown first"),
+    "longer": ("Longer", "prefers the longer answer"),
+    "too_fast": ("Too fast", "to have read both answers"),
+}
+"""{rate of a rater: (title, unit)}; a column that nobody has is left out."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One round's preferences as frozen.
+
+    summary: the artifact's. raters: None where no judgements were kept, or, for the reason in `problem`, not readable.
+    """
+
+    round_number: int
+    summary: Mapping[str, Any]
+    raters: tuple[RaterRow, ...] | None
+    problem: str = ""
+
+
+def labels_summary(run: Run) -> str:
+    """Return what each round's preferences say of their own labels, the newest first: at once, from the manifests."""
+    rounds = [
+        _round(number, stage.summary, problem="Counting the judgements …") for number, stage in frozen_preferences(run)
+    ]
+    return fragment("parts/labellers.html", rounds=rounds, finite=finite)
+
+
+def labels_page(labels: Sequence[Labels]) -> str:
+    """Return the same with a table of raters in each round."""
+    rounds = []
+    for own in labels:
+        problem = f"The raters cannot be told: {own.problem}" if own.problem else ""
+        problem = problem or "Only the preferences were given, not who judged what."
+        table = None if own.raters is None else _raters_table(own.raters, own.summary)
+        rounds.append(_round(own.round_number, own.summary, problem=problem, raters=table))
+    return fragment("parts/labellers.html", rounds=rounds, finite=finite)
+
+
+def frozen_preferences(run: Run) -> Iterator[tuple[int, Stage]]:
+    """Yield (round number, stage) of each complete preferences artifact of a run, the newest first."""
+    for round_folder in reversed(run.rounds):
+        stage = round_folder.stages.get("preferences")
+        if stage is not None and stage.artifact is not None:
+            yield round_folder.number, stage
+
+
+def labels_of(run: Run) -> list[Labels]:
+    """Return each round's labels, the newest first; the first look at a large campaign takes seconds."""
+    labels = []
+    for number, stage in frozen_preferences(run):
+        try:
+            raters, problem = _raters(str(stage.folder), stage.artifact.id if stage.artifact else ""), ""
+        except DataError as error:
+            raters, problem = None, str(error)
+        labels.append(Labels(number, stage.summary, raters, problem))
+    return labels
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+@lru_cache(maxsize=32)
+def _raters(folder: str, identity: str) -> tuple[RaterRow, ...] | None:
+    """Describe an artifact's raters. identity: the artifact's, so that one made anew in the same place is read anew."""
+    path = Path(folder)
+    if not (path / JUDGEMENTS_FILE).is_file() or not (path / ITEMS_FILE).is_file():
+        return None
+    items = _items(path)
+    marks = [from_json(line) for line in (path / JUDGEMENTS_FILE).read_bytes().split(b"\n") if line.strip()]
+    judgements = read_judgements(path / JUDGEMENTS_FILE, strict=True).records
+    recorded = [
+        RecordedJudgement(
+            id=str(index),
+            item_id=judgement.comparison_id,
+            judgement=judgement,
+            given_at=_NO_TIME,
+            is_repeat=bool(own.get("is_repeat")),
+            is_surplus=bool(own.get("is_surplus")),
+            is_adjudication=bool(own.get("is_adjudication")),
+        )
+        for index, (judgement, own) in enumerate(zip(judgements, marks, strict=True))
+        if judgement.comparison_id in items
+    ]
+    return tuple(rater_table(items, recorded))
+
+
+def _items(folder: Path) -> dict[str, Item]:
+    rows = read_preferences(folder / PREFERENCES_FILE, strict=True).records
+    extras = [from_json(line) for line in (folder / ITEMS_FILE).read_bytes().split(b"\n") if line.strip()]
+    items = {}
+    for row, extra in zip(rows, extras, strict=True):
+        comparison = Comparison(row.prompt, row.completions, row.sources)
+        items[comparison.id] = Item(comparison.id, comparison, gold_ranks=tuple(extra.get("gold_ranks", ())))
+    return items
+
+
+# ----------------------------------------------------------------------------------------------------------- showing
+def _round(
+    number: int, summary: Mapping[str, Any], *, problem: str, raters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the page shows of one round. problem: what stands in place of the raters."""
+    left_out, gates = summary.get("left_out"), summary.get("gates")
+    gates = gates.items() if isinstance(gates, Mapping) else ()
+    return {
+        "number": number,
+        "summary": summary,
+        "agreement": estimate(summary.get("agreement_interval") or summary.get("agreement")),
+        "num_left_out": sum(left_out.values()) if isinstance(left_out, Mapping) else 0,
+        "gates": [(str(name), gate) for name, gate in gates if isinstance(gate, Mapping)],
+        "raters": raters,
+        "problem": problem,
+    }
+
+
+def _raters_table(raters: Sequence[RaterRow], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the titles of the table's columns and a row per rater; skills where the campaign estimated them."""
+    habits = [name for name in HABITS if any(_rate(getattr(row, name)) for row in raters)]
+    skills = summary.get("skills")
+    skills = skills if isinstance(skills, Mapping) else {}
+    titles = [("Rater", "and what it is"), ("Items", "judged"), *(HABITS[name] for name in habits)]
+    titles += [("Skill", "estimated from all votes")] if skills else []
+    titles += [("Time", "median per verdict"), ("Other", "")]
+    rows = [
+        {
+            "name": row.rater,
+            "kind": row.kind,
+            "num_items": row.num_items,
+            "rates": [_rate(getattr(row, name)) for name in habits],
+            "skill": finite(skills.get(row.rater)),
+            "seconds": seconds.value if (seconds := _rate(row.median_seconds)) else None,
+            "remarks": [
+                *([f"{count(row.num_skipped)} skipped"] if row.num_skipped else []),
+                *(f"{count(times)} flagged {name.replace('_', ' ')}" for name, times in row.flags.items()),
+            ],
+        }
+        for row in raters
+    ]
+    return {"titles": titles, "rows": rows, "has_skills": bool(skills)}
+
+
+def _rate(interval: Interval) -> Estimate | None:
+    return estimate(vars(interval))

@@ -1,0 +1,341 @@
+"""The lineage of a run as parts of a page: a graph in SVG, and what the chosen artifact was made from and went into.
+
+Parents stand above, children below, in layers by their longest way from a source; a link that passes a layer keeps a
+lane free in it, so that no line runs behind a box. Within a layer, boxes move below the middle of their parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from urllib.parse import quote
+
+from kleash.artifacts import MANIFEST, Artifact
+from kleash.errors import ArtifactError
+from kleash.lineage import Lineage, Link, lineage_of
+from kleash.monitor.pages.rendering import Live, fragment, piece
+from kleash.monitor.pages.sections import flat_settings
+from kleash.monitor.read.measures import Estimate, estimate, whole
+from kleash.web.wording import count, number, percent
+
+BOX_WIDTH, BOX_HEIGHT = 168, 52
+LANE_WIDTH = 26
+GAP_X, GAP_Y = 18, 44
+MARGIN = 10
+SWEEPS = 4
+LONGEST_TITLE, LONGEST_NOTE = 19, 25
+# Figures in a summary that are lists or tables of their own are shown on other pages.
+LONGEST_VALUE = 300
+
+TELLING_FIGURES = {
+    "win_rate": "win rate",
+    "heldout_accuracy": "accuracy",
+    "verdict": "verdict:",
+    "pairs": "pairs",
+    "answers": "answers",
+    "steps": "updates",
+    "prompts": "prompts",
+}
+"""{figure of a summary: what it is called}, the most telling first; text is shown behind its name, a number before."""
+FURTHER_PAGES = {
+    "preferences": ("labellers", "Its labellers"),
+    "audit": ("audit", "The audit"),
+    "policy": ("run", "How it was trained"),
+    "direct": ("run", "How it was trained"),
+}
+"""{stage: (the page of a run that shows more of it, what the link says)}."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """One artifact in the drawing; x, y: its upper left corner in pixels."""
+
+    identity: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One link in the drawing: the points it runs through, from the parent's lower edge to the child's upper edge."""
+
+    parent_id: str
+    child_id: str
+    roles: tuple[str, ...]
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def path(self) -> str:
+        """The points as an SVG path: between layers it swings over; through a layer it runs straight down its lane."""
+        (x, y), *others = self.points
+        path = f"M{x:.0f},{y:.0f}"
+        for index, (to_x, to_y) in enumerate(others):
+            middle = (y + to_y) / 2
+            curve = f"C{x:.0f},{middle:.0f} {to_x:.0f},{middle:.0f} {to_x:.0f},{to_y:.0f}"
+            path += f"V{to_y:.0f}" if index % 2 else curve
+            x, y = to_x, to_y
+        return path
+
+
+@dataclass(frozen=True)
+class Drawing:
+    boxes: tuple[Box, ...]
+    wires: tuple[Wire, ...]
+    width: float
+    height: float
+
+
+def lineage_state(folder: Path) -> object:
+    """Return what a run's lineage depends on: its manifests, and which runs lie beside it."""
+    manifests = [*folder.glob(f"round-*/*/{MANIFEST}"), *folder.glob(f"*/{MANIFEST}")]
+    times = sorted((str(path), path.stat().st_mtime_ns) for path in manifests)
+    return times, sorted(path.name for path in folder.absolute().parent.iterdir())
+
+
+def live_lineage(folder: Path, run: str, *, chosen: str = "") -> Live:
+    """Return the lineage page of the run in `folder`. chosen: an artifact's id; the newest result unless given."""
+    try:
+        lineage = lineage_of(folder)
+    except ArtifactError as error:
+        return Live(html={"lineage": piece("about", error), "details": ""})
+    if chosen not in lineage.artifacts:
+        chosen = lineage.focus[-1]
+    here = folder.absolute().name
+
+    def address(identity: str) -> str:
+        return f"/lineage/{quote(run)}?artifact={quote(identity, safe='')}#details"
+
+    graph = draw(lineage, address=address, note=figure_of, chosen=chosen, here=here)
+    return Live(html={"lineage": graph, "details": _details(lineage, chosen, run, here, address)})
+
+
+def draw(
+    lineage: Lineage,
+    *,
+    address: Callable[[str], str],
+    note: Callable[[Artifact], str],
+    chosen: str = "",
+    here: str = "",
+) -> str:
+    """Return the SVG of a lineage.
+
+    address: where the link of an artifact's box leads. note: the second line in its box. chosen: the artifact that is
+    marked, with the links to its parents and children. here: the run whose artifacts need no run's name in the title.
+    """
+    return fragment(
+        "parts/lineage_graph.html",
+        drawing=lay_out(lineage),
+        artifacts=lineage.artifacts,
+        titles={identity: title_of(artifact, here=here) for identity, artifact in lineage.artifacts.items()},
+        notes={identity: note(artifact) for identity, artifact in lineage.artifacts.items()},
+        address=address,
+        chosen=chosen,
+        box_width=BOX_WIDTH,
+        box_height=BOX_HEIGHT,
+        longest_title=LONGEST_TITLE,
+        longest_note=LONGEST_NOTE,
+    )
+
+
+def title_of(artifact: Artifact, *, here: str = "") -> str:
+    """Return what an artifact is called: its stage, with the run's name where it lies in another run than `here`."""
+    if not artifact.created:
+        return artifact.path.name or artifact.kind
+    place = artifact.path.parent
+    run, number = (place.parent.name, round_number(artifact)) if round_number(artifact) is not None else (place.name, 0)
+    name = f"{artifact.path.name}, round {number}" if number else artifact.path.name
+    return name if run == here else f"{run}: {name}"
+
+
+def round_number(artifact: Artifact) -> int | None:
+    """Return the round that an artifact was made in, None if it lies in none."""
+    number = artifact.path.parent.name.removeprefix("round-")
+    return int(number) if artifact.created and number.isdecimal() else None
+
+
+def figure_of(artifact: Artifact) -> str:
+    """Return the one figure that says most of an artifact, in a few words."""
+    if not artifact.created:
+        return f"{artifact.kind}, from outside"
+    for key, words in TELLING_FIGURES.items():
+        value = artifact.summary.get(key)
+        if value is None:
+            continue
+        if (figure := estimate(value)) is None:
+            return f"{words} {value}"
+        if key in ("heldout_accuracy", "win_rate"):
+            return f"{words} {percent(figure.value)}"
+        return f"{number(figure.value, 3) if figure.value % 1 else count(figure.value)} {words}"
+    return artifact.kind
+
+
+# ----------------------------------------------------------------------------------------------------------- details
+def _details(lineage: Lineage, chosen: str, run: str, here: str, address: Callable[[str], str]) -> str:
+    """Return what is known of an artifact; a summary's mappings, such as slices, are folded tables of their own."""
+    artifact = lineage.artifacts[chosen]
+    figures: list[tuple[str, str, Estimate | None]] = []
+    tables: list[tuple[str, list[tuple[str, str]]]] = []
+    for name, value in artifact.summary.items():
+        if not isinstance(value, Mapping) or estimate(value):
+            figures.append((name, _short(value), estimate(value) if isinstance(value, Mapping) else None))
+        elif value:
+            tables.append((name, _rows(value)))
+    return fragment(
+        "parts/lineage_details.html",
+        artifact=artifact,
+        titles={identity: title_of(one, here=here) for identity, one in lineage.artifacts.items()},
+        run=run,
+        further=FURTHER_PAGES.get(artifact.path.name) if chosen in lineage.focus else None,
+        address=address,
+        parents=_roles((link.parent_id, link) for link in lineage.parents_of(chosen)),
+        children=_roles((link.child_id, link) for link in lineage.children_of(chosen)),
+        figures=figures,
+        tables=tables,
+        settings=_rows(artifact.settings),
+    )
+
+
+def _roles(links: Iterable[tuple[str, Link]]) -> dict[str, list[str]]:
+    roles: dict[str, list[str]] = {}
+    for identity, link in links:
+        roles.setdefault(identity, []).append(link.role)
+    return roles
+
+
+def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _short(value)) for name, value in flat_settings(content)]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        # Of reasons and the like, what they say.
+        value = " ".join(str(item.get("text", item)) if isinstance(item, Mapping) else str(item) for item in value)
+    text = f"{value:.4g}" if isinstance(value, float) and whole(value) != value else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+# ------------------------------------------------------------------------------------------------------------ layout
+# A place in a layer: an artifact's id, or the lane that a link from parent to child keeps free in this layer.
+_Place = str | tuple[str, str]
+
+
+def lay_out(lineage: Lineage) -> Drawing:
+    """Give every artifact a place such that every link runs downwards and crosses no box."""
+    layer_of = _layers(lineage)
+    roles: dict[tuple[str, str], list[str]] = {}
+    for link in lineage.links:
+        roles.setdefault((link.parent_id, link.child_id), []).append(link.role)
+    layers: list[list[_Place]] = [[] for _ in range(max(layer_of.values(), default=-1) + 1)]
+    for identity, layer in layer_of.items():
+        layers[layer].append(identity)
+    for parent, child in roles:
+        for layer in range(layer_of[parent] + 1, layer_of[child]):
+            layers[layer].append((parent, child))
+    above = _neighbours(roles, layer_of)
+    _untangle(layers, above)
+    middles, width = _middles(layers)
+    boxes = tuple(
+        Box(place, middles[layer][place] - BOX_WIDTH / 2, MARGIN + layer * (BOX_HEIGHT + GAP_Y))
+        for layer, places in enumerate(layers)
+        for place in places
+        if isinstance(place, str)
+    )
+    wires = tuple(
+        Wire(parent, child, tuple(names), _run(parent, child, layer_of, middles))
+        for (parent, child), names in roles.items()
+    )
+    height = 2 * MARGIN + len(layers) * BOX_HEIGHT + max(len(layers) - 1, 0) * GAP_Y
+    return Drawing(boxes, wires, width, height)
+
+
+def _layers(lineage: Lineage) -> dict[str, int]:
+    """Return each artifact's layer: one below its lowest parent; sources stand just above their first child."""
+    layer_of: dict[str, int] = {}
+
+    def lowest(identity: str) -> int:
+        if identity not in layer_of:
+            parents = [link.parent_id for link in lineage.parents_of(identity)]
+            layer_of[identity] = 1 + max((lowest(parent) for parent in parents), default=-1)
+        return layer_of[identity]
+
+    for identity in lineage.artifacts:
+        lowest(identity)
+    for identity in lineage.artifacts:
+        children = [layer_of[link.child_id] for link in lineage.children_of(identity)]
+        if not lineage.parents_of(identity) and children:
+            layer_of[identity] = min(children) - 1
+    return layer_of
+
+
+def _neighbours(roles: Mapping[tuple[str, str], object], layer_of: Mapping[str, int]) -> dict[_Place, list[_Place]]:
+    """Return for every place the places in the layer above that it is joined to."""
+    above: dict[_Place, list[_Place]] = {}
+    for parent, child in roles:
+        lane: _Place = (parent, child)
+        num_lanes = layer_of[child] - layer_of[parent] - 1
+        if num_lanes:
+            # In the first of its layers a lane is joined to the parent, in all others to itself.
+            above.setdefault(lane, []).extend([parent, lane] if num_lanes > 1 else [parent])
+        above.setdefault(child, []).append(lane if num_lanes else parent)
+    return above
+
+
+def _untangle(layers: list[list[_Place]], above: Mapping[_Place, Sequence[_Place]]) -> None:
+    """Order each layer by what it is joined to in the layer before it, then in the one after, in turn."""
+    below: dict[_Place, list[_Place]] = {}
+    for place, joined in above.items():
+        for other in joined:
+            below.setdefault(other, []).append(place)
+    for sweep in range(SWEEPS):
+        downwards = sweep % 2 == 0
+        order = layers if downwards else layers[::-1]
+        for before, layer in pairwise(order):
+            layer[:] = _under(before, layer, above if downwards else below)
+
+
+def _under(
+    before: Sequence[_Place], layer: Sequence[_Place], joined: Mapping[_Place, Sequence[_Place]]
+) -> list[_Place]:
+    """Order a layer by the mean place, in the layer before, of what each is joined to; others stay where they are."""
+    at = {place: index for index, place in enumerate(before)}
+
+    def mean_place(place: _Place) -> float:
+        found = [at[other] for other in joined.get(place, ()) if other in at]
+        return fmean(found) if found else layer.index(place)
+
+    return sorted(layer, key=mean_place)
+
+
+def _middles(layers: Sequence[Sequence[_Place]]) -> tuple[list[dict[_Place, float]], float]:
+    """Return the horizontal middle of every place, each layer centred, and the width of all."""
+    widths = [
+        sum(BOX_WIDTH if isinstance(place, str) else LANE_WIDTH for place in layer) + GAP_X * max(len(layer) - 1, 0)
+        for layer in layers
+    ]
+    widest = max(widths, default=0)
+    middles: list[dict[_Place, float]] = []
+    for layer, width in zip(layers, widths, strict=True):
+        x = MARGIN + (widest - width) / 2
+        middles.append({})
+        for place in layer:
+            own = BOX_WIDTH if isinstance(place, str) else LANE_WIDTH
+            middles[-1][place] = x + own / 2
+            x += own + GAP_X
+    return middles, widest + 2 * MARGIN
+
+
+def _run(
+    parent: str, child: str, layer_of: Mapping[str, int], middles: Sequence[Mapping[_Place, float]]
+) -> tuple[tuple[float, float], ...]:
+    def top(layer: int) -> float:
+        return MARGIN + layer * (BOX_HEIGHT + GAP_Y)
+
+    points = [(middles[layer_of[parent]][parent], top(layer_of[parent]) + BOX_HEIGHT)]
+    for layer in range(layer_of[parent] + 1, layer_of[child]):
+        x = middles[layer][parent, child]
+        points += [(x, top(layer)), (x, top(layer) + BOX_HEIGHT)]
+    return (*points, (middles[layer_of[child]][child], top(layer_of[child])))

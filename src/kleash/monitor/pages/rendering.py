@@ -1,0 +1,104 @@
+"""Render what the monitor shows from `templates/`: whole pages, and the parts that pages and reports are made of.
+
+A page of the web app is a template that extends frame.html. What changes while a run trains lies in elements with an
+id; the page's data route sends each one's HTML again, and its charts, as `Live`. The script static/live.js asks for
+them. The parts are in templates/parts: figures in, HTML out; numbers are written by `kleash.web.wording`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment
+
+from kleash import __version__
+from kleash.monitor.read.measures import Estimate
+from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
+from kleash.records import split_slice
+from kleash.web import wording
+from kleash.web.plots import Part
+from kleash.web.templates import environment
+
+FOLDER = Path(__file__).parents[1]
+
+MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs"), ("/compare", "Compare"), ("/experiments", "Experiments")]
+"""(address, title) of the pages that are not about one run."""
+
+RUN_PAGES: list[tuple[str, str]] = [
+    ("run", "Overview"),
+    ("samples", "Samples"),
+    ("aims", "Help and harm"),
+    ("audit", "Audit"),
+    ("labellers", "Labellers"),
+    ("lineage", "Lineage"),
+]
+"""(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
+
+WORDINGS = ("number", "percent", "points", "percent_range", "number_range", "count", "duration", "length_alone")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What of a page may change. html: {element id: its HTML, made of escaped text}; figures: {place: plotly figure}.
+
+    poll_seconds: how soon to ask again.
+    """
+
+    html: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Part] = field(default_factory=dict)
+    poll_seconds: float = 15.0
+
+
+@cache
+def templates() -> Environment:
+    """Return what renders the monitor's templates, with the wordings and the arithmetic of bars as its globals."""
+    jinja = environment(FOLDER / "templates")
+    jinja.filters |= {
+        "address": lambda name: quote(name, safe="/"),
+        "element_name": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()),
+        "cut": lambda text, longest: text if len(text) <= longest else text[: longest - 1] + "…",
+    }
+    jinja.globals |= {name: getattr(wording, name) for name in WORDINGS}
+    jinja.globals |= {
+        "MISSING": wording.MISSING,
+        "max_shown_characters": MAX_SHOWN_CHARACTERS,
+        "place": place,
+        "num_cases": num_cases,
+        "split_slice": split_slice,
+        "rate_note": rate_note,
+        "main_pages": MAIN_PAGES,
+        "run_pages": RUN_PAGES,
+        "kleash_version": __version__,
+        "pairs": lambda values: [(value, value) for value in values],
+    }
+    return jinja
+
+
+def fragment(template: str, **context: Any) -> str:
+    """Return a part of a page, rendered from a template of its own."""
+    return templates().get_template(template).render(**context)
+
+
+def piece(name: str, *values: Any) -> str:
+    """Return what a macro of parts/pieces.html makes of some values."""
+    return str(getattr(templates().get_template("parts/pieces.html").module, name)(*values))
+
+
+def place(value: float, start: float, end: float) -> float:
+    """Return where a value stands on a bar from start to end, in per cent; what lies beyond stands at its end."""
+    return min(max(100 * (value - start) / ((end - start) or 1.0), 0.0), 100.0)
+
+
+def rate_note(rate: Estimate) -> str:
+    """Return a rate's interval and n in words."""
+    return f"{wording.percent_range(rate.low, rate.high) or 'no interval'}{num_cases(rate)}"
+
+
+def num_cases(figure: Estimate) -> str:
+    return "" if figure.n is None else f", n\u00a0=\u00a0{wording.count(figure.n)}"

@@ -1,0 +1,249 @@
+"""Turn a run as read from disk into the figures that people ask for, typed and with their n and interval.
+
+A figure may be in an artifact's summary, in the settings or only in the rows of the training metrics; here, and only
+here, is decided which one counts. None means that it was not measured. Read `verdict.py` next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kleash.evaluation.alarms import Alarm
+from kleash.monitor.figures.hhh_chart import AimsPath, read_aims
+from kleash.monitor.read.alarms import read_alarms
+from kleash.monitor.read.external_quality import ExternalCurve, external_scores, win_rates
+from kleash.monitor.read.measures import Estimate, column, estimate, finite, last, metric_names, whole
+from kleash.monitor.read.reader import RoundFolder, Rows, Run, newest_round
+from kleash.monitor.read.samples import Sample, mixed, read_samples
+from kleash.records import by_slice
+
+KL_METRIC = "kl_nats_per_sequence"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The SFT model (before) against the trained policy (after) on the same prompts: over all, or over one slice.
+
+    correct, refusal: shares; judge: the judge's mean score; length: mean tokens; kl: nats per answer.
+    """
+
+    name: str = ""
+    n: int | None = None
+    win_rate: Estimate | None = None
+    win_rate_at_equal_length: Estimate | None = None
+    judge_before: Estimate | None = None
+    judge_after: Estimate | None = None
+    judge_difference: Estimate | None = None
+    correct_before: float | None = None
+    correct_after: float | None = None
+    correct_difference: Estimate | None = None
+    refusal_before: float | None = None
+    refusal_after: float | None = None
+    length_before: float | None = None
+    length_after: float | None = None
+    kl_nats: Estimate | None = None
+
+    @property
+    def change(self) -> Estimate | None:
+        """What counts as better or worse: the share correct where answers can be correct, else the judge's score."""
+        return self.correct_difference or self.judge_difference
+
+
+@dataclass(frozen=True)
+class RewardModelFindings:
+    """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would.
+
+    audit: what its audit says of it, in sentences.
+    """
+
+    accuracy: Estimate
+    audit: str = ""
+    longer_wins: float | None = None
+    slices: Mapping[str, Estimate] = field(default_factory=dict)
+    margins: tuple[tuple[float, bool], ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All figures of one round.
+
+    method: "policy" (online), "direct" (DPO and its kin) or "" if neither was trained. judge: who decided the
+    comparisons ("gold", "proxy" or a function's name), "" before the evaluation. outcome: how online training ended.
+    kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
+    by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
+    training kept a log of alarms, be it empty. aims: helpful, honest
+    and harmless over the checkpoints, where prompts say which of them they ask for.
+    """
+
+    round_number: int
+    method: str
+    is_trained: bool
+    outcome: str
+    num_updates: int
+    kept_step: int | None
+    judge: str
+    overall: Contrast
+    slices: tuple[Contrast, ...]
+    samples: tuple[Sample, ...]
+    kl_target_nats: float | None
+    reward_model: RewardModelFindings | None
+    num_pairs: int | None
+    num_judgements: int | None
+    agreement: Estimate | None
+    updates: Rows
+    external: ExternalCurve | None
+    win_rates: tuple[ExternalCurve, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    is_watched: bool = False
+    aims: AimsPath | None = None
+
+    @property
+    def is_evaluated(self) -> bool:
+        return bool(self.judge)
+
+    @property
+    def kl_nats(self) -> Estimate | None:
+        """KL of the evaluated policy, or before the evaluation that of the last updates."""
+        recent = last(self.updates, KL_METRIC)
+        return self.overall.kl_nats or (None if recent is None else Estimate(recent))
+
+
+def findings_of(run: Run, found: RoundFolder | None = None) -> Findings:
+    """Gather the figures of one round of a run, the newest that trained something unless another is given."""
+    found = found or newest_round(run) or RoundFolder(0, {})
+    evaluation, trained = found.summary("evaluation"), found.summary("policy")
+    method = next((stage for stage in ("policy", "direct") if stage in found.stages), "")
+    judge = str(evaluation.get("judge") or ("unnamed" if evaluation else ""))
+    steps, kept_step = whole(trained.get("steps")), whole(trained.get("best_step"))
+    updates = found.rows(method, "metrics") if method else ()
+    slices = evaluation.get("slices")
+    preferences = found.summary("preferences")
+    return Findings(
+        round_number=found.number,
+        method=method,
+        is_trained=bool(method) and found.stages[method].is_complete,
+        outcome=str(trained.get("outcome") or ""),
+        num_updates=len(updates) if steps is None else steps,
+        kept_step=None if kept_step == steps else kept_step,
+        judge=judge,
+        overall=_contrast("", evaluation),
+        slices=worst_first(
+            _contrast(name, figures)
+            for name, figures in (slices if isinstance(slices, Mapping) else {}).items()
+            if isinstance(figures, Mapping)
+        ),
+        samples=mixed(read_samples(found.rows("evaluation", "samples"), judge)),
+        kl_target_nats=kl_target(run, found),
+        reward_model=_reward_model(found),
+        num_pairs=whole(preferences.get("pairs")),
+        num_judgements=whole(preferences.get("judgements")),
+        agreement=estimate(preferences.get("agreement")),
+        updates=updates,
+        external=external_scores(found, judge) if method == "policy" else None,
+        win_rates=win_rates(found, judge) if method == "policy" else (),
+        alarms=read_alarms(found.rows("policy", "alarms")),
+        is_watched="policy" in found.stages and "alarms" in found.stages["policy"].rows,
+        aims=read_aims(found, judge),
+    )
+
+
+def steps_of(findings: Findings) -> list[int]:
+    """Return the updates that were trained or evaluated, in order."""
+    steps, _ = column(findings.updates, "step")
+    curves = [*findings.win_rates, *([findings.external] if findings.external else [])]
+    return sorted({*steps, *(step for curve in curves for step, _ in curve.points)})
+
+
+def slice_names(updates: Rows) -> list[str]:
+    """Return the slices whose reward was recorded while training."""
+    return sorted(by_slice(dict.fromkeys(metric_names(updates)), "score_mean"))
+
+
+def kl_target(run: Run, found: RoundFolder) -> float | None:
+    """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
+    settings = found.settings("policy") or run.recipe.get("policy")
+    leash = settings.get("leash") if isinstance(settings, Mapping) else None
+    if not isinstance(leash, Mapping) or leash.get("kind", "adaptive") != "adaptive":
+        return None
+    return finite(leash.get("target_nats"))
+
+
+# ----------------------------------------------------------------------------------------------------------- inside
+def _middle(found: Estimate | None) -> float:
+    return found.value if found else 0.0
+
+
+def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
+    return Contrast(
+        name=name,
+        n=whole(figures.get("n")),
+        win_rate=estimate(figures.get("win_rate")),
+        win_rate_at_equal_length=estimate(figures.get("win_rate_length_controlled")),
+        judge_before=estimate(figures.get("judge_before")),
+        judge_after=estimate(figures.get("judge_after")),
+        judge_difference=estimate(figures.get("judge_difference")),
+        correct_before=finite(figures.get("correct_before")),
+        correct_after=finite(figures.get("correct_after")),
+        correct_difference=estimate(figures.get("correct_difference")),
+        refusal_before=finite(figures.get("refusal_before")),
+        refusal_after=finite(figures.get("refusal_after")),
+        length_before=finite(figures.get("length_before")),
+        length_after=finite(figures.get("length_after")),
+        kl_nats=estimate(figures.get(KL_METRIC)),
+    )
+
+
+def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
+    """Order slices by how they changed, the worst change first, those that cannot be told last.
+
+    One measure orders all: the share correct if any slice has it, else the judge's score, else the win rate.
+    """
+    slices = tuple(slices)
+    for name in ("correct_difference", "judge_difference", "win_rate"):
+        if any(getattr(found, name) is not None for found in slices):
+            changes = {found: getattr(found, name) for found in slices}
+            return tuple(sorted(slices, key=lambda found: (changes[found] is None, _middle(changes[found]))))
+    return slices
+
+
+def _reward_model(found: RoundFolder) -> RewardModelFindings | None:
+    own = found.summary("reward")
+    accuracy = estimate(own.get("heldout_accuracy"))
+    if accuracy is None:
+        return None
+    slices = own.get("slices")
+    by_slice = {name: estimate(value) for name, value in (slices if isinstance(slices, Mapping) else {}).items()}
+    # Half the votes each way is a tie: no order is the right one.
+    margins = tuple(
+        (margin, bool(row.get("correct")))
+        for row in found.rows("reward", "heldout")
+        if (margin := finite(row.get("margin"))) is not None and row.get("label") != 0.5
+    )
+    return RewardModelFindings(
+        accuracy=accuracy,
+        audit=_audit(found),
+        longer_wins=finite(own.get("longer_wins")),
+        slices={name: value for name, value in by_slice.items() if value is not None},
+        margins=margins,
+    )
+
+
+def _audit(found: RoundFolder) -> str:
+    """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
+    own = found.summary("audit")
+    if not own:
+        return "It was not audited."
+    verdicts = {
+        "pass": "It passed its audit.",
+        "warn": "It passed its audit with remarks.",
+        "fail": "It failed its audit.",
+    }
+    reasons = own.get("reasons")
+    texts = (
+        [str(one.get("text") or "") for one in reasons if isinstance(one, Mapping)] if isinstance(reasons, list) else []
+    )
+    accepted = str(found.settings("policy").get("audit") or "").partition("accepted: ")[2]
+    why = [f"A policy was trained on it all the same: {accepted}."] if accepted else []
+    return " ".join([verdicts.get(str(own.get("verdict")), "Its audit has no verdict."), *texts[:1], *why])

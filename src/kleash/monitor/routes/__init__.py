@@ -1,1 +1,0 @@
-"""The monitor's pages: parse the address, call one function, render."""
