@@ -159,7 +159,7 @@ def test_what_was_made_is_made_again_only_when_its_state_changed():
     shelf, made = Shelf(), []
 
     def make(key, state):
-        return shelf.made(key, state, lambda: made.append((key, state)) or len(made))
+        return shelf.cached(key, state, lambda: made.append((key, state)) or len(made))
 
     assert [make("a", 1), make("a", 1), make("b", 1), make("a", 2), make("a", 1)] == [1, 1, 2, 3, 4]
     assert made == [("a", 1), ("b", 1), ("a", 2), ("a", 1)]

@@ -200,9 +200,9 @@ def _evaluation(family: Family) -> Iterator[str]:
     for artifact in family.measured_by("suites"):
         for bucket, measures in artifact.summary.get("buckets", {}).items():
             changes = artifact.summary.get("differences", {}).get(bucket, {})
-            for measure, found in measures.items():
+            for measure, rate in measures.items():
                 change = f"; reference {points(-changes[measure]['value'])}" if measure in changes else ""
-                yield f"- {bucket}, {measure}: {_interval(found, True)}{change}"
+                yield f"- {bucket}, {measure}: {_interval(rate, True)}{change}"
 
 
 def _audit(family: Family) -> Iterator[str]:
@@ -254,9 +254,9 @@ def _from(artifact: Artifact) -> str:
 
 def _size_of_training(artifact: Artifact) -> str:
     figures = artifact.summary
-    told = [f"{figures['rows_trained']:,} rows"] if "rows_trained" in figures else []
-    told += [f"{figures['steps']:,} updates"] if "steps" in figures else []
-    return f" ({', '.join(told)})" if told else ""
+    sizes = [f"{figures['rows_trained']:,} rows"] if "rows_trained" in figures else []
+    sizes += [f"{figures['steps']:,} updates"] if "steps" in figures else []
+    return f" ({', '.join(sizes)})" if sizes else ""
 
 
 def _heldout(figures: Figures) -> str:

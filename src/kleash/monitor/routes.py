@@ -145,7 +145,7 @@ def _compared(
         curves = [curves_of(run, name, slice_name=slice_name) for run, name in zip(runs, names, strict=True)]
         return curves, compared(curves)
 
-    return shelf.made(("compare", *names, slice_name), [run_state(folder) for folder in folders], make)
+    return shelf.cached(("compare", *names, slice_name), [run_state(folder) for folder in folders], make)
 
 
 Experiment = Annotated[str, Query(alias="experiment", max_length=500)]

@@ -17,13 +17,13 @@ def environment(folder: Path) -> Environment:
     Global: `plotly`, the file name below /shared of what draws figures.
     Filters: `seen` for texts of people and models, `safe_html` for HTML that was made of escaped texts.
     """
-    made = Environment(
+    jinja = Environment(
         loader=FileSystemLoader(folder),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["plotly"] = PLOTLY.name
-    made.filters |= {"seen": lambda content: visible_text(str(content)), "safe_html": Markup}
-    return made
+    jinja.globals["plotly"] = PLOTLY.name
+    jinja.filters |= {"seen": lambda content: visible_text(str(content)), "safe_html": Markup}
+    return jinja

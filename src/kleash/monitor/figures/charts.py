@@ -41,7 +41,7 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
         names = metric_names(findings.updates)
         plain = sorted(name for name in names - {"step"} if not name.endswith(OF_THE_OPTIMISER) and "/" not in name)
         wanted = {name: (name.replace("_", " "), "", False) for name in plain[:5]}
-    found = []
+    figures = []
     for name, (title, unit, is_share) in wanted.items():
         steps, values = column(findings.updates, name)
         is_idle = name == "learning_rate_share" and min(values, default=1.0) == 1.0  # a leash that acts on beta alone
@@ -50,8 +50,8 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
             layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
             layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
             shown = [100 * value for value in values] if is_share else values
-            found.append((title, unit, plots.figure([marks.line(steps, shown, html.escape(title))], layout)))
-    return found
+            figures.append((title, unit, plots.figure([marks.line(steps, shown, html.escape(title))], layout)))
+    return figures
 
 
 def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
@@ -78,7 +78,7 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
     if not model.slices:
         return None
     order = sorted(model.slices.items(), key=lambda item: item[1].value, reverse=True)
-    values = [found for _, found in order]
+    values = [accuracy for _, accuracy in order]
     layout = plots.layout(height=pair_height(model), left=10, bottom=44, top=10)
     layout["xaxis"] = plots.axis(is_percent=True)
     # Positions, not names, on the axis: two slices cut to the same label must stay two rows.
@@ -86,8 +86,8 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
     names = [html.escape(shortened(name)) for name, _ in order]
     layout["yaxis"] = plots.axis(has_grid=False) | {"tickvals": places, "ticktext": names, "automargin": True}
     layout["shapes"] = [plots.upright(50)]
-    texts = [rate_text(found) for found in values]
-    points = plots.dots([100 * found.value for found in values], places, texts, color=ACCENT)
+    texts = [rate_text(accuracy) for accuracy in values]
+    points = plots.dots([100 * accuracy.value for accuracy in values], places, texts, color=ACCENT)
     return plots.figure([points | {"error_x": marks.intervals(values, scale=100)}], layout)
 
 
@@ -99,11 +99,11 @@ def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[
     low, high = min([*margins, 0.0]), max([*margins, 0.0])
     width = (high - low) / MARGIN_BINS or 1.0
     num_below = int(-low / width) + 1
-    edges = [width * context for context in range(-num_below, int(high / width) + 2)]
+    edges = [width * index for index in range(-num_below, int(high / width) + 2)]
     wrong, right = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
     for margin in margins:
-        context = next(context for context, edge in enumerate(edges[1:]) if margin <= edge)
-        (right if margin > 0 else wrong)[context] += 1
+        index = next(index for index, edge in enumerate(edges[1:]) if margin <= edge)
+        (right if margin > 0 else wrong)[index] += 1
     return edges, wrong, right
 
 

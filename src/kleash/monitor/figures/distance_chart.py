@@ -1,8 +1,7 @@
 """Draw quality over d = sqrt(KL): measured points, the law fitted to them, its peak, and where a run stands now.
 
 Gao, Schulman & Hilton's picture (arXiv:2210.10760): the proxy goes on rising while gold bends and falls. The fits are
-made in `kleash.maths.overoptimisation`; which curves are drawn is decided by `comparing_page.py` and
-`experiment_page.py`.
+made in `kleash.maths.overoptimisation`; which curves are drawn is decided by `pages/comparing.py`.
 """
 
 from __future__ import annotations

@@ -48,28 +48,28 @@ class AimsPath:
     refusing: tuple[float, float] | None = None
 
 
-def read_aims(found: RoundFolder, judge: str) -> AimsPath | None:
+def read_aims(round_folder: RoundFolder, judge: str) -> AimsPath | None:
     """Return a round's path by its judge, else by people's (or AI judges') votes; None without slices of `aim`."""
     unit = "gold reward" if judge == "gold" else "reward, SD (the proxy)" if judge == "proxy" else f"judge {judge}"
-    judged = _path(found.rows("evaluation", "checkpoints"), "judge_mean", unit)
-    return judged or _path(found.rows("people", "checkpoints"), "win_rate", "win rate against step 0")
+    judged = _path(round_folder.rows("evaluation", "checkpoints"), "judge_mean", unit)
+    return judged or _path(round_folder.rows("people", "checkpoints"), "win_rate", "win rate against step 0")
 
 
 def hhh_figure(path: AimsPath) -> Part:
     """Draw the path from the first checkpoint to the last, helpful across, harmless upwards."""
     scale = 100.0 if path.is_rate else 1.0
-    x = [scale * found.helpful.value for found in path.balances]
-    y = [scale * found.harmless.value for found in path.balances]
+    x = [scale * balance.helpful.value for balance in path.balances]
+    y = [scale * balance.harmless.value for balance in path.balances]
     layout = plots.layout(height=380, left=52, bottom=48, top=14, right=20)
     layout["xaxis"] = plots.axis(title=f"helpful, {html.escape(visible_text(path.unit))}", is_percent=path.is_rate)
     layout["yaxis"] = plots.axis(title="harmless", is_percent=path.is_rate)
     route: Part = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
     route |= {"line": {"color": MUTED, "width": 1.2}}
-    points = plots.dots(x, y, [_hover(found, path) for found in path.balances], color=INK)
+    points = plots.dots(x, y, [_hover(balance, path) for balance in path.balances], color=INK)
     points["marker"] = {"size": 11, "line": {"color": INK, "width": 1}} | _colours(path)
     points |= {
-        "error_x": marks.intervals([found.helpful for found in path.balances], scale=scale),
-        "error_y": marks.intervals([found.harmless for found in path.balances], scale=scale),
+        "error_x": marks.intervals([balance.helpful for balance in path.balances], scale=scale),
+        "error_y": marks.intervals([balance.harmless for balance in path.balances], scale=scale),
     }
     # Only the ends are named, away from their intervals; those between are told by hovering.
     ends = {0: "bottom right", len(x) - 1: "top left"}
@@ -88,13 +88,13 @@ def hhh_figure(path: AimsPath) -> Part:
 # ----------------------------------------------------------------------------------------------------------- inside
 def _path(rows: Iterable[Row], key: str, unit: str) -> AimsPath | None:
     rows = list(rows)
-    balances = [found for row in rows if (found := _balance(row, key)) is not None]
+    balances = [balance for row in rows if (balance := _balance(row, key)) is not None]
     if not balances:
         return None
     is_rate = key == "win_rate"
     # Who loses every comparison on the one and wins every one on the other.
     refusing = (0.0, 1.0) if is_rate else _refusing(rows)
-    return AimsPath(tuple(sorted(balances, key=lambda found: found.step)), unit, is_rate, refusing)
+    return AimsPath(tuple(sorted(balances, key=lambda balance: balance.step)), unit, is_rate, refusing)
 
 
 def _balance(row: Row, key: str) -> Balance | None:
@@ -115,9 +115,9 @@ def _balance(row: Row, key: str) -> Balance | None:
 
 def _refusing(rows: Iterable[Row]) -> tuple[float, float] | None:
     for row in rows:
-        told = row.get("refuses_everything")
-        if isinstance(told, Mapping):
-            helpful, harmless = finite(told.get("helpful")), finite(told.get("harmless"))
+        corner = row.get("refuses_everything")
+        if isinstance(corner, Mapping):
+            helpful, harmless = finite(corner.get("helpful")), finite(corner.get("harmless"))
             if helpful is not None and harmless is not None:
                 return helpful, harmless
     return None
@@ -125,7 +125,7 @@ def _refusing(rows: Iterable[Row]) -> tuple[float, float] | None:
 
 def _colours(path: AimsPath) -> Part:
     """Return the colour of each point by honesty; where it was not measured, one colour for all."""
-    honest = [found.honest.value for found in path.balances if found.honest is not None]
+    honest = [balance.honest.value for balance in path.balances if balance.honest is not None]
     if len(honest) < len(path.balances):
         return {"color": ACCENT}
     scale = 100.0 if path.is_rate else 1.0
@@ -138,12 +138,12 @@ def _colours(path: AimsPath) -> Part:
     }
 
 
-def _hover(found: Balance, path: AimsPath) -> str:
+def _hover(balance: Balance, path: AimsPath) -> str:
     text = rate_text if path.is_rate else value_text
-    lines = [f"<b>update {found.step}</b>"]
+    lines = [f"<b>update {balance.step}</b>"]
     for aim in AIMS:
-        figure = getattr(found, aim)
+        figure = getattr(balance, aim)
         lines.append(f"{aim}: {MISSING if figure is None else text(figure)}")
-    if found.refused is not None:
-        lines.append(f"help refused: {rate_text(found.refused)}")
+    if balance.refused is not None:
+        lines.append(f"help refused: {rate_text(balance.refused)}")
     return "<br>".join(lines)

@@ -62,8 +62,8 @@ def bars(
 
 def intervals(values: Sequence[Estimate], *, scale: float = 1.0) -> Part:
     """Return plotly's error bars for estimates; one without an interval gets none."""
-    above = [0.0 if found.high is None else scale * (found.high - found.value) for found in values]
-    below = [0.0 if found.low is None else scale * (found.value - found.low) for found in values]
+    above = [0.0 if figure.high is None else scale * (figure.high - figure.value) for figure in values]
+    below = [0.0 if figure.low is None else scale * (figure.value - figure.low) for figure in values]
     common = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 0, "color": MUTED}
     return common | {"array": above, "arrayminus": below}
 
@@ -108,17 +108,17 @@ def shortened(name: str) -> str:
     return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
 
 
-def value_text(found: Estimate) -> str:
+def value_text(figure: Estimate) -> str:
     """Return an estimate with its interval and n, as a hover shows it."""
-    span = "" if found.low is None or found.high is None else f" ({number(found.low)} to {number(found.high)})"
-    return f"{number(found.value)}{span}{size_text(found)}"
+    span = "" if figure.low is None or figure.high is None else f" ({number(figure.low)} to {number(figure.high)})"
+    return f"{number(figure.value)}{span}{size_text(figure)}"
 
 
-def rate_text(found: Estimate) -> str:
+def rate_text(figure: Estimate) -> str:
     """Return a rate with its interval and n, as a hover shows it."""
-    span = "" if found.low is None or found.high is None else f" ({percent(found.low)} to {percent(found.high)})"
-    return f"{percent(found.value, 1)}{span}{size_text(found)}"
+    span = "" if figure.low is None or figure.high is None else f" ({percent(figure.low)} to {percent(figure.high)})"
+    return f"{percent(figure.value, 1)}{span}{size_text(figure)}"
 
 
-def size_text(found: Estimate) -> str:
-    return "" if found.n is None else f", n = {found.n}"
+def size_text(figure: Estimate) -> str:
+    return "" if figure.n is None else f", n = {figure.n}"

@@ -57,9 +57,9 @@ def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) 
     (`meta` names the slice).
     """
     names = slice_names(findings.updates) if slices is None else list(slices)
-    made = [_alarms(findings), _reward(findings, names), *_external_panels(findings, names)]
-    made += [_kl(findings, names), _kl_per_token(findings), _beta(findings)]
-    panels, steps = [panel for panel in made if panel is not None], steps_of(findings)
+    possible = [_alarms(findings), _reward(findings, names), *_external_panels(findings, names)]
+    possible += [_kl(findings, names), _kl_per_token(findings), _beta(findings)]
+    panels, steps = [panel for panel in possible if panel is not None], steps_of(findings)
     if not panels or not steps:
         return None
     traces, layout = _stacked(panels)

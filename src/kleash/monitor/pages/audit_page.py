@@ -48,7 +48,7 @@ def render(title: str, summary: Row, *, probes: Sequence[Row], pairs: Sequence[R
 def live_audit(shelf: Shelf, folder: Path, name: str, *, round_number: int | None = None) -> Live:
     """Return what the audit page of a run shows. round_number: the newest audited round unless given."""
     key = (STAGE, folder, round_number)
-    return shelf.made(key, run_state(folder), lambda: audit_of(shelf.run(folder), name, round_number=round_number))
+    return shelf.cached(key, run_state(folder), lambda: audit_of(shelf.run(folder), name, round_number=round_number))
 
 
 def audit_of(run: Run, name: str, *, round_number: int | None = None) -> Live:

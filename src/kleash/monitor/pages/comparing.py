@@ -204,14 +204,14 @@ def _checkpoints(
     for measure, points in _quality(round_folder, judge, slice_name):
         for step, value in points:
             quality.setdefault(step, {})[measure] = value
-    made = []
+    checkpoints = []
     for step in sorted({*watched, *quality}):
         row = watched.get(step, {})
         own = finite(row.get(kl_metric))
         kl_nats = _kl_near(kl, step) if own is None else own
         if kl_nats is not None:
-            made.append(ComparedCheckpoint(step, kl_nats, finite(row.get(reward_metric)), quality.get(step, {})))
-    return tuple(made)
+            checkpoints.append(ComparedCheckpoint(step, kl_nats, finite(row.get(reward_metric)), quality.get(step, {})))
+    return tuple(checkpoints)
 
 
 def _quality(round_folder: RoundFolder, judge: str, slice_name: str) -> Iterator[tuple[str, Points]]:

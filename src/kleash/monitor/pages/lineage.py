@@ -304,8 +304,8 @@ def _under(
     at = {place: index for index, place in enumerate(before)}
 
     def mean_place(place: _Place) -> float:
-        found = [at[other] for other in joined.get(place, ()) if other in at]
-        return fmean(found) if found else layer.index(place)
+        places = [at[other] for other in joined.get(place, ()) if other in at]
+        return fmean(places) if places else layer.index(place)
 
     return sorted(layer, key=mean_place)
 

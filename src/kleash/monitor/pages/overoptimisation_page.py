@@ -272,4 +272,4 @@ def _in_words(name: str, value: float | None) -> str:
 
 def _seeds_that_hold(row: Mapping[str, Any]) -> str:
     seeds = row["seeds"]
-    return f"{sum(found['passed'] for found in seeds.values())} of {len(seeds)}" if seeds else MISSING
+    return f"{sum(seed['passed'] for seed in seeds.values())} of {len(seeds)}" if seeds else MISSING

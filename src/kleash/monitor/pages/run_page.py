@@ -47,7 +47,7 @@ def live_run(shelf: Shelf, folder: Path, *, round_number: int | None = None, sli
     round_number: None is the newest round that trained something.  slice_name: drawn beside the average, if recorded.
     """
     key = ("run", folder, round_number, slice_name)
-    return shelf.made(key, run_state(folder), lambda: _live_run(shelf.run(folder), round_number, slice_name))
+    return shelf.cached(key, run_state(folder), lambda: _live_run(shelf.run(folder), round_number, slice_name))
 
 
 def live_aims(shelf: Shelf, folder: Path) -> Live:
@@ -58,7 +58,7 @@ def live_aims(shelf: Shelf, folder: Path) -> Live:
         drawn = {"hhh": hhh_figure(findings.aims)} if findings.aims else {}
         return Live({"aims": fragment("parts/aims.html", path=findings.aims)}, drawn)
 
-    return shelf.made(("aims", folder), run_state(folder), make)
+    return shelf.cached(("aims", folder), run_state(folder), make)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside

@@ -55,7 +55,7 @@ def checks(findings: Findings) -> tuple[RunCheck, ...]:
         check_entropy,
         check_truncation,
     ]
-    return tuple(found for look in looks if (found := look(findings)) is not None)
+    return tuple(check for look in looks if (check := look(findings)) is not None)
 
 
 def check_outcome(findings: Findings) -> RunCheck | None:
@@ -114,13 +114,13 @@ def check_slices(findings: Findings) -> RunCheck | None:
     """Warn of slices that are worse than before beyond their interval, however good the average is."""
     if not findings.is_evaluated:
         return None
-    told = [found for found in findings.slices if found.change is not None and found.change.high is not None]
-    if not told:
+    measured = [contrast for contrast in findings.slices if contrast.change and contrast.change.high is not None]
+    if not measured:
         return RunCheck("Slices", "not measured", "No slice has a difference with an interval.")
-    fallen = [found for found in told if fell(found)]
+    fallen = [contrast for contrast in measured if fell(contrast)]
     if not fallen:
-        return RunCheck("Slices", "fine", f"None of {len(told)} slices fell beyond its 95 % interval.")
-    parts = [_fall_text(found) for found in fallen[:SLICES_NAMED]]
+        return RunCheck("Slices", "fine", f"None of {len(measured)} slices fell beyond its 95 % interval.")
+    parts = [_fall_text(contrast) for contrast in fallen[:SLICES_NAMED]]
     if len(fallen) > SLICES_NAMED:
         parts.append(f"{len(fallen) - SLICES_NAMED} more")
     rate = findings.overall.win_rate
@@ -210,19 +210,19 @@ def check_truncation(findings: Findings) -> RunCheck | None:
     return RunCheck("Truncation", "fine", text)
 
 
-def fell(found: Contrast) -> bool:
+def fell(contrast: Contrast) -> bool:
     """Say whether a slice is worse than before beyond its interval."""
-    return found.change is not None and found.change.high is not None and found.change.high < 0
+    return contrast.change is not None and contrast.change.high is not None and contrast.change.high < 0
 
 
-def _fall_text(found: Contrast) -> str:
-    change = found.change or Estimate(0.0)
-    if found.correct_difference is not None:
+def _fall_text(contrast: Contrast) -> str:
+    change = contrast.change or Estimate(0.0)
+    if contrast.correct_difference is not None:
         low, high = (None if bound is None else 100 * bound for bound in (change.low, change.high))
         moved = f"{points(change.value)} correct, {number_range(low, high, 0)}"
     else:
         moved = f"{number(change.value, signed=True)}, {number_range(change.low, change.high)}"
-    return f"{found.name} ({moved}, n = {count(found.n)})"
+    return f"{contrast.name} ({moved}, n = {count(contrast.n)})"
 
 
 def _proxy_at(findings: Findings, step: int, *, reach: int = 2) -> float:

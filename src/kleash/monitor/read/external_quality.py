@@ -32,29 +32,29 @@ class ExternalCurve:
     slices: Mapping[str, Points] = field(default_factory=dict)
 
 
-def external_scores(found: RoundFolder, judge: str) -> ExternalCurve | None:
+def external_scores(round_folder: RoundFolder, judge: str) -> ExternalCurve | None:
     """Return what a judge other than the proxy made of the checkpoints, else the external score training watched."""
-    watched = found.rows("policy", "evaluations")
+    watched = round_folder.rows("policy", "evaluations")
     proxy = dict(zip(*column(watched, "score_mean"), strict=True))
     sources: list[tuple[Iterable[Row], str, str]] = [(watched, "external/score_mean", "external score")]
     if judge and judge != "proxy":
-        sources.insert(0, (found.rows("evaluation", "checkpoints"), "judge_mean", judge))
+        sources.insert(0, (round_folder.rows("evaluation", "checkpoints"), "judge_mean", judge))
     for rows, key, name in sources:
         if points := _points(rows, key):
             return ExternalCurve(name, points, proxy, _points_by_slice(rows, key))
     return None
 
 
-def win_rates(found: RoundFolder, judge: str) -> tuple[ExternalCurve, ...]:
+def win_rates(round_folder: RoundFolder, judge: str) -> tuple[ExternalCurve, ...]:
     """Return the win rates against the reference over the checkpoints: by panel, people and judge."""
-    watched, people = found.rows("policy", "evaluations"), found.rows("people", "checkpoints")
+    watched, people = round_folder.rows("policy", "evaluations"), round_folder.rows("people", "checkpoints")
     kinds = {str(row.get("rater_kind") or "person"): "" for row in people}
     curves = [_panel(watched)]
     for kind in kinds:
         rows = [row for row in people if str(row.get("rater_kind") or "person") == kind]
         curves.append(_curve(RATERS.get(kind, kind), rows))
     if judge and judge != "proxy":
-        curves.append(_curve(judge, found.rows("evaluation", "checkpoints")))
+        curves.append(_curve(judge, round_folder.rows("evaluation", "checkpoints")))
     return tuple(curve for curve in curves if curve.points)
 
 
@@ -70,12 +70,12 @@ def _curve(name: str, rows: Iterable[Row]) -> ExternalCurve:
 
 
 def _points(rows: Iterable[Row], key: str) -> Points:
-    found = []
+    points = []
     for row in rows:
         step, value = finite(row.get("step")), estimate(row.get(key))
         if step is not None and value is not None:
-            found.append((int(step), value))
-    return tuple(sorted(found, key=lambda point: point[0]))
+            points.append((int(step), value))
+    return tuple(sorted(points, key=lambda point: point[0]))
 
 
 def _points_by_slice(rows: Iterable[Row], key: str) -> dict[str, Points]:

@@ -110,20 +110,20 @@ class Findings:
         return self.overall.kl_nats or (None if recent is None else Estimate(recent))
 
 
-def findings_of(run: Run, found: RoundFolder | None = None) -> Findings:
+def findings_of(run: Run, round_folder: RoundFolder | None = None) -> Findings:
     """Gather the figures of one round of a run, the newest that trained something unless another is given."""
-    found = found or newest_round(run) or RoundFolder(0, {})
-    evaluation, trained = found.summary("evaluation"), found.summary("policy")
-    method = next((stage for stage in ("policy", "direct") if stage in found.stages), "")
+    round_folder = round_folder or newest_round(run) or RoundFolder(0, {})
+    evaluation, trained = round_folder.summary("evaluation"), round_folder.summary("policy")
+    method = next((stage for stage in ("policy", "direct") if stage in round_folder.stages), "")
     judge = str(evaluation.get("judge") or ("unnamed" if evaluation else ""))
     steps, kept_step = whole(trained.get("steps")), whole(trained.get("best_step"))
-    updates = found.rows(method, "metrics") if method else ()
+    updates = round_folder.rows(method, "metrics") if method else ()
     slices = evaluation.get("slices")
-    preferences = found.summary("preferences")
+    preferences = round_folder.summary("preferences")
     return Findings(
-        round_number=found.number,
+        round_number=round_folder.number,
         method=method,
-        is_trained=bool(method) and found.stages[method].is_complete,
+        is_trained=bool(method) and round_folder.stages[method].is_complete,
         outcome=str(trained.get("outcome") or ""),
         num_updates=len(updates) if steps is None else steps,
         kept_step=None if kept_step == steps else kept_step,
@@ -134,18 +134,18 @@ def findings_of(run: Run, found: RoundFolder | None = None) -> Findings:
             for name, figures in (slices if isinstance(slices, Mapping) else {}).items()
             if isinstance(figures, Mapping)
         ),
-        samples=mixed(read_samples(found.rows("evaluation", "samples"), judge)),
-        kl_target_nats=kl_target(run, found),
-        reward_model=_reward_model(found),
+        samples=mixed(read_samples(round_folder.rows("evaluation", "samples"), judge)),
+        kl_target_nats=kl_target(run, round_folder),
+        reward_model=_reward_model(round_folder),
         num_pairs=whole(preferences.get("pairs")),
         num_judgements=whole(preferences.get("judgements")),
         agreement=estimate(preferences.get("agreement")),
         updates=updates,
-        external=external_scores(found, judge) if method == "policy" else None,
-        win_rates=win_rates(found, judge) if method == "policy" else (),
-        alarms=read_alarms(found.rows("policy", "alarms")),
-        is_watched="policy" in found.stages and "alarms" in found.stages["policy"].rows,
-        aims=read_aims(found, judge),
+        external=external_scores(round_folder, judge) if method == "policy" else None,
+        win_rates=win_rates(round_folder, judge) if method == "policy" else (),
+        alarms=read_alarms(round_folder.rows("policy", "alarms")),
+        is_watched="policy" in round_folder.stages and "alarms" in round_folder.stages["policy"].rows,
+        aims=read_aims(round_folder, judge),
     )
 
 
@@ -161,9 +161,9 @@ def slice_names(updates: Rows) -> list[str]:
     return sorted(by_slice(dict.fromkeys(metric_names(updates)), "score_mean"))
 
 
-def kl_target(run: Run, found: RoundFolder) -> float | None:
+def kl_target(run: Run, round_folder: RoundFolder) -> float | None:
     """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
-    settings = found.settings("policy") or run.recipe.get("policy")
+    settings = round_folder.settings("policy") or run.recipe.get("policy")
     leash = settings.get("leash") if isinstance(settings, Mapping) else None
     if not isinstance(leash, Mapping) or leash.get("kind", "adaptive") != "adaptive":
         return None
@@ -171,8 +171,8 @@ def kl_target(run: Run, found: RoundFolder) -> float | None:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _middle(found: Estimate | None) -> float:
-    return found.value if found else 0.0
+def _middle(figure: Estimate | None) -> float:
+    return figure.value if figure else 0.0
 
 
 def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
@@ -202,14 +202,14 @@ def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
     """
     slices = tuple(slices)
     for name in ("correct_difference", "judge_difference", "win_rate"):
-        if any(getattr(found, name) is not None for found in slices):
-            changes = {found: getattr(found, name) for found in slices}
-            return tuple(sorted(slices, key=lambda found: (changes[found] is None, _middle(changes[found]))))
+        if any(getattr(contrast, name) is not None for contrast in slices):
+            changes = {contrast: getattr(contrast, name) for contrast in slices}
+            return tuple(sorted(slices, key=lambda contrast: (changes[contrast] is None, _middle(changes[contrast]))))
     return slices
 
 
-def _reward_model(found: RoundFolder) -> RewardModelFindings | None:
-    own = found.summary("reward")
+def _reward_model(round_folder: RoundFolder) -> RewardModelFindings | None:
+    own = round_folder.summary("reward")
     accuracy = estimate(own.get("heldout_accuracy"))
     if accuracy is None:
         return None
@@ -218,21 +218,21 @@ def _reward_model(found: RoundFolder) -> RewardModelFindings | None:
     # Half the votes each way is a tie: no order is the right one.
     margins = tuple(
         (margin, bool(row.get("correct")))
-        for row in found.rows("reward", "heldout")
+        for row in round_folder.rows("reward", "heldout")
         if (margin := finite(row.get("margin"))) is not None and row.get("label") != 0.5
     )
     return RewardModelFindings(
         accuracy=accuracy,
-        audit=_audit(found),
+        audit=_audit(round_folder),
         longer_wins=finite(own.get("longer_wins")),
         slices={name: value for name, value in by_slice.items() if value is not None},
         margins=margins,
     )
 
 
-def _audit(found: RoundFolder) -> str:
+def _audit(round_folder: RoundFolder) -> str:
     """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
-    own = found.summary("audit")
+    own = round_folder.summary("audit")
     if not own:
         return "It was not audited."
     verdicts = {
@@ -244,6 +244,6 @@ def _audit(found: RoundFolder) -> str:
     texts = (
         [str(one.get("text") or "") for one in reasons if isinstance(one, Mapping)] if isinstance(reasons, list) else []
     )
-    accepted = str(found.settings("policy").get("audit") or "").partition("accepted: ")[2]
+    accepted = str(round_folder.settings("policy").get("audit") or "").partition("accepted: ")[2]
     why = [f"A policy was trained on it all the same: {accepted}."] if accepted else []
     return " ".join([verdicts.get(str(own.get("verdict")), "Its audit has no verdict."), *texts[:1], *why])

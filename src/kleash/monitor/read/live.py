@@ -25,7 +25,7 @@ from kleash.tracking import METRICS_FILE
 # How much of what was read last must still stand before the place where reading goes on: more than a line's tail.
 COMPARED_BYTES = 256
 MAX_FILES = 200
-MAX_MADE = 8
+MAX_CACHED = 8
 METRIC_FILES = (METRICS_FILE, "evaluations.jsonl")
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._logs: OrderedDict[Path, _Log] = OrderedDict()
-        self._made: OrderedDict[Hashable, tuple[object, Any]] = OrderedDict()
+        self._cached: OrderedDict[Hashable, tuple[object, Any]] = OrderedDict()
         self.lock = threading.RLock()
         """Held while a page is made: pages are made in several threads."""
 
@@ -118,20 +118,20 @@ class Shelf:
                 problems += log.problems
             return log.rows
 
-    def made(self, key: Hashable, state: object, make: Callable[[], T]) -> T:
+    def cached(self, key: Hashable, state: object, make: Callable[[], T]) -> T:
         """Return what `make` makes, or what it made last time if `state` is what it was then.
 
         key: what is made, such as a page's name and its run. A page and its first poll are made once.
         """
         with self.lock:
-            known = self._made.get(key)
+            known = self._cached.get(key)
             if known is None or known[0] != state:
-                known = self._made[key] = (state, make())
-            self._made.move_to_end(key)
-            while len(self._made) > MAX_MADE:
-                self._made.popitem(last=False)
-            made: T = known[1]
-            return made
+                known = self._cached[key] = (state, make())
+            self._cached.move_to_end(key)
+            while len(self._cached) > MAX_CACHED:
+                self._cached.popitem(last=False)
+            cached: T = known[1]
+            return cached
 
     def run(self, folder: Path) -> Run:
         """Read a run as `read_run` does, each of its logs when it is first asked for."""
@@ -140,15 +140,15 @@ class Shelf:
 
 def files_state(folder: Path) -> list[tuple[str, int, int]]:
     """Return (path, size, time of the last change in ns) of every file of a run that a page may be made from."""
-    found = []
+    files = []
     for pattern in ("*.*", "round-*/*", "round-*/*/*.json*", "round-*/policy*/answers"):
         for path in folder.glob(pattern):
             try:
                 status = path.stat()
             except OSError:
                 continue  # it was moved since the folder was listed
-            found.append((str(path), status.st_size, status.st_mtime_ns))
-    return sorted(found)
+            files.append((str(path), status.st_size, status.st_mtime_ns))
+    return sorted(files)
 
 
 def last_row(path: Path, *, block_bytes: int = 65_536) -> Row:

@@ -160,9 +160,9 @@ class Metrics(Sequence[Mapping[str, Any]]):
         step = self._steps[at]
         row: dict[str, Any] = {} if step is None else {STEP: step}
         for name, column in self._columns.items():
-            found = bisect_left(column.places, at)
-            if found < len(column.places) and column.places[found] == at:
-                row[name] = column.values[found]
+            place = bisect_left(column.places, at)
+            if place < len(column.places) and column.places[place] == at:
+                row[name] = column.values[place]
         return row
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:

@@ -114,7 +114,7 @@ def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = Fal
         if path.is_dir() and path.name.removeprefix("round-").isdecimal()
     )
     recipe_text = _text(folder / "recipe.toml")
-    if not recipe_text and not any(found.stages for found in rounds):
+    if not recipe_text and not any(round_folder.stages for round_folder in rounds):
         reason = "it holds neither recipe.toml nor a stage" if folder.exists() else "no such folder"
         raise RunError(
             f"No run at {folder}: {reason}. A folder that `kleash run` made is needed. "
@@ -133,7 +133,7 @@ def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = Fal
 
 def newest_round(run: Run) -> RoundFolder | None:
     """Return the newest round that trained something, or simply the newest one."""
-    trained = tuple(found for found in run.rounds if {"policy", "direct"} & set(found.stages))
+    trained = tuple(folder for folder in run.rounds if {"policy", "direct"} & set(folder.stages))
     return (trained or run.rounds)[-1] if run.rounds else None
 
 

@@ -121,11 +121,11 @@ class Browser:
 def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
     """Return the answers that a reader asked for, of the run's newest round."""
     with shelf.lock:
-        found = newest_round(shelf.run(folder)) or RoundFolder(0, {})
-        kept = kept_answers(found)
-        moments = _moments(found, kept)
+        round_folder = newest_round(shelf.run(folder)) or RoundFolder(0, {})
+        kept = kept_answers(round_folder)
+        moments = _moments(round_folder, kept)
         moment = choice.moment if choice.moment in moments else next(iter(moments), "")
-        samples, external = _of_moment(shelf, found, kept, moment)
+        samples, external = _of_moment(shelf, round_folder, kept, moment)
     orders = _orders(samples)
     order = choice.order if choice.order in orders else next(iter(orders))
     matching = _sorted([sample for sample in samples if _is_wanted(sample, choice)], order)
@@ -143,11 +143,11 @@ def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
     )
 
 
-def kept_answers(found: RoundFolder) -> dict[int, Path]:
+def kept_answers(round_folder: RoundFolder) -> dict[int, Path]:
     """Return the files of the watched prompts' answers by the update they were kept at."""
-    if "policy" not in found.stages:
+    if "policy" not in round_folder.stages:
         return {}
-    files = sorted((found.stages["policy"].folder / "answers").glob("step-*.jsonl"))
+    files = sorted((round_folder.stages["policy"].folder / "answers").glob("step-*.jsonl"))
     return {int(match[1]): file for file in files if (match := _KEPT_FILE.fullmatch(file.name))}
 
 
@@ -187,20 +187,20 @@ def _ranks(values: Sequence[Any]) -> list[float | None]:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _moments(found: RoundFolder, kept: Mapping[int, Path]) -> dict[str, str]:
-    moments = {AFTER_TRAINING: "after training, fresh prompts"} if found.rows("evaluation", "samples") else {}
+def _moments(round_folder: RoundFolder, kept: Mapping[int, Path]) -> dict[str, str]:
+    moments = {AFTER_TRAINING: "after training, fresh prompts"} if round_folder.rows("evaluation", "samples") else {}
     steps = sorted((step for step in kept if step > 0), reverse=True)
     return moments | {str(step): f"update {step}, watched prompts" for step in steps}
 
 
 def _of_moment(
-    shelf: Shelf, found: RoundFolder, kept: Mapping[int, Path], moment: str
+    shelf: Shelf, round_folder: RoundFolder, kept: Mapping[int, Path], moment: str
 ) -> tuple[tuple[Sample, ...], str]:
     """Return the samples of a moment, slices in turn, and who judged them beside the reward model."""
     if moment == AFTER_TRAINING:
-        judge = str(found.summary("evaluation").get("judge") or "")
+        judge = str(round_folder.summary("evaluation").get("judge") or "")
         external = "" if judge == "proxy" else judge_label(judge)
-        return mixed(read_samples(found.rows("evaluation", "samples"), judge)), external
+        return mixed(read_samples(round_folder.rows("evaluation", "samples"), judge)), external
     if not moment:
         return (), ""
     before = {str(row.get("prompt")): row for row in shelf.rows(kept[0])} if 0 in kept else {}
@@ -297,16 +297,16 @@ def _gap_words(gap: float | None, external: str) -> str:
 
 
 def _figures(side: Mapping[str, Any], text: str, external: str) -> str:
-    told = []
+    figures = []
     if len(text) > MAX_SHOWN_CHARACTERS:
-        told.append(f"the first {count(MAX_SHOWN_CHARACTERS)} of {count(len(text))} characters")
+        figures.append(f"the first {count(MAX_SHOWN_CHARACTERS)} of {count(len(text))} characters")
     if (score := finite(side.get("score"))) is not None:
-        told.append(f"reward {number(score)} SD")
+        figures.append(f"reward {number(score)} SD")
     if external and (judged := finite(side.get("judge"))) is not None:
-        told.append(f"{external} {number(judged)}")
+        figures.append(f"{external} {number(judged)}")
     if (tokens := whole(side.get("length_tokens"))) is not None:
-        told.append(f"{tokens} tokens")
+        figures.append(f"{tokens} tokens")
     parts = side.get("judge_parts")
     if isinstance(parts, Mapping) and (is_correct := finite(parts.get("is_correct"))) is not None:
-        told.append("correct" if is_correct > 0.5 else "not correct")
-    return " · ".join(told)
+        figures.append("correct" if is_correct > 0.5 else "not correct")
+    return " · ".join(figures)

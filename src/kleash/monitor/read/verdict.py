@@ -76,7 +76,7 @@ def _pending_headline(findings: Findings) -> str:
         if not findings.win_rates:
             return f"{text}."
         step, rate = findings.win_rates[0].points[-1]
-        span = f" ({found})" if (found := percent_range(rate.low, rate.high)) else ""
+        span = f" ({interval})" if (interval := percent_range(rate.low, rate.high)) else ""
         won = f"the policy won {percent(rate.value)}{span} against its SFT model"
         return f"{text}; at update {count(step)} {won} ({findings.win_rates[0].name})."
     if findings.reward_model:
