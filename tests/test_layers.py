@@ -12,7 +12,18 @@ FILES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): 
 FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items() if "__pycache__" not in path.parts}
 
 GROUND = {"errors", "records", "maths", "durable"}
-PLUMBING = {"protocols", "formats", "settings", "plugins", "tracking", "progress", "artifacts", "lineage"}
+PLUMBING = {
+    "protocols",
+    "formats",
+    "settings",
+    "versions",
+    "plugins",
+    "functions",
+    "tracking",
+    "progress",
+    "artifacts",
+    "lineage",
+}
 MATERIALS = {"models", "data"}
 WORKERS = {"rollout", "scorers", "raters", "training", "algorithms"}
 UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
@@ -30,7 +41,9 @@ COLLECTION_WITHOUT_WEB = {
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, frozenset({"errors"})),
     **dict.fromkeys(PLUMBING, GROUND),
-    "artifacts": GROUND | {"settings"},
+    "versions": GROUND | {"settings"},
+    "functions": GROUND | {"plugins"},
+    "artifacts": GROUND | {"settings", "versions", "functions"},
     "lineage": GROUND | {"artifacts"},
     "tracking": GROUND | {"plugins"},
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),

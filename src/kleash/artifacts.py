@@ -8,19 +8,17 @@ No torch here. How artifacts hang together is in `lineage.py`, how bytes get saf
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from kleash.durable import (
     TEMPORARY,
@@ -34,14 +32,24 @@ from kleash.durable import (
     write_text,
 )
 from kleash.errors import ArtifactError, SettingsError
+from kleash.functions import FUNCTIONS, edited
 from kleash.records import content_id
 from kleash.settings import difference
+from kleash.versions import (
+    check_format,
+    check_unfinished,
+    code_commit,
+    format_mark,
+    package_versions,
+    recorded_as_now,
+)
 
 MANIFEST = "artifact.json"
 MANIFEST_FORMAT = 1
 _BEGUN = "begun.json"
 _WORK = "work"
-_PACKAGES = ("kleash", "torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "pydantic")
+Records = Mapping[str, type[BaseModel]]
+_NO_RECORDS: Records = {}
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,7 @@ def writing(
     kind: str,
     parents: Mapping[str, Artifact],
     settings: Mapping[str, Any],
+    records: Records = _NO_RECORDS,
     settings_given: Mapping[str, Any] | None = None,
     seed: int | None = None,
     text_format: Mapping[str, str | None] | None = None,
@@ -120,7 +129,7 @@ def writing(
     with clear_write_errors(f"{kind} artifact", partial_path(folder)):
         if find(folder) is not None:
             raise ArtifactError(f"{folder} is a complete artifact already. Use it, or remove it to make it again.")
-        draft = _open_draft(folder, begun)
+        draft = _open_draft(folder, begun, records)
         yield draft
         unsealed = Artifact(
             kind=kind,
@@ -134,8 +143,8 @@ def writing(
             unhashed=tuple(sorted(draft.unhashed)),
             text_format=dict(text_format) if text_format is not None else None,
             summary=_plain(draft.summary),
-            code_commit=_code_commit(),
-            packages=_package_versions(),
+            code_commit=code_commit(),
+            packages=package_versions(),
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             path=folder,
         )
@@ -149,10 +158,12 @@ def find(
     kind: str | None = None,
     parents: Mapping[str, Artifact] | None = None,
     settings: Mapping[str, Any] | None = None,
+    records: Records = _NO_RECORDS,
 ) -> Artifact | None:
     """Return the complete artifact in `folder`, or None if it is still to be made or finished.
 
     Given what is wanted, raises SettingsError naming each difference from what is there, complete or begun.
+    records: the settings records behind `settings`, as `versions.recorded_as_now` takes them.
     """
     folder = Path(folder)
     partial = partial_path(folder)
@@ -165,9 +176,9 @@ def find(
         wanted = _beginning(kind, parents, settings)
         if artifact is not None:
             there = {"kind": artifact.kind, "parents": artifact.parents, "settings": artifact.settings}
-            _refuse_difference(folder, there, wanted)
+            _refuse_difference(folder, there, wanted, records)
         elif (partial / _WORK / _BEGUN).exists():
-            _refuse_difference(partial, _read_json(partial / _WORK / _BEGUN), wanted)
+            _refuse_difference(partial, _read_begun(partial), wanted, records)
     return artifact
 
 
@@ -283,6 +294,14 @@ def verify(folder: Path) -> list[str]:
     return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role))]
 
 
+def begun_settings(folder: Path) -> Mapping[str, Any] | None:
+    """Return the settings that an artifact was begun with, by whichever version; None where nothing was begun."""
+    partial = partial_path(Path(folder))
+    if Path(folder).exists():
+        return read(folder).settings
+    return _read_begun(partial)["settings"] if (partial / _WORK / _BEGUN).exists() else None
+
+
 def parent_path(artifact: Artifact, role: str) -> Path:
     """Return where a parent was when the artifact was made; it may have gone since."""
     return Path(os.path.normpath(artifact.path / artifact.origins[role].path))
@@ -294,11 +313,18 @@ def _beginning(kind: str, parents: Mapping[str, Artifact], settings: Mapping[str
     return {"kind": kind, "parents": ids, "settings": _plain(settings)}
 
 
-def _open_draft(folder: Path, begun: Mapping[str, Any]) -> Draft:
+def _read_begun(partial: Path) -> dict[str, Any]:
+    """Return how an unfinished artifact was begun; refuses one that this version cannot go on with."""
+    begun = _read_json(partial / _WORK / _BEGUN)
+    check_unfinished(str(begun.get("kind")), check_format(begun, partial / _WORK / _BEGUN, ArtifactError), partial)
+    return {name: begun.get(name, {}) for name in ("kind", "parents", "settings")}
+
+
+def _open_draft(folder: Path, begun: Mapping[str, Any], records: Records) -> Draft:
     partial = partial_path(folder)
     draft = Draft(path=partial, is_resumed=(partial / _WORK / _BEGUN).exists())
     if draft.is_resumed:
-        _refuse_difference(partial, _read_json(partial / _WORK / _BEGUN), begun)
+        _refuse_difference(partial, _read_begun(partial), begun, records)
         return draft
     if _file_digests(partial):
         raise ArtifactError(
@@ -306,12 +332,18 @@ def _open_draft(folder: Path, begun: Mapping[str, Any]) -> Draft:
             "Remove it or choose another run name."
         )
     draft.work.mkdir(parents=True, exist_ok=True)
-    write_text(draft.work / _BEGUN, json.dumps(begun, indent=1, ensure_ascii=False))
+    write_text(draft.work / _BEGUN, json.dumps({**format_mark(), **begun}, indent=1, ensure_ascii=False))
     return draft
 
 
-def _refuse_difference(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    changes = difference(there, wanted)
+def _refuse_difference(
+    folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any], records: Records = _NO_RECORDS
+) -> None:
+    if difference(there, wanted):  # or only as an earlier version recorded it
+        there = {**there, "settings": recorded_as_now(there["settings"], wanted["settings"], records)}
+    was, now = ({**part, "settings": {**part["settings"], FUNCTIONS: {}}} for part in (there, wanted))
+    functions = [part["settings"].get(FUNCTIONS, {}) for part in (there, wanted)]
+    changes = difference(was, now) + edited(*functions, place=folder)
     if changes:
         raise SettingsError(
             f"{folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its settings. "
@@ -393,29 +425,3 @@ def _plain(value: Any) -> Any:
 
 def _read_json(path: Path) -> dict[str, Any]:
     return read_object(path, remedy="A whole JSON object is needed. Restore or remove the file.", error=ArtifactError)
-
-
-@functools.cache
-def _code_commit() -> str:
-    """Return the commit this code was checked out from, "+" appended if it was changed since; "" if installed."""
-    package = Path(__file__).parent
-    git = ["git", "-C", str(package)]
-    try:
-        # An installed package may lie inside some other repository: only a tracked file makes the commit ours.
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True, text=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True).returncode != 0
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return commit + ("+" if changed else "")
-
-
-@functools.cache
-def _package_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -35,6 +35,9 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+OWN: dict[str, Any] = {}
+"""Functions that only this process has, by the name that `functions.register` gave them."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -68,6 +71,8 @@ def resolve(kind: str, name: str) -> Any:
     Raises SettingsError for an unknown name (with the nearest known one), for a name that two packages claim, and
     for a component that does not import (naming the package that brings it).
     """
+    if name in OWN:
+        return OWN[name]
     if ":" in name:
         return _load(name, f"{kind} {name!r}", package="")
     of_kind = [plugin for plugin in list_plugins() if plugin.kind == kind]

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
+from kleash.functions import NAMES_FUNCTION
 from kleash.settings import LoadedSettings, Settings, load_toml
 from kleash.stages.alarming import AlarmSettings
 from kleash.stages.audit import AuditSettings
@@ -31,6 +32,7 @@ from kleash.stages.scoring import ScorerSettings, check_members
 from kleash.stages.sft import SftSettings
 from kleash.stages.suites import SuitesSettings
 from kleash.stages.table import PROVIDERS, RECIPE_STAGES, STAGES
+from kleash.versions import check_recipe_format
 
 if TYPE_CHECKING:
     StageName = str
@@ -51,7 +53,7 @@ class DataSettings(Settings):
 class WorldSettings(Settings):
     """How much of a built-in world to write. The sandbox is the only one that comes with KLeash."""
 
-    kind: str = Field("sandbox", description="a world plug-in's name")
+    kind: str = Field("sandbox", description="a world plug-in's name", json_schema_extra=NAMES_FUNCTION)
     num_demonstrations: int = Field(3000, ge=10)
     num_prompts: int = Field(3000, ge=10)
     num_evaluation_per_slice: int = Field(200, ge=1)
@@ -103,6 +105,7 @@ class Recipe(Settings):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedSettings[Recipe]:
     """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line."""
+    check_recipe_format(path)
     loaded = load_toml(path, Recipe, overrides)
     check_order(loaded.settings)
     return loaded

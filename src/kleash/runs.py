@@ -74,11 +74,12 @@ def carry_out(
 
 def go_round_again(folder: Path, overrides: list[str], *, announcer: Announcer, is_strict: bool = False) -> None:
     """Add a round to a run whose rounds are all finished; go on with one that is not."""
-    from kleash.recipe import load_recipe
+    from kleash.recipe import Recipe
+    from kleash.versions import load_settled
 
     num_begun = len(list(folder.glob("round-*")))
     with lock_run(folder) if is_first_rank() else nullcontext():
-        settings = load_recipe(folder / RECIPE_FILE, overrides).settings
+        settings = load_settled(folder / RECIPE_FILE, Recipe, overrides).settings
         is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
         more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
         context = context_from(more, strict=is_strict)
@@ -140,11 +141,12 @@ def run_folder(runs: Path, name: str) -> Path:
 def settle_recipe(folder: Path, recipe: Recipe) -> None:
     """Write the resolved recipe into a new run; refuse one that differs from what an existing run was begun with."""
     from kleash.recipe import Recipe
-    from kleash.settings import difference, dump_toml, load_toml
+    from kleash.settings import difference
+    from kleash.versions import load_settled, settled_text
 
     path = folder / RECIPE_FILE
     if path.exists():
-        begun = load_toml(path, Recipe).settings
+        begun = load_settled(path, Recipe).settings
         changes = difference(*(kept.model_dump(mode="json", exclude=_FREE_SETTINGS) for kept in (begun, recipe)))
         if changes:
             raise SettingsError(
@@ -153,7 +155,7 @@ def settle_recipe(folder: Path, recipe: Recipe) -> None:
                 "these changes leave as it is."
             )
     with clear_write_errors("recipe", path):
-        write_text(path, dump_toml(recipe))
+        write_text(path, settled_text(recipe))
 
 
 def _stages_done(folder: Path) -> set[Path]:
@@ -174,10 +176,10 @@ def summary_of(folder: Path) -> dict[str, Any]:
     if (folder / SUMMARY_FILE).is_file():
         return read_summary(folder)
     from kleash.recipe import Recipe
-    from kleash.settings import load_toml
     from kleash.stages.summary import summarise
+    from kleash.versions import load_settled
 
-    recipe = load_toml(folder / RECIPE_FILE, Recipe).settings
+    recipe = load_settled(folder / RECIPE_FILE, Recipe).settings
     newest = newest_round(folder) or folder
     artifacts = {stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()}
     figures = summarise(artifacts, recipe)

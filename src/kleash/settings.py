@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -42,11 +42,18 @@ class LoadedSettings(Generic[SettingsT]):
     given: dict[str, Any]
 
 
-def load_toml(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> LoadedSettings[SettingsT]:
+def load_toml(
+    path: Path,
+    model_class: type[SettingsT],
+    overrides: Sequence[str] = (),
+    *,
+    as_now: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> LoadedSettings[SettingsT]:
     """Read a TOML file, lay `a.b=value` overrides over it and check the whole against `model_class`.
 
     An override's value is read as TOML (`6`, `true`, `[1, 2]`); what is not TOML is a plain string. Types are strict:
-    "40" is no number. Raises SettingsError naming each fault's file and line, or its `--set` argument.
+    "40" is no number.  as_now: turns what an earlier version wrote into what this one would have written.
+    Raises SettingsError naming each fault's file and line, or its `--set` argument.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -55,7 +62,7 @@ def load_toml(path: Path, model_class: type[SettingsT], overrides: Sequence[str]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"Cannot read settings from {path}: {error}. Give a readable UTF-8 TOML file.") from error
     try:
-        given = tomllib.loads(text)
+        given = as_now(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{line.group(1)}" if line else str(path)
@@ -115,7 +122,7 @@ def _with_none(given: Mapping[str, Any], model_class: type[BaseModel]) -> dict[s
     read: dict[str, Any] = {}
     for name, value in given.items():
         info = model_class.model_fields.get(name)
-        record = _record_in(info.annotation) if info else None
+        record = record_in(info.annotation) if info else None
         if record is not None and isinstance(value, Mapping):
             read[name] = _with_none(value, record)
         else:
@@ -168,20 +175,21 @@ def _names_at(location: Location, model_class: type[BaseModel]) -> list[str]:
     for part in location:
         # A list's index, and the tag of a union, name no field: the record stays the same.
         if isinstance(part, str) and part in model_class.model_fields:
-            model_class = _record_in(model_class.model_fields[part].annotation) or model_class
+            model_class = record_in(model_class.model_fields[part].annotation) or model_class
     return list(model_class.model_fields)
 
 
-def _record_in(annotation: Any) -> type[BaseModel] | None:
+def record_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings record that a field holds, the first where it may hold several; None for plain values."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((record for part in get_args(annotation) if (record := _record_in(part))), None)
+    return next((record for part in get_args(annotation) if (record := record_in(part))), None)
 
 
 def _all_names(model_class: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model_class.model_fields.items():
         yield prefix + name
-        record = _record_in(field.annotation)
+        record = record_in(field.annotation)
         if record is not None and record is not model_class:
             yield from _all_names(record, f"{prefix}{name}.")
 

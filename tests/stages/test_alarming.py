@@ -35,7 +35,7 @@ def test_thresholds_are_read_from_the_recipe(tmp_path):
 def test_nobody_is_asked_unless_somebody_is_named():
     alarms = build_alarms(AlarmSettings(), seed=0)
     assert alarms.signal is None
-    assert alarms.recorded() == {"alarms": AlarmSettings().model_dump(mode="json")}
+    assert alarms.recorded() == {"alarms": AlarmSettings()}
 
 
 def test_a_function_is_asked():

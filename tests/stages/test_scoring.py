@@ -18,7 +18,7 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
     scorer_source = build_scorer(StageContext(), settings)
     answers = [Completion(Prompt("why?"), text) for text in ("because.", "um, because", "because")]
     assert list(scorer_source.scorer.score(answers).total) == [2.5, 0.0, 0.5]
-    assert scorer_source.recorded()["scorer"]["rules"][1]["words"] == ["um"]
+    assert scorer_source.recorded()["scorer"].rules[1].words == ("um",)
 
 
 @pytest.mark.parametrize(

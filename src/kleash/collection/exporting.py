@@ -28,6 +28,7 @@ from kleash.collection.store.judgements import ballots, record_export
 from kleash.durable import write_rows, write_text
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
+from kleash.versions import format_mark
 
 PREFERENCES, JUDGEMENTS, ITEMS, CAMPAIGN = "preferences.jsonl", "judgements.jsonl", "items.jsonl", "campaign.json"
 # Enough for the two digits that are shown.
@@ -51,6 +52,7 @@ def write_export(
     write_rows(folder / JUDGEMENTS, map(_judgement_row, ballots))
     write_rows(folder / ITEMS, map(_item_row, items.values()))
     about = {
+        **format_mark(),
         "settings": campaign.settings.model_dump(mode="json"),
         "rubrics": [text for _, text in rubrics],
     }

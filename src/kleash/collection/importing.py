@@ -28,6 +28,7 @@ from kleash.errors import DataError
 from kleash.formats import read_comparisons, read_completions, read_judgements, read_preferences
 from kleash.records import Comparison, Judgement, comparisons_of
 from kleash.settings import check_settings
+from kleash.versions import as_now, check_format
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def import_gold(connection: Connection, campaign: Campaign, file: Path, *, stric
 def import_export(connection: Connection, folder: Path, name: str, *, actor: str) -> tuple[Campaign, Imported]:
     """Make a campaign from an exported folder. Raises DataError when a file is missing or does not fit the others."""
     about = _parse(folder / CAMPAIGN, "\n".join(_lines(folder / CAMPAIGN)))
+    check_format(about, folder / CAMPAIGN, DataError)
     extras = [_parse(folder / ITEMS, line) for line in _lines(folder / ITEMS)]
     rows = read_preferences(folder / PREFERENCES, strict=True).records
     if len(rows) != len(extras):
@@ -121,7 +123,9 @@ def import_export(connection: Connection, folder: Path, name: str, *, actor: str
             f"{folder} has {len(rows)} rows of preferences and {len(extras)} items, expected as many of each. "
             "Export the campaign again."
         )
-    settings = check_settings(about["settings"], CampaignSettings, source=str(folder / CAMPAIGN))
+    settings = check_settings(
+        as_now(about["settings"], CampaignSettings), CampaignSettings, source=str(folder / CAMPAIGN)
+    )
     first, *later = about["rubrics"]
     campaign = stored.create_campaign(connection, name, settings, rubric=first, actor=actor)
     for text in later:

@@ -14,8 +14,9 @@ from kleash.errors import SettingsError
 from kleash.experiments.advice import advice, standings
 from kleash.experiments.jobs import Job, Progress, run_jobs
 from kleash.experiments.methods import METHODS, RESULT_FILE, bench_of, results_in
-from kleash.settings import difference, dump_toml, load_toml
+from kleash.settings import difference
 from kleash.stages.context import StageContext
+from kleash.versions import load_settled, settled_text
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -111,10 +112,10 @@ def _settle(folder: Path, recipe: Recipe) -> None:
     """Keep the recipe with the comparison; refuse another one in the same folder."""
     file = folder / RECIPE_FILE
     if file.is_file():
-        changes = difference(load_toml(file, type(recipe)).settings, recipe)
+        changes = difference(load_settled(file, type(recipe)).settings, recipe)
         if changes:
             raise SettingsError(
                 f"The comparison in {folder} was begun with other settings: {'; '.join(changes)}. Expected the same. "
                 "Set them back, or give another folder by --into."
             )
-    write_text(file, dump_toml(recipe))
+    write_text(file, settled_text(recipe))

@@ -7,15 +7,13 @@ best to worst, as a proof that it does what it is meant to (`ranked_examples.py`
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kleash.errors import RunError, SettingsError
-from kleash.plugins import resolve
+from kleash.functions import load_function, register
 from kleash.protocols import Scores
 from kleash.records import Completion, Prompt
 from kleash.scorers.ranked_examples import RankedExample
@@ -26,16 +24,16 @@ _WANTED = "a function of (prompt, completion), or of the lists (prompts, complet
 class FunctionScorer:
     """Scores answers by a function of their texts.
 
-    target: "module:attribute", found beside the recipe too, or "path/file.py:attribute".
+    target: the function, or its place: "module:attribute", found beside the recipe too, or "path/file.py:attribute".
     A mapping's entries become parts; its "total" is the score, else their sum.
     Raises SettingsError when there is no such function or it cannot take two arguments.
     """
 
-    def __init__(self, target: str) -> None:
-        self.target = target
-        self.function = _load(target)
+    def __init__(self, target: str | Callable[..., Any]) -> None:
+        self.target = target if isinstance(target, str) else register(target)
+        self.function = _load(self.target)
         self.is_batched = _is_batched(self.function)
-        self.ranked_examples = _ranked_examples(self.function, target)
+        self.ranked_examples = _ranked_examples(self.function, self.target)
 
     def score(self, completions: Sequence[Completion]) -> Scores:
         """Call the function on each answer, or once on all.
@@ -127,7 +125,7 @@ def _load(target: str) -> Callable[..., Any]:
             f"{target!r} names no scoring function. Expected module:attribute or file.py:attribute. "
             "Write the function's place so, such as rewards.py:brevity."
         )
-    function = _from_file(Path(index), attribute) if index.endswith(".py") else resolve("scorer", target)
+    function = load_function(target)
     if not callable(function):
         raise SettingsError(
             f"{target} is {_shortened(function)}. Expected {_WANTED}. Name the function rather than its result."
@@ -142,21 +140,6 @@ def _load(target: str) -> Callable[..., Any]:
     except ValueError:  # some functions written in C tell no signature; the first call will show
         pass
     return function
-
-
-def _from_file(path: Path, attribute: str) -> Any:
-    try:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return getattr(module, attribute)
-    except Exception as error:  # whatever a user's file raises at import becomes a message that names it
-        raise SettingsError(
-            f"Scoring function {path}:{attribute} cannot be loaded: {type(error).__name__}: {error}. Expected a Python "
-            "file that imports without an error and defines it. Correct the path, the name or the file."
-        ) from error
 
 
 def _is_batched(function: Callable[..., Any]) -> bool:

@@ -16,6 +16,7 @@ from kleash.data.batches import derived_seed
 from kleash.evaluation.alarms import AlarmAction
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.symptoms import SYMPTOMS
+from kleash.functions import NAMES_FUNCTION
 from kleash.protocols import CallLog
 from kleash.settings import Settings
 from kleash.stages.comparing import PEOPLE, PreferencesSettings
@@ -29,7 +30,9 @@ class AlarmSettings(Settings):
         "none", description="at a stop: none, raise_beta, hold (end here) or roll_back (end at the best checkpoint)"
     )
     comparer: str | None = Field(
-        None, description="external signal: simulated, judges, a plug-in, or module:attribute; none = nobody is asked"
+        None,
+        description="external signal: simulated, judges, a plug-in, or module:attribute; none = nobody is asked",
+        json_schema_extra=NAMES_FUNCTION,
     )
     comparisons_per_evaluation: int = Field(250, ge=1, description="prompts asked about at each evaluation")
     raters: int = Field(1, ge=1, description="verdicts per comparison")
@@ -68,7 +71,7 @@ class AlarmSetup:
     signal: ExternalSignal | None = None
 
     def recorded(self) -> dict[str, Any]:
-        return {"alarms": self.settings.model_dump(mode="json")}
+        return {"alarms": self.settings}
 
 
 NO_ALARMS = AlarmSetup()

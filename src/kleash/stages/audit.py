@@ -37,6 +37,7 @@ from kleash.evaluation.reward_audit import (
 )
 from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read_preferences
+from kleash.functions import FUNCTIONS, function_digest
 from kleash.maths.intervals import Interval, mean_interval
 from kleash.models.heads import RewardNormaliser, member_folders
 from kleash.monitor.pages.audit_page import render
@@ -106,7 +107,7 @@ def audit_reward(
     parents |= {f"beside_{i}": as_artifact(model, "reward model") for i, model in enumerate(others)}
     if previous is not None:
         parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
-    named = {} if target is None else {"function": target}
+    named = {"function": target, FUNCTIONS: {"function": function_digest(target).to_json()}} if target else {}
     if done := context.find_finished(
         output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
     ):

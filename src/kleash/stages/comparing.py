@@ -13,6 +13,7 @@ from kleash.artifacts import Artifact
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
 from kleash.errors import SettingsError
+from kleash.functions import NAMES_FUNCTION
 from kleash.raters.drift import DriftSettings
 from kleash.raters.monitoring import BandSettings
 from kleash.records import Comparison, Completion
@@ -42,6 +43,7 @@ class PreferencesSettings(Settings):
         "simulated",
         description="who compares: simulated, people, judges, simulated_judge, a plug-in, or a function's "
         "module:attribute",
+        json_schema_extra=NAMES_FUNCTION,
     )
     panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
     bias: float = Field(0.0, ge=0, description="simulated labellers: liking for length, flattery, refusal, agreement")

@@ -19,6 +19,7 @@ from pydantic import Field
 from kleash import artifacts
 from kleash.artifacts import MANIFEST, Artifact, Draft
 from kleash.durable import PARTIAL, partial_path
+from kleash.functions import FUNCTIONS, recorded_functions
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.chat import text_format
 from kleash.models.folders import Loading, Precision, find_model_folder
@@ -113,6 +114,7 @@ class StageContext:
             kind=kind,
             parents=parents,
             settings=self.resolved(settings, extra_settings),
+            records=self._records(settings, extra_settings),
             seed=self.seed,
             text_format=text_format(language_model.tokenizer) if language_model else None,
         ) as draft:
@@ -142,14 +144,34 @@ class StageContext:
     ) -> Artifact | None:
         """Return the artifact if it is there already; refuses one made with other settings or from other parents.
 
-        beside: settings of helpers that decide the result as well, such as the scorer's.
+        extra_settings: settings of helpers that decide the result as well, such as the scorer's.
         """
-        return artifacts.find(output_dir, kind=kind, parents=parents, settings=self.resolved(settings, extra_settings))
+        return artifacts.find(
+            output_dir,
+            kind=kind,
+            parents=parents,
+            settings=self.resolved(settings, extra_settings),
+            records=self._records(settings, extra_settings),
+        )
 
     def resolved(self, settings: Settings, extra_settings: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        """A stage's settings with what it shares with the others, as recorded in its artifact."""
+        """A stage's settings with what it shares with the others and its functions, as recorded in its artifact."""
+        extra = {name: as_plain(value) for name, value in extra_settings.items()}
+        named = {"": settings, **{name: value for name, value in extra_settings.items() if isinstance(value, Settings)}}
+        functions = dict(extra.pop(FUNCTIONS, {}))
+        for name, record in named.items():
+            functions |= recorded_functions(record, f"{name}." if name else "")
         shared = {"model": self.model.model_dump(mode="json"), "seed": self.seed}
-        return {**settings.model_dump(mode="json"), **extra_settings, **shared}
+        return {**settings.model_dump(mode="json"), **extra, **({FUNCTIONS: functions} if functions else {}), **shared}
+
+    def _records(self, settings: Settings, extra_settings: Mapping[str, Any]) -> dict[str, type[Settings]]:
+        extra = {name: type(value) for name, value in extra_settings.items() if isinstance(value, Settings)}
+        return {"": type(settings), "model": ModelSettings, **extra}
+
+
+def as_plain(settings: Any) -> Any:
+    """Return a settings record as JSON holds it, anything else as it is."""
+    return settings.model_dump(mode="json") if isinstance(settings, Settings) else settings
 
 
 def as_artifact(source: Path | Artifact, kind: str) -> Artifact:

@@ -18,6 +18,7 @@ from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
 from kleash.formats import read_prompts
+from kleash.functions import FUNCTIONS, NAMES_FUNCTION, recorded_functions
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import kl_to_reference
 from kleash.progress import progress
@@ -34,7 +35,11 @@ from kleash.stages.scoring import NO_SCORER, ScorerSource
 class EvaluateSettings(Settings):
     """How a policy is measured."""
 
-    judge: str = Field("proxy", description="who decides: gold (sandbox), proxy, or module:attribute of a function")
+    judge: str = Field(
+        "proxy",
+        description="who decides: gold (sandbox), proxy, or module:attribute of a function",
+        json_schema_extra=NAMES_FUNCTION,
+    )
     num_prompts: int | None = Field(None, ge=1, description="use the first so many prompts; none = all")
     max_new_tokens: int = Field(64, ge=1)
     max_prompt_tokens: int = Field(512, ge=1)
@@ -59,14 +64,20 @@ def evaluate_policy(
     parents = {"policy": as_artifact(policy, "model"), "reference": as_artifact(reference, "model")}
     parents |= {"prompts": as_artifact(prompts, "prompts"), **scorer_source.parents}
     proxy = scorer_source.scorer
-    if done := context.find_finished(output_dir, kind="evaluation", parents=parents, settings=settings):
+    functions = dict(recorded_functions(scorer_source.settings, "scorer.")) if scorer_source.settings else {}
+    extra_settings = {FUNCTIONS: functions} if functions else {}
+    if done := context.find_finished(
+        output_dir, kind="evaluation", parents=parents, settings=settings, extra_settings=extra_settings
+    ):
         return done
     judge = build_judge(settings, proxy)
     before_model = context.load_policy(parents["reference"])
     room = min(settings.max_prompt_tokens, before_model.max_positions - settings.max_new_tokens)
     asked = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
     after_model = context.load_policy(parents["policy"])
-    with context.write_artifact(output_dir, kind="evaluation", parents=parents, settings=settings) as draft:
+    with context.write_artifact(
+        output_dir, kind="evaluation", parents=parents, settings=settings, extra_settings=extra_settings
+    ) as draft:
         with progress(2, "Evaluation") as advance:
             before = answer(context, settings, before_model, before_model, asked, proxy, judge)
             advance(1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kleash.artifacts import Artifact, read, require
+from kleash.artifacts import Artifact, begun_settings, read, require
 from kleash.collection.campaign import Campaign
 from kleash.collection.exporting import rows_summary, write_export
 from kleash.collection.identity import identity_holds
@@ -21,6 +21,7 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, exports_of, record_export
 from kleash.errors import RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
+from kleash.functions import FUNCTIONS
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
 from kleash.raters.configuration import load_judges
@@ -76,10 +77,16 @@ def collect_preferences(
     parents = {"candidates": require(candidates, "candidates"), **(chosen.parents if chosen else {})}
     if judges:
         parents |= {f"preferences_{number}": artifact for number, artifact in enumerate(rounds_before)}
-    extra_settings = dict(chosen.settings) if chosen else {}
-    # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own.
-    choice = [sorted(parent.id for parent in parents.values()), extra_settings]
-    digest = content_id(choice, context.seed, settings.model_dump(mode="json"))[:8]
+    extra_settings: dict[str, Any] = dict(chosen.settings) if chosen else {}
+    if judges and settings.judges is not None:
+        asked = content_id(judges.names)
+        extra_settings[FUNCTIONS] = {"judges": {"name": str(settings.judges), "digest": asked}}
+    # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own; as they
+    # were begun with, so that a setting that a later version adds leads to no other campaign.
+    begun = begun_settings(output_dir) or context.resolved(settings, extra_settings)
+    own = {setting: value for setting, value in begun.items() if setting in type(settings).model_fields}
+    others = {setting: begun[setting] for setting in begun.keys() - own.keys() - {"model", "seed"}}
+    digest = content_id([sorted(parent.id for parent in parents.values()), others], context.seed, own)[:8]
     name = f"{' '.join(output_dir.absolute().parts[-3:])} {digest}"
     if done := context.find_finished(
         output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings

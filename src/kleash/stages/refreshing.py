@@ -71,7 +71,7 @@ def chosen_by(
             known = externally_judged(known, signal)
         return select_pairs(known, settings, seed=derived_seed(seed, "selection"))
 
-    recorded = {"selection": settings.model_dump(mode="json"), **scorer_source.recorded()}
+    recorded = {"selection": settings, **scorer_source.recorded()}
     recorded |= alarm_setup.recorded() if signal is not None else {}
     return Chosen(choose, parents=dict(scorer_source.parents), settings=recorded)
 

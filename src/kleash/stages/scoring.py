@@ -14,6 +14,7 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, require
 from kleash.errors import SettingsError
+from kleash.functions import NAMES_FUNCTION
 from kleash.plugins import resolve
 from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.raters.ai_feedback import AIJudge
@@ -34,8 +35,13 @@ class ScorerSettings(Settings):
     kind: str = Field(
         "reward_model",
         description="reward_model, ensemble (reward.members, or several), function, rules, or a scorer plug-in's name",
+        json_schema_extra=NAMES_FUNCTION,
     )
-    function: str | None = Field(None, description="module:attribute or file.py:attribute, for kind = function")
+    function: str | None = Field(
+        None,
+        description="module:attribute or file.py:attribute, for kind = function",
+        json_schema_extra=NAMES_FUNCTION,
+    )
     combine: Literal["mean", "worst_case", "uncertainty"] = Field("mean", description="an ensemble's one score")
     uncertainty_penalty: float = Field(1.0, ge=0, description="ensemble: score = mean - this x variance")
     rules: tuple[Rule, ...] = Field(
@@ -72,7 +78,7 @@ class ScorerSource:
     def recorded(self) -> dict[str, Any]:
         if self.settings is None or self.scorer is None:
             return {}
-        return {"scorer": self.settings.model_dump(mode="json")} | ({"audit": self.audit} if self.audit else {})
+        return {"scorer": self.settings} | ({"audit": self.audit} if self.audit else {})
 
 
 NO_SCORER = ScorerSource(None, {})

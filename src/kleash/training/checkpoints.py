@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kleash.durable import PARTIAL, clear_write_errors, discard, file_digest, partial_path, publish, sync_path
 from kleash.errors import RunError
+from kleash.versions import check_format, format_mark
 
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
 _logger = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         try:
             save_file(_separate(tensors), partial / _TENSORS)
             sync_path(partial / _TENSORS)
-            content = {"step": step, "tensors_sha256": file_digest(partial / _TENSORS), "state": dict(state)}
+            digest = file_digest(partial / _TENSORS)
+            content = {**format_mark(), "step": step, "tensors_sha256": digest, "state": dict(state)}
             (partial / _STATE).write_text(json.dumps(content), encoding="utf-8")
             if final.exists():
                 discard(final)
@@ -79,7 +81,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, or None; one whose contents do not fit their digest is passed over."""
+    """Return the newest whole checkpoint, or None; one whose contents do not fit their digest is passed over.
+
+    Raises RunError if a later version of KLeash wrote it.
+    """
     for path in _finished(folder):
         if (fault := _fault(path)) is None:
             return path
@@ -170,9 +175,10 @@ def _finished(folder: Path) -> list[Path]:
 def _fault(path: Path) -> str | None:
     try:
         content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        check_format(content, path / _STATE)
         whole = content["tensors_sha256"] == file_digest(path / _TENSORS) and "state" in content and "step" in content
         return None if whole else "its tensors do not fit the recorded sha256"
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         return str(error)
 
 
