@@ -69,7 +69,7 @@ def load_function(target: str) -> Any:
     Raises SettingsError when it does not import.
     """
     place, _, attribute = target.rpartition(":")
-    return _from_file(Path(place), attribute) if place.endswith(".py") else resolve("function", target)
+    return _from_file(Path(place), attribute) if place.endswith(".py") else resolve("scorer", target)
 
 
 def function_digest(target: str | Callable[..., Any]) -> FunctionRecord:
@@ -85,7 +85,7 @@ def function_digest(target: str | Callable[..., Any]) -> FunctionRecord:
                 f"The file of function {target} cannot be read: {error}. Expected a Python file. Correct the path; it "
                 "starts where you run."
             ) from error
-    return FunctionRecord(target, _digest(resolve("function", target), module=place if target not in OWN else ""))
+    return FunctionRecord(target, _digest(resolve("scorer", target), module=place if target not in OWN else ""))
 
 
 def recorded_functions(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import pytest
 
 from kleash.errors import SettingsError
+from kleash.functions import function_digest
 from kleash.recipe import load_recipe
 from kleash.records import Prompt
 from kleash.sandbox.labellers import SimulatedLabellers
@@ -52,3 +53,18 @@ def test_the_panel_is_asked_with_the_settings_number_of_raters():
     votes = signal.votes(prompts, ["i can not help with that."] * 20, ["i do not know."] * 20)
     assert {round(6 * vote) for vote in votes} <= set(range(7))
     assert any(0 < vote < 1 for vote in votes)
+
+
+def test_whom_the_alarms_ask_is_recorded(tmp_path):
+    """An edited function or another judge refuses a resume; the same judge elsewhere does not."""
+
+    def recorded(model, base_url):
+        file = tmp_path / "judges.toml"
+        file.write_text(f'[[judges]]\nbase_url = "{base_url}"\nmodel = "{model}"\n')
+        settings = AlarmSettings(comparer="judges", judges=file)
+        return build_alarms(settings, seed=0).recorded()["functions"]["alarms.judges"]
+
+    assert recorded("m", "http://127.0.0.1:1/v1") == recorded("m", "http://127.0.0.1:2/v1")
+    assert recorded("m", "http://127.0.0.1:1/v1") != recorded("other", "http://127.0.0.1:1/v1")
+    by_function = build_alarms(AlarmSettings(comparer=JUDGE), seed=0).recorded()
+    assert by_function["functions"] == {"alarms.comparer": function_digest(JUDGE).to_json()}

@@ -65,7 +65,7 @@ def test_raters_are_asked_first_about_what_the_outsider_disputes():
     assert all(int(one.prompt.text[1:]) % 2 == 0 for one in comparisons)
     unaided = chosen_by(scorer_source, AlarmSetup(), settings, seed=0)
     assert sorted(int(one.prompt.text[1:]) for one in unaided.choose(answers(odd="x"))) == list(range(10, 20))
-    assert chosen.settings["alarms"]["comparer"] == "simulated"
+    assert chosen.settings["alarms"].comparer == "simulated"
     assert "alarms" not in unaided.settings
 
 

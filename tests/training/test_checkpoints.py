@@ -71,6 +71,17 @@ def test_damaged_checkpoint_is_passed_over_and_refused_by_name(tmp_path, damage,
         checkpoints.load(tmp_path / "step-00000002")
 
 
+@pytest.mark.parametrize(("was", "now"), [('"beta": 0.1', '"beta": 0.2'), ('"step": 2', '"step": 3')])
+def test_an_altered_state_is_passed_over(tmp_path, was, now):
+    for step in (1, 2):
+        checkpoints.save(tmp_path, step, {}, {"leash": {"beta": 0.1}})
+    file = tmp_path / "step-00000002" / "state.json"
+    file.write_text(file.read_text().replace(was, now))
+    assert checkpoints.latest(tmp_path) == tmp_path / "step-00000001"
+    with pytest.raises(RunError, match=r"step-00000002 is damaged: state.json was altered"):
+        checkpoints.load(tmp_path / "step-00000002")
+
+
 def test_going_back_forgets_the_future(tmp_path):
     for step in (1, 2, 3):
         checkpoints.save(tmp_path, step, {}, {"from": "old"}, keep=3)

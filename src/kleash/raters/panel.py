@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any
 
 from kleash.errors import SettingsError
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.merging import Order, copeland_ranks
-from kleash.records import Comparison, Judgement, Outcome
+from kleash.records import Comparison, Judgement, Outcome, content_id
 
 
 class JudgePanel:
@@ -28,6 +29,10 @@ class JudgePanel:
                 "sampling. Leave one out, or set its revision if another model answers to the same name."
             )
         self.judges = tuple(judges)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return how lineage knows the judges: by their names, which hold all that shapes a verdict."""
+        return {"name": f"panel of {len(self.judges)}", "digest": content_id([judge.name for judge in self.judges])}
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Judgement]:
         """Yield every member's judgement of the first comparison, then of the second, and so on.

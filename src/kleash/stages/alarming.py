@@ -5,6 +5,7 @@ What is watched for stands in `evaluation/symptoms.py`; `run_books.py` evaluates
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from kleash.data.batches import derived_seed
 from kleash.evaluation.alarms import AlarmAction
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.symptoms import SYMPTOMS
-from kleash.functions import NAMES_FUNCTION
+from kleash.functions import FUNCTIONS, NAMES_FUNCTION, function_digest
 from kleash.protocols import CallLog
+from kleash.raters.comparer import ScoreComparer
+from kleash.raters.panel import JudgePanel
 from kleash.settings import Settings
 from kleash.stages.comparing import PEOPLE, PreferencesSettings
 from kleash.stages.scoring import build_comparer
@@ -65,13 +68,14 @@ class AlarmSettings(Settings):
 
 @dataclass(frozen=True)
 class AlarmSetup:
-    """The alarms' settings and who is asked; None: nobody."""
+    """The alarms' settings, who is asked (None: nobody), and how lineage knows them, where it does."""
 
     settings: AlarmSettings = field(default_factory=AlarmSettings)
     signal: ExternalSignal | None = None
+    raters: Mapping[str, Any] = field(default_factory=dict)
 
     def recorded(self) -> dict[str, Any]:
-        return {"alarms": self.settings}
+        return {"alarms": self.settings, **self.raters}
 
 
 NO_ALARMS = AlarmSetup()
@@ -90,4 +94,9 @@ def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = 
     )
     comparer = build_comparer(asked, seed=derived_seed(seed, "alarms"), calls=calls)
     assert comparer is not None, "people were refused when the settings were read"
-    return AlarmSetup(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation))
+    raters: dict[str, Any] = {}
+    if isinstance(comparer, JudgePanel):
+        raters = {FUNCTIONS: {"alarms.judges": comparer.recorded()}}
+    elif isinstance(comparer, ScoreComparer):
+        raters = {FUNCTIONS: {"alarms.comparer": function_digest(comparer.name).to_json()}}
+    return AlarmSetup(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation), raters)

@@ -60,7 +60,8 @@ def decide_gate(
     signal = alarm_setup.signal
     if audit is not None:
         parents["audit"] = audit
-    extra_settings = {"current": current, "budget": signal.num_comparisons if signal else 0}
+    budget = signal.num_comparisons if signal else 0
+    extra_settings = {"current": current, "budget": budget, **alarm_setup.raters}
     if done := context.find_finished(
         output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
     ):

@@ -26,6 +26,7 @@ from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
 from kleash.raters.configuration import load_judges
 from kleash.raters.monitoring import BandSettings
+from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, comparisons_of, content_id
 from kleash.settings import Settings
 from kleash.stages.comparing import PEOPLE, Chosen, PreferencesSettings
@@ -78,9 +79,8 @@ def collect_preferences(
     if judges:
         parents |= {f"preferences_{number}": artifact for number, artifact in enumerate(rounds_before)}
     extra_settings: dict[str, Any] = dict(chosen.settings) if chosen else {}
-    if judges and settings.judges is not None:
-        asked = content_id(judges.names)
-        extra_settings[FUNCTIONS] = {"judges": {"name": str(settings.judges), "digest": asked}}
+    if isinstance(comparer, JudgePanel):
+        extra_settings[FUNCTIONS] = {**extra_settings.get(FUNCTIONS, {}), "judges": comparer.recorded()}
     # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own; as they
     # were begun with, so that a setting that a later version adds leads to no other campaign.
     begun = begun_settings(output_dir) or context.resolved(settings, extra_settings)

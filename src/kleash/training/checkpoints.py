@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kleash.durable import PARTIAL, clear_write_errors, discard, file_digest, partial_path, publish, sync_path
 from kleash.errors import RunError
+from kleash.records import content_id
 from kleash.versions import check_format, format_mark
 
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
@@ -60,9 +61,9 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         try:
             save_file(_separate(tensors), partial / _TENSORS)
             sync_path(partial / _TENSORS)
-            digest = file_digest(partial / _TENSORS)
-            content = {**format_mark(), "step": step, "tensors_sha256": digest, "state": dict(state)}
-            (partial / _STATE).write_text(json.dumps(content), encoding="utf-8")
+            content = {"step": step, "tensors_sha256": file_digest(partial / _TENSORS), "state": dict(state)}
+            text = json.dumps({**format_mark(), **content, "digest": _state_digest(content)})
+            (partial / _STATE).write_text(text, encoding="utf-8")
             if final.exists():
                 discard(final)
             publish(partial, final)
@@ -176,10 +177,18 @@ def _fault(path: Path) -> str | None:
     try:
         content = json.loads((path / _STATE).read_text(encoding="utf-8"))
         check_format(content, path / _STATE)
-        whole = content["tensors_sha256"] == file_digest(path / _TENSORS) and "state" in content and "step" in content
-        return None if whole else "its tensors do not fit the recorded sha256"
+        if content["tensors_sha256"] != file_digest(path / _TENSORS):
+            return "its tensors do not fit the recorded sha256"
+        own = _state_digest(content)
+        is_whole = content.get("digest", own) == own and path.name == f"step-{content['step']:08d}"
+        return None if is_whole else f"{_STATE} was altered"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         return str(error)
+
+
+def _state_digest(content: Mapping[str, Any]) -> str:
+    # Through JSON, which turns tuples into lists and numbers as keys into texts.
+    return content_id(json.loads(json.dumps([content[name] for name in ("step", "tensors_sha256", "state")])))
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
