@@ -48,12 +48,6 @@ class Comparer(Protocol):
     def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]: ...
 
 
-class JudgementSink(Protocol):
-    """Where judgements go: an append-only store. A judgement that is there already is not stored twice."""
-
-    def add(self, judgements: Iterable[Judgement]) -> None: ...
-
-
 class CallLog(Protocol):
     """Where an AI judge keeps its calls, so that none is paid for twice; safe to use from several threads."""
 

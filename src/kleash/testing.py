@@ -232,13 +232,3 @@ class ListTracker:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.rows.append({"step": step, **metrics})
-
-
-class ListSink:
-    """A `JudgementSink` in memory."""
-
-    def __init__(self) -> None:
-        self.judgements: list[Judgement] = []
-
-    def add(self, judgements: Iterable[Judgement]) -> None:
-        self.judgements.extend(judgements)
