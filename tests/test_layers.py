@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -84,16 +85,23 @@ STAGES = {
 WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
 
 
-def imports_of(name, prefix="kleash"):
-    """Return the dotted names that a module imports at run time, wherever in it, those below `prefix` only."""
+def imports_of(name, prefix="kleash", *, with_types=False):
+    """Return the dotted names that a module imports, wherever in it, those below `prefix` only.
+
+    with_types: those that it imports only for type checkers too.
+    """
     tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
-    for_types_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
-        for statement in branch.body
-        for node in ast.walk(statement)
-    }
+    for_types_only = (
+        set()
+        if with_types
+        else {
+            id(node)
+            for branch in ast.walk(tree)
+            if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+            for statement in branch.body
+            for node in ast.walk(statement)
+        }
+    )
     found = set()
     for node in ast.walk(tree):
         if id(node) in for_types_only:
@@ -112,9 +120,9 @@ def is_within(module, allowed):
     return any(module == name or module.startswith(f"{name}.") for name in allowed)
 
 
-def modules_imported(name):
+def modules_imported(name, *, with_types=False):
     """Return our own modules among a module's imports: `kleash.maths.kl.Leash` is the module `maths.kl`."""
-    for dotted in imports_of(name) - {"kleash", "kleash.__version__"}:
+    for dotted in imports_of(name, with_types=with_types) - {"kleash", "kleash.__version__"}:
         parts = dotted.split(".")[1:]
         known = [".".join(parts[:length]) for length in range(len(parts), 0, -1) if ".".join(parts[:length]) in FILES]
         yield known[0] if known else ".".join(parts)
@@ -129,6 +137,15 @@ def test_module_imports_only_what_its_layer_may(name):
         module for module in modules_imported(name) if not is_within(module, allowed) or is_within(module, other_stages)
     }
     assert not strangers, f"{name} may not import {sorted(strangers)}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports within functions and for types alone count too: two modules that need each other are one idea."""
+    imports = {name: set(modules_imported(name, with_types=True)) & FILES.keys() - {name} for name in FILES}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 
 
 def test_only_evaluation_and_the_sandbox_see_the_gold_reward():

@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from kleash.collection.migrations import revisions, upgrade
 from kleash.durable import PARTIAL
 from kleash.errors import RunError, SettingsError
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Long enough for fifty labellers' writes to queue up behind one another.
 BUSY_TIMEOUT_MS = 20_000
 # As many connections as a web server has threads.
@@ -125,21 +125,19 @@ class Database:
         return str(sa.make_url(self.url).database)
 
     def _migrate(self) -> None:
-        # Alembic is slow to import; a database that is up to date does without it.
         with self.engine.connect() as connection:
             tables = sa.inspect(connection).get_table_names()
             if "alembic_version" in tables:
                 present = connection.execute(sa.text(_PRESENT_REVISION)).scalar()
-                if present == latest_revision():
+                if present == revisions()[-1]:
                     return
             elif tables:
                 raise RunError(
                     f"The database {self.shown_url} holds something else: the table {tables[0]}. "
                     "Expected an empty database or one of KLeash's. Give another --store."
                 )
-        from kleash.collection.migrations.running import upgrade
-
-        upgrade(self)
+        with self.write() as connection:
+            upgrade(connection, shown_url=self.shown_url)
 
 
 def insert_row(connection: Connection, table: sa.Table, **values: Any) -> int:
@@ -154,15 +152,6 @@ def printable(text: str, *, max_characters: int = 200) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)[:max_characters]
 
 
-def latest_revision() -> str:
-    """Return the name of the last migration: their files' names begin with ascending numbers."""
-    return max(_revisions())
-
-
-def _revisions() -> list[str]:
-    return [path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")]
-
-
 def _is_backup(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(path)) as backup:
@@ -171,7 +160,7 @@ def _is_backup(path: Path) -> bool:
             backup.execute("SELECT 1 FROM judgements LIMIT 1")
     except sqlite3.DatabaseError:
         return False
-    return is_whole and revision is not None and revision[0] in _revisions()
+    return is_whole and revision is not None and revision[0] in revisions()
 
 
 def _full_url(url: str) -> str:
