@@ -4,11 +4,11 @@ import pytest
 
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store.campaigns import shared_comparisons
 from kleash.collection.store.database import Database
 from kleash.collection.store.events import events
 from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import demote, raters
-from kleash.collection.store.shares import shared_comparisons
 from kleash.records import Comparison, Judgement, Prompt
 
 COMPARISONS = [Comparison(Prompt(f"q{number}"), ("yes", "no")) for number in range(8)]

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from kleash.collection.pages import FOLDER, render
 from kleash.collection.routes import accounts, admin, labelling
+from kleash.collection.routes.frame import FOLDER, render
 from kleash.collection.sessions import check_csrf, identify
 from kleash.collection.store.database import Database
 from kleash.errors import DataError, KleashError

@@ -20,10 +20,10 @@ from kleash.collection.campaign import Campaign
 from kleash.collection.judge_quality import votes_of_people
 from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store.campaigns import shared_comparisons
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots
 from kleash.collection.store.raters import demote, raters
-from kleash.collection.store.shares import shared_comparisons
 from kleash.durable import write_rows
 from kleash.errors import RunError, SettingsError
 from kleash.maths.intervals import wilson_interval

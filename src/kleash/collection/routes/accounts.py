@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Form
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from kleash.collection.pages import render
+from kleash.collection.routes.frame import render
 from kleash.collection.sessions import (
     Visitor,
     database_of,

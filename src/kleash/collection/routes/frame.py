@@ -1,34 +1,48 @@
-"""What every admin page has: its campaign, its tabs, and the words its templates write figures with."""
+"""How a page is rendered; and what every admin page has: its campaign, and the words that figures are written with."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends
+from jinja2 import Environment
 from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from kleash.collection import wording
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT
 from kleash.collection.markup import shown_text
-from kleash.collection.pages import render
 from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin
 from kleash.collection.snapshot import Measurements
 from kleash.collection.store.campaigns import campaign_by_id
 from kleash.collection.store.database import Database
 from kleash.collection.views import GATE_BOUNDS, verdict_words
+from kleash.web.templates import environment
 from kleash.web.visible import visible_text
 
 Data = Annotated[Database, Depends(database_of)]
 Admin = Annotated[Visitor, Depends(require_admin)]
 Adjudicator = Annotated[Visitor, Depends(require_adjudicator)]
 
+FOLDER = Path(__file__).parents[1]
 # What SQLite and PostgreSQL can both hold as a row's number.
 _LARGEST_ID = 2**31 - 1
+
+
+def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """Render a page from `templates/`, where `visitor` is the signed-in `sessions.Visitor` or None.
+
+    Every value is escaped unless a function of `markup.py` made it safe HTML.
+    """
+    visitor = getattr(request.state, "visitor", None)
+    html = _templates().get_template(template).render(visitor=visitor, **context)
+    return HTMLResponse(html, status_code=status_code)
 
 
 def campaign_or_404(connection: Connection, campaign_id: int) -> Campaign:
@@ -76,3 +90,8 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
 def go(address: str) -> Response:
     """Lead on after a form was sent, so that reloading the page does not send it again."""
     return RedirectResponse(address, status_code=303)
+
+
+@cache
+def _templates() -> Environment:
+    return environment(FOLDER / "templates")

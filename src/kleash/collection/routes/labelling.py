@@ -19,13 +19,12 @@ from starlette.responses import JSONResponse, Response
 
 from kleash.collection.campaign import Campaign
 from kleash.collection.markup import shown_text
-from kleash.collection.pages import render
+from kleash.collection.routes.frame import render
 from kleash.collection.sessions import Visitor, database_of, require_labeller
-from kleash.collection.store.assignments import Assignment, assignment, claim, last_answered, renew
+from kleash.collection.store.assignments import Assignment, assignment, claim, last_answered, num_answered, renew
 from kleash.collection.store.campaigns import campaign_by_id, campaigns, rubrics
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgement_in_force, submit
-from kleash.collection.store.own_progress import num_answered
 from kleash.collection.store.raters import Rater
 from kleash.collection.tasks import SKIP_REASONS, PlacedVerdict, labelling_task, verdict_from_places
 from kleash.errors import DataError

@@ -91,6 +91,21 @@ def last_answered(connection: Connection, campaign: Campaign, rater: Rater) -> A
     return _assignment(row) if row is not None else None
 
 
+def num_answered(connection: Connection, campaign: Campaign, rater: Rater) -> int:
+    """Count the tasks a rater has answered in a campaign, of whatever purpose; a ruling as adjudicator is none.
+
+    All that a labeller may know of progress: a calibration item leaves the campaign's own where it was, and so would
+    be known.
+    """
+    query = sa.select(sa.func.count()).where(
+        t.assignments.c.campaign_id == campaign.id,
+        t.assignments.c.rater_id == rater.id,
+        t.assignments.c.is_answered,
+        t.assignments.c.purpose != "adjudication",
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, rater: Rater) -> Assignment:
     """Give an adjudicator the task of ruling on an item. Raises DataError if the campaign has no such item."""
     number = int(item_id) if item_id.isdecimal() and len(item_id) < 19 else -1

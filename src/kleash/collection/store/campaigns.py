@@ -304,6 +304,13 @@ def full_comparisons(connection: Connection, campaign: Campaign) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
+def shared_comparisons(connection: Connection, campaign: Campaign) -> set[str]:
+    """Return the comparisons of an AI-judged campaign with a place that is kept for people, taken or not."""
+    kept = (t.slots.c.campaign_id == campaign.id) & (t.slots.c.reserved_for == "person")
+    query = sa.select(t.items.c.comparison_id).join(t.slots, t.slots.c.item_id == t.items.c.id).where(kept)
+    return set(connection.execute(query).scalars())
+
+
 def restore_sampling(
     connection: Connection, campaign: Campaign, by_comparison: Mapping[str, Mapping[str, Any]]
 ) -> None:
