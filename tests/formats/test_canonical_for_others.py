@@ -6,7 +6,7 @@ import pytest
 
 from kleash.errors import DataError
 from kleash.formats import read_preferences
-from kleash.formats.others import write_parquet, write_trl
+from kleash.formats.canonical import write_parquet, write_trl
 from kleash.records import Message, Pair, Preference, Prompt
 
 PLAIN = [

@@ -2,13 +2,12 @@
 
     reading.py        files to records: `read_preferences` and its like; bad rows, repeats, what was not understood
     shapes.py         the table of formats: one entry per layout of columns
-    one_answer.py, several_answers.py   what the formats' rows say, as `Reading`s (readings.py)
+    readings.py       what one row of each format says
     rows.py           JSONL, JSON, CSV, Parquet, text, folders and hub sets to rows
     documents.py      plain text to documents
     conversations.py  transcripts and trees to prompts and answers
     fields.py         single columns, checked
-    canonical.py      records to our own JSON lines and back
-    others.py         preferences to Parquet and to TRL's rows
+    canonical.py      records to our own JSON lines and back, and preferences to Parquet and TRL's rows
 
 Read `reading.py` next.
 """

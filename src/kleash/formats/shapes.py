@@ -1,8 +1,7 @@
 """What rows mean: one entry in `SHAPES` per accepted layout of columns, each a function from a row to what it says.
 
-A new format is a function that returns `Reading`s, in `one_answer.py` or `several_answers.py`, and an entry in the
-table at the end. Instruction formats give plain text prompts, conversation formats give messages; `data/prompts.py`
-turns one into the other.
+A new format is a function that returns `Reading`s, in `readings.py`, and an entry in the table at the end. Instruction
+formats give plain text prompts, conversation formats give messages; `data/prompts.py` turns one into the other.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kleash.formats import conversations, fields, one_answer
-from kleash.formats import several_answers as several
+from kleash.formats import conversations, fields, readings
 from kleash.formats.fields import Content
 from kleash.formats.readings import Reading
 
@@ -49,40 +47,40 @@ def _holds_transcripts(row: Content) -> bool:
 
 # The more particular shape comes first: the first one that fits half of a file's rows is taken.
 SHAPES: tuple[Shape, ...] = (
-    Shape("judgement", ("comparison_id", "rater", "outcome"), ("judgements",), one_answer.read_judgement),
+    Shape("judgement", ("comparison_id", "rater", "outcome"), ("judgements",), readings.read_judgement),
     Shape(
         "preference",
         ("prompt", "completions", "pairs"),
         ("preferences", "comparisons", "prompts", "completions"),
-        several.read_preference,
+        readings.read_preference,
         optional=("num_judgements", "left_out", "aspects", "sources"),
     ),
     Shape(
         "ranking",
         ("prompt", "completions", "ranks"),
         _PAIRED,
-        several.read_ranking,
+        readings.read_ranking,
         optional=("strength", "sources"),
     ),
     Shape(
         "comparison",
         ("prompt", "completions"),
         ("comparisons", "prompts", "completions"),
-        several.read_comparison,
+        readings.read_comparison,
         optional=("sources",),
     ),
     Shape(
         "pandalm",
-        ("instruction", "response1", "response2", *several.PANDALM_RATERS),
+        ("instruction", "response1", "response2", *readings.PANDALM_RATERS),
         ("preferences", "comparisons", "judgements", "prompts", "completions", "demonstrations"),
-        several.read_pandalm,
+        readings.read_pandalm,
         optional=("input", "cmp_key"),
     ),
     Shape(
         "oasst-tree",
         ("message_tree_id", "prompt"),
         _PAIRED,
-        several.read_tree,
+        readings.read_tree,
         is_like=lambda row: isinstance(row["prompt"], dict),
         is_tree=True,
     ),
@@ -90,16 +88,16 @@ SHAPES: tuple[Shape, ...] = (
         "alpaca-preference",
         ("instruction", "chosen", "rejected"),
         _PAIRED,
-        several.read_alpaca_preference,
+        readings.read_alpaca_preference,
         optional=("input", "output", "strength"),
     ),
-    Shape("trl-preference", ("prompt", "chosen", "rejected"), _PAIRED, several.read_trl, optional=("strength",)),
-    Shape("hh", ("chosen", "rejected"), _PAIRED, several.read_hh, _holds_transcripts, optional=("strength",)),
+    Shape("trl-preference", ("prompt", "chosen", "rejected"), _PAIRED, readings.read_trl, optional=("strength",)),
+    Shape("hh", ("chosen", "rejected"), _PAIRED, readings.read_hh, _holds_transcripts, optional=("strength",)),
     Shape(
         "hh-text",
         ("chosen", "rejected"),
         _PAIRED,
-        several.read_hh_text,
+        readings.read_hh_text,
         _holds_transcripts,
         optional=("strength",),
     ),
@@ -107,50 +105,50 @@ SHAPES: tuple[Shape, ...] = (
         "trl-preference-implicit",
         ("chosen", "rejected"),
         _PAIRED,
-        several.read_trl_implicit,
+        readings.read_trl_implicit,
         optional=("strength",),
     ),
     Shape(
         "two-answers",
         ("prompt", "response_a", "response_b", "winner"),
         _PAIRED,
-        several.read_two_answers,
+        readings.read_two_answers,
         optional=("strength",),
     ),
     Shape(
         "trl-unpaired",
         ("prompt", "completion", "label"),
         ("labelled", "prompts", "completions"),
-        one_answer.read_unpaired,
+        readings.read_unpaired,
         lambda row: fields.is_truth_value(row["label"]),
     ),
     Shape(
         "sampled",
         ("prompt", "completion", "finish_reason"),
         ("completions", "prompts", "demonstrations"),
-        one_answer.read_sampled,
+        readings.read_sampled,
         optional=("token_ids", "logprobs", "policy_id", "policy_version", "temperature", "seed"),
     ),
     Shape(
         "prompt-completion",
         ("prompt", "completion"),
         _ANSWERED,
-        one_answer.read_prompt_completion,
+        readings.read_prompt_completion,
         lambda row: not fields.is_truth_value(row.get("label")),
     ),
-    Shape("messages", ("messages",), _ANSWERED, one_answer.read_messages("messages")),
-    Shape("sharegpt", ("conversations",), _ANSWERED, one_answer.read_messages("conversations")),
-    Shape("alpaca", ("instruction", "output"), _ANSWERED, one_answer.read_alpaca, optional=("input",)),
-    Shape("dolly", ("instruction", "response"), _ANSWERED, one_answer.read_dolly, optional=("context",)),
-    Shape("gsm8k", ("question", "answer"), _ANSWERED, one_answer.read_gsm8k),
-    Shape("prompt", ("prompt",), ("prompts",), one_answer.read_prompt("prompt")),
-    Shape("question", ("question",), ("prompts",), one_answer.read_prompt("question")),
+    Shape("messages", ("messages",), _ANSWERED, readings.read_messages("messages")),
+    Shape("sharegpt", ("conversations",), _ANSWERED, readings.read_messages("conversations")),
+    Shape("alpaca", ("instruction", "output"), _ANSWERED, readings.read_alpaca, optional=("input",)),
+    Shape("dolly", ("instruction", "response"), _ANSWERED, readings.read_dolly, optional=("context",)),
+    Shape("gsm8k", ("question", "answer"), _ANSWERED, readings.read_gsm8k),
+    Shape("prompt", ("prompt",), ("prompts",), readings.read_prompt("prompt")),
+    Shape("question", ("question",), ("prompts",), readings.read_prompt("question")),
     Shape(
         "instruction",
         ("instruction",),
         ("prompts",),
-        one_answer.read_instruction,
+        readings.read_instruction,
         optional=("input",),
     ),
-    Shape("text", ("text",), ("demonstrations",), one_answer.read_document),
+    Shape("text", ("text",), ("demonstrations",), readings.read_document),
 )

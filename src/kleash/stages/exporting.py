@@ -18,7 +18,7 @@ from kleash.artifacts import Artifact, require
 from kleash.durable import clear_write_errors, partial_path, publish, write_text
 from kleash.errors import ArtifactError, SettingsError
 from kleash.formats import write_jsonl
-from kleash.formats.others import write_parquet, write_trl
+from kleash.formats.canonical import write_parquet, write_trl
 from kleash.models.folders import copy_model_files
 from kleash.records import Preference
 
