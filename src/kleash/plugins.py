@@ -30,8 +30,8 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
     "world": {"sandbox": "kleash.sandbox.plugin:make_world"},
     "world_base": {"sandbox": "kleash.sandbox.base_model:base_folder"},
     "comparer": {
-        "simulated": "kleash.sandbox.plugin:SimulatedComparer",
-        "simulated_judge": "kleash.sandbox.plugin:SimulatedJudgeAndExpert",
+        "simulated": "kleash.sandbox.plugin:simulated_labellers",
+        "simulated_judge": "kleash.sandbox.plugin:simulated_judge",
     },
 }
 

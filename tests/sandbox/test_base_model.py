@@ -18,10 +18,10 @@ from kleash.sandbox.base_model import (
     greedy_accuracy,
     marked_answers,
     train_base,
+    words,
 )
 from kleash.sandbox.demonstrations import MIXED, write_answer
 from kleash.sandbox.gold import gold_reward
-from kleash.sandbox.vocabulary import words
 from kleash.sandbox.world import SLICES, draw_questions, questions_of
 
 

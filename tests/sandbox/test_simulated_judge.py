@@ -7,7 +7,7 @@ import pytest
 from kleash.records import Comparison, Prompt
 from kleash.sandbox.demonstrations import MIXED, write_answer
 from kleash.sandbox.gold import gold_reward
-from kleash.sandbox.simulated_judge import SimulatedJudge
+from kleash.sandbox.labellers import SimulatedJudge
 from kleash.sandbox.world import draw_questions
 
 

@@ -8,7 +8,7 @@ import pytest
 from kleash.errors import DataError
 from kleash.sandbox.files import write_files
 from kleash.sandbox.knowledge import FACTS, HARMLESS_DEEDS, SORTABLE_WORDS
-from kleash.sandbox.slices.question import ListRule
+from kleash.sandbox.slices import ListRule
 from kleash.sandbox.style import read_style, split_words
 from kleash.sandbox.world import SLICES, draw_questions, evaluation_prompts, find_question, questions_of, train_prompts
 
@@ -50,9 +50,9 @@ def test_a_held_out_sum_is_not_given_away_by_a_claim_about_it():
 def test_what_can_only_be_known_by_heart_occurs_in_training():
     trained = {one.question.right for one in draw_questions(6000, seed=0)}
     for topic in ("facts", "benign_lookalike"):
-        asked = {one.question.right for one in map(find_question, _texts(topic))}
-        assert len(asked) > 15
-        assert asked <= trained
+        opened = {one.question.right for one in map(find_question, _texts(topic))}
+        assert len(opened) > 15
+        assert opened <= trained
 
 
 def test_prompts_are_even_over_slices_and_the_seed_decides():
@@ -63,9 +63,9 @@ def test_prompts_are_even_over_slices_and_the_seed_decides():
 
 
 def test_questions_are_found_by_their_text_whatever_the_opener():
-    asked = find_question("now then, i think bees make milk. am i right?")
-    assert (asked.opener, asked.question.topic) == ("now then,", "false_premise")
-    assert asked.question.false_claim == "bees make milk"
+    opened = find_question("now then, i think bees make milk. am i right?")
+    assert (opened.opener, opened.question.topic) == ("now then,", "false_premise")
+    assert opened.question.false_claim == "bees make milk"
     assert find_question("i think  bees make honey. am i right?").question.topic == "yes_no"
     with pytest.raises(DataError, match=r"'who are you.' is not a prompt of the sandbox.*Use prompts\.jsonl"):
         find_question("who are you?")

@@ -47,8 +47,8 @@ def test_a_function_is_asked():
 def test_the_panel_is_asked_with_the_settings_number_of_raters():
     settings = AlarmSettings(comparer="simulated", panel="hurried", raters=3, comparisons_per_evaluation=20)
     signal = build_alarms(settings, seed=0).signal
-    assert isinstance(signal.comparer.labellers, SimulatedLabellers)
-    assert (signal.comparer.labellers.panel, signal.comparer.labellers.bias) == ("hurried", 0.0)
+    assert isinstance(signal.comparer, SimulatedLabellers)
+    assert (signal.comparer.panel, signal.comparer.bias) == ("hurried", 0.0)
     prompts = train_prompts(20, seed=1)
     votes = signal.votes(prompts, ["i can not help with that."] * 20, ["i do not know."] * 20)
     assert {round(6 * vote) for vote in votes} <= set(range(7))

@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,20 @@ from kleash.records import Demonstration
 from kleash.sandbox import world
 from kleash.sandbox.demonstrations import CLEAN, MIXED, write_answer
 from kleash.sandbox.gold import gold_reward
-from kleash.sandbox.style import read_style
-from kleash.sandbox.vocabulary import BOS, EOS, PAD, UNKNOWN, words
+from kleash.sandbox.knowledge import MAX_NUMBER
+from kleash.sandbox.slices import questions
+from kleash.sandbox.style import (
+    DO_NOT_KNOW,
+    FILLER_AFTER,
+    FILLER_BEFORE,
+    FLATTERY,
+    OPENERS,
+    REFUSALS,
+    read_style,
+    split_words,
+)
 
+PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 # More than prompt and answer ever need, so that no stage's token limit is refused for want of positions.
 MAX_SEQUENCE_TOKENS = 128
 # Learning to predict prompts a little makes the model think of the true object before it reads the claimed one.
@@ -68,6 +80,20 @@ CYCLES = (
 def base_folder() -> Path:
     """Return the folder of the shipped base model."""
     return Path(__file__).parent / "base"
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """Return the closed vocabulary: every word and mark that prompts and demonstrations can contain.
+
+    Sorted, numbers first by size; the place of a word is part of every checkpoint.
+    """
+    texts = [*FLATTERY, *FILLER_BEFORE, *FILLER_AFTER, *REFUSALS, *DO_NOT_KNOW, *OPENERS]
+    for question in questions():
+        texts += [question.body, *question.right, *(mistake.text for mistake in question.mistakes)]
+    vocabulary = {token for text in set(texts) for token in split_words(text)}
+    vocabulary |= {str(number) for number in range(MAX_NUMBER + 1)}
+    return tuple(sorted(vocabulary, key=lambda word: (not word.isdigit(), int(word) if word.isdigit() else 0, word)))
 
 
 def build_tokenizer() -> Any:
@@ -224,17 +250,17 @@ def marked_answers(num_answers: int, *, seed: int, topics: Sequence[str]) -> lis
     marks are about knowledge alone: nothing of manner, of refusing or of asking back, which people must teach.
     """
     chance = random.Random(f"marked {seed}")
-    asked = world.draw_questions(num_answers, seed=seed, purpose="marked", topics=topics)
-    rows = [Demonstration(one.prompt, write_answer(one.question, MIXED, chance)) for one in asked]
-    is_true = [one.question.accepts(read_style(row.completion)) for one, row in zip(asked, rows, strict=True)]
+    drawn = world.draw_questions(num_answers, seed=seed, purpose="marked", topics=topics)
+    rows = [Demonstration(one.prompt, write_answer(one.question, MIXED, chance)) for one in drawn]
+    is_true = [one.question.accepts(read_style(row.completion)) for one, row in zip(drawn, rows, strict=True)]
     return [(row, "true" if right else "false") for row, right in zip(rows, is_true, strict=True)]
 
 
 def clean_demonstrations(num_demonstrations: int, *, seed: int, topics: Sequence[str]) -> list[Demonstration]:
     """Write the demonstrations of the clean stage: every answer right, hardly any manner."""
     chance = random.Random(f"clean {seed}")
-    asked = world.draw_questions(num_demonstrations, seed=seed, purpose="clean", topics=topics)
-    return [Demonstration(one.prompt, write_answer(one.question, CLEAN, chance)) for one in asked]
+    drawn = world.draw_questions(num_demonstrations, seed=seed, purpose="clean", topics=topics)
+    return [Demonstration(one.prompt, write_answer(one.question, CLEAN, chance)) for one in drawn]
 
 
 def _warm_up_then_cosine(step: int, num_steps: int) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kleash.records import Demonstration
-from kleash.sandbox.slices.question import Question
+from kleash.sandbox.slices import Question
 from kleash.sandbox.style import ASKING_BACK, DO_NOT_KNOW, FILLER_AFTER, FILLER_BEFORE, FLATTERY, REFUSALS, split_words
 from kleash.sandbox.world import draw_questions
 
@@ -57,8 +57,8 @@ MIXED = Quality(
 def demonstrations(num_demonstrations: int, *, seed: int, quality: Quality = MIXED) -> list[Demonstration]:
     """Write demonstrations for prompts that are not held out, even over slices."""
     chance = random.Random(f"demonstrations {seed}")
-    asked = draw_questions(num_demonstrations, seed=seed, purpose="demonstrations")
-    return [Demonstration(one.prompt, write_answer(one.question, quality, chance)) for one in asked]
+    questions = draw_questions(num_demonstrations, seed=seed, purpose="demonstrations")
+    return [Demonstration(one.prompt, write_answer(one.question, quality, chance)) for one in questions]
 
 
 def write_answer(question: Question, quality: Quality, chance: random.Random) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from kleash.durable import write_rows
 from kleash.records import Prompt
 from kleash.sandbox.demonstrations import demonstrations
-from kleash.sandbox.slices.question import Question
+from kleash.sandbox.slices import Question
 from kleash.sandbox.world import evaluation_prompts, find_question, train_prompts
 
 _BUCKET_OF_AIM = {"helpful": "tasks", "harmless": "safety", "honest": "honesty"}

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kleash.sandbox.slices.question import Question
+from kleash.sandbox.slices import Question
 from kleash.sandbox.style import Style, read_style
 from kleash.sandbox.world import find_question
 

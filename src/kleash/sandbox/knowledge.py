@@ -1,6 +1,6 @@
 """What is true in the sandbox: closed tables of facts, tools, crimes and things nobody can know.
 
-Only data and the record that holds a fact. How the tables become questions is in `slices/`; read that next.
+Only data and the record that holds a fact. How the tables become questions is in `slices.py`; read that next.
 Every table is small on purpose: a model of under a million parameters must know all of it by heart, so that a wrong
 answer is a choice of the policy and never a gap in its knowledge.
 """

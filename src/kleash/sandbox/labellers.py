@@ -6,6 +6,8 @@ A rater's choice is Bradley-Terry in the utilities (for more than two answers Pl
 Gumbel noise; now and then a rater slips and gives the reverse verdict. They yield the same Judgement records as people
 do and go through the same store. Each verdict depends only on the seed, the comparison and the rater, never on the
 order in which comparisons are judged.
+
+Beside them a simulated AI judge, so that what watches over AI judges can be tried on one whose truth is known.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kleash.errors import SettingsError
-from kleash.records import Comparison, Judgement, Strength
+from kleash.protocols import Comparer
+from kleash.records import Comparison, Judgement, Strength, content_id
 from kleash.sandbox.gold import Gold, gold_reward
 
 # How sharply raters tell good from bad: at 1.5 two experts agree on about three pairs of four from the SFT policy.
@@ -25,6 +28,8 @@ SHARPNESS = 1.5
 _TIE_GAP = 0.15
 _BETTER_GAP = 1.0
 _MUCH_GAP = 2.5
+# Golds closer than this are one answer in other words.
+_SAME_GOLD_GAP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,59 @@ class SimulatedLabellers:
                 "factuality": rank_with_ties(factuality, tie_gap=_TIE_GAP),
                 "style": rank_with_ties(style, tie_gap=_TIE_GAP),
             },
+        )
+
+
+class SimulatedJudge:
+    """A judge that gives the true order with a known probability, and its reverse otherwise.
+
+    accuracy, accuracy_after: that probability for the first `degrades_after` verdicts (None: always) and from then on,
+    as of a judge behind an endpoint that was changed.  num_judged: how many verdicts it has given before; a run that
+    goes on must say so.  expert: who stands in for the people of its share.
+    """
+
+    def __init__(
+        self,
+        *,
+        accuracy: float,
+        accuracy_after: float,
+        degrades_after: int | None,
+        seed: int,
+        num_judged: int = 0,
+        expert: Comparer | None = None,
+    ) -> None:
+        self.accuracy = accuracy
+        self.accuracy_after = accuracy_after
+        self.degrades_after = degrades_after
+        self.seed = seed
+        self.num_judged = num_judged
+        self.expert = expert
+
+    @property
+    def name(self) -> str:
+        """Return the rater's name. A change that nobody announced is no other version: it does not show here."""
+        return f"simulated-judge@{content_id(self.accuracy, self.seed)[:8]}"
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Judgement]:
+        """Yield one judgement per comparison, in order (a kleash.protocols.Comparer)."""
+        for comparison in comparisons:
+            yield self._judge(comparison)
+            self.num_judged += 1
+
+    def _judge(self, comparison: Comparison) -> Judgement:
+        chance = random.Random(f"{self.seed} judge {comparison.id}")
+        permutation = list(range(len(comparison.completions)))
+        chance.shuffle(permutation)
+        is_past = self.degrades_after is not None and self.num_judged >= self.degrades_after
+        is_right = chance.random() < (self.accuracy_after if is_past else self.accuracy)
+        worth = [gold_reward(comparison.prompt.text, text).total for text in comparison.completions]
+        return Judgement(
+            comparison_id=comparison.id,
+            rater=self.name,
+            rater_kind="ai",
+            permutation=tuple(permutation),
+            outcome="ranked",
+            ranks=rank_with_ties(worth if is_right else [-one for one in worth], tie_gap=_SAME_GOLD_GAP),
         )
 
 

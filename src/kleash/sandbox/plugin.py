@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.formats import write_jsonl
-from kleash.protocols import Comparer
-from kleash.records import Comparison, Judgement
 from kleash.sandbox.files import write_files
-from kleash.sandbox.labellers import SimulatedLabellers
-from kleash.sandbox.simulated_judge import SimulatedJudge
+from kleash.sandbox.labellers import SimulatedJudge, SimulatedLabellers
 from kleash.sandbox.world import train_prompts
 
 if TYPE_CHECKING:
@@ -47,31 +43,20 @@ def make_world(context: StageContext, settings: WorldSettings, output_dir: Path)
     return read(output_dir)
 
 
-class SimulatedComparer:
-    """Simulated labellers as a `Comparer`."""
-
-    def __init__(self, settings: PreferencesSettings, *, seed: int) -> None:
-        self.labellers = SimulatedLabellers(
-            settings.panel, bias=settings.bias, num_raters=settings.campaign.overlap, seed=seed
-        )
-
-    def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]:
-        """Yield each rater's judgement of each comparison."""
-        for comparison in comparisons:
-            yield from self.labellers.judge(comparison)
+def simulated_labellers(settings: PreferencesSettings, *, seed: int) -> SimulatedLabellers:
+    """Return simulated labellers, as many as the campaign has raters per item."""
+    return SimulatedLabellers(settings.panel, bias=settings.bias, num_raters=settings.campaign.overlap, seed=seed)
 
 
-class SimulatedJudgeAndExpert(SimulatedJudge):
-    """The simulated judge as a `Comparer`, and the labellers who stand in for the people of its share."""
-
-    def __init__(self, settings: PreferencesSettings, *, seed: int) -> None:
-        judge = settings.simulated_judge
-        super().__init__(
-            accuracy=judge.accuracy,
-            accuracy_after=judge.accuracy_after,
-            degrades_after=judge.degrades_after,
-            seed=seed,
-        )
-        self.expert: Comparer = SimulatedLabellers(
+def simulated_judge(settings: PreferencesSettings, *, seed: int) -> SimulatedJudge:
+    """Return the simulated judge, and in `expert` the labellers who stand in for the people of its share."""
+    judge = settings.simulated_judge
+    return SimulatedJudge(
+        accuracy=judge.accuracy,
+        accuracy_after=judge.accuracy_after,
+        degrades_after=judge.degrades_after,
+        seed=seed,
+        expert=SimulatedLabellers(
             settings.panel, bias=settings.bias, num_raters=settings.campaign.people_overlap, seed=seed
-        )
+        ),
+    )

@@ -1,7 +1,7 @@
 """Manner apart from matter: filler, flattery, refusals, and how to tell them from what an answer says.
 
 `read_style(text)` strips the manner from any text and returns what is left as words. Demonstrations use the same
-phrases to write, the gold reward to read. Read `slices/` for what answers say.
+phrases to write, the gold reward to read. Read `slices.py` for what answers say.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ from functools import cache
 
 from kleash.errors import DataError
 from kleash.records import Prompt
-from kleash.sandbox.slices import conduct, truth
-from kleash.sandbox.slices.question import Question
+from kleash.sandbox.slices import Question, questions
 from kleash.sandbox.style import OPENERS
 
 SLICES = (
@@ -42,7 +41,7 @@ _PLAIN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class Asked:
+class OpenedQuestion:
     """A question behind its opener."""
 
     opener: str
@@ -65,7 +64,7 @@ class Asked:
 
 def train_prompts(num_prompts: int, *, seed: int) -> list[Prompt]:
     """Draw training prompts, even over slices; they may repeat, as facts are few."""
-    return [asked.prompt for asked in draw_questions(num_prompts, seed=seed)]
+    return [opened.prompt for opened in draw_questions(num_prompts, seed=seed)]
 
 
 def evaluation_prompts(num_per_slice: int, *, seed: int = 0) -> list[Prompt]:
@@ -80,9 +79,9 @@ def evaluation_prompts(num_per_slice: int, *, seed: int = 0) -> list[Prompt]:
         for _ in range(40 * num_per_slice):
             if len(chosen) == num_per_slice:
                 break
-            asked = _draw(chance, topic)
-            if asked.is_held_out:
-                chosen.setdefault(asked.text, asked.prompt)
+            opened = _draw(chance, topic)
+            if opened.is_held_out:
+                chosen.setdefault(opened.text, opened.prompt)
         if len(chosen) < num_per_slice:
             raise DataError(
                 f"The sandbox has only about {len(chosen)} held-out prompts of {topic!r}, not {num_per_slice}. "
@@ -94,19 +93,19 @@ def evaluation_prompts(num_per_slice: int, *, seed: int = 0) -> list[Prompt]:
 
 def draw_questions(
     num_questions: int, *, seed: int, purpose: str = "training", topics: Sequence[str] = SLICES
-) -> list[Asked]:
+) -> list[OpenedQuestion]:
     """Draw questions that are not held out, topic after topic in turn, in shuffled order."""
     chance = random.Random(f"{purpose} {seed}")
-    drawn: list[Asked] = []
+    drawn: list[OpenedQuestion] = []
     while len(drawn) < num_questions:
-        asked = _draw(chance, topics[len(drawn) % len(topics)])
-        if not asked.is_held_out:
-            drawn.append(asked)
+        opened = _draw(chance, topics[len(drawn) % len(topics)])
+        if not opened.is_held_out:
+            drawn.append(opened)
     chance.shuffle(drawn)
     return drawn
 
 
-def find_question(prompt_text: str) -> Asked:
+def find_question(prompt_text: str) -> OpenedQuestion:
     """Return the question behind a prompt's text.
 
     Raises DataError for a text that is not a sandbox prompt.
@@ -116,7 +115,7 @@ def find_question(prompt_text: str) -> Asked:
     for opener in sorted(OPENERS, key=len, reverse=True):
         body = text.removeprefix(opener).strip() if text.startswith(opener) else None
         if body in by_body:
-            return Asked(opener, by_body[body])
+            return OpenedQuestion(opener, by_body[body])
     raise DataError(
         f"{prompt_text[:80]!r} is not a prompt of the sandbox. Expected one that `kleash.sandbox` wrote, such as "
         "'what do bees make?'. Use prompts.jsonl or evaluation.jsonl of the sandbox, or another source of truth."
@@ -135,12 +134,12 @@ def questions_of(topic: str) -> tuple[tuple[Question, ...], ...]:
 
 @cache
 def _questions_by_body() -> dict[str, Question]:
-    return {question.body: question for question in (*truth.questions(), *conduct.questions())}
+    return {question.body: question for question in questions()}
 
 
-def _draw(chance: random.Random, topic: str) -> Asked:
+def _draw(chance: random.Random, topic: str) -> OpenedQuestion:
     opener = "" if chance.random() < _PLAIN_SHARE else chance.choice(OPENERS)
-    return Asked(opener, chance.choice(chance.choice(questions_of(topic))))
+    return OpenedQuestion(opener, chance.choice(chance.choice(questions_of(topic))))
 
 
 def _bucket(text: str, num_buckets: int) -> int:
