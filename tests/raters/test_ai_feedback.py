@@ -8,10 +8,9 @@ import pytest
 from replay_server import Meet, Reset, Slow, Status, completion, replaying, shown, verdict
 
 from kleash.errors import RunError, SettingsError
-from kleash.raters.ai_feedback import AIJudge, rater_name
-from kleash.raters.call_log import MemoryCallLog
+from kleash.raters.ai_feedback import AIJudge, MemoryCallLog, rater_name
 from kleash.raters.configuration import JudgeSettings
-from kleash.raters.spending import JudgeStopped
+from kleash.raters.judge_run import JudgeStopped
 from kleash.records import Comparison, Prompt
 
 

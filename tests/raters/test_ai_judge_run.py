@@ -3,8 +3,8 @@
 import pytest
 
 from kleash.raters.configuration import JudgeSettings
+from kleash.raters.judge_run import Spending
 from kleash.raters.prompting import JudgeQuestion
-from kleash.raters.spending import Spending
 
 # 36 bytes and 64 for the form make at most 100 prompt tokens; with at most 50 reply tokens: 100 * 2 + 50 * 4 = 400.
 QUESTION = JudgeQuestion("k", ({"role": "user", "content": "é" * 18},), (0, 1), "d")

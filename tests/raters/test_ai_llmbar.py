@@ -8,7 +8,7 @@ import pytest
 from replay_server import verdict
 
 from kleash.maths.intervals import wilson_interval
-from kleash.raters.merging import Heard, merge
+from kleash.raters.merging import OrderOutcome, merge
 from kleash.raters.monitoring import BandSettings, Dated, demotion, first_position_share, judge_figures
 from kleash.raters.panel import plurality
 from kleash.raters.verdicts import parse_verdict
@@ -57,7 +57,7 @@ def calls_of(row, judge):
 
 def judgement_of(row, judge):
     heard = {
-        call.permutation: Heard(call.status, parse_verdict(call.reply) if call.status == "ok" else None)
+        call.permutation: OrderOutcome(call.status, parse_verdict(call.reply) if call.status == "ok" else None)
         for call in calls_of(row, judge)
     }
     return merge(comparison_of(row), heard, rater=judge, rubric_version="")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kleash.raters.merging import Heard, copeland_ranks, merge, merge_orders, orders_of, turn
+from kleash.raters.merging import OrderOutcome, copeland_ranks, merge, merge_orders, orders_of, turn
 from kleash.raters.verdicts import OVERALL, JudgeVerdict
 from kleash.records import Comparison, Prompt
 
@@ -16,7 +16,8 @@ TRIPLE = Comparison(Prompt("How many legs has a cat?"), ("four", "five", "a cat"
 def heard(forward, backward):
     """What was heard of PAIR, from overall choices; None is a reply without a verdict."""
     said = [
-        Heard("unparsed") if choice is None else Heard("ok", JudgeVerdict(choice)) for choice in (forward, backward)
+        OrderOutcome("unparsed") if choice is None else OrderOutcome("ok", JudgeVerdict(choice))
+        for choice in (forward, backward)
     ]
     return dict(zip(orders_of(2), said, strict=True))
 
@@ -49,8 +50,12 @@ def test_the_verdicts_of_two_orders_become_one_judgement(forward, backward, outc
 
 def test_a_judgement_says_who_made_it_by_which_rubric_and_why():
     said = {
-        (0, 1): Heard("ok", JudgeVerdict("first", {"style": "second", "factuality": "first"}, "It is right."), 1.5),
-        (1, 0): Heard("ok", JudgeVerdict("second", {"style": "second", "factuality": "second"}, "Right it is."), 2.0),
+        (0, 1): OrderOutcome(
+            "ok", JudgeVerdict("first", {"style": "second", "factuality": "first"}, "It is right."), 1.5
+        ),
+        (1, 0): OrderOutcome(
+            "ok", JudgeVerdict("second", {"style": "second", "factuality": "second"}, "Right it is."), 2.0
+        ),
     }
     judgement = judged(PAIR, said)
     assert (judgement.rater, judgement.rater_kind, judgement.rubric_version) == ("judge@1", "ai", "r1")
@@ -62,7 +67,7 @@ def test_a_judgement_says_who_made_it_by_which_rubric_and_why():
 
 
 def test_every_reason_for_silence_is_flagged():
-    said = {(0, 1): Heard("refused"), (1, 0): Heard("failed")}
+    said = {(0, 1): OrderOutcome("refused"), (1, 0): OrderOutcome("failed")}
     assert judged(PAIR, said).flags == ("failed", "refused")
 
 
@@ -91,7 +96,7 @@ def by_taste(order, *places):
 
 
 def test_three_answers_are_ranked_by_the_pairs_they_win():
-    said = {places: Heard("ok", JudgeVerdict(by_taste([2, 0, 1], *places))) for places in orders_of(3)}
+    said = {places: OrderOutcome("ok", JudgeVerdict(by_taste([2, 0, 1], *places))) for places in orders_of(3)}
     judgement = judged(TRIPLE, said)
     assert (judgement.outcome, judgement.ranks, judgement.flags) == ("ranked", (2, 3, 1), ())
 
@@ -101,7 +106,10 @@ def test_a_ring_of_three_is_a_tie_of_three():
 
 
 def test_one_flip_among_three_answers_ties_that_pair_alone():
-    said = {places: Heard("ok", JudgeVerdict(by_taste([0, 1, 2], *places), rationale="so")) for places in orders_of(3)}
+    said = {
+        places: OrderOutcome("ok", JudgeVerdict(by_taste([0, 1, 2], *places), rationale="so"))
+        for places in orders_of(3)
+    }
     said[2, 1] = replace(said[2, 1], verdict=JudgeVerdict("first"))
     judgement = judged(TRIPLE, said)
     assert (judgement.ranks, judgement.flags) == ((1, 2, 2), ("position_flip",))
@@ -109,12 +117,12 @@ def test_one_flip_among_three_answers_ties_that_pair_alone():
 
 
 def test_one_silent_pair_among_three_answers_is_no_vote_at_all():
-    said = {places: Heard("ok", JudgeVerdict(by_taste([0, 1, 2], *places))) for places in orders_of(3)}
-    assert judged(TRIPLE, said | {(2, 0): Heard("unparsed")}).outcome == "skipped"
+    said = {places: OrderOutcome("ok", JudgeVerdict(by_taste([0, 1, 2], *places))) for places in orders_of(3)}
+    assert judged(TRIPLE, said | {(2, 0): OrderOutcome("unparsed")}).outcome == "skipped"
 
 
 def test_three_bad_answers_are_bad_together_and_two_of_them_tie():
-    said = {places: Heard("ok", JudgeVerdict("both_bad")) for places in orders_of(3)}
+    said = {places: OrderOutcome("ok", JudgeVerdict("both_bad")) for places in orders_of(3)}
     assert judged(TRIPLE, said).outcome == "both_bad"
-    said |= {(0, 1): Heard("ok", JudgeVerdict("first")), (1, 0): Heard("ok", JudgeVerdict("second"))}
+    said |= {(0, 1): OrderOutcome("ok", JudgeVerdict("first")), (1, 0): OrderOutcome("ok", JudgeVerdict("second"))}
     assert judged(TRIPLE, said).ranks == (1, 3, 2)

@@ -9,7 +9,7 @@ import pytest
 from replay_server import verdict
 
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.raters.merging import Heard, merge, orders_of
+from kleash.raters.merging import OrderOutcome, merge, orders_of
 from kleash.raters.monitoring import (
     BandSettings,
     Dated,
@@ -140,7 +140,7 @@ def test_figures_stand_whatever_the_order_of_the_records():
     for case in found:
         said = {order: JudgeVerdict(chance.choice(OVERALL)) for order in orders_of(2)}
         calls += [Dated(MONDAY, call(case.id, order, each.overall)) for order, each in said.items()]
-        heard = {order: Heard("ok", each) for order, each in said.items()}
+        heard = {order: OrderOutcome("ok", each) for order, each in said.items()}
         judgements.append(Dated(MONDAY, merge(case, heard, rater="j@1", rubric_version="r")))
         votes += people(case.id, *chance.choices([1, 0, -1], k=3))
     straight = judge_figures(calls=calls, judgements=judgements, comparisons=found, by_people=votes)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from replay_server import replaying, shown, verdict
 
-from kleash.raters.ai_feedback import AIJudge
-from kleash.raters.call_log import MemoryCallLog
+from kleash.raters.ai_feedback import AIJudge, MemoryCallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.monitoring import BandSettings, Dated, demotion, judge_figures
 from kleash.records import Comparison, JudgeCall, Judgement, Prompt

@@ -8,8 +8,8 @@ from replay_server import replaying, shown, verdict
 from kleash.errors import SettingsError
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import JudgeSettings
+from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.panel import JudgePanel, plurality, same_family_warning
-from kleash.raters.spending import JudgeStopped
 from kleash.records import Comparison, Judgement, Prompt
 
 CASES = [Comparison(Prompt(f"q{n}"), ("long answer", "short")) for n in range(4)]

@@ -3,7 +3,7 @@
 import pytest
 from replay_server import shown, verdict
 
-from kleash.raters.prompting import DEFAULT_RUBRIC, ask, judge_messages, prompt_form
+from kleash.raters.prompting import DEFAULT_RUBRIC, judge_messages, judge_question, prompt_form
 from kleash.records import Comparison, Message, Prompt
 
 PAIR = Comparison(Prompt("How many legs has a cat?"), ("Four.", "Five."))
@@ -14,8 +14,8 @@ def messages(prompt, first, second, **form):
     return judge_messages(prompt, first, second, **(FORM | form))
 
 
-def question(comparison=PAIR, order=(0, 1), *, asked_of=(("model", "m"),), **form):
-    return ask(comparison, order, asked_of=dict(asked_of), **(FORM | form))
+def question(comparison=PAIR, order=(0, 1), *, request=(("model", "m"),), **form):
+    return judge_question(comparison, order, request=dict(request), **(FORM | form))
 
 
 def test_prompt_and_answers_stand_between_markers_in_the_order_asked_for():
@@ -80,8 +80,8 @@ def test_the_same_question_has_the_same_key_and_another_has_another():
         question(rubric="Prefer rhymes."),
         question(rationale="none"),
         question(aspects=("factuality",)),
-        question(asked_of=[("model", "n")]),
-        question(asked_of=[("model", "m"), ("temperature", 0.5)]),
+        question(request=[("model", "n")]),
+        question(request=[("model", "m"), ("temperature", 0.5)]),
     ]
     assert len({each.key for each in questions}) == len(questions)
     assert question().key == question().key

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kleash.raters.ai_feedback import AIJudge
-from kleash.raters.call_log import MemoryCallLog
+from kleash.raters.ai_feedback import AIJudge, MemoryCallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.records import Comparison, Prompt
 from tiny import CHAT_TEMPLATE, tiny_language_model_folder

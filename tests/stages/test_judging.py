@@ -10,8 +10,8 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import ballots, record
 from kleash.collection.store.raters import raters
 from kleash.raters.configuration import JudgeSettings, JudgesSettings
+from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.monitoring import BandSettings
-from kleash.raters.spending import JudgeStopped
 from kleash.records import Comparison, Judgement, Prompt
 from kleash.stages.judging import judge_campaign
 from raters.replay_server import replaying, shown, verdict

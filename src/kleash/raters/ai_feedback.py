@@ -1,23 +1,22 @@
 """An AI judge as a rater (RLAIF): asks an endpoint about every pair of answers in both orders.
 
-How a question reads is in `prompting.py`, how it is sent and paid for in `asking.py` and `endpoint.py`, how a reply is
-read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and whether the judge is any good in
+How a question reads is in `prompting.py`, how it is sent and paid for in `judge_run.py` and `endpoint.py`, how a reply
+is read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and whether the judge is any good in
 `monitoring.py`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 
 from kleash.protocols import CallLog
-from kleash.raters.asking import AskedJudge, Asking, Case
-from kleash.raters.call_log import MemoryCallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, request_of
+from kleash.raters.judge_run import JudgeIdentity, JudgeRun, OrderedQuestions, Spending
 from kleash.raters.merging import Order, orders_of
-from kleash.raters.prompting import JudgeQuestion, ask, prompt_form, rubric_digest
-from kleash.raters.spending import Spending
-from kleash.records import Comparison, Judgement, content_id
+from kleash.raters.prompting import JudgeQuestion, judge_question, prompt_form, rubric_digest
+from kleash.records import Comparison, JudgeCall, Judgement, content_id
 
 
 class AIJudge:
@@ -32,7 +31,7 @@ class AIJudge:
     def __init__(self, settings: JudgeSettings, *, log: CallLog | None = None, rubric_version: str = "") -> None:
         self.settings = settings
         self.log = log if log is not None else MemoryCallLog()
-        self.rater = AskedJudge(rater_name(settings), rubric_version or rubric_digest(settings.rubric_text))
+        self.rater = JudgeIdentity(rater_name(settings), rubric_version or rubric_digest(settings.rubric_text))
         self.spending = Spending(settings)
         # A missing package or key is told now rather than when the run is under way.
         Endpoint(settings).close()
@@ -49,27 +48,43 @@ class AIJudge:
         A later run with the same log takes up from there and pays only for what is missing.
         """
         self.spending = Spending(self.settings)
-        asking = Asking(self.settings, Endpoint(self.settings), log=self.log, rater=self.rater, spending=self.spending)
+        run = JudgeRun(self.settings, Endpoint(self.settings), log=self.log, rater=self.rater, spending=self.spending)
         try:
-            yield from asking.judgements(self._case(comparison) for comparison in comparisons)
+            yield from run.judgements(self._questions(comparison) for comparison in comparisons)
         finally:
-            asking.close()
+            run.close()
 
-    def _case(self, comparison: Comparison) -> Case:
+    def _questions(self, comparison: Comparison) -> OrderedQuestions:
         orders = orders_of(len(comparison.completions))
-        return Case(comparison, {order: self.question(comparison, order) for order in orders})
+        return OrderedQuestions(comparison, {order: self.question(comparison, order) for order in orders})
 
     def question(self, comparison: Comparison, order: Order) -> JudgeQuestion:
         """Return what is asked about two of a comparison's answers in one order."""
         settings = self.settings
-        return ask(
+        return judge_question(
             comparison,
             order,
             rubric=settings.rubric_text,
             aspects=settings.aspects,
             rationale=settings.rationale,
-            asked_of={**request_of(settings), "revision": settings.revision},
+            request={**request_of(settings), "revision": settings.revision},
         )
+
+
+class MemoryCallLog:
+    """A `CallLog` that lasts as long as the process, for a judge outside a campaign, whose store keeps them."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, JudgeCall] = {}
+        self._lock = threading.Lock()
+
+    def find_call(self, key: str) -> JudgeCall | None:
+        with self._lock:
+            return self.calls.get(key)
+
+    def add_call(self, call: JudgeCall) -> None:
+        with self._lock:
+            self.calls[call.key] = call
 
 
 def rater_name(settings: JudgeSettings) -> str:

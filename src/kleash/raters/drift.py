@@ -119,12 +119,12 @@ def find_drift(
             name: demotion(_knowing(judge, {name: getattr(look.figures, name)}), band, by_interval=True)
             for name in _WORSE_IS_MORE
         }
-        reasons = [reason for given in outside.values() for reason in given]
+        reasons = [reason for sentences in outside.values() for reason in sentences]
         if reasons:
             began = min(
                 _began(facts[name], look.num_verdicts, worse_is_more=_WORSE_IS_MORE[name])
-                for name, given in outside.items()
-                if given
+                for name, sentences in outside.items()
+                if sentences
             )
             return Drift(judge, tuple(reasons), look.num_verdicts, began)
     return None
@@ -139,14 +139,14 @@ def change_point(values: Sequence[float], *, worse_is_more: bool) -> int:
     Source: likelihood ratio of one change in a series of coin throws, Hinkley and Hinkley 1970; the penalty is BIC's.
     """
     n, total, before = len(values), sum(values), 0.0
-    best, found = _log_likelihood(total, n) + math.log(max(n, 1)), 0
+    best, num_before = _log_likelihood(total, n) + math.log(max(n, 1)), 0
     for k, value in enumerate(values[:-1], start=1):
         before += value
         is_worse = (before / k < (total - before) / (n - k)) == worse_is_more
         likelihood = _log_likelihood(before, k) + _log_likelihood(total - before, n - k)
         if is_worse and likelihood > best:
-            best, found = likelihood, k
-    return found
+            best, num_before = likelihood, k
+    return num_before
 
 
 def _began(facts: Sequence[JudgedFact], index: int, *, worse_is_more: bool) -> int:
@@ -157,7 +157,9 @@ def _began(facts: Sequence[JudgedFact], index: int, *, worse_is_more: bool) -> i
 
 
 def _figures(judge: str, facts: Facts, index: int, window: int) -> JudgeFigures:
-    latest = {name: [fact.value for fact in given if fact.position < index][-window:] for name, given in facts.items()}
+    latest = {
+        name: [fact.value for fact in of_figure if fact.position < index][-window:] for name, of_figure in facts.items()
+    }
     return _knowing(judge, {name: wilson_interval(sum(values), len(values)) for name, values in latest.items()})
 
 

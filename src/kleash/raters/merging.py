@@ -24,7 +24,7 @@ Status = Literal["ok", "unparsed", "refused", "failed"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class OrderOutcome:
     """What came of showing two answers in one order: a verdict, or in `status` why there is none."""
 
     status: Status
@@ -38,15 +38,17 @@ def orders_of(num_completions: int) -> list[Order]:
     return [order for first, second in pairs for order in ((first, second), (second, first))]
 
 
-def merge(comparison: Comparison, heard: Mapping[Order, Heard], *, rater: str, rubric_version: str) -> Judgement:
-    """Make one rater's judgement of a comparison from what was heard in every order of `orders_of`.
+def merge(
+    comparison: Comparison, outcomes: Mapping[Order, OrderOutcome], *, rater: str, rubric_version: str
+) -> Judgement:
+    """Make one rater's judgement of a comparison from what came of every order of `orders_of`.
 
     The permutation is the comparison's own order: both were shown. Rationales are those of the forward order, whose
     "first" and "second" mean that order too.
     """
     num_completions = len(comparison.completions)
-    silent = sorted({each.status for each in heard.values() if each.verdict is None})
-    verdicts = {order: each.verdict for order, each in heard.items() if each.verdict is not None}
+    unjudged = sorted({each.status for each in outcomes.values() if each.verdict is None})
+    verdicts = {order: each.verdict for order, each in outcomes.items() if each.verdict is not None}
     judgement = Judgement(
         comparison_id=comparison.id,
         rater=rater,
@@ -54,10 +56,10 @@ def merge(comparison: Comparison, heard: Mapping[Order, Heard], *, rater: str, r
         permutation=tuple(range(num_completions)),
         outcome="skipped",
         rubric_version=rubric_version,
-        seconds=sum(each.seconds for each in heard.values()),
-        flags=tuple(silent),
+        seconds=sum(each.seconds for each in outcomes.values()),
+        flags=tuple(unjudged),
     )
-    return judgement if silent else _ranked(judgement, verdicts, num_completions)
+    return judgement if unjudged else _ranked(judgement, verdicts, num_completions)
 
 
 def merge_orders(forward: Overall | Choice, backward: Overall | Choice) -> tuple[Overall, str]:

@@ -146,22 +146,22 @@ def anchor_report(before: Iterable[Judgement], after: Iterable[Judgement]) -> An
     """Compare the judgements of two versions of a judge on the comparisons that both judged."""
     old = {judgement.comparison_id: judgement for judgement in before}
     new = {judgement.comparison_id: judgement for judgement in after}
-    found: dict[str, list[str]] = defaultdict(list)
+    by_change: dict[str, list[str]] = defaultdict(list)
     num_both = 0
     for comparison_id in [each for each in old if each in new]:
         first, second = old[comparison_id], new[comparison_id]
         is_vote, is_vote_now = first.outcome != "skipped", second.outcome != "skipped"
         num_both += is_vote and is_vote_now
         if is_vote and is_vote_now:
-            found[_change(first, second)].append(comparison_id)
+            by_change[_change(first, second)].append(comparison_id)
         elif is_vote != is_vote_now:
-            found["lost" if is_vote else "gained"].append(comparison_id)
+            by_change["lost" if is_vote else "gained"].append(comparison_id)
     return AnchorReport(
-        flipped=tuple(found["flipped"]),
-        softened=tuple(found["softened"]),
-        lost=tuple(found["lost"]),
-        gained=tuple(found["gained"]),
-        changed=wilson_interval(len(found["flipped"]) + len(found["softened"]), num_both),
+        flipped=tuple(by_change["flipped"]),
+        softened=tuple(by_change["softened"]),
+        lost=tuple(by_change["lost"]),
+        gained=tuple(by_change["gained"]),
+        changed=wilson_interval(len(by_change["flipped"]) + len(by_change["softened"]), num_both),
     )
 
 
@@ -196,15 +196,15 @@ def majority_choices(judgements: Iterable[Judgement]) -> dict[Pair, int]:
 
 def flip_rate(calls: Iterable[JudgeCall]) -> Interval:
     """Bound the share of pairs whose winner changes with the places; ties in either order are no flip."""
-    heard: dict[Pair, dict[bool, Overall]] = defaultdict(dict)
+    choices: dict[Pair, dict[bool, Overall]] = defaultdict(dict)
     for call, overall in _verdicts(calls):
         first, second = call.permutation
         is_forward = first < second
         pair = (call.comparison_id, min(first, second), max(first, second))
-        heard[pair][is_forward] = overall if is_forward else turn(overall)
+        choices[pair][is_forward] = overall if is_forward else turn(overall)
     return _by_item(
         (pair[0], {orders[True], orders[False]} == {"first", "second"})
-        for pair, orders in heard.items()
+        for pair, orders in choices.items()
         if len(orders) == 2
     )
 

@@ -70,7 +70,7 @@ def plurality(judgements: Iterable[Judgement]) -> list[PanelVerdict]:
     by_comparison: dict[str, list[Judgement]] = defaultdict(list)
     for judgement in judgements:
         by_comparison[judgement.comparison_id].append(judgement)
-    return [_verdict(comparison_id, given) for comparison_id, given in by_comparison.items()]
+    return [_verdict(comparison_id, group) for comparison_id, group in by_comparison.items()]
 
 
 def same_family_warning(family: str, sources: Iterable[str]) -> str | None:
@@ -87,8 +87,8 @@ def same_family_warning(family: str, sources: Iterable[str]) -> str | None:
     )
 
 
-def _verdict(comparison_id: str, given: Sequence[Judgement]) -> PanelVerdict:
-    votes = [judgement for judgement in given if judgement.outcome != "skipped"]
+def _verdict(comparison_id: str, judgements: Sequence[Judgement]) -> PanelVerdict:
+    votes = [judgement for judgement in judgements if judgement.outcome != "skipped"]
     ranked = [judgement.ranks for judgement in votes if judgement.outcome == "ranked"]
     is_unanimous = len({(judgement.outcome, judgement.ranks) for judgement in votes}) <= 1
     outcome: Outcome = "ranked"
@@ -101,7 +101,7 @@ def _verdict(comparison_id: str, given: Sequence[Judgement]) -> PanelVerdict:
         outcome,
         _ranks(ranked) if outcome == "ranked" else (),
         num_votes=len(votes),
-        num_members=len(given),
+        num_members=len(judgements),
         flags=() if is_unanimous else ("panel_disagreement",),
     )
 

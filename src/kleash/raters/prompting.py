@@ -40,22 +40,22 @@ class JudgeQuestion:
     prompt_digest: str
 
 
-def ask(
+def judge_question(
     comparison: Comparison,
     order: tuple[int, int],
     *,
     rubric: str,
     aspects: Sequence[str],
     rationale: RationalePlace,
-    asked_of: Mapping[str, Any],
+    request: Mapping[str, Any],
 ) -> JudgeQuestion:
-    """Put two of a comparison's answers before a judge in one order. asked_of: model and sampling, part of the key."""
+    """Put two of a comparison's answers into a question in one order. request: model and sampling, part of the key."""
     first, second = (comparison.completions[index] for index in order)
     messages = judge_messages(
         comparison.prompt.text, first, second, rubric=rubric, aspects=aspects, rationale=rationale
     )
     return JudgeQuestion(
-        key=content_id("judge call", list(messages), dict(asked_of)),
+        key=content_id("judge call", list(messages), dict(request)),
         messages=messages,
         order=order,
         prompt_digest=content_id("judge messages", list(messages)),

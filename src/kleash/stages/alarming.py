@@ -19,8 +19,8 @@ from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.symptoms import SYMPTOMS
 from kleash.functions import FUNCTIONS, NAMES_FUNCTION, function_digest
 from kleash.protocols import CallLog
-from kleash.raters.comparer import ScoreComparer
 from kleash.raters.panel import JudgePanel
+from kleash.raters.score_comparer import ScoreComparer
 from kleash.settings import Settings
 from kleash.stages.comparing import PEOPLE, PreferencesSettings
 from kleash.stages.scoring import build_comparer

@@ -18,9 +18,9 @@ from kleash.functions import NAMES_FUNCTION
 from kleash.plugins import resolve
 from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.raters.ai_feedback import AIJudge
-from kleash.raters.comparer import ScoreComparer
 from kleash.raters.configuration import load_judges
 from kleash.raters.panel import JudgePanel
+from kleash.raters.score_comparer import ScoreComparer
 from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer

@@ -2,6 +2,7 @@
 
 A reply is in the call log before it counts. What the log holds a reply to is not asked again; what was refused or
 failed is, in a later run, and its new call replaces the old one. One thread decides, the others wait for the endpoint.
+A run stops before a limit of its settings rather than after it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,77 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from kleash.errors import RunError
 from kleash.protocols import CallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, Reply
-from kleash.raters.merging import Heard, Order, Status, merge
+from kleash.raters.merging import Order, OrderOutcome, Status, merge
 from kleash.raters.prompting import JudgeQuestion
-from kleash.raters.spending import JudgeStopped, Spending
 from kleash.raters.verdicts import parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement
 
 
+class JudgeStopped(RunError):
+    """A judge that came to a limit or lost its endpoint. What it was paid for is in the call log."""
+
+    def __init__(self, message: str, *, num_judged: int, num_calls: int, cost: float) -> None:
+        super().__init__(message)
+        self.num_judged = num_judged
+        self.num_calls = num_calls
+        self.cost = cost
+
+
+@dataclass
+class Spending:
+    """What one run has spent so far, and what the questions under way may still cost at the most.
+
+    Replies found in the call log are free. A question that got no reply is taken to have cost nothing.
+    """
+
+    settings: JudgeSettings
+    num_calls: int = 0
+    cost: float = 0.0
+    reserved: float = 0.0
+
+    def limit_met(self, question: JudgeQuestion) -> str:
+        """Return the limit that asking one question more might break; "" for none."""
+        settings = self.settings
+        if settings.max_calls is not None and self.num_calls >= settings.max_calls:
+            return f"max_calls = {settings.max_calls}"
+        # Prices are added up in floating point: a hair of it is not money.
+        most = self.most(question)
+        if settings.budget is not None and self.cost + self.reserved + most > settings.budget * (1 + 1e-9):
+            return f"budget = {settings.budget} (the next question may cost up to {most:.3g})"
+        return ""
+
+    def start(self, question: JudgeQuestion) -> None:
+        self.num_calls += 1
+        self.reserved += self.most(question)
+
+    def finish(self, question: JudgeQuestion, prompt_tokens: int | None, reply_tokens: int | None) -> None:
+        """Count an answered question; an endpoint that counts no tokens is charged the most it could have cost."""
+        self.abandon(question)
+        is_counted = prompt_tokens is not None and reply_tokens is not None
+        self.cost += self.price(prompt_tokens or 0, reply_tokens or 0) if is_counted else self.most(question)
+
+    def abandon(self, question: JudgeQuestion) -> None:
+        self.reserved -= self.most(question)
+
+    def most(self, question: JudgeQuestion) -> float:
+        """Return an upper bound of a question's cost: no token is shorter than a byte; a chat's form adds a few."""
+        num_bytes = sum(len(message["content"].encode()) + 64 for message in question.messages)
+        return self.price(num_bytes, self.settings.max_reply_tokens)
+
+    def price(self, prompt_tokens: int, reply_tokens: int) -> float:
+        settings = self.settings
+        return (
+            prompt_tokens * settings.price_per_million_prompt_tokens
+            + reply_tokens * settings.price_per_million_reply_tokens
+        ) / 1e6
+
+
 @dataclass(frozen=True)
-class Case:
+class OrderedQuestions:
     """A comparison and the question it raises in each order."""
 
     comparison: Comparison
@@ -30,7 +90,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class AskedJudge:
+class JudgeIdentity:
     """Under which names a judge's calls and judgements are kept."""
 
     name: str
@@ -40,14 +100,14 @@ class AskedJudge:
 @dataclass(frozen=True)
 class _Sent:
     question: JudgeQuestion
-    future: Future[tuple[Heard, Reply]]
+    future: Future[tuple[OrderOutcome, Reply]]
 
 
-class Asking:
+class JudgeRun:
     """Sends the questions of one run. Close it, whatever happens: that waits for, and keeps, the replies under way."""
 
     def __init__(
-        self, settings: JudgeSettings, endpoint: Endpoint, *, log: CallLog, rater: AskedJudge, spending: Spending
+        self, settings: JudgeSettings, endpoint: Endpoint, *, log: CallLog, rater: JudgeIdentity, spending: Spending
     ) -> None:
         self.settings = settings
         self.endpoint = endpoint
@@ -55,16 +115,16 @@ class Asking:
         self.rater = rater
         self.spending = spending
         self.pool = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="judge")
-        self.heard: dict[str, Heard] = {}
+        self.outcomes: dict[str, OrderOutcome] = {}
         self.sent: dict[str, _Sent] = {}
         self.stopped_by = ""
         self.num_judged = 0
         self.num_answered = 0
         self.num_unanswered_in_a_row = 0
 
-    def judgements(self, cases: Iterable[Case]) -> Iterator[Judgement]:
+    def judgements(self, cases: Iterable[OrderedQuestions]) -> Iterator[Judgement]:
         """Yield each case's judgement, in their order; raise JudgeStopped once all that is whole has been yielded."""
-        waiting: deque[Case] = deque()
+        waiting: deque[OrderedQuestions] = deque()
         for case in cases:
             waiting.append(case)
             for question in case.questions.values():
@@ -84,11 +144,11 @@ class Asking:
 
     def _send(self, question: JudgeQuestion, comparison: Comparison) -> None:
         """Ask a question, once there is a place free and money for it; not if it is answered, or asked, already."""
-        if question.key in self.heard or question.key in self.sent:
+        if question.key in self.outcomes or question.key in self.sent:
             return
         call = self.log.find_call(question.key)
         if call is not None and call.status in ("ok", "unparsed"):
-            self.heard[question.key] = self._heard_before(call)
+            self.outcomes[question.key] = self._outcome_of(call)
             return
         while not self.stopped_by:
             limit = self.spending.limit_met(question)
@@ -106,7 +166,7 @@ class Asking:
         wait([sent.future for sent in self.sent.values()], return_when=FIRST_COMPLETED)
         for key in [key for key, sent in self.sent.items() if sent.future.done()]:
             sent = self.sent.pop(key)
-            self.heard[key], reply = sent.future.result()
+            self.outcomes[key], reply = sent.future.result()
             if reply.status == "answered":
                 self.spending.finish(sent.question, reply.prompt_tokens, reply.reply_tokens)
                 self.num_answered += 1
@@ -123,7 +183,7 @@ class Asking:
         if self.num_unanswered_in_a_row >= self.settings.give_up_after:
             self.stopped_by = f"{self.num_unanswered_in_a_row} requests in a row without a reply ({reply.text[:200]})"
 
-    def _call(self, question: JudgeQuestion, comparison: Comparison) -> tuple[Heard, Reply]:
+    def _call(self, question: JudgeQuestion, comparison: Comparison) -> tuple[OrderOutcome, Reply]:
         """Ask, read the reply and log it; runs in a thread of the pool."""
         reply = self.endpoint.ask(question.messages)
         is_whole = reply.status == "answered" and not reply.is_cut
@@ -145,18 +205,18 @@ class Asking:
                 seconds=reply.seconds,
             )
         )
-        return Heard(status, verdict, reply.seconds), reply
+        return OrderOutcome(status, verdict, reply.seconds), reply
 
-    def _heard_before(self, call: JudgeCall) -> Heard:
+    def _outcome_of(self, call: JudgeCall) -> OrderOutcome:
         verdict = parse_verdict(call.reply, aspects=self.settings.aspects) if call.status == "ok" else None
-        return Heard("ok" if verdict else "unparsed", verdict, call.seconds)
+        return OrderOutcome("ok" if verdict else "unparsed", verdict, call.seconds)
 
-    def _whole(self, waiting: deque[Case]) -> Iterator[Judgement]:
-        while waiting and all(question.key in self.heard for question in waiting[0].questions.values()):
+    def _whole(self, waiting: deque[OrderedQuestions]) -> Iterator[Judgement]:
+        while waiting and all(question.key in self.outcomes for question in waiting[0].questions.values()):
             case = waiting.popleft()
-            heard = {order: self.heard[question.key] for order, question in case.questions.items()}
+            outcomes = {order: self.outcomes[question.key] for order, question in case.questions.items()}
             self.num_judged += 1
-            yield merge(case.comparison, heard, rater=self.rater.name, rubric_version=self.rater.rubric_version)
+            yield merge(case.comparison, outcomes, rater=self.rater.name, rubric_version=self.rater.rubric_version)
 
     def _stopped(self) -> JudgeStopped:
         spending = self.spending
