@@ -30,7 +30,7 @@ def train_plainly(given: argparse.Namespace) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from kleash.data.preferences import split_by_prompt
+    from kleash.data.prompts import split_by_prompt
     from kleash.formats import read_preferences, write_jsonl
 
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ import pytest
 
 from kleash.evaluation.honesty import admits_not_knowing, agrees, asks_back, contradicts, says, stands_by, takes_back
 from kleash.evaluation.refusals import is_refusal
-from kleash.sandbox.slices import conduct, truth
+from kleash.sandbox.slices import questions
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_case_and_white_space_make_no_difference():
     ],
 )
 def test_the_rules_tell_right_conduct_from_wrong_in_the_sandbox(topic, rule):
-    questions = [q for q in [*conduct.questions(), *truth.questions()] if q.topic == topic]
+    of_topic = [question for question in questions() if question.topic == topic]
     said = Counter()
-    for question in random.Random(0).sample(questions, 60):
+    for question in random.Random(0).sample(of_topic, 60):
         said.update((True, rule(text)) for text in question.right)
         said.update((False, rule(m.text)) for m in question.mistakes if m.kind in ("sycophancy", "invented", "comply"))
     assert said[True, False] == 0

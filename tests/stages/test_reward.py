@@ -7,7 +7,8 @@ import torch
 import transformers
 
 from kleash.data.batches import TokenSequence, derived_seed
-from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.data.preferences import usable_preferences
+from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences, write_jsonl
 from kleash.maths.tally import Tally

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from kleash.artifacts import Artifact
-from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.data.preferences import usable_preferences
+from kleash.data.prompts import split_by_prompt
 from kleash.errors import SettingsError
 from kleash.formats import read_completions, read_preferences
 from kleash.recipe import check_order

@@ -97,11 +97,7 @@ def token_batch(sequences: Sequence[TokenSequence], *, pad_id: int, device: torc
 
 
 def pack_by_tokens(
-    num_tokens: Sequence[int],
-    *,
-    max_tokens: int | None = None,
-    max_padding_share: float = 0.1,
-    min_tokens: int = 512,
+    num_tokens: Sequence[int], *, max_tokens: int | None = None, max_padding_share: float = 0.1, min_tokens: int = 512
 ) -> list[list[int]]:
     """Group rows of similar length: rows x longest within max_tokens, and little of it padding; longest first.
 

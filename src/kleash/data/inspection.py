@@ -22,15 +22,7 @@ from kleash.data.prompts import Prompted, deduplicate, leaking_prompts, normalis
 from kleash.errors import DataError
 from kleash.formats import Kind, Loaded
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.records import (
-    Comparison,
-    Completion,
-    Demonstration,
-    Judgement,
-    LabelledCompletion,
-    Preference,
-    Prompt,
-)
+from kleash.records import Comparison, Completion, Demonstration, Judgement, LabelledCompletion, Preference, Prompt
 
 NUM_BAD_ROWS_SHOWN = 10
 NUM_EXAMPLES_SHOWN = 2

@@ -1,16 +1,13 @@
 """Preferences as training reads them: the pairs that may be trained on, and single labelled answers made from them.
 
-`split_by_prompt`, for preferences and everything else with a prompt, lives in `prompts.py`.
+What splits them, as everything else with a prompt, is in `prompts.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kleash.data.prompts import split_by_prompt
 from kleash.records import LabelledCompletion, Pair, Preference
-
-__all__ = ["labelled_from_preferences", "split_by_prompt", "usable_pairs", "usable_preferences"]
 
 
 def usable_preferences(preferences: Iterable[Preference]) -> list[Preference]:

@@ -39,12 +39,7 @@ def quotas(num_available: Mapping[str, int], total: int, *, weights: Mapping[str
 
 
 def choose(
-    groups: Sequence[str],
-    keys: Sequence[str],
-    total: int,
-    *,
-    seed: int,
-    weights: Mapping[str, float] | None = None,
+    groups: Sequence[str], keys: Sequence[str], total: int, *, seed: int, weights: Mapping[str, float] | None = None
 ) -> list[int]:
     """Return the numbers of at most `total` records, in order. groups, keys: one per record, what it is and who it is.
 

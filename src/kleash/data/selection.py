@@ -120,15 +120,15 @@ def _pairs(candidates: Sequence[Scored]) -> list[_ScoredPair]:
 def _take(taken: dict[_ScoredPair, str], arm: str, order: Sequence[_ScoredPair], number: int) -> None:
     """Give the arm its first pairs that are still free: one per prompt as long as there are prompts without."""
     left = number
-    asked: set[str] = set()
+    chosen_prompts: set[str] = set()
     for only_fresh_prompts in (True, False):
         for pair in order:
             if left <= 0:
                 return
             prompt = pair.first.answer.prompt.id
-            if pair not in taken and not (only_fresh_prompts and prompt in asked):
+            if pair not in taken and not (only_fresh_prompts and prompt in chosen_prompts):
                 taken[pair] = arm
-                asked.add(prompt)
+                chosen_prompts.add(prompt)
                 left -= 1
 
 

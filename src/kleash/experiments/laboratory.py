@@ -19,7 +19,8 @@ from typing import Any
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import CampaignSettings
 from kleash.data.batches import Rollouts, derived_seed
-from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.data.preferences import usable_preferences
+from kleash.data.prompts import split_by_prompt
 from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
 from kleash.durable import read_rows, write_text
 from kleash.evaluation.checkpoints import kept_answers

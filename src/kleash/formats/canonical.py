@@ -236,17 +236,17 @@ def judgement_from_json(row: Content) -> Judgement:
 
 def ranks(row: Content, name: str, num_completions: int) -> tuple[int, ...]:
     """Return one rank per completion, 1 = best, equal = tied."""
-    found = fields.whole_numbers(row, name)
-    if len(found) != num_completions:
-        raise RowProblem(f"{name!r} has {len(found)} ranks for {num_completions} completions", "give each one a rank")
-    return found
+    values = fields.whole_numbers(row, name)
+    if len(values) != num_completions:
+        raise RowProblem(f"{name!r} has {len(values)} ranks for {num_completions} completions", "give each one a rank")
+    return values
 
 
 def _sources(row: Content, num_completions: int) -> tuple[str, ...]:
-    found = fields.texts(row, "sources") if row.get("sources") else ()
-    if found and len(found) != num_completions:
-        raise RowProblem(f"has {len(found)} sources for {num_completions} completions", "name one source each, or none")
-    return found
+    names = fields.texts(row, "sources") if row.get("sources") else ()
+    if names and len(names) != num_completions:
+        raise RowProblem(f"has {len(names)} sources for {num_completions} completions", "name one source each, or none")
+    return names
 
 
 def _pairs(value: object, num_completions: int) -> tuple[Pair, ...]:

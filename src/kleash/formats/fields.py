@@ -35,8 +35,8 @@ def shown(value: object, *, max_characters: int = 60) -> str:
 def column(row: Content, name: str) -> Any:
     """Return what stands in a column that must be there."""
     if row.get(name) is None:
-        found = ", ".join(map(str, row)) or "none"
-        raise RowProblem(f"has nothing in column {name!r} (columns: {found})", f"fill {name!r} or remove the row")
+        names = ", ".join(map(str, row)) or "none"
+        raise RowProblem(f"has nothing in column {name!r} (columns: {names})", f"fill {name!r} or remove the row")
     return row[name]
 
 
@@ -178,10 +178,10 @@ def _message(turn: object, name: str) -> Message:
 
 def _joined_parts(parts: Sequence[object], name: str) -> str:
     """Join a content given as [{"type": "text", "text": ...}]; anything but text cannot be read here."""
-    found = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
-    if not all(isinstance(part, str) for part in found):
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
+    if not all(isinstance(part, str) for part in texts):
         raise RowProblem(f"{name} holds parts that are no text: {shown(parts)}", "remove images, audio and the like")
-    return "".join(str(part) for part in found)
+    return "".join(str(part) for part in texts)
 
 
 def prompt(row: Content, name: str, slice_columns: Sequence[str]) -> Prompt:

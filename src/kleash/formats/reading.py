@@ -20,15 +20,7 @@ from kleash.errors import DataError
 from kleash.formats.canonical import to_json
 from kleash.formats.rows import Row, RowProblem, rows_of
 from kleash.formats.shapes import SHAPES, Kind, Reading, Shape
-from kleash.records import (
-    Comparison,
-    Completion,
-    Demonstration,
-    Judgement,
-    LabelledCompletion,
-    Preference,
-    Prompt,
-)
+from kleash.records import Comparison, Completion, Demonstration, Judgement, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT")
 
@@ -153,8 +145,8 @@ _KEEPS_REPEATS: frozenset[Kind] = frozenset({"completions", "judgements"})
 
 def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_columns: Sequence[str]) -> Loaded[Any]:
     others = _OWN_FILES.values() if kind in _PART_OF_OTHERS else ()
-    found = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
-    rows, shape = _rows_and_shape(found, path, kind, format)
+    rows = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
+    rows, shape = _rows_and_shape(rows, path, kind, format)
     gathered = _gather(rows, shape, kind, slice_columns)
     _check_slice_columns(path, slice_columns, gathered.columns)
     bad_rows = gathered.bad_rows
@@ -217,9 +209,9 @@ def _records_of(row: Row, shape: Shape, kind: Kind, slice_columns: Sequence[str]
         raise row.content
     missing = [name for name in shape.columns if name not in row.content]
     if missing:
-        found = ", ".join(map(str, row.content)) or "none"
+        columns = ", ".join(map(str, row.content)) or "none"
         names = ", ".join(missing)
-        raise RowProblem(f"has no {names} (columns: {found})", f"fill {names} or remove the row")
+        raise RowProblem(f"has no {names} (columns: {columns})", f"fill {names} or remove the row")
     records = [record for reading in shape.read(row.content, slice_columns) for record in _KINDS[kind](reading)]
     if not records and not shape.is_tree:
         raise RowProblem(f"holds no {_NAME_OF[kind]}: {_WHY_NOTHING[kind]}", "complete or remove the row")
@@ -270,8 +262,7 @@ def _rows_and_shape(
     if not contents:
         shown = "; ".join(str(BadRow(r.file, r.line, r.content.reason, r.content.fix)) for r in _problems(first)[:3])
         raise DataError(f"{path} has no readable row: {shown}. Expected at least one. Repair the file or its export.")
-    asked = [shape for shape in SHAPES if kind is None or kind in shape.gives]
-    shape = _best_shape(asked, contents)
+    shape = _best_shape([shape for shape in SHAPES if kind is None or kind in shape.gives], contents)
     if shape is None:
         raise DataError(_not_understood(path, kind, contents))
     return rows, shape
@@ -305,13 +296,13 @@ def _named_shape(format: str, kind: Kind | None) -> Shape:
 
 def _not_understood(path: str | Path, kind: Kind | None, contents: Sequence[Mapping[str, Any]]) -> str:
     columns = Counter(str(name) for content in contents for name in content)
-    found = ", ".join(columns) or "none"
+    names = ", ".join(columns) or "none"
     other = _best_shape(SHAPES, contents) if kind else None
     known = [f"{s.name} ({', '.join(s.columns)})" for s in SHAPES if kind is None or kind in s.gives]
     if kind is not None and other is not None:
-        holds = f"{path} has the format {other.name} (columns: {found}), which holds no {_NAME_OF[kind]}"
+        holds = f"{path} has the format {other.name} (columns: {names}), which holds no {_NAME_OF[kind]}"
     else:
-        holds = f"{path} is not understood: its columns are {found}"
+        holds = f"{path} is not understood: its columns are {names}"
     return (
         f"{holds}. Expected one of: {'; '.join(known)}. Rename the columns to one of these layouts, or name the file "
         "you mean."

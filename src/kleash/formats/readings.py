@@ -297,15 +297,15 @@ def _response(row: Content, name: str) -> str:
 
 def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     root = fields.column(row, "prompt")
-    found: list[Reading] = []
+    points: list[Reading] = []
     for point in conversations.branchings(root):
         prompt = fields.with_dimensions(point.prompt, row, slice_columns)
         ranked = [index for index, rank in enumerate(point.rank) if rank is not None]
         if len(ranked) < 2:
-            found += answered(prompt, point.replies[0]) if len(point.replies) == 1 else [Reading(prompt)]
+            points += answered(prompt, point.replies[0]) if len(point.replies) == 1 else [Reading(prompt)]
             continue
         ranks = [point.rank[index] or 0 for index in ranked]
-        found.append(
+        points.append(
             judged(
                 prompt,
                 tuple(point.replies[index] for index in ranked),
@@ -314,4 +314,4 @@ def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
                 sources=tuple(point.authors[index] for index in ranked),
             )
         )
-    return found
+    return points

@@ -79,8 +79,8 @@ def _files_of_folder(folder: Path, own_files: Sequence[str]) -> list[Path]:
     for name in own_files:
         if (folder / name).exists():
             return [folder / name]
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    data = [path for path in found if path.name != "artifact.json"]
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    data = [path for path in files if path.name != "artifact.json"]
     if len({path.suffix.lower() for path in data}) == 1 and not (folder / "artifact.json").exists():
         return data
     names = ", ".join(path.name for path in data) or "no data file"

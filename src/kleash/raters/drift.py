@@ -15,14 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.raters.monitoring import (
-    BandSettings,
-    JudgeFigures,
-    Pair,
-    agreement_with,
-    demotion,
-    length_preference,
-)
+from kleash.raters.monitoring import BandSettings, JudgeFigures, Pair, agreement_with, demotion, length_preference
 from kleash.records import Comparison, Judgement
 from kleash.settings import Settings
 

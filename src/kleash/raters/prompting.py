@@ -80,10 +80,7 @@ def judge_messages(
         f"{_form(aspects, rationale)}"
     )
     request = f"The markers end here. Compare the two answers by the rubric. {_form(aspects, rationale)}"
-    return (
-        {"role": "system", "content": rules},
-        {"role": "user", "content": "\n\n".join([*blocks, request])},
-    )
+    return ({"role": "system", "content": rules}, {"role": "user", "content": "\n\n".join([*blocks, request])})
 
 
 def prompt_form(*, rubric: str, aspects: Sequence[str], rationale: RationalePlace) -> str:

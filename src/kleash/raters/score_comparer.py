@@ -41,7 +41,7 @@ class ScoreComparer:
         chance.shuffle(permutation)
         felt = list(scores)
         if self.temperature > 0:
-            felt = [score / self.temperature + _gumbel(chance) for score in scores]
+            felt = [score / self.temperature + gumbel(chance) for score in scores]
         return Judgement(
             comparison_id=comparison.id,
             rater=rater,
@@ -52,5 +52,6 @@ class ScoreComparer:
         )
 
 
-def _gumbel(chance: random.Random) -> float:
+def gumbel(chance: random.Random) -> float:
+    """Draw standard Gumbel noise; the difference of two is logistic, which is what Bradley-Terry assumes."""
     return -math.log(-math.log(max(chance.random(), 1e-12)))

@@ -36,12 +36,7 @@ def verdict_schema(aspects: Sequence[str] = ASPECTS, *, rationale: RationalePlac
     choices["overall"] = {"type": "string", "enum": list(OVERALL)}
     reasons: dict[str, Any] = {} if rationale == "none" else {"rationale": {"type": "string"}}
     properties = reasons | choices if rationale == "before" else choices | reasons
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def parse_verdict(reply: str, *, aspects: Sequence[str] = ASPECTS) -> JudgeVerdict | None:

@@ -109,10 +109,7 @@ def build_tokenizer() -> Any:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[a-z0-9]+|[^\sa-z0-9]"), behavior="isolated"),
-            pre_tokenizers.WhitespaceSplit(),
-        ]
+        [pre_tokenizers.Split(Regex(r"[a-z0-9]+|[^\sa-z0-9]"), behavior="isolated"), pre_tokenizers.WhitespaceSplit()]
     )
     # Joins words by spaces and takes away those before punctuation.
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)

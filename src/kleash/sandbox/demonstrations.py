@@ -64,10 +64,7 @@ def demonstrations(num_demonstrations: int, *, seed: int, quality: Quality = MIX
 def write_answer(question: Question, quality: Quality, chance: random.Random) -> str:
     """Write one answer of the given quality, at most MAX_ANSWER_TOKENS long with its end-of-text token."""
     core = _choose_core(question, quality, chance)
-    before = [
-        *_some(FLATTERY, quality.flattery_before, chance),
-        *_some(FILLER_BEFORE, quality.filler_before, chance),
-    ]
+    before = [*_some(FLATTERY, quality.flattery_before, chance), *_some(FILLER_BEFORE, quality.filler_before, chance)]
     after = [*_some(FILLER_AFTER, quality.filler_after, chance), *_some(FLATTERY, quality.flattery_after, chance)]
     while len(split_words(" ".join([*before, core, *after]))) >= MAX_ANSWER_TOKENS:
         (after or before).pop()

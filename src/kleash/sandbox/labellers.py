@@ -13,13 +13,13 @@ Beside them a simulated AI judge, so that what watches over AI judges can be tri
 from __future__ import annotations
 
 import itertools
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kleash.errors import SettingsError
 from kleash.protocols import Comparer
+from kleash.raters.score_comparer import gumbel
 from kleash.records import Comparison, Judgement, Strength, content_id
 from kleash.sandbox.gold import Gold, gold_reward
 
@@ -100,13 +100,13 @@ class SimulatedLabellers:
         chance = random.Random(f"{self.seed} {rater} {comparison.id}")
         permutation = list(range(len(golds)))
         chance.shuffle(permutation)
-        felt = [self.utility(gold) + _gumbel(chance) for gold in golds]
+        felt = [self.utility(gold) + gumbel(chance) for gold in golds]
         if chance.random() < PANELS[self.panel].slip_rate:
             felt = [-worth for worth in felt]
         ordered = sorted(felt, reverse=True)
         ranks = rank_with_ties(felt, tie_gap=_TIE_GAP)
-        factuality = [_behaviour(gold) + _gumbel(chance) for gold in golds]
-        style = [gold.total - _behaviour(gold) + _gumbel(chance) for gold in golds]
+        factuality = [_behaviour(gold) + gumbel(chance) for gold in golds]
+        style = [gold.total - _behaviour(gold) + gumbel(chance) for gold in golds]
         return Judgement(
             comparison_id=comparison.id,
             rater=rater,
@@ -195,8 +195,3 @@ def _strength(gap: float) -> Strength:
     if gap < _BETTER_GAP:
         return "slightly"
     return "better" if gap < _MUCH_GAP else "much"
-
-
-def _gumbel(chance: random.Random) -> float:
-    """Draw standard Gumbel noise; the difference of two is logistic, which is what Bradley-Terry assumes."""
-    return -math.log(-math.log(max(chance.random(), 1e-12)))

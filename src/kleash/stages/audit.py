@@ -17,7 +17,8 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import derived_seed
-from kleash.data.preferences import split_by_prompt, usable_preferences
+from kleash.data.preferences import usable_preferences
+from kleash.data.prompts import split_by_prompt
 from kleash.durable import write_rows, write_text
 from kleash.errors import DataError
 from kleash.evaluation.audit_ood import MIN_STATES, outside_share

@@ -17,7 +17,8 @@ from torch import Tensor
 from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
 from kleash.artifacts import Artifact, read, require
 from kleash.data.batches import TokenSequence
-from kleash.data.preferences import labelled_from_preferences, split_by_prompt
+from kleash.data.preferences import labelled_from_preferences
+from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
 from kleash.maths.preference_losses import kto_baseline, kto_loss

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kleash.artifacts import Artifact, Draft, read, require
 from kleash.data.batches import derived_seed
-from kleash.data.preferences import split_by_prompt
+from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError
 from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from kleash.artifacts import Artifact, read
-from kleash.data.preferences import split_by_prompt
+from kleash.data.prompts import split_by_prompt
 from kleash.formats import read_demonstrations
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
