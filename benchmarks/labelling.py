@@ -32,7 +32,7 @@ from kleash.collection.store import accounts
 from kleash.collection.store import tables as t
 from kleash.collection.store.campaigns import add_items, campaign_named, create_campaign, items
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.records import Comparison, Prompt
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -193,7 +193,7 @@ def report(kind: str, given: argparse.Namespace, load: Load, database: Database)
     with database.read() as connection:
         stored = set(connection.execute(sa.select(t.judgements.c.client_key)).scalars())
         campaign = campaign_named(connection, CAMPAIGN)
-        votes = Counter(ballot.item_id for ballot in ballots(connection, campaign) if ballot.is_vote)
+        votes = Counter(entry.item_id for entry in judgements_in_force(connection, campaign) if entry.is_vote)
         known = items(connection, campaign)
     num_over = sum(votes[item_id] > item.overlap for item_id, item in known.items() if not item.is_gold)
     per_second = sum(map(len, load.seconds.values())) / given.seconds

@@ -31,9 +31,9 @@ from kleash.collection.store.accounts import create_account
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import add_items, create_campaign
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import NewJudgement, submit
+from kleash.collection.store.judgements import submit
 from kleash.collection.store.raters import rater_named
-from kleash.records import Comparison, Prompt
+from kleash.records import Comparison, Judgement, Prompt
 
 PANDALM = Path(__file__).parents[1] / "tests" / "fixtures" / "pandalm"
 VERDICT_VALUES = {"0": 0.0, "1": 1.0, "2": -1.0}  # the file's codes: a tie, the first is better, the second is
@@ -124,20 +124,25 @@ def label(database, campaign, name, habit, margin_of, *, chance, begin):
         with database.write() as connection:
             rater = rater_named(connection, name, "person")
             for task in claim(connection, campaign, rater, at=at):
-                verdict = verdict_on(task, margin_of[task.comparison.id], habit, chance=chance, seconds=seconds)
-                submit(connection, campaign, task, rater, verdict, client_key=task.id, at=at)
+                margin = margin_of[task.comparison.id]
+                judgement = judge(task, rater, margin, habit, chance=chance, seconds=seconds)
+                submit(connection, campaign, task, rater, judgement, client_key=task.id, at=at)
 
 
-def verdict_on(task, margin, habit, *, chance, seconds):
+def judge(task, rater, margin, habit, *, chance, seconds):
     """Judge a pair as a rater with these habits would."""
     first_length, second_length = (len(text) + 1 for text in task.comparison.completions)
     pull = habit.length_pull * math.log(first_length / second_length)
     pull += habit.first_pull if task.permutation[0] == 0 else -habit.first_pull
     felt = margin + 0.5 * pull + chance.gauss(0, habit.noise)
     strength = None if abs(felt) < 0.25 else "slightly" if abs(felt) < 0.6 else "better" if abs(felt) < 1.2 else "much"
-    return NewJudgement(
-        "ranked",
-        ranks_of(felt, 0.25),
+    return Judgement(
+        comparison_id=task.comparison.id,
+        rater=rater.name,
+        rater_kind=rater.kind,
+        permutation=task.permutation,
+        outcome="ranked",
+        ranks=ranks_of(felt, 0.25),
         strength=strength,
         aspects={
             "factuality": ranks_of(margin + chance.gauss(0, 0.4), 0.3),

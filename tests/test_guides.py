@@ -24,7 +24,7 @@ import tiny
 from kleash.cli import main
 from kleash.collection.store import campaigns
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import record
+from kleash.collection.store.recording import record
 from kleash.recipe import Recipe, load_recipe
 from kleash.records import Judgement
 from kleash.settings import dump_toml

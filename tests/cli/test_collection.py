@@ -13,7 +13,7 @@ import pytest
 from kleash.artifacts import read
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from raters.replay_server import replaying, verdict
 
 REAL = str(Path(__file__).parents[1] / "fixtures" / "formats" / "pandalm.json")
@@ -100,7 +100,7 @@ def test_judges_work_through_a_campaign(kleash):
     assert "4 judgements added" in done.out
     assert "8 ok" in done.out
     with Database("labels.sqlite").read() as connection:
-        given = ballots(connection, stored.campaign_named(connection, "panda"))
+        given = judgements_in_force(connection, stored.campaign_named(connection, "panda"))
     assert [b.judgement.ranks for b in given if b.judgement.rater_kind == "ai"] == [(1, 1)] * 4
 
 

@@ -10,7 +10,7 @@ from kleash.artifacts import read, writing
 from kleash.cli.people import steps_from
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import record
+from kleash.collection.store.recording import record
 from kleash.errors import SettingsError
 from kleash.formats import write_jsonl
 from kleash.records import Completion, Judgement, Prompt

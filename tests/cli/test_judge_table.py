@@ -1,6 +1,6 @@
 """The AI judges of a campaign in `kleash collect status`."""
 
-from collection.made_ballots import NOON, item, items_of
+from collection.made_judgements import NOON, item, items_of
 from kleash.cli.judge_table import judges_status_table
 from kleash.collection.judge_quality import measure_judges
 from kleash.collection.recorded import RecordedJudgement
@@ -10,7 +10,7 @@ from kleash.records import Judgement
 FIRST, SECOND = (1, 2), (2, 1)
 
 
-def ballot(index, rater, ranks, kind):
+def entry(index, rater, ranks, kind):
     comparison_id = f"i{index}"
     return RecordedJudgement(
         f"{index}{rater}", comparison_id, Judgement(comparison_id, rater, kind, (0, 1), "ranked", ranks), NOON
@@ -23,8 +23,8 @@ def cells(table):
 
 def test_a_demoted_judge_shows_what_of_it_counts_and_why():
     items = items_of(*(item(f"i{index}") for index in range(4)))
-    people = [ballot(index, "anna", FIRST, "person") for index in range(4)]
-    judge = [ballot(index, "m@1", FIRST if index < 3 else SECOND, "ai") for index in range(4)]
+    people = [entry(index, "anna", FIRST, "person") for index in range(4)]
+    judge = [entry(index, "m@1", FIRST if index < 3 else SECOND, "ai") for index in range(4)]
     figures = {one.judge: one for one in measure_judges(items, [*people, *judge], [], is_weekly=False)}
     raters = [Rater(1, "anna", "person"), Rater(2, "m@1", "ai", "left its band", counts_before=7)]
     table = judges_status_table(raters, given=[*people, *judge], counting=[*people, *judge[:3]], figures=figures)

@@ -9,11 +9,11 @@ import os
 import random
 from pathlib import Path
 
-from collection.made_campaigns import NOON, minutes
+from collection.made_campaigns import NOON, judgement_of, minutes
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import campaign_named
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import NewJudgement, submit
+from kleash.collection.store.judgements import submit
 from kleash.collection.store.raters import rater_named
 
 SKIP_SHARE, LATE_SHARE = 0.1, 0.1
@@ -33,7 +33,7 @@ def work(url, worker, num_claims, num_raters, receipts, start_minute=0):
 
         def answer(task, rater, at, outcome):
             ranks = chance.choice([(1, 2), (2, 1), (1, 1)]) if outcome == "ranked" else ()
-            verdict = NewJudgement(outcome, ranks, rationale=f"{worker}")
+            verdict = judgement_of(task, rater, outcome, ranks, rationale=f"{worker}")
             with database.write() as connection:
                 receipt = submit(connection, campaign, task, rater, verdict, client_key=task.id, at=at)
             promised.write(json.dumps({"judgement": receipt.judgement_id, "is_surplus": receipt.is_surplus}) + "\n")

@@ -9,11 +9,12 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from collection.made_campaigns import judgement_of
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.calls import StoredCalls
 from kleash.collection.store.campaigns import add_items, campaign_named, create_campaign, write_rubric
-from kleash.collection.store.judgements import NewJudgement, submit
+from kleash.collection.store.judgements import submit
 from kleash.collection.store.raters import rater_named
 from kleash.records import Comparison, JudgeCall, Message, Prompt
 
@@ -169,13 +170,15 @@ def rate(database, campaign, qualities, *, chance, now, raters):
                     rater = rater_named(connection, rater_name, habit.kind)
                     for task in claim(connection, campaign, rater, at=at):
                         said = {"chance": chance, "seconds": seconds, "rubric_version": campaign.rubric_version}
-                        verdict = _verdict(task, by_id[task.comparison.id], habit, **said)
-                        submit(connection, campaign, task, rater, verdict, client_key=task.id, at=at)
+                        judgement = _judgement(task, rater, by_id[task.comparison.id], habit, **said)
+                        reason = "I do not know this field." if judgement.outcome == "skipped" else ""
+                        key = {"client_key": task.id, "skip_reason": reason}
+                        submit(connection, campaign, task, rater, judgement, **key, at=at)
 
 
-def _verdict(task, qualities, habit, *, chance, seconds, rubric_version):
+def _judgement(task, rater, qualities, habit, *, chance, seconds, rubric_version):
     if habit.kind == "person" and chance.random() < 0.015:
-        return NewJudgement("skipped", skip_reason="I do not know this field.", seconds=seconds)
+        return judgement_of(task, rater, "skipped", seconds=seconds)
     lengths = [math.log(len(text)) for text in task.comparison.completions]
     mean_length = sum(lengths) / len(lengths)
     felt = [
@@ -186,14 +189,15 @@ def _verdict(task, qualities, habit, *, chance, seconds, rubric_version):
         for index, (quality, length) in enumerate(zip(qualities, lengths, strict=True))
     ]
     if max(felt) < -1.6:
-        return NewJudgement("both_bad", seconds=seconds, rationale="Neither helps.")
+        return judgement_of(task, rater, "both_bad", seconds=seconds, rationale="Neither helps.")
     ranks = _ranks(felt, 0.15)
     gap = max(felt) - min(felt)
     strength = None if len(set(ranks)) == 1 else "much" if gap > 1.8 else "better" if gap > 0.8 else "slightly"
     style = _ranks([value + chance.gauss(0, 1.0) for value in felt], 0.3)
     flips = habit.kind == "ai" and chance.random() < 0.08 + 0.1 * habit.first_pull
-    return NewJudgement(
-        "ranked",
+    return judgement_of(
+        task,
+        rater,
         ranks=(1,) * len(ranks) if flips else ranks,
         strength=None if flips else strength,
         aspects={"factuality": _ranks([value + chance.gauss(0, 0.3) for value in felt], 0.2), "style": style},

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import add_items, create_campaign
-from kleash.collection.store.judgements import NewJudgement, submit
+from kleash.collection.store.judgements import submit
 from kleash.collection.store.raters import rater_named
 from kleash.records import Comparison, Judgement, Prompt
 
@@ -46,9 +46,15 @@ def claim_one(database, campaign, rater, *, at=NOON):
 
 def answer(database, campaign, task, rater, ranks=(1, 2), *, client_key="first", at=NOON, **verdict):
     """Submit a verdict on a task in a transaction of its own and return the receipt."""
-    given = NewJudgement(**{"outcome": "ranked" if ranks else "skipped", "ranks": ranks, **verdict})
+    skip_reason = verdict.pop("skip_reason", "")
+    said = judgement_of(task, rater, **{"outcome": "ranked" if ranks else "skipped", "ranks": ranks, **verdict})
     with database.write() as connection:
-        return submit(connection, campaign, task, rater, given, client_key=client_key, at=at)
+        return submit(connection, campaign, task, rater, said, client_key=client_key, skip_reason=skip_reason, at=at)
+
+
+def judgement_of(task, rater, outcome="ranked", ranks=(), **fields):
+    """What a rater says about a task, in the comparison's own order."""
+    return Judgement(task.comparison.id, rater.name, rater.kind, task.permutation, outcome, ranks, **fields)
 
 
 def skip(database, campaign, task, rater, *, at=NOON):

@@ -1,4 +1,4 @@
-"""The admin pages over HTTP: figures are those computed from the ballots, roles hold, hostile texts stay texts."""
+"""The admin pages over HTTP: figures are those computed from the judgements, roles hold, hostile texts stay texts."""
 
 import html
 import json
@@ -21,7 +21,7 @@ from kleash.collection.store.accounts import accounts
 from kleash.collection.store.campaigns import add_items, campaign_named, items, rubrics
 from kleash.collection.store.database import Database
 from kleash.collection.store.events import events
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote
 from kleash.web import PLOTLY
 
@@ -90,15 +90,15 @@ def figures_of(response):
 
 def every_page(snapshot):
     rest = ["", "/review", "/items", "/held", "/rubric", "/judges", "/export", "/audit", "/raters/Eve%20Strand"]
-    item, ballot = next(iter(snapshot.items)), snapshot.ballots[0]
-    rest += [f"/review/{item}", f"/items/{item}", f"/judgements/{ballot.id}"]
+    item, entry = next(iter(snapshot.items)), snapshot.recorded[0]
+    rest += [f"/review/{item}", f"/items/{item}", f"/judgements/{entry.id}"]
     return ["/admin", "/admin/people", "/admin/audit", "/admin/review", *(address(snapshot, part) for part in rest)]
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
-def test_the_overview_shows_what_is_computed_from_the_ballots(admin, snapshot):
+def test_the_overview_shows_what_is_computed_from_the_judgements(admin, snapshot):
     page = admin.get(address(snapshot))
-    words, (items, given) = words_of(page), (snapshot.items, snapshot.ballots)
+    words, (items, given) = words_of(page), (snapshot.items, snapshot.recorded)
     measured = agreement(items, given)
     plain = measured.percent_without_ties
     assert f"Agreement, ties apart {share(plain)}" in words
@@ -111,7 +111,7 @@ def test_the_overview_shows_what_is_computed_from_the_ballots(admin, snapshot):
 
 def test_the_rater_table_shows_each_raters_own_figures(admin, snapshot):
     words = words_of(admin.get(address(snapshot)))
-    rows = rater_table(snapshot.items, snapshot.ballots)
+    rows = rater_table(snapshot.items, snapshot.recorded)
     assert len(rows) == 5
     for row in rows:
         figures = (row.gold_accuracy, row.self_consistency, row.with_others, row.first_position, row.longer)
@@ -124,7 +124,7 @@ def test_the_rater_table_shows_each_raters_own_figures(admin, snapshot):
 
 def test_the_leaderboard_is_raw_beside_length_controlled(admin, snapshot):
     page = admin.get(address(snapshot))
-    board = leaderboard(snapshot.items, snapshot.ballots)
+    board = leaderboard(snapshot.items, snapshot.recorded)
     words = words_of(page)
     for standing in board.standings[:3]:
         two = (standing.strength, standing.length_controlled)
@@ -149,7 +149,7 @@ def test_the_overview_changes_with_the_next_judgement_and_is_kept_until_then(adm
 def test_the_campaign_list_links_and_sums_up(admin, snapshot):
     page = admin.get("/admin")
     assert f'href="{address(snapshot)}"' in page.text
-    assert f"{len(low_agreement_items(snapshot.items, snapshot.ballots))} items to review" in words_of(page)
+    assert f"{len(low_agreement_items(snapshot.items, snapshot.recorded))} items to review" in words_of(page)
     assert "5 items held" in words_of(page)
 
 
@@ -159,10 +159,10 @@ def test_the_export_preview_counts_what_aggregation_keeps(admin, snapshot):
     settings = AggregationSettings(
         method="majority", min_agreement=0.6, min_gold_accuracy=0.7, leave_out_flagged=("unsafe",)
     )
-    outcome = aggregate(snapshot.items, snapshot.ballots, settings=settings)
+    outcome = aggregate(snapshot.items, snapshot.recorded, settings=settings)
     num_kept = sum(not row.left_out for row in outcome.rows)
     assert f"Rows to train on {num_kept} of {len(outcome.rows)}" in page
-    for reason, number in (outcome.rows_left_out | outcome.ballots_left_out).items():
+    for reason, number in (outcome.rows_left_out | outcome.judgements_left_out).items():
         assert f"{reason.replace('_', ' ')} {number}" in page
     assert """--set method=majority --set min_agreement=0.6 --set min_gold_accuracy=0.7 --set 'leave""" in page
 
@@ -237,7 +237,7 @@ def test_names_in_figures_are_escaped_for_plotly(admin, snapshot):
 
 # --------------------------------------------------------------------------------------------------------------- rules
 def worst_item(snapshot):
-    return low_agreement_items(snapshot.items, snapshot.ballots)[0].item_id
+    return low_agreement_items(snapshot.items, snapshot.recorded)[0].item_id
 
 
 def key_of(response):
@@ -247,7 +247,7 @@ def key_of(response):
 def test_a_ruling_is_made_blind_and_takes_the_item_from_the_queue(app, snapshot):
     adjudicator, item_id = signed_in(app, "ada", "adjudicator"), worst_item(snapshot)
     page = address(snapshot, f"/review/{item_id}")
-    votes = [b.judgement for b in snapshot.ballots if b.item_id == item_id and b.is_vote]
+    votes = [b.judgement for b in snapshot.recorded if b.item_id == item_id and b.is_vote]
     before = adjudicator.get(page)
     assert f"{len(votes)} votes, shown after your ruling" in words_of(before)
     assert not [vote for vote in votes if vote.rater in before.text]
@@ -257,8 +257,8 @@ def test_a_ruling_is_made_blind_and_takes_the_item_from_the_queue(app, snapshot)
     after = words_of(adjudicator.get(page))
     assert all(vote.rater in after for vote in votes)
     with app.state.database.read() as connection:
-        given = ballots(connection, snapshot.campaign)
-    [ruling] = [ballot for ballot in given if ballot.is_adjudication]
+        given = judgements_in_force(connection, snapshot.campaign)
+    [ruling] = [entry for entry in given if entry.is_adjudication]
     shown_second = ruling.judgement.permutation[1]
     assert ruling.judgement.ranks[shown_second] == 1
     assert (ruling.judgement.strength, ruling.judgement.rationale) == ("much", "A is wrong.")
@@ -270,7 +270,7 @@ def test_a_ruling_is_made_blind_and_takes_the_item_from_the_queue(app, snapshot)
 def test_votes_can_be_shown_before_the_ruling_in_the_adjudicators_own_order(app, snapshot):
     adjudicator, item_id = signed_in(app, "ada", "adjudicator"), worst_item(snapshot)
     page = words_of(adjudicator.get(address(snapshot, f"/review/{item_id}?reveal=1")))
-    votes = [b.judgement for b in snapshot.ballots if b.item_id == item_id and b.is_vote]
+    votes = [b.judgement for b in snapshot.recorded if b.item_id == item_id and b.is_vote]
     assert all(vote.rater in page for vote in votes)
 
 
@@ -299,7 +299,7 @@ def test_more_than_two_answers_are_ranked(app, form, outcome, ranks_by_place):
     assert "ranks is [1, 2] for 3 answers. Expected one rank for each" in refused.text
     assert adjudicator.post(page, data={**form, "client_key": "k"}).status_code == 303
     with app.state.database.read() as connection:
-        [ruling] = ballots(connection, campaign)
+        [ruling] = judgements_in_force(connection, campaign)
     said = ruling.judgement
     assert said.outcome == outcome
     assert tuple(said.ranks[index] for index in said.permutation if said.ranks) == ranks_by_place
@@ -352,8 +352,8 @@ def test_a_rater_is_left_out_and_taken_in_again(admin, app, snapshot):
     for reason, num_raters in (("rushes", 4), ("", 5)):
         assert admin.post(page, data={"name": "Eve Strand", "reason": reason}).status_code == 303
         with app.state.database.read() as connection:
-            given = ballots(connection, snapshot.campaign)
-        assert len({ballot.judgement.rater for ballot in given}) == num_raters
+            given = judgements_in_force(connection, snapshot.campaign)
+        assert len({entry.judgement.rater for entry in given}) == num_raters
         shown = words_of(admin.get(address(snapshot, "/raters/Eve%20Strand")))
         assert ("Does not count: rushes" in shown) == bool(reason)
     refused = admin.post(page, data={"name": "no\x00body", "reason": "x"})

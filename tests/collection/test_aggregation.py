@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from collection.made_ballots import NOON, ballot, item, items_of
+from collection.made_judgements import NOON, entry, item, items_of
 from kleash.collection.aggregation import AggregationSettings, PairVote, aggregate, dawid_skene
 from kleash.errors import DataError
 from kleash.records import Pair
@@ -14,7 +14,7 @@ FIRST, SECOND, TIE = (1, 2), (2, 1), (1, 1)
 
 
 def votes(item_id, *ranks, **settings):
-    return [ballot(item_id, f"r{number}", given, **settings) for number, given in enumerate(ranks)]
+    return [entry(item_id, f"r{number}", given, **settings) for number, given in enumerate(ranks)]
 
 
 def simulated(skills, *, num_pairs=400, seed=0, num_voters=None):
@@ -34,15 +34,15 @@ def test_the_plain_case_is_the_share_of_votes():
     items = items_of(
         item("i1"), item("i2", completions=("a", "b", "c"), sources=()), item("i3"), item("i4"), item("i5")
     )
-    ballots = [
+    recorded = [
         *votes("i1", FIRST, FIRST, TIE, SECOND),
-        ballot("i1", "late", outcome="both_bad"),
+        entry("i1", "late", outcome="both_bad"),
         *votes("i2", (1, 2, 2), (3, 1, 2)),
-        ballot("i3", "ann", outcome="both_bad"),
-        ballot("i3", "bob", outcome="skipped"),
-        ballot("i4", "ann", outcome="skipped"),
+        entry("i3", "ann", outcome="both_bad"),
+        entry("i3", "bob", outcome="skipped"),
+        entry("i4", "ann", outcome="skipped"),
     ]
-    found = aggregate(items, ballots)
+    found = aggregate(items, recorded)
     first, ranking, bad, skipped, untouched = found.rows
     assert first.pairs == (Pair(0, 1, 2.5 / 4),)
     assert (first.num_judgements, first.left_out, first.sources) == (5, "", ("a", "b"))
@@ -51,17 +51,17 @@ def test_the_plain_case_is_the_share_of_votes():
     assert [row.left_out for row in (bad, skipped, untouched)] == ["both_bad and skipped", "skipped", "not judged"]
     assert bad.pairs == skipped.pairs == untouched.pairs == ()
     assert found.rows_left_out == {"both_bad and skipped": 1, "skipped": 1, "not judged": 1}
-    assert found.ballots_left_out == found.skills == {}
+    assert found.judgements_left_out == found.skills == {}
 
 
-def test_the_order_of_ballots_and_the_names_of_raters_change_nothing():
+def test_the_order_of_judgements_and_the_names_of_raters_change_nothing():
     items = items_of(item("i1"), item("i2"))
-    ballots = [*votes("i1", FIRST, TIE, SECOND), *votes("i2", FIRST, FIRST, SECOND)]
+    recorded = [*votes("i1", FIRST, TIE, SECOND), *votes("i2", FIRST, FIRST, SECOND)]
     for method in ("vote_share", "majority", "dawid_skene"):
         settings = AggregationSettings(method=method)
-        rows = aggregate(items, ballots, settings=settings).rows
-        assert aggregate(items, ballots[::-1], settings=settings).rows == rows
-        renamed = [ballot(b.item_id, f"z{9 - int(b.judgement.rater[1])}", b.judgement.ranks) for b in ballots]
+        rows = aggregate(items, recorded, settings=settings).rows
+        assert aggregate(items, recorded[::-1], settings=settings).rows == rows
+        renamed = [entry(b.item_id, f"z{9 - int(b.judgement.rater[1])}", b.judgement.ranks) for b in recorded]
         labels = [row.pairs[0].label for row in aggregate(items, renamed, settings=settings).rows]
         assert labels == pytest.approx([row.pairs[0].label for row in rows])
 
@@ -76,30 +76,30 @@ def test_the_majority_takes_all(given, label):
 
 def test_strength_is_the_winners_median():
     items = items_of(item("i1"), item("i2"), item("i3"), item("i4", completions=("a", "b", "c")))
-    ballots = [
+    recorded = [
         *votes("i1", FIRST, strength="much"),
-        ballot("i1", "bob", FIRST, strength="slightly"),
-        ballot("i1", "cyd", FIRST, strength="better"),
-        ballot("i1", "dot", SECOND, strength="much"),
-        ballot("i2", "ann", SECOND, strength="much"),
-        ballot("i2", "bob", SECOND, strength="slightly"),
-        ballot("i3", "ann", FIRST, strength="much"),
-        ballot("i3", "bob", SECOND, strength="much"),
-        ballot("i4", "ann", (1, 2, 3), strength="much"),
+        entry("i1", "bob", FIRST, strength="slightly"),
+        entry("i1", "cyd", FIRST, strength="better"),
+        entry("i1", "dot", SECOND, strength="much"),
+        entry("i2", "ann", SECOND, strength="much"),
+        entry("i2", "bob", SECOND, strength="slightly"),
+        entry("i3", "ann", FIRST, strength="much"),
+        entry("i3", "bob", SECOND, strength="much"),
+        entry("i4", "ann", (1, 2, 3), strength="much"),
     ]
-    rows = aggregate(items, ballots).rows
+    rows = aggregate(items, recorded).rows
     assert [row.pairs[0].strength for row in rows] == ["better", "slightly", None, None]
 
 
 def test_aspects_reach_the_row_as_they_were_given():
     items = items_of(item("i1"), item("i2"))
-    ballots = [
-        ballot("i1", "ann", FIRST, aspects={"style": SECOND, "factuality": FIRST}),
-        ballot("i1", "bob", FIRST, aspects={"style": TIE}),
-        ballot("i1", "cyd", outcome="both_bad", aspects={"style": SECOND}),
-        ballot("i2", "ann", FIRST),
+    recorded = [
+        entry("i1", "ann", FIRST, aspects={"style": SECOND, "factuality": FIRST}),
+        entry("i1", "bob", FIRST, aspects={"style": TIE}),
+        entry("i1", "cyd", outcome="both_bad", aspects={"style": SECOND}),
+        entry("i2", "ann", FIRST),
     ]
-    with_aspects, without = aggregate(items, ballots).rows
+    with_aspects, without = aggregate(items, recorded).rows
     assert with_aspects.aspects == {
         "factuality": (Pair(0, 1, 1.0),),
         "style": (Pair(0, 1, pytest.approx(0.5 / 3)),),
@@ -109,18 +109,18 @@ def test_aspects_reach_the_row_as_they_were_given():
 
 def test_the_last_ruling_takes_the_votes_place():
     items = items_of(item("i1"), item("i2"), item("i3"))
-    ballots = [
+    recorded = [
         *votes("i1", FIRST, FIRST, SECOND, aspects={"style": FIRST}, flags=("unreadable",)),
-        ballot("i1", "judge", FIRST, is_adjudication=True, given_at=NOON),
-        ballot("i1", "chief", SECOND, strength="much", is_adjudication=True, given_at=NOON + timedelta(hours=1)),
-        ballot("i1", "judge", outcome="skipped", is_adjudication=True, given_at=NOON + timedelta(hours=2)),
+        entry("i1", "judge", FIRST, is_adjudication=True, given_at=NOON),
+        entry("i1", "chief", SECOND, strength="much", is_adjudication=True, given_at=NOON + timedelta(hours=1)),
+        entry("i1", "judge", outcome="skipped", is_adjudication=True, given_at=NOON + timedelta(hours=2)),
         *votes("i2", FIRST, FIRST),
-        ballot("i2", "judge", outcome="both_bad", is_adjudication=True),
+        entry("i2", "judge", outcome="both_bad", is_adjudication=True),
         *votes("i3", FIRST, SECOND),
-        ballot("i3", "judge", TIE, is_adjudication=True),
+        entry("i3", "judge", TIE, is_adjudication=True),
     ]
     for method in ("vote_share", "dawid_skene"):
-        found = aggregate(items, ballots, settings=AggregationSettings(method=method, min_agreement=0.9))
+        found = aggregate(items, recorded, settings=AggregationSettings(method=method, min_agreement=0.9))
         overruled, bad, tied = found.rows
         assert (overruled.pairs, overruled.left_out) == ((Pair(0, 1, 0.0, "much"),), "")
         assert overruled.aspects == {}
@@ -131,76 +131,76 @@ def test_the_last_ruling_takes_the_votes_place():
 # ------------------------------------------------------------------------------------------------------------ filters
 def test_what_never_counts_is_counted():
     items = items_of(item("i1"), item("gold", gold_ranks=FIRST), item("held", hold="names a model"), item("late"))
-    ballots = [
+    recorded = [
         *votes("i1", FIRST),
-        ballot("i1", "r0", SECOND, is_repeat=True),
-        ballot("i1", "bob", SECOND, is_surplus=True),
+        entry("i1", "r0", SECOND, is_repeat=True),
+        entry("i1", "bob", SECOND, is_surplus=True),
         *votes("gold", FIRST),
-        ballot("late", "ann", FIRST, is_surplus=True),
+        entry("late", "ann", FIRST, is_surplus=True),
     ]
-    found = aggregate(items, ballots)
+    found = aggregate(items, recorded)
     assert found.rows[0].pairs == (Pair(0, 1, 1.0),)
     assert found.rows[0].num_judgements == 1
-    assert found.ballots_left_out == {"repeat": 1, "surplus": 2}
+    assert found.judgements_left_out == {"repeat": 1, "surplus": 2}
     assert found.rows_left_out == {"gold": 1, "names a model": 1, "no judgement counts": 1}
 
 
 def test_hasty_verdicts_are_left_out_if_asked():
     items = items_of(item("i1"))
-    ballots = [
-        ballot("i1", "ann", FIRST, seconds=1.9),
-        ballot("i1", "bob", SECOND, seconds=2.0),
-        ballot("i1", "cyd", SECOND),
-        ballot("i1", "dot", outcome="skipped", seconds=0.1),
-        ballot("i1", "judge", SECOND, seconds=0.1, is_adjudication=True),
+    recorded = [
+        entry("i1", "ann", FIRST, seconds=1.9),
+        entry("i1", "bob", SECOND, seconds=2.0),
+        entry("i1", "cyd", SECOND),
+        entry("i1", "dot", outcome="skipped", seconds=0.1),
+        entry("i1", "judge", SECOND, seconds=0.1, is_adjudication=True),
     ]
-    assert aggregate(items, ballots).ballots_left_out == {}
-    found = aggregate(items, ballots, settings=AggregationSettings(min_seconds=2))
-    assert found.ballots_left_out == {"too fast": 1}
+    assert aggregate(items, recorded).judgements_left_out == {}
+    found = aggregate(items, recorded, settings=AggregationSettings(min_seconds=2))
+    assert found.judgements_left_out == {"too fast": 1}
     assert found.rows[0].num_judgements == 4
 
 
 def test_raters_who_fail_easy_gold_are_left_out_if_asked():
     hard = item("hard", gold_ranks=FIRST, slices={"difficulty": "hard"})
     items = items_of(item("i1"), item("easy", gold_ranks=FIRST), hard)
-    ballots = [
-        ballot("easy", "bad", SECOND),
-        ballot("i1", "bad", SECOND),
-        ballot("easy", "good", FIRST),
-        ballot("hard", "good", SECOND),
-        ballot("i1", "good", FIRST),
-        ballot("hard", "untested", SECOND),
-        ballot("i1", "untested", FIRST),
+    recorded = [
+        entry("easy", "bad", SECOND),
+        entry("i1", "bad", SECOND),
+        entry("easy", "good", FIRST),
+        entry("hard", "good", SECOND),
+        entry("i1", "good", FIRST),
+        entry("hard", "untested", SECOND),
+        entry("i1", "untested", FIRST),
     ]
-    found = aggregate(items, ballots, settings=AggregationSettings(min_gold_accuracy=0.8))
+    found = aggregate(items, recorded, settings=AggregationSettings(min_gold_accuracy=0.8))
     assert found.rows[0].pairs == (Pair(0, 1, 1.0),)
-    assert found.ballots_left_out == {"rater's gold accuracy": 2}
+    assert found.judgements_left_out == {"rater's gold accuracy": 2}
 
 
 def test_items_of_low_agreement_are_left_out_if_asked():
     items = items_of(item("split"), item("agreed"), item("lone"), item("bad"))
-    ballots = [
+    recorded = [
         *votes("split", FIRST, FIRST, SECOND),
         *votes("agreed", FIRST, FIRST),
         *votes("lone", FIRST),
         *votes("bad", FIRST),
-        ballot("bad", "ann", outcome="both_bad"),
+        entry("bad", "ann", outcome="both_bad"),
     ]
-    found = aggregate(items, ballots, settings=AggregationSettings(min_agreement=0.5))
+    found = aggregate(items, recorded, settings=AggregationSettings(min_agreement=0.5))
     assert [row.left_out for row in found.rows] == ["low agreement", "", "", "low agreement"]
     assert found.rows[0].pairs == (Pair(0, 1, pytest.approx(2 / 3)),)
-    assert aggregate(items, ballots).rows_left_out == {}
+    assert aggregate(items, recorded).rows_left_out == {}
 
 
 def test_flagged_texts_are_left_out():
     items = items_of(item("i1"), item("i2"))
-    ballots = [
-        ballot("i1", "ann", FIRST, flags=("unsafe", "position_flip")),
-        ballot("i1", "bob", outcome="skipped", flags=("unreadable",)),
-        ballot("i2", "gpt", FIRST, kind="ai", flags=("position_flip",)),
+    recorded = [
+        entry("i1", "ann", FIRST, flags=("unsafe", "position_flip")),
+        entry("i1", "bob", outcome="skipped", flags=("unreadable",)),
+        entry("i2", "gpt", FIRST, kind="ai", flags=("position_flip",)),
     ]
-    assert [row.left_out for row in aggregate(items, ballots).rows] == ["flagged unreadable and unsafe", ""]
-    assert aggregate(items, ballots, settings=AggregationSettings(leave_out_flagged=())).rows_left_out == {}
+    assert [row.left_out for row in aggregate(items, recorded).rows] == ["flagged unreadable and unsafe", ""]
+    assert aggregate(items, recorded, settings=AggregationSettings(leave_out_flagged=())).rows_left_out == {}
 
 
 # -------------------------------------------------------------------------------------------------------- Dawid-Skene
@@ -276,14 +276,14 @@ def test_learned_labels_reach_the_rows():
     names = [f"i{number}" for number in range(60)]
     items = items_of(*(item(name, completions=("a", "b", "c")) for name in names))
     chance = random.Random(0)
-    ballots = []
+    recorded = []
     for name in names:
         for rater in ("ann", "bob", "cyd", "dice"):
             ranks = [1, 2, 3]
             if rater == "dice":
                 chance.shuffle(ranks)
-            ballots.append(ballot(name, rater, ranks))
-    found = aggregate(items, ballots, settings=AggregationSettings(method="dawid_skene"))
+            recorded.append(entry(name, rater, ranks))
+    found = aggregate(items, recorded, settings=AggregationSettings(method="dawid_skene"))
     assert found.skills["dice"] < 0.6 < 0.95 < found.skills["ann"]
     labels = [pair.label for row in found.rows for pair in row.pairs]
     assert min(labels) > 0.99

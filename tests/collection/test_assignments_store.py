@@ -22,8 +22,9 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import assignment, claim, last_answered, open_adjudication, renew
 from kleash.collection.store.campaigns import add_items, campaign_named, create_campaign, items, set_hold, set_state
-from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, rater_named
+from kleash.collection.store.recording import record
 from kleash.errors import DataError
 
 BEYOND_THE_LEASE = NOON + minutes(21)
@@ -145,8 +146,8 @@ def test_a_skip_frees_the_slot_and_its_rater_never_sees_the_item_again(database)
     assert claim_one(database, campaign, ann, at=BEYOND_THE_LEASE) is None
     answer(database, campaign, claim_one(database, campaign, bob), bob)
     with database.read() as connection:
-        given = ballots(connection, campaign)
-    assert [(ballot.judgement.rater, ballot.is_vote) for ballot in given] == [("ann", False), ("bob", True)]
+        given = judgements_in_force(connection, campaign)
+    assert [(entry.judgement.rater, entry.is_vote) for entry in given] == [("ann", False), ("bob", True)]
 
 
 # ---------------------------------------------------------------------------------------------------- paused, demoted
@@ -199,7 +200,7 @@ def test_recorded_ai_verdicts_leave_the_slots_of_people_free(database):
     campaign = make_campaign(database, num_items=1, overlap=1, people_share=1.0, people_overlap=1)
     with database.write() as connection:
         record(connection, campaign, [judgement(0, f"machine {number}") for number in range(3)], at=NOON)
-        is_surplus = [ballot.is_surplus for ballot in ballots(connection, campaign)]
+        is_surplus = [entry.is_surplus for entry in judgements_in_force(connection, campaign)]
     assert is_surplus == [False, True, True]
     assert claim_one(database, campaign, make_rater(database, "ann")) is not None
 
@@ -322,7 +323,7 @@ def test_an_adjudicator_rules_on_an_item_beside_its_raters(database):
     assert claim_one(database, campaign, judge) is None, "a ruling is not among the tasks given out"
     assert not answer(database, campaign, ruling, judge, (2, 1)).is_surplus
     with database.read() as connection:
-        given = ballots(connection, campaign)
+        given = judgements_in_force(connection, campaign)
     assert [(each.is_adjudication, each.is_vote) for each in given] == [(False, True), (True, False)]
 
 

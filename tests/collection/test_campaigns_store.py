@@ -35,8 +35,9 @@ from kleash.collection.store.campaigns import (
     write_rubric,
 )
 from kleash.collection.store.events import events
-from kleash.collection.store.judgements import ballots, record, record_export
+from kleash.collection.store.judgements import judgements_in_force, record_export
 from kleash.collection.store.raters import demote, rater_named, raters
+from kleash.collection.store.recording import record
 from kleash.errors import DataError
 from kleash.records import Comparison, Prompt
 
@@ -109,7 +110,7 @@ def test_the_present_rubric_is_the_last_and_judgements_keep_the_one_they_were_gi
         later = campaign_named(connection, "trial")
         record(connection, later, [judgement(1)], at=NOON)
         assert rubrics(connection, campaign.id) == [(campaign.rubric_version, campaign.rubric), (version, "Another.")]
-        given = [ballot.judgement.rubric_version for ballot in ballots(connection, campaign)]
+        given = [entry.judgement.rubric_version for entry in judgements_in_force(connection, campaign)]
     assert (later.rubric, later.rubric_version) == ("Another.", version)
     assert given == [campaign.rubric_version, version]
 
@@ -263,7 +264,7 @@ CHANGES = {
     "priorities set": lambda c, campaign: set_priorities(c, campaign, {comparison(0).id: 1.0}, actor="ann"),
     "rater demoted": lambda c, campaign: demote(c, "bob", "why", actor="ann"),
     "exported": lambda c, campaign: record_export(
-        c, campaign, artifact_id="a", path="runs/one", ballot_ids=[], actor="ann"
+        c, campaign, artifact_id="a", path="runs/one", judgement_ids=[], actor="ann"
     ),
 }
 
@@ -336,7 +337,7 @@ def test_items_of_one_campaign_are_none_of_another(database):
     with database.write() as connection:
         assert (len(items(connection, first)), len(items(connection, second))) == (2, 3)
         record(connection, first, [judgement(0)], at=NOON)
-        assert ballots(connection, second) == []
+        assert judgements_in_force(connection, second) == []
         assert progress(connection, second).num_done == 0
     ann = make_rater(database, "ann")
     with database.write() as connection:

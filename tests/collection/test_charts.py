@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from collection.made_ballots import NOON, ballot, item, items_of
+from collection.made_judgements import NOON, entry, item, items_of
 from kleash.collection.charts import (
     agreement_by_slice_figure,
     agreement_over_time_figure,
@@ -111,9 +111,9 @@ def test_slices_are_worst_first_within_their_dimension():
 
 def test_raters_are_worst_first_in_every_habit():
     items = items_of(*(item(f"i{n}") for n in range(4)), item("g1", gold_ranks=(1, 2)))
-    given = [ballot(f"i{n}", "ann", (1, 2)) for n in range(4)]
-    given += [ballot(f"i{n}", "bob", (2, 1), permutation=(1, 0)) for n in range(4)]
-    given += [ballot("g1", "ann", (1, 2)), ballot("g1", "bob", (2, 1))]
+    given = [entry(f"i{n}", "ann", (1, 2)) for n in range(4)]
+    given += [entry(f"i{n}", "bob", (2, 1), permutation=(1, 0)) for n in range(4)]
+    given += [entry("g1", "ann", (1, 2)), entry("g1", "bob", (2, 1))]
     drawn = rater_figures(rater_table(items, given))
     assert sorted(drawn) == ["first_position", "gold_accuracy", "longer", "with_others"]
     assert list(drawn["gold_accuracy"]["layout"]["yaxis"]["ticktext"]) == ["ann", "bob"]

@@ -7,8 +7,9 @@ from kleash.collection.store import campaigns as stored
 from kleash.collection.store.campaigns import shared_comparisons
 from kleash.collection.store.database import Database
 from kleash.collection.store.events import events
-from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, raters
+from kleash.collection.store.recording import record
 from kleash.records import Comparison, Judgement, Prompt
 
 COMPARISONS = [Comparison(Prompt(f"q{number}"), ("yes", "no")) for number in range(8)]
@@ -35,7 +36,7 @@ def recorded(database, campaign, rater, kind="ai", comparisons=COMPARISONS):
 
 def counting(database, campaign, **wanted):
     with database.read() as connection:
-        return [int(ballot.id) for ballot in ballots(connection, campaign, **wanted)]
+        return [int(entry.id) for entry in judgements_in_force(connection, campaign, **wanted)]
 
 
 def test_a_demotion_from_one_judgement_on_leaves_the_earlier_ones_in(database):
@@ -77,5 +78,5 @@ def test_simulated_labellers_take_the_places_kept_for_people(database):
     recorded(database, campaign, "m@1")
     recorded(database, campaign, "m@2")
     with database.read() as connection:
-        votes = [ballot.judgement.rater for ballot in ballots(connection, campaign) if ballot.is_vote]
+        votes = [entry.judgement.rater for entry in judgements_in_force(connection, campaign) if entry.is_vote]
     assert sorted(votes) == ["expert-1"] * len(shared) + ["m@1"] * len(COMPARISONS)

@@ -13,7 +13,7 @@ from kleash.collection.importing import import_export
 from kleash.collection.quality import agreement, rater_table
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.assignments import claim, open_adjudication
-from kleash.collection.store.judgements import ballots, exports_of
+from kleash.collection.store.judgements import exports_of, judgements_in_force
 from kleash.collection.store.raters import demote
 from kleash.errors import ArtifactError, DataError
 from kleash.formats import read_judgements, read_preferences
@@ -23,7 +23,7 @@ FILES = ("preferences.jsonl", "judgements.jsonl", "items.jsonl", "campaign.json"
 
 @pytest.fixture
 def lively(database):
-    """A campaign with every kind of ballot: votes, ties, both bad, skips, gold, repeats, surplus and a ruling."""
+    """A campaign with every kind of judgement: votes, ties, both bad, skips, gold, repeats, surplus and a ruling."""
     campaign = make_campaign(
         database, num_items=8, num_gold=3, overlap=2, gold_share=0.2, repeat_share=0.3, repeat_gap=2, lease_minutes=5
     )
@@ -56,9 +56,9 @@ def lively(database):
 def kinds_of(given):
     return Counter(
         name
-        for ballot in given
+        for entry in given
         for name in ("is_repeat", "is_surplus", "is_adjudication", "skip_reason")
-        if getattr(ballot, name)
+        if getattr(entry, name)
     )
 
 
@@ -72,7 +72,7 @@ def test_an_export_imported_and_exported_again_is_the_same(database, lively, tmp
     assert second.id == first.id
     with database.read() as connection:
         again = stored.campaign_named(connection, "again")
-        before, after = ballots(connection, lively), ballots(connection, again)
+        before, after = judgements_in_force(connection, lively), judgements_in_force(connection, again)
         items, new_items = stored.items(connection, lively), stored.items(connection, again)
         assert stored.rubrics(connection, again.id) == stored.rubrics(connection, lively.id)
         assert stored.progress(connection, again) == stored.progress(connection, lively)
@@ -90,7 +90,7 @@ def test_an_artifact_holds_everything_and_knows_what_went_into_it(database, live
     made = freeze(database, "trial", tmp_path / "made", settings=AggregationSettings(), actor="test")
     assert read(tmp_path / "made").kind == "preferences"
     with database.read() as connection:
-        given = ballots(connection, lively)
+        given = judgements_in_force(connection, lively)
         assert exports_of(connection, given[0].id) == [(made.id, str(tmp_path / "made"))]
     rows = read_preferences(tmp_path / "made" / "preferences.jsonl").records
     judgements = read_judgements(tmp_path / "made" / "judgements.jsonl").records

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from collection.made_ballots import ballot, item, items_of, pandalm
+from collection.made_judgements import entry, item, items_of, pandalm
 from kleash.collection.gates import Gate, LabelGateSettings, campaign_gates, rater_gates, worst
 from kleash.collection.quality import agreement, rater_table
 from kleash.errors import SettingsError
@@ -14,7 +14,7 @@ SOLID = Interval(0.9, 0.85, 0.95, 100)
 
 def row(**figures):
     items = items_of(item("i1"))
-    [one] = rater_table(items, [ballot("i1", "ann", (1, 2))])
+    [one] = rater_table(items, [entry("i1", "ann", (1, 2))])
     return dataclasses.replace(one, **{"easy_gold_accuracy": SOLID, "self_consistency": SOLID, **figures})
 
 
@@ -26,10 +26,10 @@ def states(gates):
     ("value", "state"), [(0.70, "pass"), (0.699, "warn"), (0.65, "warn"), (0.649, "fail"), (0.0, "fail")]
 )
 def test_agreement_warns_below_one_bound_and_fails_below_another(value, state):
-    items, ballots = items_of(item("i1")), [ballot("i1", "ann", (1, 2)), ballot("i1", "bob", (1, 2))]
-    measured = agreement(items, ballots, num_resamples=1)
+    items, recorded = items_of(item("i1")), [entry("i1", "ann", (1, 2)), entry("i1", "bob", (1, 2))]
+    measured = agreement(items, recorded, num_resamples=1)
     measured = dataclasses.replace(measured, percent_without_ties=Interval(value, 0, 1, 50))
-    assert states(campaign_gates(measured, items, ballots))["agreement_without_ties"] == state
+    assert states(campaign_gates(measured, items, recorded))["agreement_without_ties"] == state
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_the_reason_says_whether_more_labels_could_help():
 
 
 def test_pandalm_passes_where_it_can_be_told():
-    items, ballots = pandalm()
-    gates = campaign_gates(agreement(items, ballots, num_resamples=50), items, ballots)
+    items, recorded = pandalm()
+    gates = campaign_gates(agreement(items, recorded, num_resamples=50), items, recorded)
     assert states(gates) == {
         "agreement_without_ties": "pass",
         "easy_gold_accuracy": "unknown",
@@ -82,9 +82,9 @@ def test_pandalm_passes_where_it_can_be_told():
 
 def test_a_campaigns_gold_is_pooled_over_raters():
     items = items_of(*(item(f"g{n}", gold_ranks=(1, 2)) for n in range(10)))
-    ballots = [ballot(f"g{n}", rater, (1, 2)) for n in range(10) for rater in ("ann", "bob")]
-    ballots += [ballot(f"g{n}", "eve", (2, 1)) for n in range(10)]
-    gates = campaign_gates(agreement(items, ballots), items, ballots)
+    recorded = [entry(f"g{n}", rater, (1, 2)) for n in range(10) for rater in ("ann", "bob")]
+    recorded += [entry(f"g{n}", "eve", (2, 1)) for n in range(10)]
+    gates = campaign_gates(agreement(items, recorded), items, recorded)
     gold = next(gate for gate in gates if gate.name == "easy_gold_accuracy")
     assert (gold.state, gold.figure.value, gold.figure.n) == ("fail", pytest.approx(2 / 3), 30)
 

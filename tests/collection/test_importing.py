@@ -9,7 +9,7 @@ from collection.made_campaigns import make_campaign
 from kleash.artifacts import writing
 from kleash.collection.importing import import_candidates, import_comparisons, import_gold, read_priorities
 from kleash.collection.store import campaigns as stored
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.errors import ArtifactError, DataError
 from kleash.formats import write_jsonl
 from kleash.records import Completion, Prompt
@@ -26,12 +26,12 @@ def test_three_annotators_come_with_their_file(database):
     campaign = make_campaign(database, num_items=0)
     with database.write() as connection:
         imported = import_comparisons(connection, campaign, REAL / "pandalm.json", strict=True, actor="test")
-        given, items = ballots(connection, campaign), stored.items(connection, campaign)
+        given, items = judgements_in_force(connection, campaign), stored.items(connection, campaign)
         again = import_comparisons(connection, campaign, REAL / "pandalm.json", strict=True, actor="test")
     assert (imported.items.num_added, imported.num_judgements) == (4, 12)
     assert (again.items.num_added, again.items.num_known, again.num_judgements) == (0, 4, 0)
-    assert {ballot.judgement.rater for ballot in given} == {"annotator1", "annotator2", "annotator3"}
-    assert all(ballot.is_vote for ballot in given)
+    assert {entry.judgement.rater for entry in given} == {"annotator1", "annotator2", "annotator3"}
+    assert all(entry.is_vote for entry in given)
     assert items["1"].comparison.sources == ("llama-7b", "opt-7b")
 
 
@@ -42,7 +42,7 @@ def test_a_file_that_only_names_the_winner_brings_no_judgements(database, tmp_pa
     file = lines(tmp_path / "pairs.jsonl", row, told, {"prompt": "broken", "chosen": "a"})
     with database.write() as connection:
         imported = import_comparisons(connection, campaign, file, strict=False, actor="test")
-        assert ballots(connection, campaign) == []
+        assert judgements_in_force(connection, campaign) == []
     assert (imported.items.num_added, imported.items.num_held, imported.num_judgements) == (2, 1, 0)
     [problem] = imported.problems
     assert "pairs.jsonl:3" in problem

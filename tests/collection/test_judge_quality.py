@@ -1,10 +1,10 @@
-"""AI judges beside people: which ballots they are measured by."""
+"""AI judges beside people: which judgements they are measured by."""
 
 from datetime import timedelta
 
 import pytest
 
-from collection.made_ballots import NOON, ballot, item, items_of
+from collection.made_judgements import NOON, entry, item, items_of
 from kleash.collection.judge_quality import measure_judges
 from kleash.records import JudgeCall
 
@@ -18,11 +18,11 @@ def call(judge, status, number):
 def test_judges_are_held_against_people_of_any_week():
     items = items_of(*(item(f"i{n}") for n in range(3)))
     next_week = NOON + timedelta(days=7)
-    given = [ballot(f"i{n}", "ann", FIRST) for n in range(3)]
-    given.append(ballot("i0", "judge", SECOND, is_adjudication=True))
-    given += [ballot("i0", "m@1", FIRST, kind="ai"), ballot("i1", "m@1", SECOND, kind="ai")]
-    given.append(ballot("i2", "m@1", SECOND, kind="ai", given_at=next_week))
-    given.append(ballot("i0", "m@1", SECOND, kind="ai", is_repeat=True))
+    given = [entry(f"i{n}", "ann", FIRST) for n in range(3)]
+    given.append(entry("i0", "judge", SECOND, is_adjudication=True))
+    given += [entry("i0", "m@1", FIRST, kind="ai"), entry("i1", "m@1", SECOND, kind="ai")]
+    given.append(entry("i2", "m@1", SECOND, kind="ai", given_at=next_week))
+    given.append(entry("i0", "m@1", SECOND, kind="ai", is_repeat=True))
     calls = [(call("m@1", status, number), NOON) for number, status in enumerate(("ok", "ok", "unparsed", "failed"))]
     weeks = measure_judges(items, given, calls, is_weekly=True)
     assert [(week.judge, week.week) for week in weeks] == [("m@1", "2026-W48"), ("m@1", "2026-W49")]

@@ -12,6 +12,7 @@ from collection.made_campaigns import (
     claim_one,
     comparison,
     judgement,
+    judgement_of,
     make_campaign,
     make_rater,
     minutes,
@@ -21,15 +22,14 @@ from kleash.collection.store import tables as t
 from kleash.collection.store.assignments import assignment, claim, open_adjudication
 from kleash.collection.store.campaigns import add_items, items, progress
 from kleash.collection.store.judgements import (
-    NewJudgement,
-    ballots,
     exports_of,
     judgement_in_force,
-    record,
+    judgements_in_force,
     record_export,
     submit,
 )
 from kleash.collection.store.raters import demote, rater_named
+from kleash.collection.store.recording import record
 from kleash.errors import DataError
 from kleash.records import Comparison, Prompt
 
@@ -38,7 +38,7 @@ BEYOND_THE_LEASE = NOON + minutes(21)
 
 def in_force(database, campaign, **wanted):
     with database.read() as connection:
-        return ballots(connection, campaign, **wanted)
+        return judgements_in_force(connection, campaign, **wanted)
 
 
 def num_rows(database, table=t.judgements):
@@ -75,7 +75,7 @@ def test_the_same_verdict_sent_twice_is_stored_once(database):
     again = answer(database, campaign, task, ann, (2, 1))
     assert (first.is_again, again.is_again) == (False, True)
     assert again.judgement_id == first.judgement_id
-    assert [ballot.judgement.ranks for ballot in in_force(database, campaign)] == [(1, 2)]
+    assert [entry.judgement.ranks for entry in in_force(database, campaign)] == [(1, 2)]
     assert num_rows(database) == 1
 
 
@@ -109,7 +109,7 @@ def test_two_changes_of_mind_at_once_stand_one_after_the_other(database, purpose
         ]
         receipts = at_once(*changes)
         last = max(receipt.judgement_id for receipt in receipts)
-        assert [ballot.id for ballot in in_force(database, campaign)][number:] == [str(last)]
+        assert [entry.id for entry in in_force(database, campaign)][number:] == [str(last)]
     with database.read() as connection:
         superseded = connection.execute(sa.select(t.judgements.c.supersedes).where(t.judgements.c.supersedes > 0)).all()
     assert num_rows(database) == 18
@@ -142,11 +142,12 @@ def test_raters_of_one_item_who_submit_and_ask_on_in_one_transaction_wait_in_no_
             with database.write() as connection:
                 task = assignment(connection, tasks[0].id, rater)
                 ranks = (1, 2) if rater is raters[0] else (2, 1)
-                submit(connection, campaign, task, rater, NewJudgement("ranked", ranks), client_key="key", at=NOON)
+                said = judgement_of(task, rater, ranks=ranks)
+                submit(connection, campaign, task, rater, said, client_key="key", at=NOON)
                 tasks = claim(connection, campaign, rater, limit=2, at=NOON)
 
     assert at_once(*[lambda rater=rater: work(rater) for rater in raters]) == [None] * 4
-    assert sum(ballot.is_vote for ballot in in_force(database, campaign)) == 48
+    assert sum(entry.is_vote for entry in in_force(database, campaign)) == 48
 
 
 @pytest.mark.parametrize("key", ["", "k" * 81, "a\x00b", "\ud800"])
@@ -168,7 +169,7 @@ def test_a_late_verdict_on_a_full_item_is_kept_and_counted_nowhere(database):
     answer(database, campaign, in_time, bob, (2, 1), at=BEYOND_THE_LEASE)
     assert answer(database, campaign, late, ann, at=BEYOND_THE_LEASE).is_surplus
     given = in_force(database, campaign)
-    assert [(ballot.judgement.rater, ballot.is_vote) for ballot in given] == [("bob", True), ("ann", False)]
+    assert [(entry.judgement.rater, entry.is_vote) for entry in given] == [("bob", True), ("ann", False)]
     with database.read() as connection:
         assert progress(connection, campaign).num_done == 1
 
@@ -207,9 +208,9 @@ def test_a_change_of_mind_supersedes_and_both_rows_stay(database):
         (numbers[1], numbers[0]),
         (numbers[2], numbers[1]),
     ]
-    assert [ballot.judgement.ranks for ballot in in_force(database, campaign)] == [(1, 1)]
+    assert [entry.judgement.ranks for entry in in_force(database, campaign)] == [(1, 1)]
     assert answer(database, campaign, task, ann, (1, 2), client_key="first").is_again
-    assert [ballot.judgement.ranks for ballot in in_force(database, campaign)] == [(1, 1)]
+    assert [entry.judgement.ranks for entry in in_force(database, campaign)] == [(1, 1)]
 
 
 def test_a_verdict_taken_back_for_a_skip_frees_the_slot_and_comes_back_as_surplus_if_it_is_gone(database):
@@ -220,7 +221,7 @@ def test_a_verdict_taken_back_for_a_skip_frees_the_slot_and_comes_back_as_surplu
     skip(database, campaign, task, ann)
     answer(database, campaign, claim_one(database, campaign, bob), bob)
     assert answer(database, campaign, task, ann, client_key="third").is_surplus
-    assert [ballot.judgement.rater for ballot in in_force(database, campaign) if ballot.is_vote] == ["bob"]
+    assert [entry.judgement.rater for entry in in_force(database, campaign) if entry.is_vote] == ["bob"]
 
 
 def test_no_task_no_judgement_in_force(database):
@@ -232,7 +233,7 @@ def test_no_task_no_judgement_in_force(database):
         assert judgement_in_force(connection, task) is None
 
 
-# --------------------------------------------------------------------------------------------- verdicts that do not fit
+# ------------------------------------------------------------------------------------------- judgements that do not fit
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -247,12 +248,12 @@ def test_no_task_no_judgement_in_force(database):
         ({"rubric_version": "\x00"}, r"rubric version"),
     ],
 )
-def test_a_verdict_that_does_not_fit_is_refused_and_nothing_is_stored(database, fields, message):
+def test_a_judgement_that_does_not_fit_is_refused_and_nothing_is_stored(database, fields, message):
     campaign = make_campaign(database)
-    ann = make_rater(database, "ann")
+    ann = make_rater(database, "ann", "ai")
     task = claim_one(database, campaign, ann)
-    with pytest.raises(DataError, match=message):
-        answer(database, campaign, task, ann, **{"ranks": (1, 2), **fields})
+    with pytest.raises(DataError, match=message), database.write() as connection:
+        record(connection, campaign, [judgement(0, "ann"), judgement(1, "ann", **{"ranks": (1, 2), **fields})], at=NOON)
     assert num_rows(database) == 0
     assert not answer(database, campaign, task, ann).is_again
 
@@ -262,9 +263,9 @@ def test_aspects_may_be_given_where_both_are_bad(database):
     ann = make_rater(database, "ann")
     fields = {"outcome": "both_bad", "aspects": {"style": (2, 1)}, "flags": ("unsafe",), "strength": None}
     answer(database, campaign, claim_one(database, campaign, ann), ann, (), **fields)
-    [ballot] = in_force(database, campaign)
-    assert ballot.is_vote
-    assert (ballot.judgement.outcome, ballot.judgement.aspects) == ("both_bad", {"style": (2, 1)})
+    [entry] = in_force(database, campaign)
+    assert entry.is_vote
+    assert (entry.judgement.outcome, entry.judgement.aspects) == ("both_bad", {"style": (2, 1)})
 
 
 def test_everything_a_rater_says_comes_out_as_it_went_in(database):
@@ -273,12 +274,12 @@ def test_everything_a_rater_says_comes_out_as_it_went_in(database):
     task = claim_one(database, campaign, ann)
     said = {"strength": "much", "aspects": {"style": (2, 1)}, "flags": ("unsafe", "unreadable"), "seconds": 3.25}
     answer(database, campaign, task, ann, (2, 1), rationale="why", rubric_version="v1", **said)
-    [ballot] = in_force(database, campaign)
-    judged = ballot.judgement
+    [entry] = in_force(database, campaign)
+    judged = entry.judgement
     assert {name: getattr(judged, name) for name in said} == said
     assert (judged.ranks, judged.permutation, judged.rationale) == ((2, 1), task.permutation, "why")
     assert (judged.rater, judged.rater_kind, judged.rubric_version) == ("ann", "person", "v1")
-    assert (judged.comparison_id, ballot.item_id, ballot.given_at) == (task.comparison.id, task.item_id, NOON)
+    assert (judged.comparison_id, entry.item_id, entry.given_at) == (task.comparison.id, task.item_id, NOON)
 
 
 # --------------------------------------------------------------------------------------------------------- hostile text
@@ -362,15 +363,15 @@ def test_recorded_judgements_fill_slots_and_recording_again_adds_nothing(databas
         assert record(connection, campaign, [], at=NOON) == 0
         assert progress(connection, campaign).num_full == 3
     given = in_force(database, campaign)
-    assert [ballot.is_vote for ballot in given] == [True, True, False] * 3
-    assert [ballot.judgement for ballot in given][:1] == [judgement(0, "one", rubric_version=campaign.rubric_version)]
+    assert [entry.is_vote for entry in given] == [True, True, False] * 3
+    assert [entry.judgement for entry in given][:1] == [judgement(0, "one", rubric_version=campaign.rubric_version)]
 
 
 def test_a_recorded_skip_takes_no_slot(database):
     campaign = make_campaign(database, num_items=1, overlap=1)
     with database.write() as connection:
         record(connection, campaign, [judgement(0, "one", ()), judgement(0, "two")], at=NOON)
-    assert [(ballot.is_vote, ballot.is_surplus) for ballot in in_force(database, campaign)] == [
+    assert [(entry.is_vote, entry.is_surplus) for entry in in_force(database, campaign)] == [
         (False, False),
         (True, False),
     ]
@@ -381,7 +382,7 @@ def test_a_recorded_judgement_of_a_calibration_item_is_a_vote(database):
     with database.write() as connection:
         record(connection, campaign, [judgement(1, "one"), judgement(1, "two")], at=NOON)
         assert record(connection, campaign, [judgement(1, "one")], at=NOON) == 0
-    assert [ballot.is_vote for ballot in in_force(database, campaign)] == [True, True]
+    assert [entry.is_vote for entry in in_force(database, campaign)] == [True, True]
 
 
 def test_recording_answers_the_task_that_its_rater_holds(database):
@@ -393,9 +394,9 @@ def test_recording_answers_the_task_that_its_rater_holds(database):
         assert record(connection, campaign, [made], at=NOON) == 1
         assert record(connection, campaign, [made], at=NOON) == 0
         assert assignment(connection, task.id, machine).is_answered
-    [ballot] = in_force(database, campaign)
-    assert ballot.is_vote
-    assert (ballot.judgement.ranks, ballot.judgement.permutation) == (made.ranks, made.permutation)
+    [entry] = in_force(database, campaign)
+    assert entry.is_vote
+    assert (entry.judgement.ranks, entry.judgement.permutation) == (made.ranks, made.permutation)
 
 
 def test_recording_begins_no_item_that_it_only_skipped_and_takes_an_expired_lease(database):
@@ -405,7 +406,7 @@ def test_recording_begins_no_item_that_it_only_skipped_and_takes_an_expired_leas
     with database.write() as connection:
         record(connection, campaign, [judgement(0, "one")], at=NOON + minutes(19))
         record(connection, campaign, [judgement(0, "two")], at=BEYOND_THE_LEASE)
-    assert [ballot.is_surplus for ballot in in_force(database, campaign)] == [True, False]
+    assert [entry.is_surplus for entry in in_force(database, campaign)] == [True, False]
     assert answer(database, campaign, late, ann, at=BEYOND_THE_LEASE).is_surplus
 
 
@@ -434,10 +435,10 @@ def test_recording_while_the_same_raters_claim_and_submit_stores_each_verdict_on
                 record(connection, campaign, made[start : start + 7], at=NOON)
 
     assert at_once(*[lambda machine=machine: work(machine) for machine in machines], record_in_parts) == [None] * 4
-    looks = Counter((ballot.item_id, ballot.judgement.rater) for ballot in in_force(database, campaign))
+    looks = Counter((entry.item_id, entry.judgement.rater) for entry in in_force(database, campaign))
     assert set(looks.values()) == {1}
     assert len(looks) == 105
-    votes = Counter(ballot.item_id for ballot in in_force(database, campaign) if ballot.is_vote)
+    votes = Counter(entry.item_id for entry in in_force(database, campaign) if entry.is_vote)
     with database.read() as connection:
         overlap = {item_id: 3 if item.is_gold else 2 for item_id, item in items(connection, campaign).items()}
     assert votes == overlap
@@ -453,29 +454,31 @@ def test_the_same_judgements_recorded_by_two_processes_at_once_are_stored_once(d
 
     counts = at_once(lambda: run(made), lambda: run(made[::-1]), lambda: run(made))
     assert sorted(counts) == [0, 0, 90]
-    assert sum(ballot.is_vote for ballot in in_force(database, campaign)) == 90
+    assert sum(entry.is_vote for entry in in_force(database, campaign)) == 90
 
 
 # ----------------------------------------------------------------------------------------------------- demoted, exports
-def test_demoted_raters_are_no_ballots(database):
+def test_demoted_raters_are_no_judgements(database):
     campaign = make_campaign(database, num_items=1)
     with database.write() as connection:
         record(connection, campaign, [judgement(0, "one"), judgement(0, "two")], at=NOON)
         demote(connection, "one", "left its band", actor="test")
-    assert [ballot.judgement.rater for ballot in in_force(database, campaign)] == ["two"]
+    assert [entry.judgement.rater for entry in in_force(database, campaign)] == ["two"]
     assert len(in_force(database, campaign, includes_demoted=True)) == 2
     with database.write() as connection:
         demote(connection, "one", "", actor="test")
     assert len(in_force(database, campaign)) == 2
 
 
-def test_a_ballot_knows_every_artifact_it_went_into(database):
+def test_a_judgement_knows_every_artifact_it_went_into(database):
     campaign = make_campaign(database, num_items=2)
     with database.write() as connection:
         record(connection, campaign, [judgement(0), judgement(1)], at=NOON)
-        numbers = [ballot.id for ballot in ballots(connection, campaign)]
-        record_export(connection, campaign, artifact_id="aaa", path="runs/\x00 one", ballot_ids=numbers, actor="test")
-        record_export(connection, campaign, artifact_id="bbb", path="runs/two", ballot_ids=numbers[:1], actor="test")
-        record_export(connection, campaign, artifact_id="ccc", path="runs/empty", ballot_ids=[], actor="test")
+        numbers = [entry.id for entry in judgements_in_force(connection, campaign)]
+        record_export(
+            connection, campaign, artifact_id="aaa", path="runs/\x00 one", judgement_ids=numbers, actor="test"
+        )
+        record_export(connection, campaign, artifact_id="bbb", path="runs/two", judgement_ids=numbers[:1], actor="test")
+        record_export(connection, campaign, artifact_id="ccc", path="runs/empty", judgement_ids=[], actor="test")
         assert exports_of(connection, numbers[0]) == [("aaa", "runs/\x00 one"), ("bbb", "runs/two")]
         assert exports_of(connection, numbers[1]) == [("aaa", "runs/\x00 one")]

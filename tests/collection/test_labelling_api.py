@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 
 from collection.hostile_outputs import HUGE, SMALL
+from collection.made_campaigns import judgement_of
 from collection.web import signed_in, stranger
 from kleash.collection.app import create_app
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store.assignments import assignment, claim, open_adjudication
 from kleash.collection.store.campaigns import add_items, create_campaign, items, set_state, write_rubric
 from kleash.collection.store.events import now
-from kleash.collection.store.judgements import NewJudgement, ballots, judgement_in_force, submit
+from kleash.collection.store.judgements import judgement_in_force, judgements_in_force, submit
 from kleash.collection.store.raters import rater_named, raters
 from kleash.records import Comparison, Prompt
 
@@ -76,7 +77,7 @@ def task_of(database, task_id, rater="ann"):
 
 
 def stored(database, task_id):
-    """The ballot in force of a task of Ann's."""
+    """The judgement in force of a task of Ann's."""
     with database.read() as connection:
         return judgement_in_force(connection, task_of(database, task_id))
 
@@ -97,10 +98,10 @@ def test_no_response_tells_where_an_answer_is_from_or_what_a_task_is_for(app, da
         ann.answer(tasks[0], client_key="bad", ranks=[7])
     ann.get("tasks/no-such-task/diff")
     with database.read() as connection:
-        given = ballots(connection, campaign)
+        given = judgements_in_force(connection, campaign)
         known = items(connection, campaign)
     # The run met every kind of task, or this test would say nothing.
-    assert {(ballot.is_repeat, known[ballot.item_id].is_gold) for ballot in given} == {(0, 0), (0, 1), (1, 0)}
+    assert {(entry.is_repeat, known[entry.item_id].is_gold) for entry in given} == {(0, 0), (0, 1), (1, 0)}
     secrets = [*SOURCES, *SLICES.values(), campaign.seed, "0.73519", *(item.comparison.id for item in known.values())]
     words = ["gold", "repeat", "purpose", "permutation", "propensity", "priority", "overlap", "slice", "source", "arm"]
     for response in ann.responses:
@@ -176,14 +177,14 @@ def test_the_verdict_is_stored_for_the_answer_that_was_seen_there(app, database,
     for number in range(8):
         task = ann.tasks(1)[0]
         assert ann.answer(task, client_key=f"key-{number:08}", **said).status_code == 200
-        ballot = stored(database, task["id"])
-        orders.add(ballot.judgement.permutation)
+        entry = stored(database, task["id"])
+        orders.add(entry.judgement.permutation)
         if winner is None:
-            assert ballot.judgement.ranks == (1, 1)
+            assert entry.judgement.ranks == (1, 1)
             continue
         with database.read() as connection:
-            completions = items(connection, campaign)[ballot.item_id].comparison.completions
-        assert completions[ballot.judgement.ranks.index(1)] == task["answers"][winner]["raw"]
+            completions = items(connection, campaign)[entry.item_id].comparison.completions
+        assert completions[entry.judgement.ranks.index(1)] == task["answers"][winner]["raw"]
     assert orders == {(0, 1), (1, 0)}
 
 
@@ -249,7 +250,7 @@ def test_the_same_client_key_is_stored_once(app, database):
     assert again.json() == first.json()
     assert first.json()["num_answered"] == 1
     with database.read() as connection:
-        assert len(ballots(connection, campaign)) == 1
+        assert len(judgements_in_force(connection, campaign)) == 1
     assert ann.get("last").json()["task"]["given"]["ranks"] == [1, 2]
 
 
@@ -276,8 +277,8 @@ def test_the_last_answer_can_be_changed_and_the_earlier_one_stays_on_file(app, d
     assert (given["ranks"], given["strength"]) == ([2, 1], "much")
     assert ann.tasks()[0]["id"] == second["id"]
     with database.read() as connection:
-        (ballot,) = ballots(connection, campaign)
-        assert ballot.judgement.strength == "much"
+        (entry,) = judgements_in_force(connection, campaign)
+        assert entry.judgement.strength == "much"
 
 
 def test_a_verdict_that_comes_too_late_is_thanked_for_and_kept_as_extra(app, database):
@@ -288,7 +289,7 @@ def test_a_verdict_that_comes_too_late_is_thanked_for_and_kept_as_extra(app, dat
     with database.write() as connection:
         bea = rater_named(connection, "bea", "person")
         (other,) = claim(connection, campaign, bea, at=late)
-        submit(connection, campaign, other, bea, NewJudgement("ranked", (1, 2)), client_key="x", at=late)
+        submit(connection, campaign, other, bea, judgement_of(other, bea, ranks=(1, 2)), client_key="x", at=late)
     assert ann.post(HEARTBEAT, {}).json() == {"num_held": 0}
     assert ann.tasks() == []
     answer = ann.answer(task).json()
@@ -296,7 +297,7 @@ def test_a_verdict_that_comes_too_late_is_thanked_for_and_kept_as_extra(app, dat
     assert "kept" in answer["note"]
     assert answer["num_answered"] == 1
     with database.read() as connection:
-        assert [ballot.is_surplus for ballot in ballots(connection, campaign)] == [False, True]
+        assert [entry.is_surplus for entry in judgements_in_force(connection, campaign)] == [False, True]
 
 
 def test_a_heartbeat_keeps_the_tasks_that_are_held(app, database):
@@ -340,7 +341,7 @@ def test_a_campaign_that_is_not_open_gives_out_nothing_and_takes_what_is_answere
         ({"ranks": [1, 10**30]}, "ranks.1: Input should be less than or equal to 100"),
         ({"ranks": ["1", "2"]}, "ranks.0: Input should be a valid integer"),
         ({"ranks": [True, 2]}, "ranks.0: Input should be a valid integer"),
-        ({"ranks": [1] * 101}, "ranks: List should have at most 100 items"),
+        ({"ranks": [1] * 101}, "ranks: Tuple should have at most 100 items"),
         ({"ranks": []}, "A verdict of ranked came with 0 ranks"),
         ({"outcome": "skipped"}, "A verdict of skipped came with 2 ranks"),
         ({"outcome": "adjudicated"}, "outcome: Input should be"),
@@ -349,15 +350,15 @@ def test_a_campaign_that_is_not_open_gives_out_nothing_and_takes_what_is_answere
         ({"aspects": {"smell": [1, 2]}}, "Aspect 'smell' is not asked here"),
         ({"aspects": {"style": [1, 2, 3]}}, "style is [1, 2, 3] for 2 answers"),
         ({"aspects": {str(number): [1, 2] for number in range(30)}}, "aspects: Dictionary should have at most 20"),
-        ({"flags": ["position_flip"]}, "flags.0: Input should be 'unsafe' or 'unreadable'"),
-        ({"flags": ["unsafe"] * 3}, "flags: List should have at most 2"),
+        ({"flags": ["position_flip"]}, "flags.0: String should match pattern '^(unsafe|unreadable)$'"),
+        ({"flags": ["unsafe"] * 3}, "flags: Tuple should have at most 2"),
         ({"rationale": "x" * 4001}, "rationale: String should have at most 4000 characters"),
-        ({"skip_reason": "lunch"}, "skip_reason: Input should be"),
+        ({"skip_reason": "lunch"}, "skip_reason: String should match pattern"),
         ({"seconds": -1}, "seconds: Input should be greater than or equal to 0"),
         ({"seconds": 1e9}, "seconds: Input should be less than or equal to 86400"),
         ({"client_key": "short"}, "client_key: String should match pattern"),
         ({"client_key": "key-0001\n"}, "client_key: String should match pattern"),
-        ({"permutation": [0, 1]}, "permutation: Extra inputs are not permitted"),
+        ({"permutation": [0, 1]}, "permutation: Unexpected keyword argument"),
     ],
 )
 def test_a_verdict_that_does_not_fit_is_refused_by_name_and_not_stored(app, database, said, fault):
@@ -367,7 +368,7 @@ def test_a_verdict_that_does_not_fit_is_refused_by_name_and_not_stored(app, data
     assert response.status_code in (400, 422)
     assert fault in response.json()["error"]
     with database.read() as connection:
-        assert ballots(connection, campaign) == []
+        assert judgements_in_force(connection, campaign) == []
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_a_body_that_is_no_verdict_is_refused(app, database, body):
     assert response.status_code in (400, 422)
     assert response.json()["error"]
     with database.read() as connection:
-        assert ballots(connection, campaign) == []
+        assert judgements_in_force(connection, campaign) == []
 
 
 def test_somebody_elses_task_is_as_unknown_as_none(app, database):
@@ -407,7 +408,7 @@ def test_somebody_elses_task_is_as_unknown_as_none(app, database):
     assert bea.post("tasks/" + "A" * 41, verdict()).status_code == 422
     assert bea.get("last").json() == {"task": None}
     with database.read() as connection:
-        assert ballots(connection, campaign) == []
+        assert judgements_in_force(connection, campaign) == []
 
 
 def test_a_task_answers_to_its_own_campaign_only(app, database):
@@ -428,7 +429,8 @@ def test_an_adjudicators_ruling_is_no_labellers_task(app, database):
     response = ann.answer({"id": ruling.id})
     assert response.status_code == 404
     with database.write() as connection:
-        submit(connection, campaign, ruling, rater, NewJudgement("ranked", (1, 2)), client_key="ruled")
+        said = judgement_of(ruling, rater, ranks=(1, 2))
+        submit(connection, campaign, ruling, rater, said, client_key="ruled")
         assert judgement_in_force(connection, ruling) is not None
     assert ann.get("last").json() == {"task": None}
     assert ann.get("tasks").json()["num_answered"] == 0
@@ -460,7 +462,7 @@ def test_strangers_and_forged_requests_get_nothing(app, database):
     answer = forged.post(f"/api/label/{campaign.id}/tasks/{task['id']}", json=verdict())
     assert answer.status_code == 403
     with database.read() as connection:
-        assert ballots(connection, campaign) == []
+        assert judgements_in_force(connection, campaign) == []
 
 
 # ------------------------------------------------------------------------------------------------- differences, texts

@@ -10,7 +10,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import accounts
 from kleash.collection.store.campaigns import add_items, create_campaign, items, set_state, write_rubric
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.records import Comparison, Message, Prompt
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def fill(server, *, num_items=40, num_answers=2, texts=None, rubric="Be **fair**
 
 def judgements(server, campaign):
     with server.app.state.database.read() as connection:
-        return [ballot.judgement for ballot in ballots(connection, campaign)]
+        return [entry.judgement for entry in judgements_in_force(connection, campaign)]
 
 
 def press(page, keys):
@@ -311,7 +311,7 @@ def test_an_expired_lease_is_said_and_the_verdict_kept_as_extra(opened, server):
     press(ann, "0 Enter")
     ann.get_by_text("Your verdict is kept as an extra one, thank you.").wait_for()
     with server.app.state.database.read() as connection:
-        kept = [(ballot.judgement.rater, ballot.is_surplus) for ballot in ballots(connection, campaign)]
+        kept = [(entry.judgement.rater, entry.is_surplus) for entry in judgements_in_force(connection, campaign)]
     assert kept == [("bea", False), ("bea", False), ("ann", True)]
 
 

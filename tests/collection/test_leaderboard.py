@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from collection.made_ballots import ballot, item, pandalm
+from collection.made_judgements import entry, item, pandalm
 from kleash.collection.leaderboard import leaderboard
 
 FIRST, SECOND, TIE = (1, 2), (2, 1), (1, 1)
@@ -19,13 +19,13 @@ def sigmoid(logit):
 
 
 def campaign(contests):
-    """Make items and ballots of (source of first, of second, ranks per rater, answers)."""
-    items, ballots = {}, []
+    """Make items and judgements of (source of first, of second, ranks per rater, answers)."""
+    items, recorded = {}, []
     for number, (first, second, given, *answers) in enumerate(contests):
         one = item(f"i{number}", completions=answers[0] if answers else ("same", "size"), sources=(first, second))
         items[one.id] = one
-        ballots += [ballot(one.id, f"r{rater}", ranks) for rater, ranks in enumerate(given)]
-    return items, ballots
+        recorded += [entry(one.id, f"r{rater}", ranks) for rater, ranks in enumerate(given)]
+    return items, recorded
 
 
 def simulated(strengths, *, num_items, seed, length_effect=0.0, wordiness=None):
@@ -47,8 +47,8 @@ def strengths_of(board):
 
 def test_two_policies_by_hand():
     # 12 wins, 4 losses, 4 ties: 14 of 20, so the gap is log(.7 / .3) and each lies half of it from the middle.
-    items, ballots = campaign([("a", "b", [FIRST])] * 12 + [("a", "b", [SECOND])] * 4 + [("b", "a", [TIE])] * 4)
-    board = leaderboard(items, ballots)
+    items, recorded = campaign([("a", "b", [FIRST])] * 12 + [("a", "b", [SECOND])] * 4 + [("b", "a", [TIE])] * 4)
+    board = leaderboard(items, recorded)
     half = math.log(0.7 / 0.3) / 2
     assert strengths_of(board) == pytest.approx({"a": half, "b": -half}, rel=2e-3)
     first = board.standings[0]
@@ -58,10 +58,12 @@ def test_two_policies_by_hand():
 
 
 def test_choix_finds_the_same_strengths():
-    items, ballots = simulated({"a": 0.0, "b": 0.7, "c": -0.4, "d": 1.5}, num_items=300, seed=1)
-    ballots[::7] = [dataclasses.replace(b, judgement=dataclasses.replace(b.judgement, ranks=TIE)) for b in ballots[::7]]
+    items, recorded = simulated({"a": 0.0, "b": 0.7, "c": -0.4, "d": 1.5}, num_items=300, seed=1)
+    recorded[::7] = [
+        dataclasses.replace(b, judgement=dataclasses.replace(b.judgement, ranks=TIE)) for b in recorded[::7]
+    ]
     outcomes = []
-    for one in ballots:
+    for one in recorded:
         first, second = ("abcd".index(source) for source in items[one.item_id].comparison.sources)
         # Each vote twice, a tie once either way, so that choix, which knows no ties, counts them as half.
         outcomes += {
@@ -70,14 +72,14 @@ def test_choix_finds_the_same_strengths():
             TIE: [(first, second), (second, first)],
         }[one.judgement.ranks]
     expected = choix.opt_pairwise(4, outcomes, alpha=0.01, tol=1e-10)
-    found = strengths_of(leaderboard(items, ballots, num_resamples=2))
+    found = strengths_of(leaderboard(items, recorded, num_resamples=2))
     assert [found[source] for source in "abcd"] == pytest.approx(expected - expected.mean(), abs=1e-5)
 
 
 def test_a_slow_twin_finds_the_same_with_length():
-    items, ballots = simulated({"a": 0.0, "b": 0.7, "c": -0.4}, num_items=150, seed=2, length_effect=0.8)
+    items, recorded = simulated({"a": 0.0, "b": 0.7, "c": -0.4}, num_items=150, seed=2, length_effect=0.8)
     rows = []
-    for one in ballots:
+    for one in recorded:
         comparison = items[one.item_id].comparison
         lengths = [math.log(1 + len(text)) for text in comparison.completions]
         places = ["abc".index(source) for source in comparison.sources]
@@ -92,7 +94,7 @@ def test_a_slow_twin_finds_the_same_with_length():
         return total
 
     expected = minimize(loss, np.zeros(4), tol=1e-10).x
-    board = leaderboard(items, ballots, num_resamples=2)
+    board = leaderboard(items, recorded, num_resamples=2)
     found = {standing.source: standing.length_controlled.value for standing in board.standings}
     assert [found[source] for source in "abc"] == pytest.approx(expected[:3] - expected[:3].mean(), abs=1e-4)
     assert board.length_coefficient.value == pytest.approx(expected[3], abs=1e-4)
@@ -133,7 +135,7 @@ def test_equal_lengths_have_no_coefficient():
 
 
 def test_swapping_the_answers_with_their_ranks_changes_nothing():
-    items, ballots = simulated({"a": 0.0, "b": 0.7, "c": -0.4}, num_items=60, seed=6, length_effect=1.0)
+    items, recorded = simulated({"a": 0.0, "b": 0.7, "c": -0.4}, num_items=60, seed=6, length_effect=1.0)
     turned = {
         name: dataclasses.replace(
             one,
@@ -147,9 +149,9 @@ def test_swapping_the_answers_with_their_ranks_changes_nothing():
     }
     swapped = [
         dataclasses.replace(b, judgement=dataclasses.replace(b.judgement, ranks=b.judgement.ranks[::-1]))
-        for b in ballots
+        for b in recorded
     ]
-    one, other = leaderboard(items, ballots), leaderboard(turned, swapped)
+    one, other = leaderboard(items, recorded), leaderboard(turned, swapped)
     assert other.length_coefficient.value == pytest.approx(one.length_coefficient.value)
     for ours, theirs in zip(one.standings, other.standings, strict=True):
         assert theirs.source == ours.source
@@ -161,7 +163,7 @@ def test_swapping_the_answers_with_their_ranks_changes_nothing():
 def test_a_ranking_is_its_pairs_and_one_item():
     one = item("i", completions=("a", "b", "c"), sources=("p", "q", "r"))
     board = leaderboard(
-        {"i": one}, [ballot("i", "ann", (2, 1, 2)), ballot("i", "bob", outcome="both_bad", num_completions=3)]
+        {"i": one}, [entry("i", "ann", (2, 1, 2)), entry("i", "bob", outcome="both_bad", num_completions=3)]
     )
     assert (board.standings[0].source, board.num_votes) == ("q", 6)
     assert {standing.source: standing.win_share.value for standing in board.standings} == {
@@ -213,21 +215,21 @@ def test_policies_that_never_met_stand_in_groups():
     ],
 )
 def test_an_empty_board_says_why(sources, ranks, remark):
-    given = [ballot("i", "ann", ranks, outcome="ranked" if ranks else "skipped")]
+    given = [entry("i", "ann", ranks, outcome="ranked" if ranks else "skipped")]
     board = leaderboard({"i": item("i", sources=sources)}, given)
     assert (board.standings, board.num_votes, board.remark) == ((), 0, remark)
 
 
 def test_gold_repeats_and_rulings_are_no_votes():
-    items, ballots = campaign([("a", "b", [FIRST, SECOND, FIRST])])
-    expected = leaderboard(items, ballots)
+    items, recorded = campaign([("a", "b", [FIRST, SECOND, FIRST])])
+    expected = leaderboard(items, recorded)
     items["gold"] = item("gold", sources=("b", "a"), gold_ranks=FIRST)
     noise = [
-        ballot("gold", "ann", FIRST),
-        ballot("i0", "ann", SECOND, is_repeat=True),
-        ballot("i0", "judge", SECOND, is_adjudication=True),
+        entry("gold", "ann", FIRST),
+        entry("i0", "ann", SECOND, is_repeat=True),
+        entry("i0", "judge", SECOND, is_adjudication=True),
     ]
-    assert leaderboard(items, [*ballots, *noise]).standings == expected.standings
+    assert leaderboard(items, [*recorded, *noise]).standings == expected.standings
 
 
 def test_pandalm_ranks_its_five_models():

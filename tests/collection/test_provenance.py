@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collection.made_campaigns import make_campaign, make_rater
+from collection.made_campaigns import judgement_of, make_campaign, make_rater
 from collection.web import signed_in
 from kleash import artifacts
 from kleash.collection.app import create_app
@@ -13,10 +13,9 @@ from kleash.collection.provenance import descent, used_in
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.campaigns import items, rubrics
 from kleash.collection.store.judgements import (
-    NewJudgement,
-    ballots,
-    earlier_verdicts,
+    earlier_judgements,
     exports_of,
+    judgements_in_force,
     record_export,
     submit,
 )
@@ -52,20 +51,20 @@ def judged(database):
     with database.write() as connection:
         [task] = claim(connection, campaign, ann)
         for key, ranks in (("first", (1, 2)), ("second", (2, 1))):
-            verdict = NewJudgement("ranked", ranks, rubric_version=campaign.rubric_version)
-            submit(connection, campaign, task, ann, verdict, client_key=key)
+            said = judgement_of(task, ann, ranks=ranks, rubric_version=campaign.rubric_version)
+            submit(connection, campaign, task, ann, said, client_key=key)
     return campaign
 
 
 def descent_of(database, campaign, runs):
     with database.read() as connection:
-        [ballot] = ballots(connection, campaign)
+        [entry] = judgements_in_force(connection, campaign)
         return descent(
-            items(connection, campaign)[ballot.item_id],
-            ballot,
-            earlier=earlier_verdicts(connection, ballot.id),
+            items(connection, campaign)[entry.item_id],
+            entry,
+            earlier=earlier_judgements(connection, entry.id),
             rubrics=rubrics(connection, campaign.id),
-            exports=exports_of(connection, ballot.id),
+            exports=exports_of(connection, entry.id),
             runs=runs,
         )
 
@@ -87,11 +86,11 @@ def test_without_runs_nothing_was_made(preferences, tmp_path):
 @on_sqlite
 def test_the_whole_way(database, judged, preferences, tmp_path):
     with database.write() as connection:
-        [ballot] = ballots(connection, judged)
+        [entry] = judgements_in_force(connection, judged)
         place = str(preferences.path)
-        record_export(connection, judged, artifact_id=preferences.id, path=place, ballot_ids=[ballot.id], actor="eve")
+        record_export(connection, judged, artifact_id=preferences.id, path=place, judgement_ids=[entry.id], actor="eve")
     found = descent_of(database, judged, tmp_path / "runs")
-    permutation = found.ballot.judgement.permutation
+    permutation = found.entry.judgement.permutation
     comparison = found.item.comparison
     assert [answer.text for answer in found.shown] == [comparison.completions[index] for index in permutation]
     assert [answer.source for answer in found.shown] == [comparison.sources[index] for index in permutation]
@@ -105,13 +104,13 @@ def test_the_whole_way(database, judged, preferences, tmp_path):
 @on_sqlite
 def test_the_page_shows_the_way_to_the_models(database, judged, preferences, tmp_path):
     with database.write() as connection:
-        [ballot] = ballots(connection, judged)
+        [entry] = judgements_in_force(connection, judged)
         record_export(
-            connection, judged, artifact_id=preferences.id, path="exports/first", ballot_ids=[ballot.id], actor="eve"
+            connection, judged, artifact_id=preferences.id, path="exports/first", judgement_ids=[entry.id], actor="eve"
         )
     app = create_app(database)
     app.state.runs = tmp_path / "runs"
-    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{ballot.id}").text
+    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{entry.id}").text
     for artifact in used_in(preferences.id, Path("exports/first"), tmp_path / "runs"):
         assert artifact.id[:16] in page
         assert str(artifact.path) in page
@@ -123,7 +122,7 @@ def test_what_was_never_exported_says_so(database, judged, tmp_path):
     found = descent_of(database, judged, tmp_path / "runs")
     assert found.exports == []
     app = create_app(database)
-    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{found.ballot.id}").text
+    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{found.entry.id}").text
     assert "Not exported yet." in page
 
 

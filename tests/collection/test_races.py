@@ -13,7 +13,7 @@ from collection.crowd import work
 from collection.made_campaigns import NOON, answer, claim_one, make_campaign, make_rater, minutes
 from kleash.collection.store import tables as t
 from kleash.collection.store.campaigns import items, progress
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 
 pytestmark = pytest.mark.slow
 
@@ -42,20 +42,20 @@ def promised_in(receipts):
 def check_invariants(database, campaign, promised):
     """Hold the database against what the raters were promised and what an item may have."""
     with database.read() as connection:
-        every_ballot = ballots(connection, campaign)
+        every_judgement = judgements_in_force(connection, campaign)
         stored = {row.id: row for row in connection.execute(sa.select(t.judgements))}
         slots = connection.execute(sa.select(t.slots)).all()
         overlap = {item_id: item.overlap for item_id, item in items(connection, campaign).items()}
     assert len({receipt["judgement"] for receipt in promised}) == len(promised), "two receipts for one judgement"
     for receipt in promised:
         assert stored[receipt["judgement"]].is_surplus == receipt["is_surplus"]
-    votes = Counter(ballot.item_id for ballot in every_ballot if ballot.is_vote)
+    votes = Counter(entry.item_id for entry in every_judgement if entry.is_vote)
     done = Counter(str(slot.item_id) for slot in slots if slot.is_done)
     assert votes == done, "a slot is done if and only if a vote is in it"
     assert all(votes[item_id] <= n for item_id, n in overlap.items())
     in_slots = [slot.assignment_id for slot in slots if slot.is_done]
     assert len(in_slots) == len(set(in_slots))
-    voters = Counter((ballot.item_id, ballot.judgement.rater) for ballot in every_ballot)
+    voters = Counter((entry.item_id, entry.judgement.rater) for entry in every_judgement)
     assert set(voters.values()) == {1}
 
 
@@ -86,14 +86,14 @@ def test_eight_processes_fill_every_item_with_exactly_n(
     assert [process.exitcode for process in processes] == [0] * NUM_PROCESSES
     promised = promised_in(tmp_path)
     with database.read() as connection:
-        given = ballots(connection, campaign)
+        given = judgements_in_force(connection, campaign)
     assert len(given) == len(promised), "every judgement has one receipt"
-    assert any(ballot.judgement.outcome == "skipped" for ballot in given)
-    assert any(ballot.is_surplus for ballot in given)
+    assert any(entry.judgement.outcome == "skipped" for entry in given)
+    assert any(entry.is_surplus for entry in given)
     finish(database, campaign, start_minute=AFTERWARDS)
     check_invariants(database, campaign, promised)
     with database.read() as connection:
-        votes = Counter(ballot.item_id for ballot in ballots(connection, campaign) if ballot.is_vote)
+        votes = Counter(entry.item_id for entry in judgements_in_force(connection, campaign) if entry.is_vote)
         overlap = {item_id: item.overlap for item_id, item in items(connection, campaign).items()}
         assert progress(connection, campaign).num_full == num_items
     assert votes == overlap
@@ -121,6 +121,6 @@ def test_processes_killed_at_any_moment_lose_nothing_that_was_promised(database,
     finish(database, campaign, start_minute=AFTERWARDS)
     check_invariants(database, campaign, promised)
     with database.read() as connection:
-        votes = Counter(ballot.item_id for ballot in ballots(connection, campaign) if ballot.is_vote)
+        votes = Counter(entry.item_id for entry in judgements_in_force(connection, campaign) if entry.is_vote)
     assert set(votes.values()) == {2}
     assert len(votes) == 150

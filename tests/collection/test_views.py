@@ -3,15 +3,15 @@ from datetime import timedelta
 
 import pytest
 
-from collection.made_ballots import NOON, ballot, item, items_of
+from collection.made_judgements import NOON, entry, item, items_of
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings
+from kleash.collection.recorded import ordinary_votes
 from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.views import (
     DiffLine,
     export_command,
     item_lines,
-    ordinary_votes,
     pace,
     quality_of,
     rater_lines,
@@ -31,7 +31,7 @@ def votes_of(per_day):
     """Return so many votes in each of the last days, today last, all an hour before noon."""
     days = [NOON - timedelta(days=ago, hours=1) for ago in range(len(per_day) - 1, -1, -1)]
     return [
-        ballot("i1", f"rater {day:%d} {number}", FIRST, given_at=day)
+        entry("i1", f"rater {day:%d} {number}", FIRST, given_at=day)
         for day, num_votes in zip(days, per_day, strict=True)
         for number in range(num_votes)
     ]
@@ -61,14 +61,14 @@ def test_a_pace_that_may_be_nothing_may_never_end():
 
 
 def test_votes_of_long_ago_are_no_pace():
-    old = [ballot("i1", "ann", FIRST, given_at=NOON - timedelta(days=40))]
+    old = [entry("i1", "ann", FIRST, given_at=NOON - timedelta(days=40))]
     found = pace(old, progress(num_done=9), now=NOON)
     assert (found.votes_per_day.value, found.votes_per_day.n) == (0.0, 14)
     assert found.finish is None
 
 
 def test_the_first_day_has_a_pace_without_an_interval():
-    young = [ballot("i1", rater, FIRST, given_at=NOON - timedelta(hours=6)) for rater in ("ann", "bob")]
+    young = [entry("i1", rater, FIRST, given_at=NOON - timedelta(hours=6)) for rater in ("ann", "bob")]
     found = pace(young, progress(num_done=2), now=NOON)
     assert found.votes_per_day.value == pytest.approx(8.0)
     assert math.isnan(found.votes_per_day.low)
@@ -97,11 +97,11 @@ def test_days_without_votes_count_as_days():
 def test_only_votes_on_ordinary_items_bring_the_end_nearer():
     items = items_of(item("i1"), item("g1", gold_ranks=FIRST))
     given = [
-        ballot("i1", "ann", FIRST),
-        ballot("g1", "ann", FIRST),
-        ballot("i1", "ann", FIRST, is_repeat=True),
-        ballot("i1", "cyd", FIRST, is_surplus=True),
-        ballot("i1", "dee", outcome="skipped"),
+        entry("i1", "ann", FIRST),
+        entry("g1", "ann", FIRST),
+        entry("i1", "ann", FIRST, is_repeat=True),
+        entry("i1", "cyd", FIRST, is_surplus=True),
+        entry("i1", "dee", outcome="skipped"),
     ]
     assert ordinary_votes(items, given) == given[:1]
 
@@ -112,7 +112,7 @@ def test_the_period_grows_with_the_campaign():
 
     def period(days):
         late = NOON + timedelta(days=days)
-        given = [ballot("i1", "ann", FIRST), ballot("i2", "ann", FIRST, given_at=late)]
+        given = [entry("i1", "ann", FIRST), entry("i2", "ann", FIRST, given_at=late)]
         return quality_of(items, given, min_seconds=2.0).period
 
     assert (period(28), period(29)) == ("day", "week")
@@ -121,9 +121,9 @@ def test_the_period_grows_with_the_campaign():
 
 def test_raters_come_worst_first_and_rulings_make_no_rater():
     items = items_of(*(item(f"i{n}") for n in range(12)), *(item(f"g{n}", gold_ranks=FIRST) for n in range(12)))
-    given = [ballot(f"g{n}", "good", FIRST) for n in range(12)] + [ballot(f"g{n}", "bad", SECOND) for n in range(12)]
-    given += [ballot(f"i{n}", rater, FIRST) for n in range(12) for rater in ("good", "bad", "idle")]
-    given.append(ballot("i1", "judge", FIRST, is_adjudication=True))
+    given = [entry(f"g{n}", "good", FIRST) for n in range(12)] + [entry(f"g{n}", "bad", SECOND) for n in range(12)]
+    given += [entry(f"i{n}", rater, FIRST) for n in range(12) for rater in ("good", "bad", "idle")]
+    given.append(entry("i1", "judge", FIRST, is_adjudication=True))
     lines = rater_lines(items, given, min_seconds=2.0)
     assert [(line.row.rater, line.state) for line in lines] == [
         ("bad", "fail"),
@@ -137,12 +137,12 @@ def test_raters_come_worst_first_and_rulings_make_no_rater():
 def test_an_items_votes_are_split_without_saying_which_way():
     items = items_of(item("i1"), item("i2"), item("i3", hold="names a model"), item("g1", gold_ranks=FIRST), item("i4"))
     given = [
-        ballot("i1", "ann", SECOND),
-        ballot("i1", "bob", SECOND),
-        ballot("i1", "cyd", TIE),
-        ballot("i1", "dee", outcome="both_bad"),
-        ballot("i2", "ann", FIRST),
-        ballot("i2", "judge", FIRST, is_adjudication=True),
+        entry("i1", "ann", SECOND),
+        entry("i1", "bob", SECOND),
+        entry("i1", "cyd", TIE),
+        entry("i1", "dee", outcome="both_bad"),
+        entry("i2", "ann", FIRST),
+        entry("i2", "judge", FIRST, is_adjudication=True),
     ]
     found = {line.item.id: (line.state, line.split) for line in item_lines(items, given)}
     assert found == {
@@ -156,7 +156,7 @@ def test_an_items_votes_are_split_without_saying_which_way():
 
 def test_ranks_with_gaps_are_the_same_verdict():
     items = items_of(item("i1", completions=("a", "b", "c")))
-    given = [ballot("i1", "ann", (1, 1, 3)), ballot("i1", "bob", (1, 1, 2))]
+    given = [entry("i1", "ann", (1, 1, 3)), entry("i1", "bob", (1, 1, 2))]
     assert item_lines(items, given)[0].split == (2,)
 
 

@@ -1,4 +1,4 @@
-"""Labeller statistics of a frozen artifact: the same that the labelling service showed of the same ballots."""
+"""Labeller statistics of a frozen artifact: the same that the labelling service showed of the same judgements."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def item(number, *, gold_ranks=()):
     return Item(comparison.id, comparison, gold_ranks=gold_ranks)
 
 
-def ballots_on(items, *, first_rater="anna"):
+def judgements_on(items, *, first_rater="anna"):
     """Votes of two people and a judge, a wrong one on the gold item, a repeat, a skip and a ruling."""
     made = []
 
@@ -50,11 +50,11 @@ def ballots_on(items, *, first_rater="anna"):
 
 @pytest.fixture
 def frozen(tmp_path):
-    """A run whose preferences artifact was exported from known items and ballots."""
+    """A run whose preferences artifact was exported from known items and judgements."""
 
     def freeze(first_rater="anna", without=()):
         items = [item(0, gold_ranks=(1, 2)), *(item(number) for number in range(1, 5))]
-        ballots = ballots_on(items, first_rater=first_rater)
+        recorded = judgements_on(items, first_rater=first_rater)
         (tmp_path / "r").mkdir()
         (tmp_path / "r" / "recipe.toml").write_text("")
         by_id = {one.id: one for one in items}
@@ -62,18 +62,20 @@ def frozen(tmp_path):
             tmp_path / "r" / "round-000" / "preferences", kind="preferences", parents={}, settings={}
         ) as draft:
             rubrics = [("v1", "Which is better?")]
-            draft.summary |= write_export(draft.path, CAMPAIGN, rubrics, by_id, ballots, settings=AggregationSettings())
+            draft.summary |= write_export(
+                draft.path, CAMPAIGN, rubrics, by_id, recorded, settings=AggregationSettings()
+            )
             for name in without:
                 (draft.path / name).unlink()
-        return read_run(tmp_path / "r"), by_id, ballots
+        return read_run(tmp_path / "r"), by_id, recorded
 
     return freeze
 
 
 def test_what_is_read_back_is_what_the_labelling_service_measures(frozen):
-    run, items, ballots = frozen()
+    run, items, recorded = frozen()
     (labels,) = labels_of(run)
-    assert list(labels.raters) == rater_table(items, ballots)
+    assert list(labels.raters) == rater_table(items, recorded)
     anna, ben, carl, gpt = labels.raters
     assert (anna.gold_accuracy.value, ben.gold_accuracy.value) == (1.0, 0.0)
     assert anna.first_position.value == 0.0  # she was shown the answers the other way round

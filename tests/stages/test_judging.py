@@ -7,8 +7,9 @@ import pytest
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import raters
+from kleash.collection.store.recording import record
 from kleash.raters.configuration import JudgeSettings, JudgesSettings
 from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.monitoring import BandSettings
@@ -50,8 +51,8 @@ def judges(replay, **settings):
 def votes_of(database, rater=None):
     with database.read() as connection:
         campaign = stored.campaign_named(connection, "trial")
-        given = ballots(connection, campaign, includes_demoted=True)
-    return [ballot for ballot in given if ballot.judgement.rater_kind == "ai"]
+        given = judgements_in_force(connection, campaign, includes_demoted=True)
+    return [entry for entry in given if entry.judgement.rater_kind == "ai"]
 
 
 def test_a_judge_goes_through_every_item_by_the_campaigns_rubric(database):
@@ -59,7 +60,7 @@ def test_a_judge_goes_through_every_item_by_the_campaigns_rubric(database):
         done = judge_campaign(database, "trial", judges(replay), actor="test")
     assert done.num_added == NUM_ITEMS
     votes = votes_of(database)
-    assert {ballot.judgement.ranks for ballot in votes} == {(1, 2)}
+    assert {entry.judgement.ranks for entry in votes} == {(1, 2)}
     assert len(replay.requests) == 2 * NUM_ITEMS
     assert all("Good is better." in str(request["messages"]) for request in replay.requests)
     [figures] = done.figures
@@ -102,7 +103,7 @@ def test_a_judge_that_always_takes_the_first_is_demoted_and_counts_no_more(datab
     assert any("Demoted" in remark and "flip rate 100.0%" in remark for remark in done.remarks)
     with database.read() as connection:
         campaign = stored.campaign_named(connection, "trial")
-        assert {ballot.judgement.rater for ballot in ballots(connection, campaign)} == {"anna"}
+        assert {entry.judgement.rater for entry in judgements_in_force(connection, campaign)} == {"anna"}
         [judge] = [rater for rater in raters(connection) if rater.kind == "ai"]
     assert "flip rate" in judge.demotion
     assert len(votes_of(database)) == NUM_ITEMS
@@ -111,7 +112,7 @@ def test_a_judge_that_always_takes_the_first_is_demoted_and_counts_no_more(datab
 def test_a_reply_without_a_verdict_is_counted_and_is_no_vote(database):
     with replaying(lambda request: "I cannot say.") as replay:
         done = judge_campaign(database, "trial", judges(replay), actor="test")
-    assert not any(ballot.is_vote for ballot in votes_of(database))
+    assert not any(entry.is_vote for entry in votes_of(database))
     [figures] = done.figures
     assert figures.num_by_status == {"unparsed": 2 * NUM_ITEMS}
     assert any("parse failure 100.0%" in remark for remark in done.remarks)

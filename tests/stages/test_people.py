@@ -8,7 +8,7 @@ from kleash.artifacts import read, verify, writing
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import record
+from kleash.collection.store.recording import record
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.formats import write_jsonl
 from kleash.records import Completion, Judgement, Prompt

@@ -11,12 +11,13 @@ from kleash.collection.store import campaigns as stored
 from kleash.collection.store import tables
 from kleash.collection.store.assignments import claim
 from kleash.collection.store.calls import StoredCalls
-from kleash.collection.store.judgements import NewJudgement, exports_of, record, submit
+from kleash.collection.store.judgements import exports_of, submit
 from kleash.collection.store.raters import rater_named
+from kleash.collection.store.recording import record
 from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.raters.drift import DriftSettings
-from kleash.records import Completion, Prompt, comparisons_of
+from kleash.records import Completion, Judgement, Prompt, comparisons_of
 from kleash.stages.comparing import Chosen, PreferencesSettings
 from kleash.stages.preferences import collect_preferences, import_preferences, open_store
 from kleash.stages.scoring import build_comparer
@@ -153,7 +154,9 @@ def label_all(folder, announced):
         [campaign] = stored.campaigns(connection)
         rater = rater_named(connection, "anna", "person")
         while tasks := claim(connection, campaign, rater):
-            submit(connection, campaign, tasks[0], rater, NewJudgement("ranked", (1, 2)), client_key=tasks[0].id)
+            [task] = tasks
+            said = Judgement(task.comparison.id, "anna", "person", task.permutation, "ranked", (1, 2))
+            submit(connection, campaign, task, rater, said, client_key=task.id)
     database.close()
 
 

@@ -10,7 +10,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import raters
 from kleash.errors import RunError, SettingsError
 from kleash.formats import read_preferences, write_jsonl
@@ -246,7 +246,7 @@ def test_the_other_judges_of_a_panel_go_on(tmp_path):
         )
         label_by_judges(database, campaign, comparisons, judges, announce=lambda remark: None, actor="test")
     with database.read() as connection:
-        counting = [ballot.judgement.rater for ballot in ballots(connection, campaign)]
+        counting = [entry.judgement.rater for entry in judgements_in_force(connection, campaign)]
         demoted = {rater.name: rater.demotion for rater in raters(connection) if rater.demotion}
     database.close()
     assert counting == [members[0].name] * 60

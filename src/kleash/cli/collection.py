@@ -143,20 +143,20 @@ def status(
     from kleash.collection.quality import agreement
     from kleash.collection.store import campaigns as stored
     from kleash.collection.store.calls import judge_calls
-    from kleash.collection.store.judgements import ballots
+    from kleash.collection.store.judgements import judgements_in_force
     from kleash.collection.store.raters import raters
 
     with opened(store) as database, database.read() as connection:
         found = [stored.campaign_named(connection, name)] if name else stored.campaigns(connection)
         results().print(campaigns_table([(one, stored.progress(connection, one)) for one in found]))
         if name:
-            items, given = stored.items(connection, found[0]), ballots(connection, found[0])
-            results().print(gates_table(campaign_gates(agreement(items, given), items, given)))
-            everything = ballots(connection, found[0], includes_demoted=True)
+            items, recorded = stored.items(connection, found[0]), judgements_in_force(connection, found[0])
+            results().print(gates_table(campaign_gates(agreement(items, recorded), items, recorded)))
+            everything = judgements_in_force(connection, found[0], includes_demoted=True)
             calls = judge_calls(connection, [item.comparison.id for item in items.values()])
             figures = {one.judge: one for one in measure_judges(items, everything, calls, is_weekly=False)}
             if judges := judges_status_table(
-                raters(connection, found[0].id), given=everything, counting=given, figures=figures
+                raters(connection, found[0].id), given=everything, counting=recorded, figures=figures
             ):
                 results().print(judges)
 
@@ -197,12 +197,12 @@ def prioritise(
     from kleash.collection.importing import read_priorities
     from kleash.collection.quality import vote_entropy_by_slice
     from kleash.collection.store import campaigns as stored
-    from kleash.collection.store.judgements import ballots
+    from kleash.collection.store.judgements import judgements_in_force
 
     with opened(store) as database, database.write() as connection:
         campaign = stored.campaign_named(connection, name)
         items = stored.items(connection, campaign)
-        entropies = vote_entropy_by_slice(items, ballots(connection, campaign))
+        entropies = vote_entropy_by_slice(items, judgements_in_force(connection, campaign))
         priorities = read_priorities(scores, items, entropies)
         stored.set_priorities(connection, campaign, priorities)
     results().print(f"{len(priorities):,} of {len(items):,} items have a priority.")

@@ -27,11 +27,11 @@ def judges_status_table(
 ) -> Table | None:
     """Return a row per judge; None for a campaign without AI judges.
 
-    given, counting: all ballots, and those that demotions left in.  figures: over all time, by judge.
+    given, counting: all judgements, and those that demotions left in.  figures: over all time, by judge.
     """
     judges = [rater for rater in raters if rater.kind == "ai"]
-    num_given = Counter(ballot.judgement.rater for ballot in given)
-    num_counting = Counter(ballot.judgement.rater for ballot in counting)
+    num_given = Counter(entry.judgement.rater for entry in given)
+    num_counting = Counter(entry.judgement.rater for entry in counting)
     rows = []
     for judge in judges:
         own = figures[judge.name]

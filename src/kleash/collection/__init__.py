@@ -1,5 +1,5 @@
 """The labelling service: campaigns, blind assignment, judgements, their quality, and the web pages for all of it.
 
-`ballots.py` has the nouns; `store/` all SQL; `assignment.py`, `quality.py` and their like are pure; `app.py` and
+`judgements.py` has the nouns; `store/` all SQL; `assignment.py`, `quality.py` and their like are pure; `app.py` and
 `routes/` are the web. Nothing here imports torch.
 """

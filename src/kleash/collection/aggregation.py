@@ -1,8 +1,8 @@
-"""From ballots to training rows: many raters' verdicts on an item become one `Preference`, and nothing gets lost.
+"""From judgements to training rows: many raters' verdicts on an item become one `Preference`, and nothing gets lost.
 
-An item that is not to be trained on stays in the list and says why in `left_out`; a ballot that did not count is
+An item that is not to be trained on stays in the list and says why in `left_out`; a judgement that did not count is
 counted. An adjudicator's ruling takes the votes' place. Who the raters are is no concern of this module: give it the
-ballots of the kinds that are to count.
+judgements of the kinds that are to count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from kleash.collection.quality import gold_accuracy, pair_verdicts
-from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.collection.recorded import Item, RecordedJudgement, by_item, by_rater
 from kleash.errors import DataError
 from kleash.maths.agreement import vote_share
 from kleash.records import Judgement, Pair, Preference, Strength
@@ -49,15 +49,15 @@ class AggregationSettings(Settings):
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What became of a campaign's items and ballots.
+    """What became of a campaign's items and judgements.
 
     rows: one per item, in the items' order.  rows_left_out: how many rows are not to be trained on, by reason.
-    ballots_left_out: how many ballots had no part in any row, by reason.  skills: with dawid_skene, per rater.
+    judgements_left_out: how many judgements had no part in any row, by reason.  skills: with dawid_skene, per rater.
     """
 
     rows: list[Preference]
     rows_left_out: Counter[str]
-    ballots_left_out: Counter[str]
+    judgements_left_out: Counter[str]
     skills: Mapping[str, float]
 
 
@@ -80,29 +80,27 @@ class SkillModel:
 
 
 def aggregate(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, settings: AggregationSettings | None = None
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, settings: AggregationSettings | None = None
 ) -> Aggregate:
-    """Make one training row per item from the ballots on it.
+    """Make one training row per item from the judgements on it.
 
     A pair's label comes from the rankings (or from the last ruling); "both bad" and skips are no vote on it. Its
     strength is the median of those given by the votes that agree with the label's winner, the weaker of a middle two;
     a ranking of three or more has none. Aspects are vote shares, whatever the method.
     """
     settings = settings or AggregationSettings()
-    kept, ballots_left_out = filter_ballots(items, ballots, settings=settings)
-    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
-    for ballot in kept:
-        per_item[ballot.item_id].append(ballot)
+    kept, judgements_left_out = filter_judgements(items, recorded, settings=settings)
+    per_item = by_item(kept)
     cases = [_Case(item, per_item[item.id]) for item in items.values()]
     learned = dawid_skene(_pair_votes(cases)) if settings.method == "dawid_skene" else None
-    with_ballots = {ballot.item_id for ballot in ballots}
+    judged_items = {entry.item_id for entry in recorded}
     rows = [
         Preference(
             prompt=case.item.comparison.prompt,
             completions=case.item.comparison.completions,
             pairs=_pairs(case, settings.method, learned),
-            num_judgements=len(case.ballots),
-            left_out=_why_left_out(case, settings, had_ballots=case.item.id in with_ballots),
+            num_judgements=len(case.recorded),
+            left_out=_why_left_out(case, settings, was_judged=case.item.id in judged_items),
             aspects=_aspect_pairs(case.judgements),
             sources=case.item.comparison.sources,
         )
@@ -111,42 +109,39 @@ def aggregate(
     return Aggregate(
         rows=rows,
         rows_left_out=Counter(row.left_out for row in rows if row.left_out),
-        ballots_left_out=ballots_left_out,
+        judgements_left_out=judgements_left_out,
         skills=learned.skills if learned else {},
     )
 
 
-def filter_ballots(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, settings: AggregationSettings
+def filter_judgements(
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, settings: AggregationSettings
 ) -> tuple[list[RecordedJudgement], Counter[str]]:
-    """Return the ballots that count, and how many do not by the first reason that applies.
+    """Return the judgements that count, and how many do not by the first reason that applies.
 
     Never counted: "surplus" and "repeat". By setting: "too fast", "rater's gold accuracy" (a rater who has judged no
     easy calibration item stays). A ruling always counts.
     """
-    per_rater: dict[str, list[RecordedJudgement]] = defaultdict(list)
-    for ballot in ballots:
-        per_rater[ballot.judgement.rater].append(ballot)
     unreliable = {
         rater
-        for rater, own in per_rater.items()
+        for rater, own in by_rater(recorded).items()
         if gold_accuracy(items, own, easy_only=True).value < settings.min_gold_accuracy
     }
     kept, left_out = [], Counter[str]()
-    for ballot in ballots:
-        seconds = ballot.judgement.seconds
-        if ballot.is_adjudication:
-            kept.append(ballot)
-        elif ballot.is_surplus:
+    for entry in recorded:
+        seconds = entry.judgement.seconds
+        if entry.is_adjudication:
+            kept.append(entry)
+        elif entry.is_surplus:
             left_out["surplus"] += 1
-        elif ballot.is_repeat:
+        elif entry.is_repeat:
             left_out["repeat"] += 1
-        elif ballot.judgement.rater in unreliable:
+        elif entry.judgement.rater in unreliable:
             left_out["rater's gold accuracy"] += 1
-        elif ballot.judgement.outcome != "skipped" and seconds is not None and seconds < settings.min_seconds:
+        elif entry.judgement.outcome != "skipped" and seconds is not None and seconds < settings.min_seconds:
             left_out["too fast"] += 1
         else:
-            kept.append(ballot)
+            kept.append(entry)
     return kept, left_out
 
 
@@ -196,21 +191,21 @@ def dawid_skene(votes: Sequence[PairVote], *, tolerance: float = 1e-6) -> SkillM
 # ------------------------------------------------------------------------------------------------------- one item each
 @dataclass(frozen=True)
 class _Case:
-    """An item with the ballots that count on it."""
+    """An item with the judgements that count on it."""
 
     item: Item
-    ballots: Sequence[RecordedJudgement]
+    recorded: Sequence[RecordedJudgement]
 
     @property
     def ruling(self) -> Judgement | None:
         """The last ruling with a verdict in it."""
-        rulings = [b for b in self.ballots if b.is_adjudication and b.judgement.outcome != "skipped"]
-        return max(rulings, key=lambda ballot: ballot.given_at).judgement if rulings else None
+        rulings = [b for b in self.recorded if b.is_adjudication and b.judgement.outcome != "skipped"]
+        return max(rulings, key=lambda entry: entry.given_at).judgement if rulings else None
 
     @property
     def judgements(self) -> list[Judgement]:
         """What decides: the ruling alone, or else the votes."""
-        return [self.ruling] if self.ruling else [ballot.judgement for ballot in self.ballots if ballot.is_vote]
+        return [self.ruling] if self.ruling else [entry.judgement for entry in self.recorded if entry.is_vote]
 
     @property
     def ranked(self) -> list[Judgement]:
@@ -246,8 +241,8 @@ def _median_strength(ranked: Sequence[Judgement], label: float) -> Strength | No
     if label == 0.5 or len(ranked[0].ranks) != 2:
         return None
     winner, loser = (0, 1) if label > 0.5 else (1, 0)
-    given = sorted(STRENGTHS.index(j.strength) for j in ranked if j.strength and j.ranks[winner] < j.ranks[loser])
-    return STRENGTHS[given[(len(given) - 1) // 2]] if given else None
+    levels = sorted(STRENGTHS.index(j.strength) for j in ranked if j.strength and j.ranks[winner] < j.ranks[loser])
+    return STRENGTHS[levels[(len(levels) - 1) // 2]] if levels else None
 
 
 def _aspect_pairs(judgements: Sequence[Judgement]) -> dict[str, tuple[Pair, ...]]:
@@ -257,23 +252,23 @@ def _aspect_pairs(judgements: Sequence[Judgement]) -> dict[str, tuple[Pair, ...]
             ranks_per_aspect[aspect].append(ranks)
     return {
         aspect: tuple(
-            Pair(first, second, vote_share([(ranks[first], ranks[second]) for ranks in given]))
-            for first, second in itertools.combinations(range(len(given[0])), 2)
+            Pair(first, second, vote_share([(ranks[first], ranks[second]) for ranks in rankings]))
+            for first, second in itertools.combinations(range(len(rankings[0])), 2)
         )
-        for aspect, given in sorted(ranks_per_aspect.items())
+        for aspect, rankings in sorted(ranks_per_aspect.items())
     }
 
 
-def _why_left_out(case: _Case, settings: AggregationSettings, *, had_ballots: bool) -> str:
+def _why_left_out(case: _Case, settings: AggregationSettings, *, was_judged: bool) -> str:
     """Return why an item's row is not to be trained on, "" if it is."""
     if case.item.is_gold:
         return "gold"
     if case.item.hold:
         return case.item.hold
-    if not case.ballots:
-        return "no judgement counts" if had_ballots else "not judged"
+    if not case.recorded:
+        return "no judgement counts" if was_judged else "not judged"
     # A ruling overrides what raters flagged as well.
-    looks = [case.ruling] if case.ruling else [ballot.judgement for ballot in case.ballots]
+    looks = [case.ruling] if case.ruling else [entry.judgement for entry in case.recorded]
     flags = sorted({flag for look in looks for flag in look.flags if flag in settings.leave_out_flagged})
     if flags:
         return f"flagged {' and '.join(flags)}"

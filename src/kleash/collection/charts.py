@@ -112,12 +112,14 @@ def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | No
 # ----------------------------------------------------------------------------------------------------------- agreement
 def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | None:
     """Draw agreement without ties with its interval as a band, and chance-corrected agreement (AC1) beside it."""
-    known = {name: found for name, found in over_time.items() if found.percent_without_ties.n >= DEFAULT.min_n}
+    known = {
+        name: agreement for name, agreement in over_time.items() if agreement.percent_without_ties.n >= DEFAULT.min_n
+    }
     if len(known) < 2:
         return None
-    names, figures = list(known), [found.percent_without_ties for found in known.values()]
+    names, figures = list(known), [agreement.percent_without_ties for agreement in known.values()]
     texts = [_rate_text(name, figure) for name, figure in zip(names, figures, strict=True)]
-    others = [found.ac1 for found in known.values()]
+    others = [agreement.ac1 for agreement in known.values()]
     other_texts = [
         f"{name}: AC1 {wording.number(figure.value)} ({wording.number_range(figure)})"
         for name, figure in zip(names, others, strict=True)
@@ -141,7 +143,7 @@ def agreement_by_slice_figure(by_slice: Mapping[str, Mapping[str, Agreement]], o
     """Draw agreement without ties in every slice with its interval, by dimension, worst first; the line is overall."""
     rows: list[tuple[str, Interval]] = []
     for dimension, values in by_slice.items():
-        within = [(f"{dimension}={value}", found.percent_without_ties) for value, found in values.items()]
+        within = [(f"{dimension}={value}", agreement.percent_without_ties) for value, agreement in values.items()]
         # Of fewer items a bootstrap knows no interval: one item drawn again and again is always the same.
         within = [(name, figure) for name, figure in within if figure.n >= DEFAULT.min_n]
         rows += sorted(within, key=lambda row: row[1].value)

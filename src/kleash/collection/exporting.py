@@ -24,7 +24,7 @@ from kleash.collection.quality import agreement
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, record_export
+from kleash.collection.store.judgements import judgements_in_force, record_export
 from kleash.durable import write_rows, write_text
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
@@ -40,16 +40,16 @@ def write_export(
     campaign: Campaign,
     rubrics: Sequence[tuple[str, str]],
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     *,
     settings: AggregationSettings,
 ) -> dict[str, Any]:
     """Write the four files into a folder and return the figures worth showing."""
     place_of = {item_id: index for index, item_id in enumerate(items)}
-    ballots = sorted(ballots, key=lambda ballot: (place_of[ballot.item_id], ballot.judgement.rater, int(ballot.id)))
-    made = aggregate(items, ballots, settings=settings)
-    write_jsonl(folder / PREFERENCES, made.rows)
-    write_rows(folder / JUDGEMENTS, map(_judgement_row, ballots))
+    recorded = sorted(recorded, key=lambda entry: (place_of[entry.item_id], entry.judgement.rater, int(entry.id)))
+    result = aggregate(items, recorded, settings=settings)
+    write_jsonl(folder / PREFERENCES, result.rows)
+    write_rows(folder / JUDGEMENTS, map(_judgement_row, recorded))
     write_rows(folder / ITEMS, map(_item_row, items.values()))
     about = {
         **format_mark(),
@@ -57,20 +57,21 @@ def write_export(
         "rubrics": [text for _, text in rubrics],
     }
     write_text(folder / CAMPAIGN, json.dumps(about, indent=2, sort_keys=True) + "\n")
-    measured = agreement(items, ballots, num_resamples=_NUM_RESAMPLES)
+    measured = agreement(items, recorded, num_resamples=_NUM_RESAMPLES)
     percent = measured.percent_without_ties
     return {
-        **rows_summary(made.rows),
+        **rows_summary(result.rows),
         "comparisons": len(items),
-        "judgements": len(ballots),
-        "raters": len({ballot.judgement.rater for ballot in ballots}),
+        "judgements": len(recorded),
+        "raters": len({entry.judgement.rater for entry in recorded}),
         "agreement": percent.value if percent.n else None,
         "agreement_interval": vars(percent) if percent.n else None,
         "gates": {
-            gate.name: {"state": gate.state, "reason": gate.reason} for gate in campaign_gates(measured, items, ballots)
+            gate.name: {"state": gate.state, "reason": gate.reason}
+            for gate in campaign_gates(measured, items, recorded)
         },
-        "judgements_left_out": dict(made.ballots_left_out),
-        "skills": dict(made.skills),
+        "judgements_left_out": dict(result.judgements_left_out),
+        "skills": dict(result.skills),
     }
 
 
@@ -81,18 +82,23 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
     """
     with database.read() as connection:
         campaign = stored.campaign_named(connection, name)
-        items, given = stored.items(connection, campaign), ballots(connection, campaign)
+        items, recorded = stored.items(connection, campaign), judgements_in_force(connection, campaign)
         rubrics = stored.rubrics(connection, campaign.id)
         origins = stored.origins(connection, campaign)
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
-    recorded = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
-    with writing(output_dir, kind="preferences", parents=parents, settings=recorded) as draft:
-        draft.summary |= write_export(draft.path, campaign, rubrics, items, given, settings=settings)
+    in_full = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
+    with writing(output_dir, kind="preferences", parents=parents, settings=in_full) as draft:
+        draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings)
     artifact = read(output_dir)
     with database.write() as connection:
-        ids = [ballot.id for ballot in given]
+        ids = [entry.id for entry in recorded]
         record_export(
-            connection, campaign, artifact_id=artifact.id, path=str(output_dir.absolute()), ballot_ids=ids, actor=actor
+            connection,
+            campaign,
+            artifact_id=artifact.id,
+            path=str(output_dir.absolute()),
+            judgement_ids=ids,
+            actor=actor,
         )
     return artifact
 
@@ -109,16 +115,16 @@ def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
-def _judgement_row(ballot: RecordedJudgement) -> dict[str, Any]:
+def _judgement_row(entry: RecordedJudgement) -> dict[str, Any]:
     marks = {
-        "is_repeat": ballot.is_repeat,
-        "is_surplus": ballot.is_surplus,
-        "is_adjudication": ballot.is_adjudication,
-        "skip_reason": ballot.skip_reason,
+        "is_repeat": entry.is_repeat,
+        "is_surplus": entry.is_surplus,
+        "is_adjudication": entry.is_adjudication,
+        "skip_reason": entry.skip_reason,
         # A program's clock says nothing of it, and would make the same run's file another one each time.
-        "given_at": ballot.given_at.isoformat() if ballot.judgement.rater_kind == "person" else "",
+        "given_at": entry.given_at.isoformat() if entry.judgement.rater_kind == "person" else "",
     }
-    return {**to_json(ballot.judgement), **{name: value for name, value in marks.items() if value}}
+    return {**to_json(entry.judgement), **{name: value for name, value in marks.items() if value}}
 
 
 def _item_row(item: Item) -> dict[str, Any]:

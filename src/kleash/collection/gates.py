@@ -60,11 +60,11 @@ class Gate:
 def campaign_gates(
     measured: Agreement,
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     *,
     settings: LabelGateSettings = DEFAULT,
 ) -> list[Gate]:
-    """Hold a whole campaign against the bounds. measured: `quality.agreement` of the same items and ballots."""
+    """Hold a whole campaign against the bounds. measured: `quality.agreement` of the same items and judgements."""
     return [
         _at_least(
             "agreement_without_ties",
@@ -74,9 +74,9 @@ def campaign_gates(
             settings.min_n,
         ),
         *_habit_gates(
-            gold_accuracy(items, ballots, easy_only=True),
-            self_consistency(ballots),
-            longer_share(items, ballots),
+            gold_accuracy(items, recorded, easy_only=True),
+            self_consistency(recorded),
+            longer_share(items, recorded),
             settings,
         ),
     ]

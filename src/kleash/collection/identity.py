@@ -60,8 +60,8 @@ def named_model(text: str) -> str:
     """Return the words by which a text says which model wrote it or who made that; "" if it does not."""
     visible = visible_text(text)
     sentences = " ".join(visible.split())
-    found = [match for match in (clue.search(sentences) for clue in _CLUES) if match]
-    first = min(found, key=lambda match: match.start(), default=_SPEAKER.search(visible))
+    matches = [match for match in (clue.search(sentences) for clue in _CLUES) if match]
+    first = min(matches, key=lambda match: match.start(), default=_SPEAKER.search(visible))
     return first.group().strip(".!?,;:( ") if first else ""
 
 

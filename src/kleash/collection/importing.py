@@ -16,14 +16,14 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kleash.artifacts import read, require
-from kleash.collection.assignment import Purpose, sampling_priority
+from kleash.collection.assignment import sampling_priority
 from kleash.collection.campaign import Campaign, CampaignSettings
 from kleash.collection.exporting import CAMPAIGN, ITEMS, JUDGEMENTS, PREFERENCES
 from kleash.collection.identity import identity_holds
-from kleash.collection.recorded import Item
+from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
-from kleash.collection.store.judgements import record
-from kleash.collection.store.restoring import Restored, restore
+from kleash.collection.store.events import now
+from kleash.collection.store.recording import record, restore
 from kleash.errors import DataError
 from kleash.formats import read_comparisons, read_completions, read_judgements, read_preferences
 from kleash.records import Comparison, Judgement, comparisons_of
@@ -143,24 +143,21 @@ def import_export(connection: Connection, folder: Path, name: str, *, actor: str
     stored.restore_sampling(connection, campaign, by_id)
     judgements = read_judgements(folder / JUDGEMENTS, strict=True).records if extras else []
     marks = [_parse(folder / JUDGEMENTS, line) for line in _lines(folder / JUDGEMENTS)]
-    gold = {key for key, extra in by_id.items() if "gold_ranks" in extra}
-    ballots = [_restored(*pair, gold=gold) for pair in zip(judgements, marks, strict=True)]
-    num = restore(connection, campaign, ballots, actor=actor)
+    recorded = [_recorded(*pair) for pair in zip(judgements, marks, strict=True)]
+    num = restore(connection, campaign, recorded, actor=actor)
     return stored.campaign_named(connection, name), Imported(added, num)
 
 
-def _restored(judgement: Judgement, marks: Mapping[str, Any], *, gold: set[str]) -> Restored:
-    purpose: Purpose = "gold" if judgement.comparison_id in gold else "vote"
-    if marks.get("is_repeat"):
-        purpose = "repeat"
-    elif marks.get("is_adjudication"):
-        purpose = "adjudication"
-    return Restored(
-        judgement,
-        purpose,
+def _recorded(judgement: Judgement, marks: Mapping[str, Any]) -> RecordedJudgement:
+    return RecordedJudgement(
+        id="",
+        item_id="",
+        judgement=judgement,
+        given_at=datetime.fromisoformat(marks["given_at"]) if "given_at" in marks else now(),
+        is_repeat=bool(marks.get("is_repeat")),
         is_surplus=bool(marks.get("is_surplus")),
+        is_adjudication=bool(marks.get("is_adjudication")),
         skip_reason=str(marks.get("skip_reason", "")),
-        given_at=datetime.fromisoformat(marks["given_at"]) if "given_at" in marks else None,
     )
 
 

@@ -12,7 +12,7 @@ from kleash.records import JudgeCall, Judgement
 
 def measure_judges(
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     calls: Sequence[tuple[JudgeCall, datetime]],
     *,
     is_weekly: bool,
@@ -24,17 +24,15 @@ def measure_judges(
     """
     return judge_figures(
         calls=[Dated(at, call) for call, at in calls],
-        judgements=[Dated(ballot.given_at, ballot.judgement) for ballot in ballots if not ballot.is_repeat],
+        judgements=[Dated(entry.given_at, entry.judgement) for entry in recorded if not entry.is_repeat],
         comparisons=[item.comparison for item in items.values()],
-        by_people=votes_of_people(ballots),
+        by_people=votes_of_people(recorded),
         is_weekly=is_weekly,
     )
 
 
-def votes_of_people(ballots: Iterable[RecordedJudgement]) -> list[Judgement]:
+def votes_of_people(recorded: Iterable[RecordedJudgement]) -> list[Judgement]:
     """Return what a judge is held against."""
     return [
-        ballot.judgement
-        for ballot in ballots
-        if ballot.judgement.rater_kind in ("person", "simulated") and ballot.is_vote
+        entry.judgement for entry in recorded if entry.judgement.rater_kind in ("person", "simulated") and entry.is_vote
     ]

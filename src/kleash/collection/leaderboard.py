@@ -62,7 +62,7 @@ class Leaderboard:
 
 def leaderboard(
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     *,
     num_resamples: int = 200,
     seed: int = 0,
@@ -73,7 +73,7 @@ def leaderboard(
     Answers that name no source, and pairs of answers of the same policy, decide nothing. Where no two policies have
     met, the board is empty and says so.
     """
-    contests = _contests(items, ballots)
+    contests = _contests(items, recorded)
     unknown = Interval(math.nan, math.nan, math.nan, 0)
     if not contests.sources:
         return Leaderboard((), unknown, 0, _why_empty(items))
@@ -131,15 +131,15 @@ class _Contests:
         return int(self.item_M.max()) + 1
 
 
-def _contests(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> _Contests:
+def _contests(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> _Contests:
     scores: dict[tuple[str, int, int], list[float]] = defaultdict(list)
-    for ballot in ballots:
-        sources = items[ballot.item_id].comparison.sources
-        if not ballot.is_vote or items[ballot.item_id].is_gold or not sources:
+    for entry in recorded:
+        sources = items[entry.item_id].comparison.sources
+        if not entry.is_vote or items[entry.item_id].is_gold or not sources:
             continue
-        for (first, second), verdict in pair_verdicts(ballot.judgement).items():
+        for (first, second), verdict in pair_verdicts(entry.judgement).items():
             if sources[first] and sources[second] and sources[first] != sources[second]:
-                scores[ballot.item_id, first, second].append(_SCORES[verdict])
+                scores[entry.item_id, first, second].append(_SCORES[verdict])
     number_of_item = {item_id: number for number, item_id in enumerate(dict.fromkeys(key[0] for key in scores))}
     compared = [(items[item_id].comparison, first, second) for item_id, first, second in scores]
     named = sorted({comparison.sources[index] for comparison, *pair in compared for index in pair})
@@ -150,8 +150,8 @@ def _contests(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -
         sources=named,
         item_M=np.array([number_of_item[item_id] for item_id, _, _ in scores], dtype=int),
         meets_MS=meets_MS,
-        score_M=np.array([sum(given) / len(given) for given in scores.values()]),
-        num_votes_M=np.array([len(given) for given in scores.values()], dtype=float),
+        score_M=np.array([sum(votes) / len(votes) for votes in scores.values()]),
+        num_votes_M=np.array([len(votes) for votes in scores.values()], dtype=float),
         log_length_M=np.array([_log_length(c, first) - _log_length(c, second) for c, first, second in compared]),
     )
 

@@ -120,14 +120,14 @@ def _parser() -> MarkdownIt:
 
 # -------------------------------------------------------------------------------------------------------------- math
 def _inline_math(state: StateInline, silent: bool) -> bool:
-    found = state.src[state.pos] in "$\\" and _INLINE_MATH.match(state.src, state.pos, state.posMax)
-    if not found:
+    match = state.src[state.pos] in "$\\" and _INLINE_MATH.match(state.src, state.pos, state.posMax)
+    if not match:
         return False
     if not silent:
         token = state.push("code_inline", "code", 0)
-        token.content = found.group()
+        token.content = match.group()
         token.markup = "$"
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 

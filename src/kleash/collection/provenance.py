@@ -48,7 +48,7 @@ class Descent:
     """One judgement's way from the prompt to the models trained on it."""
 
     item: Item
-    ballot: RecordedJudgement
+    entry: RecordedJudgement
     shown: Sequence[ShownAnswer]
     earlier: Sequence[RecordedJudgement]
     rubric: str
@@ -57,7 +57,7 @@ class Descent:
 
 def descent(
     item: Item,
-    ballot: RecordedJudgement,
+    entry: RecordedJudgement,
     *,
     earlier: Sequence[RecordedJudgement],
     rubrics: Sequence[tuple[str, str]],
@@ -69,7 +69,7 @@ def descent(
     earlier: what the rater had said before on the same task.  rubrics: (version, text).  exports: (artifact
     id, path) of what the judgement went into.  runs: the folder whose runs are looked through.
     """
-    judgement, comparison = ballot.judgement, item.comparison
+    judgement, comparison = entry.judgement, item.comparison
     shown = [
         ShownAnswer(
             position=position,
@@ -82,7 +82,7 @@ def descent(
     ]
     return Descent(
         item=item,
-        ballot=ballot,
+        entry=entry,
         shown=shown,
         earlier=earlier,
         rubric=dict(rubrics).get(judgement.rubric_version, ""),
@@ -91,8 +91,8 @@ def descent(
 
 
 def used_in(artifact_id: str, path: Path, runs: Path) -> list[Artifact]:
-    """Return every artifact made from this one, in the runs beside it and in those below `runs`, nearest first."""
-    found: dict[str, Artifact] = {}
+    """Return every artifact one from this one, in the runs beside it and in those below `runs`, nearest first."""
+    descendants: dict[str, Artifact] = {}
     folders = sorted(folder for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
     for folder in [path, *folders]:
         try:
@@ -100,5 +100,5 @@ def used_in(artifact_id: str, path: Path, runs: Path) -> list[Artifact]:
         except ArtifactError:
             continue  # moved away, or a run that has not come to its first artifact
         if artifact_id in lineage.artifacts:
-            found |= {made.id: made for made in lineage.descendants_of(artifact_id)}
-    return list(found.values())
+            descendants |= {one.id: one for one in lineage.descendants_of(artifact_id)}
+    return list(descendants.values())

@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.collection.recorded import Item, RecordedJudgement, by_item, by_rater, ordinary_votes
 from kleash.maths.agreement import (
     agreement_interval,
     fleiss_kappa,
@@ -91,17 +91,17 @@ class Disagreement:
 # ---------------------------------------------------------------------------------------------------------- agreement
 def agreement(
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     *,
     aspect: str = "",
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
-    """Measure agreement on ordinary items, gold apart, from the votes (`Ballot.is_vote`).
+    """Measure agreement on ordinary items, gold apart, from the votes (`RecordedJudgement.is_vote`).
 
     aspect: measure the verdicts on this aspect instead of the overall one.
     """
-    nominal_LN, item_N = _verdict_table(items, ballots, aspect)
+    nominal_LN, item_N = _verdict_table(items, recorded, aspect)
     ordinal_LN = np.where(nominal_LN == _CODES["both_bad"], _CODES["tie"], nominal_LN)
     decided_LN = np.where(ordinal_LN == _CODES["tie"], math.nan, ordinal_LN)
 
@@ -123,10 +123,10 @@ def agreement(
 
 
 def agreement_by_slice(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, dict[str, Agreement]]:
     """Measure agreement within each value of each slice: {dimension: {value: agreement}}, sorted."""
-    votes = list(_ordinary_votes(items, ballots))
+    votes = ordinary_votes(items, recorded)
     agreements: dict[str, dict[str, Agreement]] = defaultdict(dict)
     for name, rows in group_by_slice(items[vote.item_id].dimensions for vote in votes).items():
         dimension, value = split_slice(name)
@@ -137,7 +137,7 @@ def agreement_by_slice(
 
 def agreement_over_time(
     items: Mapping[str, Item],
-    ballots: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     *,
     period: Literal["week", "day"] = "week",
     num_resamples: int = 200,
@@ -147,7 +147,7 @@ def agreement_over_time(
 
     An item with all its votes counts in the period in which its last vote came, so periods share no item.
     """
-    per_item = _by_item(_ordinary_votes(items, ballots))
+    per_item = by_item(ordinary_votes(items, recorded))
     per_period: dict[str, list[RecordedJudgement]] = defaultdict(list)
     for votes in per_item.values():
         last = max(vote.given_at for vote in votes)
@@ -159,59 +159,56 @@ def agreement_over_time(
 
 
 def agreement_by_aspect(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, num_resamples: int = 200, seed: int = 0
 ) -> dict[str, Agreement]:
     """Measure agreement on each aspect that was asked, such as factuality apart from style."""
-    aspects = sorted({aspect for ballot in ballots for aspect in ballot.judgement.aspects})
+    aspects = sorted({aspect for entry in recorded for aspect in entry.judgement.aspects})
     return {
-        aspect: agreement(items, ballots, aspect=aspect, num_resamples=num_resamples, seed=seed) for aspect in aspects
+        aspect: agreement(items, recorded, aspect=aspect, num_resamples=num_resamples, seed=seed) for aspect in aspects
     }
 
 
-def low_agreement_items(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[Disagreement]:
+def low_agreement_items(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[Disagreement]:
     """List the ordinary items whose raters differ and that no adjudicator has ruled on, worst first."""
-    ruled = {ballot.item_id for ballot in ballots if ballot.is_adjudication}
-    found = []
-    for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
+    ruled = {entry.item_id for entry in recorded if entry.is_adjudication}
+    disagreements = []
+    for item_id, votes in by_item(ordinary_votes(items, recorded)).items():
         entropy_bits = _mean_entropy_bits(votes)
         if entropy_bits > 0 and item_id not in ruled:
             verdicts = Counter(verdict for vote in votes for verdict in pair_verdicts(vote.judgement).values())
-            found.append(Disagreement(item_id, entropy_bits, len(votes), verdicts))
-    return sorted(found, key=lambda item: (-item.entropy_bits, -item.num_votes, item.item_id))
+            disagreements.append(Disagreement(item_id, entropy_bits, len(votes), verdicts))
+    return sorted(disagreements, key=lambda item: (-item.entropy_bits, -item.num_votes, item.item_id))
 
 
 # ------------------------------------------------------------------------------------------------------------- raters
 def vote_entropy_by_slice(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]
 ) -> dict[tuple[str, str], float]:
     """Return how far raters disagree in each slice: the mean entropy of the votes on an item, 1 = an even split.
 
     Keys are (dimension, value). Items with a single vote say nothing and are left out; so are slices without others.
     """
     entropies: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for item_id, votes in _by_item(_ordinary_votes(items, ballots)).items():
+    for item_id, votes in by_item(ordinary_votes(items, recorded)).items():
         if len(votes) >= 2:
             for slice_ in items[item_id].dimensions.items():
                 entropies[slice_].append(min(_mean_entropy_bits(votes), 1.0))
-    return {slice_: sum(found) / len(found) for slice_, found in sorted(entropies.items())}
+    return {slice_: sum(group) / len(group) for slice_, group in sorted(entropies.items())}
 
 
 def rater_table(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float = 2.0
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, min_seconds: float = 2.0
 ) -> list[RaterRow]:
     """Describe every rater, people, AI judges and rules alike, in order of name.
 
     min_seconds: a verdict given in less time cannot have been read for.
     """
-    per_rater: dict[str, list[RecordedJudgement]] = defaultdict(list)
-    for ballot in ballots:
-        per_rater[ballot.judgement.rater].append(ballot)
-    with_others = _agreement_with_others(items, ballots)
+    with_others = _agreement_with_others(items, recorded)
     return [
         RaterRow(
             rater=rater,
             kind=own[0].judgement.rater_kind,
-            num_items=len({ballot.item_id for ballot in own if ballot.is_vote}),
+            num_items=len({entry.item_id for entry in own if entry.is_vote}),
             median_seconds=median_seconds(own),
             too_fast=too_fast_share(own, min_seconds=min_seconds),
             gold_accuracy=gold_accuracy(items, own),
@@ -220,15 +217,15 @@ def rater_table(
             first_position=first_position_share(items, own),
             longer=longer_share(items, own),
             with_others=with_others.get(rater, wilson_interval(0, 0)),
-            num_skipped=sum(ballot.judgement.outcome == "skipped" for ballot in own),
-            flags=Counter(flag for ballot in own for flag in ballot.judgement.flags),
+            num_skipped=sum(entry.judgement.outcome == "skipped" for entry in own),
+            flags=Counter(flag for entry in own for flag in entry.judgement.flags),
         )
-        for rater, own in sorted(per_rater.items())
+        for rater, own in by_rater(recorded).items()
     ]
 
 
 def gold_accuracy(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, easy_only: bool = False
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, easy_only: bool = False
 ) -> Interval:
     """Return the share of votes on calibration items that are right; n counts votes.
 
@@ -236,62 +233,62 @@ def gold_accuracy(
     easy_only: leave out items whose tag "difficulty" says other than "easy"; an item without that tag is easy.
     """
     shares = []
-    for ballot in ballots:
-        item = items[ballot.item_id]
-        if not ballot.is_vote or not item.is_gold or (easy_only and item.dimensions.get("difficulty", EASY) != EASY):
+    for entry in recorded:
+        item = items[entry.item_id]
+        if not entry.is_vote or not item.is_gold or (easy_only and item.dimensions.get("difficulty", EASY) != EASY):
             continue
         known = {pair: verdict for pair, verdict in _verdicts_of_ranks(item.gold_ranks).items() if verdict != "tie"}
-        given = pair_verdicts(ballot.judgement)
+        verdicts = pair_verdicts(entry.judgement)
         if known:
-            shares.append(sum(given[pair] == verdict for pair, verdict in known.items()) / len(known))
+            shares.append(sum(verdicts[pair] == verdict for pair, verdict in known.items()) / len(known))
     return _mean_share(shares)
 
 
-def self_consistency(ballots: Sequence[RecordedJudgement]) -> Interval:
+def self_consistency(recorded: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of second looks, with the answers in other places, that came to the first look's verdict.
 
     For rankings, the share of their pairs; n counts second looks.
     """
-    first_looks = {(b.judgement.rater, b.item_id): pair_verdicts(b.judgement) for b in ballots if b.is_vote}
+    first_looks = {(b.judgement.rater, b.item_id): pair_verdicts(b.judgement) for b in recorded if b.is_vote}
     shares = []
-    for ballot in ballots:
-        before = first_looks.get((ballot.judgement.rater, ballot.item_id))
-        if before and ballot.is_repeat and ballot.judgement.outcome != "skipped":
-            again = pair_verdicts(ballot.judgement)
+    for entry in recorded:
+        before = first_looks.get((entry.judgement.rater, entry.item_id))
+        if before and entry.is_repeat and entry.judgement.outcome != "skipped":
+            again = pair_verdicts(entry.judgement)
             shares.append(sum(again[pair] == verdict for pair, verdict in before.items()) / len(before))
     return _mean_share(shares)
 
 
-def first_position_share(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Interval:
+def first_position_share(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of decided pairs that went to the answer shown earlier: near .5 where sides do not matter."""
     wins = [
         judgement.permutation.index(winner) < judgement.permutation.index(loser)
-        for judgement, _, winner, loser in _decided_pairs(items, ballots)
+        for judgement, _, winner, loser in _decided_pairs(items, recorded)
     ]
     return wilson_interval(sum(wins), len(wins))
 
 
-def longer_share(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Interval:
+def longer_share(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> Interval:
     """Return the share of decided pairs of unequal length, in characters, that went to the longer answer."""
     wins = []
-    for _, item, winner, loser in _decided_pairs(items, ballots):
+    for _, item, winner, loser in _decided_pairs(items, recorded):
         winner_characters, loser_characters = (len(item.comparison.completions[index]) for index in (winner, loser))
         if winner_characters != loser_characters:
             wins.append(winner_characters > loser_characters)
     return wilson_interval(sum(wins), len(wins))
 
 
-def median_seconds(ballots: Sequence[RecordedJudgement]) -> Interval:
+def median_seconds(recorded: Sequence[RecordedJudgement]) -> Interval:
     """Return the median time of all looks that led to a verdict."""
-    seconds = list(_seconds(ballots))
+    seconds = list(_seconds(recorded))
     if not seconds:
         return Interval(math.nan, math.nan, math.nan, 0)
     return bootstrap_interval(seconds, statistic=lambda sample: float(np.median(sample)), num_resamples=200)
 
 
-def too_fast_share(ballots: Sequence[RecordedJudgement], *, min_seconds: float) -> Interval:
+def too_fast_share(recorded: Sequence[RecordedJudgement], *, min_seconds: float) -> Interval:
     """Return the share of timed looks with a verdict that took less than `min_seconds`."""
-    is_too_fast = [seconds < min_seconds for seconds in _seconds(ballots)]
+    is_too_fast = [seconds < min_seconds for seconds in _seconds(recorded)]
     return wilson_interval(sum(is_too_fast), len(is_too_fast))
 
 
@@ -313,16 +310,16 @@ def _verdicts_of_ranks(ranks: Sequence[int]) -> dict[tuple[int, int], PairVerdic
 
 
 def _verdict_table(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], aspect: str
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], aspect: str
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Lay out verdicts as codes, a row per rater and a column per pair, with the number of each column's item."""
     row_of_rater: dict[str, int] = {}
     column_of_pair: dict[tuple[str, tuple[int, int]], int] = {}
     cells = []
-    for ballot in _ordinary_votes(items, ballots):
-        for pair, verdict in pair_verdicts(ballot.judgement, aspect=aspect).items():
-            row = row_of_rater.setdefault(ballot.judgement.rater, len(row_of_rater))
-            column = column_of_pair.setdefault((ballot.item_id, pair), len(column_of_pair))
+    for entry in ordinary_votes(items, recorded):
+        for pair, verdict in pair_verdicts(entry.judgement, aspect=aspect).items():
+            row = row_of_rater.setdefault(entry.judgement.rater, len(row_of_rater))
+            column = column_of_pair.setdefault((entry.item_id, pair), len(column_of_pair))
             cells.append((row, column, _CODES[verdict]))
     table_LN = np.full((len(row_of_rater), len(column_of_pair)), math.nan)
     for row, column, code in cells:
@@ -331,11 +328,11 @@ def _verdict_table(
     return table_LN, [number_of_item.setdefault(item_id, len(number_of_item)) for item_id, _ in column_of_pair]
 
 
-def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> dict[str, Interval]:
+def _agreement_with_others(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> dict[str, Interval]:
     per_pair: dict[tuple[str, tuple[int, int]], dict[str, PairVerdict]] = defaultdict(dict)
-    for ballot in _ordinary_votes(items, ballots):
-        for pair, verdict in pair_verdicts(ballot.judgement).items():
-            per_pair[ballot.item_id, pair][ballot.judgement.rater] = verdict
+    for entry in ordinary_votes(items, recorded):
+        for pair, verdict in pair_verdicts(entry.judgement).items():
+            per_pair[entry.item_id, pair][entry.judgement.rater] = verdict
     same: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (item_id, _), verdicts in per_pair.items():
         num_each = Counter(verdicts.values())
@@ -348,36 +345,21 @@ def _agreement_with_others(items: Mapping[str, Item], ballots: Sequence[Recorded
     }
 
 
-def _ordinary_votes(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> Iterator[RecordedJudgement]:
-    return (ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold)
-
-
 def _decided_pairs(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]
 ) -> Iterator[tuple[Judgement, Item, int, int]]:
     """Yield (judgement, item, winner, loser) for each pair of an ordinary item that a vote decided."""
-    for ballot in _ordinary_votes(items, ballots):
-        for (first, second), verdict in pair_verdicts(ballot.judgement).items():
+    for entry in ordinary_votes(items, recorded):
+        for (first, second), verdict in pair_verdicts(entry.judgement).items():
             if verdict in ("first", "second"):
                 winner, loser = (first, second) if verdict == "first" else (second, first)
-                yield ballot.judgement, items[ballot.item_id], winner, loser
+                yield entry.judgement, items[entry.item_id], winner, loser
 
 
-def _seconds(ballots: Sequence[RecordedJudgement]) -> Iterator[float]:
-    for ballot in ballots:
-        if (
-            not ballot.is_adjudication
-            and ballot.judgement.outcome != "skipped"
-            and ballot.judgement.seconds is not None
-        ):
-            yield ballot.judgement.seconds
-
-
-def _by_item(ballots: Iterable[RecordedJudgement]) -> dict[str, list[RecordedJudgement]]:
-    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
-    for ballot in ballots:
-        per_item[ballot.item_id].append(ballot)
-    return per_item
+def _seconds(recorded: Sequence[RecordedJudgement]) -> Iterator[float]:
+    for entry in recorded:
+        if not entry.is_adjudication and entry.judgement.outcome != "skipped" and entry.judgement.seconds is not None:
+            yield entry.judgement.seconds
 
 
 def _mean_share(shares: Sequence[float]) -> Interval:

@@ -1,12 +1,12 @@
-"""What the store holds, as the statistics read it: items put before raters, and the ballots cast on them.
+"""What the store holds, as the statistics read it: items put before raters, and the judgements of them.
 
-A ballot is one judgement with the circumstances that decide how it counts. `quality.py` measures these records,
-`exporting.py` freezes them; neither knows the database.
+`quality.py` measures these records, `exporting.py` freezes them; neither knows the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -45,8 +45,9 @@ class Item:
 
 @dataclass(frozen=True)
 class RecordedJudgement:
-    """One judgement in force (never one that was taken back), and how it came about.
+    """One judgement in force (never one that was taken back), and the circumstances that decide how it counts.
 
+    id, item_id: the database's; empty for a judgement from an export that is about to be restored.
     is_repeat: the same rater's second look at the item, with the answers in other places.
     is_surplus: came after its lease had expired and the item was full: kept, and left out of every count of n.
     is_adjudication: the ruling of an adjudicator, which overrides the votes.
@@ -65,3 +66,24 @@ class RecordedJudgement:
     def is_vote(self) -> bool:
         """Whether this is one of the item's n independent judgements with a verdict in it."""
         return not (self.is_repeat or self.is_surplus or self.is_adjudication or self.judgement.outcome == "skipped")
+
+
+def ordinary_votes(items: Mapping[str, Item], recorded: Iterable[RecordedJudgement]) -> list[RecordedJudgement]:
+    """Return the votes that bring a campaign nearer its end: those on calibration items do not."""
+    return [entry for entry in recorded if entry.is_vote and not items[entry.item_id].is_gold]
+
+
+def by_item(recorded: Iterable[RecordedJudgement]) -> defaultdict[str, list[RecordedJudgement]]:
+    """Group judgements by item, in the order in which items first appear; an item without any has an empty list."""
+    groups: defaultdict[str, list[RecordedJudgement]] = defaultdict(list)
+    for entry in recorded:
+        groups[entry.item_id].append(entry)
+    return groups
+
+
+def by_rater(recorded: Iterable[RecordedJudgement]) -> dict[str, list[RecordedJudgement]]:
+    """Group judgements by the name of their rater, in the order of names."""
+    groups: dict[str, list[RecordedJudgement]] = {}
+    for entry in recorded:
+        groups.setdefault(entry.judgement.rater, []).append(entry)
+    return dict(sorted(groups.items()))

@@ -43,8 +43,10 @@ def identify(request: Request) -> Visitor | None:
     """Return who is asking, None for a stranger; looked up once, and kept in `request.state.visitor`."""
     if not hasattr(request.state, "visitor"):
         token = session_token(request)
-        found = session(database_of(request), token) if token else None
-        request.state.visitor = Visitor(found.rater, found.role, found.csrf_token) if found is not None else None
+        present = session(database_of(request), token) if token else None
+        request.state.visitor = (
+            Visitor(present.rater, present.role, present.csrf_token) if present is not None else None
+        )
     visitor: Visitor | None = request.state.visitor
     return visitor
 
@@ -78,14 +80,14 @@ async def check_csrf(request: Request) -> None:
     visitor: Visitor | None = request.state.visitor
     if visitor is None or request.url.path.startswith(_OPEN_FORMS):
         return
-    given = request.headers.get("x-csrf-token")
-    if given is None:
+    token = request.headers.get("x-csrf-token")
+    if token is None:
         form = await request.form()
         field = form.get("csrf_token")
-        given = field if isinstance(field, str) else ""
+        token = field if isinstance(field, str) else ""
         # No route takes files; those that were sent all the same are let go of.
         await form.close()
-    if not hmac.compare_digest(given.encode(errors="replace"), visitor.csrf_token.encode()):
+    if not hmac.compare_digest(token.encode(errors="replace"), visitor.csrf_token.encode()):
         raise HTTPException(
             403, "The page this came from belongs to an earlier sign-in. Expected this one's token. Reload the page."
         )

@@ -23,20 +23,20 @@ from kleash.collection.charts import (
     seconds_figure,
 )
 from kleash.collection.leaderboard import Leaderboard, leaderboard
-from kleash.collection.recorded import Item, RecordedJudgement
-from kleash.collection.store.campaigns import CampaignProgress, items, progress
-from kleash.collection.store.judgements import ballots
-from kleash.collection.views import QualityView, ordinary_votes, quality_of, votes_by_day
+from kleash.collection.recorded import Item, RecordedJudgement, ordinary_votes
+from kleash.collection.store import campaigns as stored
+from kleash.collection.store.judgements import judgements_in_force
+from kleash.collection.views import QualityView, quality_of, votes_by_day
 
 
 @dataclass(frozen=True)
 class CampaignSnapshot:
-    """A campaign with its items and the ballots of raters who count, in one consistent picture."""
+    """A campaign with its items and the judgements of raters who count, in one consistent picture."""
 
     campaign: Campaign
     items: Mapping[str, Item]
-    ballots: Sequence[RecordedJudgement]
-    progress: CampaignProgress
+    recorded: Sequence[RecordedJudgement]
+    progress: stored.CampaignProgress
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,25 @@ class Measured:
 
 def read_snapshot(connection: Connection, campaign: Campaign) -> CampaignSnapshot:
     """Read all of a campaign."""
+    recorded = judgements_in_force(connection, campaign)
     return CampaignSnapshot(
-        campaign, items(connection, campaign), ballots(connection, campaign), progress(connection, campaign)
+        campaign, stored.items(connection, campaign), recorded, stored.progress(connection, campaign)
     )
 
 
 def measure(snapshot: CampaignSnapshot) -> Measured:
     """Measure and draw a campaign."""
-    campaign, its_items, its_ballots = snapshot.campaign, snapshot.items, snapshot.ballots
-    quality = quality_of(its_items, its_ballots, min_seconds=campaign.settings.min_seconds)
-    board = leaderboard(its_items, its_ballots)
-    votes = votes_by_day(ordinary_votes(its_items, its_ballots))
-    seconds = [b.judgement.seconds for b in its_ballots if b.judgement.seconds is not None and b.is_vote]
+    items, recorded, min_seconds = snapshot.items, snapshot.recorded, snapshot.campaign.settings.min_seconds
+    quality = quality_of(items, recorded, min_seconds=min_seconds)
+    board = leaderboard(items, recorded)
+    votes = votes_by_day(ordinary_votes(items, recorded))
+    seconds = [e.judgement.seconds for e in recorded if e.judgement.seconds is not None and e.is_vote]
     rows = [line.row for line in quality.raters]
     drawn = {
         "daily": daily_figure(votes),
         "over_time": agreement_over_time_figure(quality.over_time),
         "by_slice": agreement_by_slice_figure(quality.by_slice, quality.agreement.percent_without_ties),
-        "seconds": seconds_figure(seconds, min_seconds=campaign.settings.min_seconds),
+        "seconds": seconds_figure(seconds, min_seconds=min_seconds),
         "board": leaderboard_figure(board),
         **rater_figures(rows),
     }
@@ -84,8 +85,8 @@ class Measurements:
 
     def of(self, snapshot: CampaignSnapshot) -> Measured:
         """Return what was measured of a campaign as it now is; requests that come meanwhile wait for the outcome."""
-        ballots = snapshot.ballots
-        stamp = (len(snapshot.items), len(ballots), ballots[-1].id if ballots else "")
+        recorded = snapshot.recorded
+        stamp = (len(snapshot.items), len(recorded), recorded[-1].id if recorded else "")
         with self._lock:
             kept = self._kept.get(snapshot.campaign.id)
             if kept is None or kept[0] != stamp:

@@ -7,18 +7,19 @@ comes from, what a task is for, or what the right answer would be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from markupsafe import Markup
+from pydantic import Field
 
 from kleash.collection.markup import ShownText, shown_text
 from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store.assignments import Assignment
-from kleash.collection.store.judgements import NewJudgement
+from kleash.collection.store.raters import Rater
 from kleash.errors import DataError
-from kleash.records import Outcome, Prompt, Strength
+from kleash.records import Judgement, Outcome, Prompt, Strength
 
 FLAGS = ("unsafe", "unreadable")
 SKIP_REASONS = {
@@ -30,17 +31,23 @@ SKIP_REASONS = {
 }
 
 
+# The bounds are for verdicts that come as JSON; pydantic holds them where `routes/` reads one.
+Ranks = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=100)], ...], Field(max_length=100)]
+
+
 @dataclass(frozen=True)
 class PlacedVerdict:
     """A verdict in terms of places: ranks[i] is the rank of the answer shown in place i, 1 = best, equal = tied."""
 
     outcome: Outcome
-    ranks: tuple[int, ...] = ()
+    ranks: Ranks = ()
     strength: Strength | None = None
-    aspects: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-    rationale: str = ""
-    skip_reason: str = ""
+    aspects: Annotated[dict[Annotated[str, Field(max_length=100)], Ranks], Field(max_length=20)] = field(
+        default_factory=dict
+    )
+    flags: Annotated[tuple[Annotated[str, Field(pattern=f"^({'|'.join(FLAGS)})$")], ...], Field(max_length=2)] = ()
+    rationale: Annotated[str, Field(max_length=4000)] = ""
+    skip_reason: Annotated[str, Field(pattern=f"^({'|'.join(SKIP_REASONS)}|)$")] = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class LabellingTask:
 def labelling_task(
     task: Assignment, *, aspects: Sequence[str], given: RecordedJudgement | None = None
 ) -> LabellingTask:
-    """Show a task to its labeller.  given: the labeller's own ballot on it, which may now be changed."""
+    """Show a task to its labeller.  given: the labeller's own judgement of it, which may now be changed."""
     completions = task.comparison.completions
     return LabellingTask(
         id=task.id,
@@ -75,18 +82,19 @@ def labelling_task(
     )
 
 
-def verdict_from_places(
+def judgement_from_places(
     placed: PlacedVerdict,
-    permutation: Sequence[int],
+    task: Assignment,
+    rater: Rater,
     *,
     aspects: Sequence[str],
     seconds: float | None = None,
     rubric_version: str = "",
-) -> NewJudgement:
-    """Put a verdict on places into the comparison's own order.
+) -> Judgement:
+    """Put a verdict on the places of a task into the comparison's own order, as the judgement of its rater.
 
-    permutation: permutation[i] is the completion that was shown in place i.  aspects: those that are asked.
-    Ranks become dense (2, 2 is a tie for first place: 1, 1), so that equal verdicts are equal.
+    aspects: those that are asked.  Ranks become dense (2, 2 is a tie for first place: 1, 1), so that equal verdicts
+    are equal.
     Raises DataError for ranks that do not fit the answers, a strength without a winner, or an aspect not asked.
     """
     unknown = sorted(set(placed.aspects) - set(aspects))
@@ -99,37 +107,46 @@ def verdict_from_places(
             f"A verdict of {placed.outcome} came with {len(placed.ranks)} ranks. A ranking has one for each answer, "
             "any other verdict none. Send both or neither."
         )
-    ranks = _in_comparison_order(placed.ranks, permutation, name="ranks") if placed.ranks else ()
+    ranks = _in_comparison_order(placed.ranks, task.permutation, name="ranks") if placed.ranks else ()
     if placed.strength is not None and sorted(ranks) != [1, 2]:
         raise DataError(
             f"Strength {placed.strength!r} came with ranks {list(placed.ranks)}. It says by how much one of two "
             "answers is better. Leave it out for ties and rankings of more than two."
         )
-    return NewJudgement(
+    return Judgement(
+        comparison_id=task.comparison.id,
+        rater=rater.name,
+        rater_kind=rater.kind,
+        permutation=task.permutation,
         outcome=placed.outcome,
         ranks=ranks,
         strength=placed.strength,
-        aspects={name: _in_comparison_order(ranked, permutation, name=name) for name, ranked in placed.aspects.items()},
-        flags=placed.flags,
-        rationale=placed.rationale,
-        skip_reason=placed.skip_reason,
-        seconds=seconds,
+        aspects={
+            name: _in_comparison_order(each, task.permutation, name=name) for name, each in placed.aspects.items()
+        },
         rubric_version=rubric_version,
+        seconds=seconds,
+        rationale=placed.rationale.strip(),
+        flags=tuple(sorted(set(placed.flags))),
     )
 
 
-def placed_verdict(ballot: RecordedJudgement, permutation: Sequence[int]) -> PlacedVerdict:
-    """Put a ballot into the order in which its labeller saw the answers: the reverse of `verdict_from_places`."""
-    given = ballot.judgement
+def placed_verdict(recorded: RecordedJudgement, permutation: Sequence[int]) -> PlacedVerdict:
+    """Put a judgement into the order in which its labeller saw the answers: the reverse of `judgement_from_places`."""
+    judgement = recorded.judgement
     return PlacedVerdict(
-        outcome=given.outcome,
-        ranks=tuple(given.ranks[index] for index in permutation) if given.ranks else (),
-        strength=given.strength,
-        aspects={name: tuple(ranks[index] for index in permutation) for name, ranks in given.aspects.items()},
-        flags=given.flags,
-        rationale=given.rationale,
-        skip_reason=ballot.skip_reason,
+        outcome=judgement.outcome,
+        ranks=_in_places(judgement.ranks, permutation),
+        strength=judgement.strength,
+        aspects={name: _in_places(ranks, permutation) for name, ranks in judgement.aspects.items()},
+        flags=judgement.flags,
+        rationale=judgement.rationale,
+        skip_reason=recorded.skip_reason,
     )
+
+
+def _in_places(ranks: Sequence[int], permutation: Sequence[int]) -> tuple[int, ...]:
+    return tuple(ranks[index] for index in permutation) if ranks else ()
 
 
 def _in_comparison_order(placed_ranks: Sequence[int], permutation: Sequence[int], *, name: str) -> tuple[int, ...]:

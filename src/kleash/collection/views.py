@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from kleash.collection.quality import (
     agreement_over_time,
     rater_table,
 )
-from kleash.collection.recorded import Item, RecordedJudgement
+from kleash.collection.recorded import Item, RecordedJudgement, by_item
 from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.wording import place_letter
 from kleash.maths.intervals import Interval, mean_interval
@@ -65,11 +65,6 @@ class Pace:
     finish: datetime | None
     earliest: datetime | None
     latest: datetime | None
-
-
-def ordinary_votes(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[RecordedJudgement]:
-    """Return the votes that bring a campaign nearer its end: those on calibration items do not."""
-    return [ballot for ballot in ballots if ballot.is_vote and not items[ballot.item_id].is_gold]
 
 
 def pace(votes: Sequence[RecordedJudgement], progress: CampaignProgress, *, now: datetime) -> Pace:
@@ -135,31 +130,29 @@ class QualityView:
         return worst(self.gates)
 
 
-def quality_of(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float) -> QualityView:
+def quality_of(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, min_seconds: float) -> QualityView:
     """Measure a campaign whole. Slow for a big one: `snapshot.py` keeps the outcome."""
-    measured = agreement(items, ballots)
-    times = [ballot.given_at for ballot in ballots]
+    measured = agreement(items, recorded)
+    times = [entry.given_at for entry in recorded]
     is_young = not times or max(times) - min(times) <= timedelta(days=DAILY_UP_TO_DAYS)
     period: Literal["day", "week"] = "day" if is_young else "week"
     return QualityView(
         agreement=measured,
-        gates=campaign_gates(measured, items, ballots),
-        by_aspect=agreement_by_aspect(items, ballots, num_resamples=RESAMPLES_OF_PARTS),
-        by_slice=agreement_by_slice(items, ballots, num_resamples=RESAMPLES_OF_PARTS),
-        over_time=agreement_over_time(items, ballots, period=period, num_resamples=RESAMPLES_OF_PARTS),
+        gates=campaign_gates(measured, items, recorded),
+        by_aspect=agreement_by_aspect(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
+        by_slice=agreement_by_slice(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
+        over_time=agreement_over_time(items, recorded, period=period, num_resamples=RESAMPLES_OF_PARTS),
         period=period,
-        raters=rater_lines(items, ballots, min_seconds=min_seconds),
+        raters=rater_lines(items, recorded, min_seconds=min_seconds),
     )
 
 
 def rater_lines(
-    items: Mapping[str, Item], ballots: Sequence[RecordedJudgement], *, min_seconds: float
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, min_seconds: float
 ) -> list[RaterLine]:
     """Describe every rater who votes, worst first: by gates, then by agreement with the others."""
     lines = []
-    for row in rater_table(
-        items, [ballot for ballot in ballots if not ballot.is_adjudication], min_seconds=min_seconds
-    ):
+    for row in rater_table(items, [entry for entry in recorded if not entry.is_adjudication], min_seconds=min_seconds):
         gates = rater_gates(row)
         lines.append(RaterLine(row, gates, worst(gates)))
     return sorted(lines, key=lambda line: (ORDER_OF_STATES[line.state], _or_last(line.row.with_others.value)))
@@ -180,17 +173,15 @@ class ItemLine:
     state: ItemState
 
 
-def item_lines(items: Mapping[str, Item], ballots: Sequence[RecordedJudgement]) -> list[ItemLine]:
+def item_lines(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[ItemLine]:
     """Describe every item, in the order they were added."""
-    per_item: dict[str, list[RecordedJudgement]] = defaultdict(list)
-    for ballot in ballots:
-        per_item[ballot.item_id].append(ballot)
+    per_item = by_item(recorded)
     lines = []
     for item in items.values():
         own = per_item[item.id]
-        votes = [ballot.judgement for ballot in own if ballot.is_vote]
+        votes = [entry.judgement for entry in own if entry.is_vote]
         split = Counter((vote.outcome, _dense(vote.ranks)) for vote in votes)
-        state = _state(item, len(votes), is_ruled=any(ballot.is_adjudication for ballot in own))
+        state = _state(item, len(votes), is_ruled=any(entry.is_adjudication for entry in own))
         lines.append(ItemLine(item, len(votes), tuple(sorted(split.values(), reverse=True)), state))
     return lines
 
@@ -246,15 +237,15 @@ class RubricVersion:
     changes: Sequence[DiffLine]
 
 
-def rubric_versions(rubrics: Sequence[tuple[str, str]], ballots: Sequence[RecordedJudgement]) -> list[RubricVersion]:
+def rubric_versions(rubrics: Sequence[tuple[str, str]], recorded: Sequence[RecordedJudgement]) -> list[RubricVersion]:
     """Describe each version against the one before it, the present one first."""
-    used = Counter(ballot.judgement.rubric_version for ballot in ballots)
+    used = Counter(entry.judgement.rubric_version for entry in recorded)
     texts = [("", ""), *rubrics]
-    found = [
+    versions = [
         RubricVersion(version, text, used[version], text_changes(before, text) if before else ())
         for (_, before), (version, text) in itertools.pairwise(texts)
     ]
-    return found[::-1]
+    return versions[::-1]
 
 
 def text_changes(before: str, after: str) -> list[DiffLine]:

@@ -12,8 +12,9 @@ from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, record
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, raters
+from kleash.collection.store.recording import record
 from kleash.progress import progress
 from kleash.protocols import Comparer
 from kleash.raters.ai_feedback import AIJudge
@@ -47,7 +48,7 @@ def judge_campaign(
     with database.read() as connection:
         campaign = stored.campaign_named(connection, name)
         items = stored.items(connection, campaign)
-        given = ballots(connection, campaign, includes_demoted=True)
+        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
     members = [
         AIJudge(
             one if one.rubric else one.model_copy(update={"rubric": campaign.rubric}),
@@ -56,14 +57,14 @@ def judge_campaign(
         )
         for one in settings.judges
     ]
-    waiting = _not_judged_by_all({member.name for member in members}, items, given)[:only]
+    waiting = _not_judged_by_all({member.name for member in members}, items, recorded)[:only]
     sources = {source for item in items.values() for source in item.comparison.sources}
     warnings = [same_family_warning(one.family_name, sources) for one in settings.judges]
     num_added = have_compared(database, campaign, waiting, JudgePanel(members), is_slow=True)
     figures, demoted = hold_to_band(database, campaign, settings.band, actor=actor)
     with database.read() as connection:
-        given = ballots(connection, campaign, includes_demoted=True)
-    remarks = [warning for warning in warnings if warning] + _changes_on_anchors(members, items, given) + demoted
+        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
+    remarks = [warning for warning in warnings if warning] + _changes_on_anchors(members, items, recorded) + demoted
     return JudgingResult(num_added, figures, remarks)
 
 
@@ -110,11 +111,11 @@ def hold_to_band(
     """Measure the campaign's AI judges over all time and demote those outside the band; return figures and reasons."""
     with database.write() as connection:
         items = stored.items(connection, campaign)
-        given = ballots(connection, campaign)
+        recorded = judgements_in_force(connection, campaign)
         calls = judge_calls(connection, [item.comparison.id for item in items.values()])
-        figures = measure_judges(items, given, calls, is_weekly=False)
+        figures = measure_judges(items, recorded, calls, is_weekly=False)
         gone = {rater.name for rater in raters(connection, campaign.id) if rater.demotion}
-        voting = {ballot.judgement.rater for ballot in given if ballot.judgement.rater_kind == "ai"} - gone
+        voting = {entry.judgement.rater for entry in recorded if entry.judgement.rater_kind == "ai"} - gone
         demoted = []
         for one in figures:
             reasons = demotion(one, band) if one.judge in voting else []
@@ -125,13 +126,13 @@ def hold_to_band(
 
 
 def _changes_on_anchors(
-    members: Sequence[AIJudge], items: dict[str, Item], given: Sequence[RecordedJudgement]
+    members: Sequence[AIJudge], items: dict[str, Item], recorded: Sequence[RecordedJudgement]
 ) -> list[str]:
     """Say how each judge's verdicts on the calibration items differ from those of its earlier versions."""
     said: dict[str, list[Judgement]] = defaultdict(list)
-    for ballot in given:
-        if items[ballot.item_id].is_gold and ballot.judgement.rater_kind == "ai":
-            said[ballot.judgement.rater].append(ballot.judgement)
+    for entry in recorded:
+        if items[entry.item_id].is_gold and entry.judgement.rater_kind == "ai":
+            said[entry.judgement.rater].append(entry.judgement)
     remarks = []
     for name in [member.name for member in members]:
         model = name.rpartition("@")[0]
@@ -144,8 +145,10 @@ def _changes_on_anchors(
     return remarks
 
 
-def _not_judged_by_all(names: set[str], items: dict[str, Item], given: Sequence[RecordedJudgement]) -> list[Comparison]:
-    judged = {(ballot.item_id, ballot.judgement.rater) for ballot in given}
+def _not_judged_by_all(
+    names: set[str], items: dict[str, Item], recorded: Sequence[RecordedJudgement]
+) -> list[Comparison]:
+    judged = {(entry.item_id, entry.judgement.rater) for entry in recorded}
     return [
         item.comparison
         for item in sorted(items.values(), key=lambda item: not item.is_gold)

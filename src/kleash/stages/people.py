@@ -23,7 +23,7 @@ from kleash.collection.identity import identity_holds
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate
@@ -139,11 +139,9 @@ def checkpoint_rows(items: Mapping[str, Item], given: Sequence[RecordedJudgement
     An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
     """
     votes: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for ballot in given:
-        if ballot.is_vote:
-            votes[ballot.judgement.rater_kind][_asked(items[ballot.item_id].comparison)].append(
-                _score(ballot.judgement)
-            )
+    for entry in given:
+        if entry.is_vote:
+            votes[entry.judgement.rater_kind][_asked(items[entry.item_id].comparison)].append(_score(entry.judgement))
     by_step: dict[int, list[Comparison]] = defaultdict(list)
     for item in items.values():
         by_step[int(item.comparison.sources[0].removeprefix("step-"))].append(item.comparison)
@@ -165,7 +163,7 @@ def _campaigns_of(
                 campaign,
                 stored.rubrics(connection, campaign.id),
                 stored.items(connection, campaign),
-                ballots(connection, campaign),
+                judgements_in_force(connection, campaign),
             )
             for by in _EVERYTHING
             if (campaign := known.get(campaign_name(policy, by))) is not None

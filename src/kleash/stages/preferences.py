@@ -18,7 +18,7 @@ from kleash.collection.exporting import rows_summary, write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots, exports_of, record_export
+from kleash.collection.store.judgements import exports_of, judgements_in_force, record_export
 from kleash.errors import RunError
 from kleash.formats import read_completions, read_preferences, write_jsonl
 from kleash.functions import FUNCTIONS
@@ -110,7 +110,7 @@ def collect_preferences(
         else:
             _have_compared(database, campaign, comparisons, comparer)
         with database.read() as connection:
-            items, given_here = stored.items(connection, campaign), ballots(connection, campaign)
+            items, given_here = stored.items(connection, campaign), judgements_in_force(connection, campaign)
             rubrics = stored.rubrics(connection, campaign.id)
         draft.summary |= write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
     artifact = read(output_dir)
@@ -167,11 +167,11 @@ def _note_export(database: Database, name: str, artifact: Artifact) -> None:
         if campaign is None:  # the run has been moved, or its labels are kept elsewhere
             return
         # Judgements only ever come after those that are there.
-        ids = [ballot.id for ballot in ballots(connection, campaign)[: artifact.summary["judgements"]]]
+        ids = [entry.id for entry in judgements_in_force(connection, campaign)[: artifact.summary["judgements"]]]
         if not ids or artifact.id in dict(exports_of(connection, ids[0])):
             return
         path = str(artifact.path.absolute())
-        record_export(connection, campaign, artifact_id=artifact.id, path=path, ballot_ids=ids, actor=ACTOR)
+        record_export(connection, campaign, artifact_id=artifact.id, path=path, judgement_ids=ids, actor=ACTOR)
 
 
 def _have_compared(

@@ -22,7 +22,7 @@ from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.campaigns import shared_comparisons
 from kleash.collection.store.database import Database
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, raters
 from kleash.durable import write_rows
 from kleash.errors import RunError, SettingsError
@@ -116,9 +116,9 @@ def label_by_judges(
         if name in judges.retired:
             announce(f"{name} is not asked: an earlier round demoted it. {judges.retired[name]}")
     with database.read() as connection:
-        given = ballots(connection, campaign, includes_demoted=True)
+        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
         shared = shared_comparisons(connection, campaign)
-    said = Counter((ballot.judgement.comparison_id, ballot.judgement.rater) for ballot in given)
+    said = Counter((entry.judgement.comparison_id, entry.judgement.rater) for entry in recorded)
     if isinstance(judges.comparer, SimulatedJudgeComparer):
         name = judges.comparer.name
         judges.comparer.num_judged = judges.earlier.get(name, 0) + sum(rater == name for _, rater in said)
@@ -148,7 +148,7 @@ def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWor
     """Write how the judges did at each look, and return the summary: who was demoted, when, why, what was dropped."""
     with database.read() as connection:
         histories = _histories(connection, campaign, judges.names)
-        counted = Counter(ballot.judgement.rater for ballot in ballots(connection, campaign))
+        counted = Counter(entry.judgement.rater for entry in judgements_in_force(connection, campaign))
         demotions = {rater.name: rater.demotion for rater in raters(connection, campaign.id)}
     summary, lines = [], []
     for one in histories:
@@ -175,12 +175,12 @@ class _History:
     """One judge's verdicts in the order they were given, and what they show."""
 
     judge: str
-    ballots: Sequence[RecordedJudgement]
+    recorded: Sequence[RecordedJudgement]
     facts: Facts
 
     @property
     def num_verdicts(self) -> int:
-        return len(self.ballots)
+        return len(self.recorded)
 
     def drift(self, judges: JudgesAtWork, *, is_over: bool) -> Drift | None:
         return find_drift(
@@ -194,13 +194,13 @@ class _History:
 
 
 def _histories(connection: Connection, campaign: Campaign, names: Sequence[str]) -> list[_History]:
-    given = ballots(connection, campaign, includes_demoted=True)
+    recorded = judgements_in_force(connection, campaign, includes_demoted=True)
     comparisons = {item.comparison.id: item.comparison for item in stored.items(connection, campaign).values()}
-    majority = majority_choices(votes_of_people(given))
+    majority = majority_choices(votes_of_people(recorded))
     histories = []
     for name in names:
-        own = [ballot for ballot in given if ballot.judgement.rater == name and not ballot.is_repeat]
-        facts = facts_of([ballot.judgement for ballot in own], majority, comparisons)
+        own = [entry for entry in recorded if entry.judgement.rater == name and not entry.is_repeat]
+        facts = facts_of([entry.judgement for entry in own], majority, comparisons)
         histories.append(_History(name, own, facts))
     return histories
 
@@ -225,7 +225,7 @@ def _hold(
             active.discard(one.judge)
             num_counting = _num_counting(drift, judges.settings)
             # The judgement after those that count, whether it is there already or only to come.
-            first_dropped = int(one.ballots[num_counting - 1].id) + 1 if num_counting else None
+            first_dropped = int(one.recorded[num_counting - 1].id) + 1 if num_counting else None
             reason = f"{'; '.join(drift.reasons)}. {_what_counts(drift, num_counting)}"
             demote(connection, one.judge, reason, actor=actor, counts_before=first_dropped)
             announce(f"Demoted: {reason}")
@@ -245,7 +245,7 @@ def _what_counts(drift: Drift, num_counting: int) -> str:
 def _check_what_is_left(database: Database, campaign: Campaign, judges: JudgesAtWork, *, num_comparisons: int) -> None:
     with database.read() as connection:
         demoted = {one.name: one.demotion for one in raters(connection, campaign.id) if one.demotion}
-        votes = {ballot.item_id for ballot in ballots(connection, campaign) if ballot.is_vote}
+        votes = {entry.item_id for entry in judgements_in_force(connection, campaign) if entry.is_vote}
     reasons = {**judges.retired, **{name: demoted[name] for name in judges.names if name in demoted}}
     if reasons and len(votes) < judges.settings.min_left:
         raise RunError(

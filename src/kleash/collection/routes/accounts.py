@@ -8,18 +8,10 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
-from kleash.collection.routes.frame import render
-from kleash.collection.sessions import (
-    Visitor,
-    database_of,
-    forget,
-    identify,
-    remember,
-    require_labeller,
-    session_token,
-)
+from kleash.collection.routes.frame import Data, SignedIn, go, render
+from kleash.collection.sessions import Visitor, forget, identify, remember, session_token
 from kleash.collection.store import accounts as store
 from kleash.collection.store.database import Database
 from kleash.collection.store.throttle import SignInRefused
@@ -29,16 +21,14 @@ from kleash.web.security import local_path
 router = APIRouter()
 
 Field = Annotated[str, Form()]
-Data = Annotated[Database, Depends(database_of)]
 Guest = Annotated[Visitor | None, Depends(identify)]
-SignedIn = Annotated[Visitor, Depends(require_labeller)]
 
 
 @router.get("/")
 def start(visitor: Guest) -> Response:
     if visitor is None:
-        return _go("/login")
-    return _go("/admin" if visitor.role == "admin" else "/label")
+        return go("/login")
+    return go("/admin" if visitor.role == "admin" else "/label")
 
 
 @router.get("/healthz")
@@ -52,7 +42,7 @@ def health(database: Data) -> Response:
 @router.get("/login")
 def login_page(request: Request, visitor: Guest, next: str = "/") -> Response:
     if visitor is not None:
-        return _go(local_path(next))
+        return go(local_path(next))
     return render(request, "login.html", next=local_path(next), name="", message="")
 
 
@@ -68,7 +58,7 @@ def log_in(request: Request, database: Data, name: Field = "", password: Field =
 @router.post("/logout")
 def log_out(request: Request, database: Data, _: SignedIn) -> Response:
     _end_session(request, database)
-    response = _go("/login")
+    response = go("/login")
     forget(request, response)
     return response
 
@@ -129,7 +119,7 @@ def _refused(request: Request, template: str, error: KleashError, **context: Any
 def _signed_in(request: Request, database: Database, token: str, target: str) -> Response:
     """Lead on with a session that nobody knew before; one the browser brought along ends."""
     _end_session(request, database)
-    response = _go(target)
+    response = go(target)
     remember(request, response, token)
     return response
 
@@ -137,10 +127,6 @@ def _signed_in(request: Request, database: Database, token: str, target: str) ->
 def _end_session(request: Request, database: Database) -> None:
     with database.write() as connection:
         store.log_out(connection, session_token(request))
-
-
-def _go(target: str) -> Response:
-    return RedirectResponse(target, status_code=303)
 
 
 def _address(request: Request) -> str:

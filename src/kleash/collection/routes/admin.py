@@ -17,15 +17,16 @@ from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.charts import judge_charts, progress_figure, seconds_figure
 from kleash.collection.judge_quality import measure_judges
 from kleash.collection.quality import low_agreement_items
+from kleash.collection.recorded import ordinary_votes
 from kleash.collection.routes import changes, review
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
 from kleash.collection.snapshot import CampaignSnapshot, read_snapshot
 from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.campaigns import campaigns
 from kleash.collection.store.events import events, now
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import raters
-from kleash.collection.views import Pace, export_command, ordinary_votes, pace
+from kleash.collection.views import Pace, export_command, pace
 from kleash.web.security import allow_inline_styles
 
 router = APIRouter(prefix="/admin")
@@ -47,7 +48,7 @@ def campaign_list(request: Request, database: Data, _: Admin) -> Response:
             "progress": snapshot.progress,
             "pace": _pace(snapshot, now=at),
             "quality": measurements_of(request).of(snapshot).quality,
-            "num_to_review": len(low_agreement_items(snapshot.items, snapshot.ballots)),
+            "num_to_review": len(low_agreement_items(snapshot.items, snapshot.recorded)),
         }
         for snapshot in reversed(snapshots)
     ]
@@ -72,29 +73,29 @@ def overview(request: Request, database: Data, _: Admin, campaign_id: int) -> Re
         quality=measured.quality,
         board=measured.board,
         num_votes=sum(measured.votes.values()),
-        num_to_review=len(low_agreement_items(snapshot.items, snapshot.ballots)),
-        num_ruled=len({ballot.item_id for ballot in snapshot.ballots if ballot.is_adjudication}),
+        num_to_review=len(low_agreement_items(snapshot.items, snapshot.recorded)),
+        num_ruled=len({entry.item_id for entry in snapshot.recorded if entry.is_adjudication}),
         figures={name: figure for name, figure in figures.items() if figure is not None},
     )
 
 
 def _pace(snapshot: CampaignSnapshot, *, now: datetime) -> Pace:
-    return pace(ordinary_votes(snapshot.items, snapshot.ballots), snapshot.progress, now=now)
+    return pace(ordinary_votes(snapshot.items, snapshot.recorded), snapshot.progress, now=now)
 
 
 @router.get("/campaigns/{campaign_id}/raters/{name:path}", dependencies=drawn)
 def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, name: str) -> Response:
     with database.read() as connection:
         campaign = campaign_or_404(connection, campaign_id)
-        rater = next((found for found in raters(connection, campaign_id) if found.name == name), None)
+        rater = next((one for one in raters(connection, campaign_id) if one.name == name), None)
         if rater is None:
             raise HTTPException(
                 404, f"{name[:200]!r} has judged nothing in campaign {campaign.name!r}. Expected one of its raters."
             )
         snapshot = read_snapshot(connection, campaign)
-        everything = ballots(connection, campaign, includes_demoted=True)
-    own = [ballot for ballot in everything if ballot.judgement.rater == name]
-    seconds = [ballot.judgement.seconds for ballot in own if ballot.judgement.seconds is not None and ballot.is_vote]
+        everything = judgements_in_force(connection, campaign, includes_demoted=True)
+    own = [entry for entry in everything if entry.judgement.rater == name]
+    seconds = [entry.judgement.seconds for entry in own if entry.judgement.seconds is not None and entry.is_vote]
     figure = seconds_figure(seconds, min_seconds=campaign.settings.min_seconds)
     lines = measurements_of(request).of(snapshot).quality.raters
     return show(
@@ -114,17 +115,17 @@ def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, nam
 def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-        given = ballots(connection, snapshot.campaign, includes_demoted=True)
+        recorded = judgements_in_force(connection, snapshot.campaign, includes_demoted=True)
         comparison_ids = [item.comparison.id for item in snapshot.items.values()]
         calls = judge_calls(connection, comparison_ids) if comparison_ids else []
         judges = [rater for rater in raters(connection, campaign_id) if rater.kind == "ai"]
-    weeks = measure_judges(snapshot.items, given, calls, is_weekly=True)
+    weeks = measure_judges(snapshot.items, recorded, calls, is_weekly=True)
     return show(
         request,
         "admin_judges.html",
         campaign=snapshot.campaign,
         judges=judges,
-        overall=measure_judges(snapshot.items, given, calls, is_weekly=False),
+        overall=measure_judges(snapshot.items, recorded, calls, is_weekly=False),
         figures=judge_charts(weeks),
     )
 
@@ -133,15 +134,15 @@ def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) ->
 def campaign_audit(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
     with database.read() as connection:
         campaign = campaign_or_404(connection, campaign_id)
-        found = events(connection, campaign_id=campaign_id)
-    return show(request, "admin_audit.html", campaign=campaign, events=found)
+        latest = events(connection, campaign_id=campaign_id)
+    return show(request, "admin_audit.html", campaign=campaign, events=latest)
 
 
 @router.get("/audit")
 def audit(request: Request, database: Data, _: Admin) -> Response:
     with database.read() as connection:
-        found = events(connection)
-    return show(request, "admin_audit.html", campaign=None, events=found)
+        latest = events(connection)
+    return show(request, "admin_audit.html", campaign=None, events=latest)
 
 
 @router.get("/campaigns/{campaign_id}/export")
@@ -157,7 +158,7 @@ def export_page(
     leave_out_flagged: list[str] = Query(default=["unsafe", "unreadable"]),  # noqa: B008
 ) -> Response:
     """Show what an export with these filters would keep and leave out; the artifact is written by the command shown."""
-    given = {
+    filters = {
         "method": method,
         "min_agreement": min_agreement,
         "min_gold_accuracy": min_gold_accuracy,
@@ -165,12 +166,12 @@ def export_page(
         "leave_out_flagged": tuple(flag for flag in leave_out_flagged if flag),
     }
     try:
-        settings = AggregationSettings(**given)
+        settings = AggregationSettings(**filters)
     except ValidationError as error:
         raise HTTPException(422, f"These filters do not fit: {error.errors()[0]['msg']}. Correct them.") from None
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-    outcome = aggregate(snapshot.items, snapshot.ballots, settings=settings)
+    outcome = aggregate(snapshot.items, snapshot.recorded, settings=settings)
     kept = [row for row in outcome.rows if not row.left_out]
     labels = [pair.label for row in kept for pair in row.pairs]
     return show(
@@ -180,7 +181,7 @@ def export_page(
         settings=settings,
         outcome=outcome,
         num_judgements=sum(row.num_judgements for row in kept),
-        num_ballots=len(snapshot.ballots),
+        num_recorded=len(snapshot.recorded),
         soft_share=sum(0 < label < 1 for label in labels) / len(labels) if labels else None,
         command=export_command(snapshot.campaign, settings),
     )

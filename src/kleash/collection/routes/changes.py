@@ -16,7 +16,7 @@ from kleash.collection.routes.frame import Admin, Data, campaign_or_404, go, sho
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.accounts import INVITE_LIFETIME, Role, accounts, create_invite, set_active, set_role
 from kleash.collection.store.campaigns import rubrics, set_hold, set_state, write_rubric
-from kleash.collection.store.judgements import ballots
+from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, raters
 from kleash.collection.views import rubric_versions
 from kleash.errors import DataError
@@ -39,8 +39,8 @@ def change_state(database: Data, visitor: Admin, campaign_id: int, state: Annota
 def rubric_page(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
     with database.read() as connection:
         campaign = campaign_or_404(connection, campaign_id)
-        given = ballots(connection, campaign, includes_demoted=True)
-        versions = rubric_versions(rubrics(connection, campaign_id), given)
+        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
+        versions = rubric_versions(rubrics(connection, campaign_id), recorded)
     return show(request, "admin_rubric.html", campaign=campaign, versions=versions)
 
 
@@ -94,8 +94,8 @@ def change_rater(database: Data, visitor: Admin, campaign_id: int, name: Words, 
 @router.get("/people")
 def people_page(request: Request, database: Data, _: Admin) -> Response:
     with database.read() as connection:
-        found = accounts(connection)
-    return show(request, "admin_people.html", accounts=found, invite="", role="", days=INVITE_LIFETIME.days)
+        everybody = accounts(connection)
+    return show(request, "admin_people.html", accounts=everybody, invite="", role="", days=INVITE_LIFETIME.days)
 
 
 @router.post("/people/invites")
@@ -103,9 +103,9 @@ def invite(request: Request, database: Data, visitor: Admin, role: Annotated[Rol
     """Make an invite and show its link on this one page: only its digest is stored."""
     with database.write() as connection:
         token = create_invite(connection, role, actor=visitor.rater.name)
-        found = accounts(connection)
+        everybody = accounts(connection)
     link = f"{str(request.base_url).rstrip('/')}/invite/{token}"
-    return show(request, "admin_people.html", accounts=found, invite=link, role=role, days=INVITE_LIFETIME.days)
+    return show(request, "admin_people.html", accounts=everybody, invite=link, role=role, days=INVITE_LIFETIME.days)
 
 
 @router.post("/people/role")

@@ -18,7 +18,7 @@ from kleash.collection import wording
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT
 from kleash.collection.markup import shown_text
-from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin
+from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin, require_labeller
 from kleash.collection.snapshot import Measurements
 from kleash.collection.store.campaigns import campaign_by_id
 from kleash.collection.store.database import Database
@@ -27,6 +27,7 @@ from kleash.web.templates import environment
 from kleash.web.visible import visible_text
 
 Data = Annotated[Database, Depends(database_of)]
+SignedIn = Annotated[Visitor, Depends(require_labeller)]
 Admin = Annotated[Visitor, Depends(require_admin)]
 Adjudicator = Annotated[Visitor, Depends(require_adjudicator)]
 
@@ -70,21 +71,14 @@ def show(request: Request, template: str, *, now: datetime | None = None, **cont
     Templates also have `wording`, `words` for a verdict, `seen` and `rendered` for what people or models wrote, the
     bounds of the gates by name, and the fewest items that say anything.
     """
-    given: dict[str, Any] = {
+    in_all: dict[str, Any] = {
         "wording": wording,
         "words": verdict_words,
         "seen": visible_text,
         "rendered": shown_text,
         "now": now,
     }
-    return render(
-        request,
-        template,
-        gate_bounds=GATE_BOUNDS,
-        min_n=DEFAULT.min_n,
-        **given,
-        **context,
-    )
+    return render(request, template, gate_bounds=GATE_BOUNDS, min_n=DEFAULT.min_n, **in_all, **context)
 
 
 def go(address: str) -> Response:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict, Field
 from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,22 +19,17 @@ from starlette.responses import JSONResponse, Response
 
 from kleash.collection.campaign import Campaign
 from kleash.collection.markup import shown_text
-from kleash.collection.routes.frame import render
-from kleash.collection.sessions import Visitor, database_of, require_labeller
+from kleash.collection.routes.frame import Data, SignedIn, campaign_or_404, render
 from kleash.collection.store.assignments import Assignment, assignment, claim, last_answered, num_answered, renew
-from kleash.collection.store.campaigns import campaign_by_id, campaigns, rubrics
-from kleash.collection.store.database import Database
+from kleash.collection.store.campaigns import campaigns, rubrics
 from kleash.collection.store.judgements import judgement_in_force, submit
 from kleash.collection.store.raters import Rater
-from kleash.collection.tasks import SKIP_REASONS, PlacedVerdict, labelling_task, verdict_from_places
+from kleash.collection.tasks import SKIP_REASONS, PlacedVerdict, judgement_from_places, labelling_task
 from kleash.errors import DataError
-from kleash.records import Outcome, Strength
 from kleash.web.word_diff import word_diff
 
 router = APIRouter()
 
-Data = Annotated[Database, Depends(database_of)]
-SignedIn = Annotated[Visitor, Depends(require_labeller)]
 CampaignId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 TaskId = Annotated[str, Path(max_length=40)]
 Place = Annotated[int, Query(ge=0, le=99)]
@@ -45,35 +40,16 @@ _SURPLUS_NOTE = (
     "Your time on that item had run out and it was complete by then. Your verdict is kept as an extra one, thank you."
 )
 
-Ranks = Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=100)]
 
+@dataclass(frozen=True, kw_only=True)
+class SentVerdict(PlacedVerdict):
+    """A verdict as the page sends it. client_key: drawn by the page, so that a verdict sent twice is stored once."""
 
-class SentVerdict(BaseModel):
-    """A verdict as the page sends it, in terms of places."""
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    client_key: str = Field(pattern=r"^[A-Za-z0-9-]{8,80}$")
-    outcome: Outcome
-    ranks: Ranks = []
-    strength: Strength | None = None
-    aspects: dict[Annotated[str, Field(max_length=100)], Ranks] = Field(default={}, max_length=20)
-    flags: list[Literal["unsafe", "unreadable"]] = Field(default=[], max_length=2)
-    rationale: str = Field("", max_length=4000)
-    skip_reason: Literal["", "unsure", "beyond_me", "language", "broken", "upsetting"] = ""
-    seconds: float | None = Field(None, ge=0, le=86_400, allow_inf_nan=False)
-    rubric_version: str = Field("", max_length=64)
-
-    def placed(self) -> PlacedVerdict:
-        return PlacedVerdict(
-            outcome=self.outcome,
-            ranks=tuple(self.ranks),
-            strength=self.strength,
-            aspects={name: tuple(ranks) for name, ranks in self.aspects.items()},
-            flags=tuple(sorted(set(self.flags))),
-            rationale=self.rationale.strip(),
-            skip_reason=self.skip_reason,
-        )
+    client_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,80}$")]
+    seconds: Annotated[float | None, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] = None
+    rubric_version: Annotated[str, Field(max_length=64)] = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,7 @@ def list_campaigns(request: Request, database: Data, visitor: SignedIn) -> Respo
 @router.get("/label/{campaign_id}")
 def label_page(request: Request, database: Data, visitor: SignedIn, campaign_id: CampaignId) -> Response:
     with database.read() as connection:
-        campaign = _campaign(connection, campaign_id)
+        campaign = campaign_or_404(connection, campaign_id)
     rubric = shown_text(campaign.rubric, top_heading=3).html
     return render(request, "labelling_task.html", campaign=campaign, rubric=rubric, skip_reasons=SKIP_REASONS)
 
@@ -121,7 +97,7 @@ def give_tasks(
     limit: Annotated[int, Query(ge=1, le=5)] = _NUM_TASKS_AHEAD,
 ) -> Response:
     with database.write() as connection:
-        batch = _claimed(connection, _campaign(connection, campaign_id), visitor.rater, limit)
+        batch = _claimed(connection, campaign_or_404(connection, campaign_id), visitor.rater, limit)
     return JSONResponse(batch.as_json())
 
 
@@ -131,17 +107,26 @@ def take_verdict(
 ) -> Response:
     """Store a verdict and give out what comes next, in one round trip. Sent twice, it is stored once."""
     with database.write() as connection:
-        campaign = _campaign(connection, campaign_id)
+        campaign = campaign_or_404(connection, campaign_id)
         task = _task(connection, campaign, task_id, visitor.rater)
         known_versions = {version for version, _ in rubrics(connection, campaign.id)}
-        verdict = verdict_from_places(
-            sent.placed(),
-            task.permutation,
+        judgement = judgement_from_places(
+            sent,
+            task,
+            visitor.rater,
             aspects=campaign.settings.aspects,
             seconds=sent.seconds,
             rubric_version=sent.rubric_version if sent.rubric_version in known_versions else campaign.rubric_version,
         )
-        receipt = submit(connection, campaign, task, visitor.rater, verdict, client_key=sent.client_key)
+        receipt = submit(
+            connection,
+            campaign,
+            task,
+            visitor.rater,
+            judgement,
+            client_key=sent.client_key,
+            skip_reason=sent.skip_reason,
+        )
         batch = _claimed(connection, campaign, visitor.rater, _NUM_TASKS_AHEAD)
     return JSONResponse({"note": _SURPLUS_NOTE if receipt.is_surplus else "", **batch.as_json()})
 
@@ -149,7 +134,7 @@ def take_verdict(
 @router.post("/api/label/{campaign_id}/heartbeat")
 def keep_leases(database: Data, visitor: SignedIn, campaign_id: CampaignId) -> Response:
     with database.write() as connection:
-        num_held = renew(connection, _campaign(connection, campaign_id), visitor.rater)
+        num_held = renew(connection, campaign_or_404(connection, campaign_id), visitor.rater)
     return JSONResponse({"num_held": num_held})
 
 
@@ -157,12 +142,12 @@ def keep_leases(database: Data, visitor: SignedIn, campaign_id: CampaignId) -> R
 def show_last(database: Data, visitor: SignedIn, campaign_id: CampaignId) -> Response:
     """Show the task answered last with what was said about it, for changing that."""
     with database.read() as connection:
-        campaign = _campaign(connection, campaign_id)
+        campaign = campaign_or_404(connection, campaign_id)
         task = last_answered(connection, campaign, visitor.rater)
-        ballot = judgement_in_force(connection, task) if task is not None else None
+        given = judgement_in_force(connection, task) if task is not None else None
     if task is None or task.purpose == "adjudication":
         return JSONResponse({"task": None})
-    return JSONResponse({"task": labelling_task(task, aspects=campaign.settings.aspects, given=ballot).as_json()})
+    return JSONResponse({"task": labelling_task(task, aspects=campaign.settings.aspects, given=given).as_json()})
 
 
 @router.get("/api/label/{campaign_id}/tasks/{task_id}/diff")
@@ -170,7 +155,7 @@ def show_differences(
     database: Data, visitor: SignedIn, campaign_id: CampaignId, task_id: TaskId, first: Place = 0, second: Place = 1
 ) -> Response:
     with database.read() as connection:
-        task = _task(connection, _campaign(connection, campaign_id), task_id, visitor.rater)
+        task = _task(connection, campaign_or_404(connection, campaign_id), task_id, visitor.rater)
     num_answers = len(task.permutation)
     if not (first < num_answers and second < num_answers):
         raise DataError(
@@ -184,15 +169,6 @@ def show_differences(
 def _claimed(connection: Connection, campaign: Campaign, rater: Rater, limit: int) -> _Batch:
     tasks = claim(connection, campaign, rater, limit=limit)
     return _Batch(campaign, tasks, num_answered(connection, campaign, rater))
-
-
-def _campaign(connection: Connection, campaign_id: int) -> Campaign:
-    campaign = campaign_by_id(connection, campaign_id)
-    if campaign is None:
-        raise HTTPException(
-            404, f"There is no campaign {campaign_id}. Expected one from the list of campaigns. Choose one there."
-        )
-    return campaign
 
 
 def _task(connection: Connection, campaign: Campaign, task_id: str, rater: Rater) -> Assignment:

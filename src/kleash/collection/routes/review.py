@@ -22,8 +22,14 @@ from kleash.collection.routes.frame import Adjudicator, Admin, Data, campaign_or
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.assignments import open_adjudication
 from kleash.collection.store.campaigns import campaigns, rubrics
-from kleash.collection.store.judgements import ballots, earlier_verdicts, exports_of, judgement_in_force, submit
-from kleash.collection.tasks import FLAGS, PlacedVerdict, labelling_task, placed_verdict, verdict_from_places
+from kleash.collection.store.judgements import (
+    earlier_judgements,
+    exports_of,
+    judgement_in_force,
+    judgements_in_force,
+    submit,
+)
+from kleash.collection.tasks import FLAGS, PlacedVerdict, judgement_from_places, labelling_task, placed_verdict
 from kleash.collection.views import item_lines, verdict_words
 from kleash.errors import DataError
 
@@ -51,7 +57,7 @@ CHOICES_OF_TWO: Mapping[str, tuple[str, PlacedVerdict]] = {
 def queues(request: Request, database: Data, _: Adjudicator) -> Response:
     with database.read() as connection:
         snapshots = [read_snapshot(connection, campaign) for campaign in campaigns(connection)]
-    waiting = [(found.campaign, len(low_agreement_items(found.items, found.ballots))) for found in snapshots]
+    waiting = [(each.campaign, len(low_agreement_items(each.items, each.recorded))) for each in snapshots]
     return show(request, "admin_queues.html", waiting=waiting[::-1])
 
 
@@ -59,14 +65,14 @@ def queues(request: Request, database: Data, _: Adjudicator) -> Response:
 def queue(request: Request, database: Data, _: Adjudicator, campaign_id: int) -> Response:
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-    lines = {line.item.id: line for line in item_lines(snapshot.items, snapshot.ballots)}
-    ruled = [ballot for ballot in snapshot.ballots if ballot.is_adjudication]
+    lines = {line.item.id: line for line in item_lines(snapshot.items, snapshot.recorded)}
+    ruled = [entry for entry in snapshot.recorded if entry.is_adjudication]
     return show(
         request,
         "admin_review.html",
         campaign=snapshot.campaign,
-        waiting=[(found, lines[found.item_id]) for found in low_agreement_items(snapshot.items, snapshot.ballots)],
-        ruled=[(ballot, lines[ballot.item_id]) for ballot in reversed(ruled)],
+        waiting=[(item, lines[item.item_id]) for item in low_agreement_items(snapshot.items, snapshot.recorded)],
+        ruled=[(entry, lines[entry.item_id]) for entry in reversed(ruled)],
     )
 
 
@@ -80,8 +86,8 @@ def adjudication_page(
         ruling = judgement_in_force(connection, task)
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign)
-    waiting = [found.item_id for found in low_agreement_items(snapshot.items, snapshot.ballots)]
-    votes = [ballot for ballot in snapshot.ballots if ballot.item_id == item_id and ballot.is_vote]
+    waiting = [item.item_id for item in low_agreement_items(snapshot.items, snapshot.recorded)]
+    votes = [entry for entry in snapshot.recorded if entry.item_id == item_id and entry.is_vote]
     is_open = ruling is not None or reveal
     return show(
         request,
@@ -96,7 +102,7 @@ def adjudication_page(
         is_open=is_open,
         num_votes=len(votes),
         num_waiting=len(waiting),
-        following=next((found for found in waiting if found != item_id), None),
+        following=next((other for other in waiting if other != item_id), None),
     )
 
 
@@ -112,14 +118,16 @@ def rule(
     flag: Annotated[list[str], Form()] = [],  # noqa: B006
     rationale: Annotated[str, Form(max_length=10_000)] = "",
 ) -> Response:
-    ranks = tuple(int(given) for given in rank if given in RANKS)
+    ranks = tuple(int(value) for value in rank if value in RANKS)
     placed = CHOICES_OF_TWO[choice][1] if choice in CHOICES_OF_TWO else PlacedVerdict("ranked", ranks)
-    placed = replace(placed, flags=tuple(name for name in FLAGS if name in flag), rationale=rationale.strip())
+    placed = replace(placed, flags=tuple(name for name in FLAGS if name in flag), rationale=rationale)
     with database.write() as connection:
         campaign = campaign_or_404(connection, campaign_id)
         task = open_adjudication(connection, campaign, item_id, visitor.rater)
-        verdict = verdict_from_places(placed, task.permutation, aspects=(), rubric_version=campaign.rubric_version)
-        submit(connection, campaign, task, visitor.rater, verdict, client_key=client_key)
+        judgement = judgement_from_places(
+            placed, task, visitor.rater, aspects=(), rubric_version=campaign.rubric_version
+        )
+        submit(connection, campaign, task, visitor.rater, judgement, client_key=client_key)
     return go(f"/admin/campaigns/{campaign_id}/review/{item_id}")
 
 
@@ -130,17 +138,11 @@ def _words(placed: PlacedVerdict) -> str:
 # ---------------------------------------------------------------------------------------------------- items, judgements
 @router.get("/campaigns/{campaign_id}/items")
 def item_list(
-    request: Request,
-    database: Data,
-    _: Admin,
-    campaign_id: int,
-    state: str = "",
-    text: str = "",
-    page: int = 1,
+    request: Request, database: Data, _: Admin, campaign_id: int, state: str = "", text: str = "", page: int = 1
 ) -> Response:
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-    lines = item_lines(snapshot.items, snapshot.ballots)
+    lines = item_lines(snapshot.items, snapshot.recorded)
     chosen = [
         line
         for line in lines
@@ -167,22 +169,22 @@ def item_list(
 def item_page(request: Request, database: Data, _: Admin, campaign_id: int, item_id: str) -> Response:
     with database.read() as connection:
         snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-        everything = ballots(connection, snapshot.campaign, includes_demoted=True)
+        everything = judgements_in_force(connection, snapshot.campaign, includes_demoted=True)
     item = snapshot.items.get(item_id)
     if item is None:
         raise DataError(
             f"Campaign {snapshot.campaign.name!r} has no item {item_id[:40]}. Expected one of its items. "
             "Choose one from the list."
         )
-    [line] = item_lines({item_id: item}, [ballot for ballot in snapshot.ballots if ballot.item_id == item_id])
+    [line] = item_lines({item_id: item}, [entry for entry in snapshot.recorded if entry.item_id == item_id])
     return show(
         request,
         "admin_item.html",
         campaign=snapshot.campaign,
         line=line,
         item=item,
-        own=[ballot for ballot in everything if ballot.item_id == item_id],
-        counted={ballot.id for ballot in snapshot.ballots},
+        own=[entry for entry in everything if entry.item_id == item_id],
+        counted={entry.id for entry in snapshot.recorded},
     )
 
 
@@ -191,20 +193,20 @@ def judgement_page(request: Request, database: Data, _: Admin, campaign_id: int,
     with database.read() as connection:
         campaign = campaign_or_404(connection, campaign_id)
         snapshot = read_snapshot(connection, campaign)
-        everything = ballots(connection, campaign, includes_demoted=True)
-        ballot = next((found for found in everything if found.id == judgement_id), None)
-        if ballot is None:
+        everything = judgements_in_force(connection, campaign, includes_demoted=True)
+        entry = next((one for one in everything if one.id == judgement_id), None)
+        if entry is None:
             raise HTTPException(
                 404,
                 f"No judgement {judgement_id[:40]} is in force in campaign {campaign.name!r}. Expected one that its "
                 "rater has not replaced since. Choose one from its item's page.",
             )
-        found = descent(
-            snapshot.items[ballot.item_id],
-            ballot,
-            earlier=earlier_verdicts(connection, ballot.id),
+        its_descent = descent(
+            snapshot.items[entry.item_id],
+            entry,
+            earlier=earlier_judgements(connection, entry.id),
             rubrics=rubrics(connection, campaign_id),
-            exports=exports_of(connection, ballot.id),
+            exports=exports_of(connection, entry.id),
             runs=getattr(request.app.state, "runs", Path("runs")),
         )
-    return show(request, "admin_judgement.html", campaign=campaign, found=found)
+    return show(request, "admin_judgement.html", campaign=campaign, descent=its_descent)

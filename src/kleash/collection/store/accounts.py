@@ -201,12 +201,7 @@ def log_out(connection: Connection, token: str) -> None:
 
 # ----------------------------------------------------------------------------------------------------------- invites
 def create_invite(
-    connection: Connection,
-    role: Role,
-    *,
-    actor: str,
-    lifetime: timedelta = INVITE_LIFETIME,
-    at: datetime | None = None,
+    connection: Connection, role: Role, *, actor: str, lifetime: timedelta = INVITE_LIFETIME, at: datetime | None = None
 ) -> str:
     """Return the token of an invite, for the link /invite/TOKEN; it works once and cannot be shown again."""
     _check_role(role)

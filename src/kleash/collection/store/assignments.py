@@ -147,8 +147,9 @@ def take_slot(
     connection: Connection, task: Assignment, *, kind: str, at: datetime, until: datetime | None, is_done: bool = False
 ) -> bool:
     """Put a task into a free slot of its item; False if there is none. until: None for a slot taken for good."""
-    is_free = _is_free(at) & t.slots.c.reserved_for.in_(("", kind))
-    query = sa.select(t.slots.c.number).where(t.slots.c.item_id == int(task.item_id), is_free)
+    query = sa.select(t.slots.c.number).where(
+        t.slots.c.item_id == int(task.item_id), is_free(at), t.slots.c.reserved_for.in_(("", kind))
+    )
     query = query.order_by(t.slots.c.number).limit(1).with_for_update(skip_locked=True)
     number = connection.execute(query).scalar_one_or_none()
     if number is None:
@@ -164,7 +165,8 @@ def _occupy(
     connection.execute(t.slots.update().where(slot).values(assignment_id=task_id, expires_at=until, is_done=is_done))
 
 
-def _is_free(at: datetime) -> sa.ColumnElement[bool]:
+def is_free(at: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition under which a slot is to be had: nobody's, or of a task whose lease has run out."""
     return ~t.slots.c.is_done & (t.slots.c.assignment_id.is_(None) | (t.slots.c.expires_at < at))
 
 
@@ -285,11 +287,7 @@ def _free_slot(
         sa.select(t.items, t.slots.c.number)
         .join(t.slots, t.slots.c.item_id == t.items.c.id)
         .where(
-            _is_free(at),
-            t.slots.c.reserved_for.in_(("", rater.kind)),
-            t.items.c.hold == "",
-            which,
-            _not_had_by(rater),
+            is_free(at), t.slots.c.reserved_for.in_(("", rater.kind)), t.items.c.hold == "", which, _not_had_by(rater)
         )
         .order_by(t.slots.c.begun_at, t.slots.c.item_id, t.slots.c.number)
         .limit(1)

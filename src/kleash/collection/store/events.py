@@ -41,13 +41,7 @@ def log_event(
     """Add a line to the audit log."""
     connection.execute(
         t.events.insert().values(
-            at=now(),
-            actor=actor,
-            action=action,
-            campaign_id=campaign_id,
-            subject=subject,
-            before=before,
-            after=after,
+            at=now(), actor=actor, action=action, campaign_id=campaign_id, subject=subject, before=before, after=after
         )
     )
 

@@ -1,4 +1,4 @@
-"""Items and ballots made in one line each, and PandaLM's 999 items as such."""
+"""Items and judgements made in one line each, and PandaLM's 999 items as such."""
 
 import csv
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def items_of(*made):
     return {one.id: one for one in made}
 
 
-def ballot(
+def entry(
     item_id,
     rater,
     ranks=(),
@@ -54,15 +54,15 @@ def ballot(
 
 
 def pandalm():
-    """Return (items, ballots) of PandaLM's test set; answers are x's of the right length."""
-    items, ballots = {}, []
+    """Return (items, judgements) of PandaLM's test set; answers are x's of the right length."""
+    items, recorded = {}, []
     with PANDALM.open(newline="") as file:
         for row in csv.DictReader(file):
             lengths = int(row["length1_characters"]), int(row["length2_characters"])
             answers = tuple("x" * length for length in lengths)
             items[row["idx"]] = item(row["idx"], completions=answers, sources=(row["model1"], row["model2"]))
-            ballots += [
-                ballot(row["idx"], rater, RANKS_OF_ANNOTATION[row[rater]])
+            recorded += [
+                entry(row["idx"], rater, RANKS_OF_ANNOTATION[row[rater]])
                 for rater in ("annotator1", "annotator2", "annotator3")
             ]
-    return items, ballots
+    return items, recorded
