@@ -27,11 +27,11 @@ def test_a_demoted_judge_shows_what_of_it_counts_and_why():
     judge = [entry(index, "m@1", FIRST if index < 3 else SECOND, "ai") for index in range(4)]
     figures = {one.judge: one for one in measure_judges(items, [*people, *judge], [], is_weekly=False)}
     raters = [Rater(1, "anna", "person"), Rater(2, "m@1", "ai", "left its band", counts_before=7)]
-    table = judges_status_table(raters, given=[*people, *judge], counting=[*people, *judge[:3]], figures=figures)
+    table = judges_status_table(raters, recorded=[*people, *judge], counting=[*people, *judge[:3]], figures=figures)
     name, verdicts, counting, agreement, flips, demoted = ([str(cell) for cell in column] for column in cells(table))
     assert (name, verdicts, counting, flips, demoted) == (["m@1"], ["4"], ["3"], ["-"], ["left its band"])
     assert agreement == ["75\u202f% (30 to 95\u202f%) of 4"]
 
 
 def test_a_campaign_of_people_has_no_such_table():
-    assert judges_status_table([Rater(1, "anna", "person")], given=[], counting=[], figures={}) is None
+    assert judges_status_table([Rater(1, "anna", "person")], recorded=[], counting=[], figures={}) is None

@@ -34,7 +34,7 @@ Name = Annotated[str, typer.Argument(help="The campaign's name.")]
 SettingsGiven = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be given often.")
 ]
-Role = Annotated[str, typer.Option("--role", help="labeller, adjudicator or admin.")]
+RoleOption = Annotated[str, typer.Option("--role", help="labeller, adjudicator or admin.")]
 
 
 @app.command(
@@ -156,7 +156,7 @@ def status(
             calls = judge_calls(connection, [item.comparison.id for item in items.values()])
             figures = {one.judge: one for one in measure_judges(items, everything, calls, is_weekly=False)}
             if judges := judges_status_table(
-                raters(connection, found[0].id), given=everything, counting=recorded, figures=figures
+                raters(connection, found[0].id), recorded=everything, counting=recorded, figures=figures
             ):
                 results().print(judges)
 
@@ -261,7 +261,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup.")], store: Stor
 @users.command("add", epilog=examples("kleash collect user add anna --role labeller"))
 def add_user(
     name: Annotated[str, typer.Argument(help="The name to sign in with.")],
-    role: Role = "labeller",
+    role: RoleOption = "labeller",
     password: Annotated[
         str,
         typer.Option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked if left out."),
@@ -278,7 +278,7 @@ def add_user(
 
 @users.command("invite", epilog=examples("kleash collect user invite --role labeller"))
 def invite_user(
-    role: Role = "labeller",
+    role: RoleOption = "labeller",
     address: Annotated[str, typer.Option("--address", help="Where the pages are.")] = "http://127.0.0.1:8321",
     store: Store = STORE,
 ) -> None:

@@ -21,16 +21,16 @@ HEADINGS = ("judge", "verdicts", "count", "agrees with people", "flips", "demote
 def judges_status_table(
     raters: Sequence[Rater],
     *,
-    given: Sequence[RecordedJudgement],
+    recorded: Sequence[RecordedJudgement],
     counting: Sequence[RecordedJudgement],
     figures: Mapping[str, JudgeFigures],
 ) -> Table | None:
     """Return a row per judge; None for a campaign without AI judges.
 
-    given, counting: all judgements, and those that demotions left in.  figures: over all time, by judge.
+    recorded, counting: all judgements, and those that demotions left in.  figures: over all time, by judge.
     """
     judges = [rater for rater in raters if rater.kind == "ai"]
-    num_given = Counter(entry.judgement.rater for entry in given)
+    num_recorded = Counter(entry.judgement.rater for entry in recorded)
     num_counting = Counter(entry.judgement.rater for entry in counting)
     rows = []
     for judge in judges:
@@ -39,7 +39,7 @@ def judges_status_table(
         rows.append(
             (
                 judge.name,
-                f"{num_given[judge.name]:,}",
+                f"{num_recorded[judge.name]:,}",
                 f"{num_counting[judge.name]:,}",
                 *(rate(vars(share)) if share.n else "-" for share in shares),
                 judge.demotion or "-",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kleash.collection.campaign import CampaignSettings
-from kleash.collection.recorded import Arm
+from kleash.collection.recorded import SamplingArm
 from kleash.records import Judgement
 
 Purpose = Literal["vote", "gold", "repeat", "adjudication"]
@@ -48,7 +48,7 @@ class Pick:
     """An item chosen to be begun: by which arm, and with what probability this item was the one."""
 
     item_id: int
-    arm: Arm
+    arm: SamplingArm
     propensity: float
 
 

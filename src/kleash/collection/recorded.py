@@ -13,7 +13,7 @@ from typing import Literal
 
 from kleash.records import Comparison, Judgement
 
-Arm = Literal["policy", "control"]
+SamplingArm = Literal["policy", "control"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Item:
     comparison: Comparison
     gold_ranks: tuple[int, ...] = ()
     overlap: int = 1
-    arm: Arm | None = None
+    arm: SamplingArm | None = None
     propensity: float | None = None
     hold: str = ""
 

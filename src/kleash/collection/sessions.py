@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kleash.collection.store.accounts import Role, session
+from kleash.collection.store.accounts import AccountRole, session
 from kleash.collection.store.database import Database
 from kleash.collection.store.raters import Rater
 
@@ -29,7 +29,7 @@ class Visitor:
     """A signed-in person. csrf_token: goes into every form and, as header X-CSRF-Token, into every script's POST."""
 
     rater: Rater
-    role: Role
+    role: AccountRole
     csrf_token: str
 
 
@@ -112,11 +112,11 @@ def forget(request: Request, response: Response) -> None:
     )
 
 
-def _require(role: Role, request: Request) -> Visitor:
+def _require(role: AccountRole, request: Request) -> Visitor:
     visitor = identify(request)
     if visitor is None:
         raise HTTPException(401, "You are not signed in. This needs an account. Sign in and try again.")
-    roles = get_args(Role)
+    roles = get_args(AccountRole)
     if roles.index(visitor.role) < roles.index(role):
         raise HTTPException(
             403, f"You are signed in as {visitor.role}. This is for the role {role}. Ask an administrator for it."

@@ -32,7 +32,7 @@ SKIP_REASONS = {
 
 
 # The bounds are for verdicts that come as JSON; pydantic holds them where `routes/` reads one.
-Ranks = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=100)], ...], Field(max_length=100)]
+PlacedRanks = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=100)], ...], Field(max_length=100)]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class PlacedVerdict:
     """A verdict in terms of places: ranks[i] is the rank of the answer shown in place i, 1 = best, equal = tied."""
 
     outcome: Outcome
-    ranks: Ranks = ()
+    ranks: PlacedRanks = ()
     strength: Strength | None = None
-    aspects: Annotated[dict[Annotated[str, Field(max_length=100)], Ranks], Field(max_length=20)] = field(
+    aspects: Annotated[dict[Annotated[str, Field(max_length=100)], PlacedRanks], Field(max_length=20)] = field(
         default_factory=dict
     )
     flags: Annotated[tuple[Annotated[str, Field(pattern=f"^({'|'.join(FLAGS)})$")], ...], Field(max_length=2)] = ()

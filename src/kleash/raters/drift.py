@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.raters.monitoring import BandSettings, JudgeFigures, Pair, agreement_with, demotion, length_preference
+from kleash.raters.monitoring import BandSettings, JudgeFigures, PairKey, agreement_with, demotion, length_preference
 from kleash.records import Comparison, Judgement
 from kleash.settings import Settings
 
@@ -71,7 +71,7 @@ _WORSE_IS_MORE = {"agreement_without_ties": False, "flip_rate": True, "length_pr
 
 
 def facts_of(
-    verdicts: Sequence[Judgement], majority: Mapping[Pair, int], comparisons: Mapping[str, Comparison]
+    verdicts: Sequence[Judgement], majority: Mapping[PairKey, int], comparisons: Mapping[str, Comparison]
 ) -> Facts:
     """Return what each verdict of one judge, in order, adds to its agreement, flips and preference for length.
 

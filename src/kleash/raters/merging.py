@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kleash.raters.verdicts import Choice, JudgeVerdict, Overall
+from kleash.raters.verdicts import JudgeVerdict, Overall, PairChoice
 from kleash.records import Comparison, Judgement
 
 Order = tuple[int, int]
@@ -62,7 +62,7 @@ def merge(
     return judgement if unjudged else _ranked(judgement, verdicts, num_completions)
 
 
-def merge_orders(forward: Overall | Choice, backward: Overall | Choice) -> tuple[Overall, str]:
+def merge_orders(forward: Overall | PairChoice, backward: Overall | PairChoice) -> tuple[Overall, str]:
     """Return the choice that both orders bear out, in the forward order's words, and a flag ("" when they agree)."""
     turned = turn(backward)
     if forward == turned:
@@ -70,7 +70,7 @@ def merge_orders(forward: Overall | Choice, backward: Overall | Choice) -> tuple
     return "tie", "position_flip" if {forward, turned} == {"first", "second"} else "position_weak"
 
 
-def turn(choice: Overall | Choice) -> Overall:
+def turn(choice: Overall | PairChoice) -> Overall:
     """Return a choice as it reads when the two answers change places."""
     if choice == "first":
         return "second"

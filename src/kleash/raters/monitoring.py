@@ -178,15 +178,15 @@ def _change(before: Judgement, after: Judgement) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ the single figures
-Pair = tuple[str, int, int]
+PairKey = tuple[str, int, int]
 
 
-def majority_choices(judgements: Iterable[Judgement]) -> dict[Pair, int]:
+def majority_choices(judgements: Iterable[Judgement]) -> dict[PairKey, int]:
     """Return what most raters say of each pair: 1 the first, -1 the second, 0 a tie; a draw is left out.
 
     Keys: comparison id and the places of the two answers. "Both bad" and skipped say nothing about which is better.
     """
-    votes: dict[Pair, Counter[int]] = defaultdict(Counter)
+    votes: dict[PairKey, Counter[int]] = defaultdict(Counter)
     for judgement in judgements:
         for pair, sign in _signs(judgement).items():
             votes[pair][sign] += 1
@@ -196,7 +196,7 @@ def majority_choices(judgements: Iterable[Judgement]) -> dict[Pair, int]:
 
 def flip_rate(calls: Iterable[JudgeCall]) -> Interval:
     """Bound the share of pairs whose winner changes with the places; ties in either order are no flip."""
-    choices: dict[Pair, dict[bool, Overall]] = defaultdict(dict)
+    choices: dict[PairKey, dict[bool, Overall]] = defaultdict(dict)
     for call, overall in _verdicts(calls):
         first, second = call.permutation
         is_forward = first < second
@@ -229,7 +229,7 @@ def length_preference(judgements: Iterable[Judgement], comparisons: Mapping[str,
 
 
 def agreement_with(
-    majority: Mapping[Pair, int], judgements: Iterable[Judgement], *, with_ties: bool = True
+    majority: Mapping[PairKey, int], judgements: Iterable[Judgement], *, with_ties: bool = True
 ) -> Interval:
     """Bound the share of pairs on which judgements say the same as `majority_choices`."""
     return _by_item(
@@ -252,7 +252,7 @@ def _figures(
     calls: Sequence[JudgeCall],
     judgements: Sequence[Judgement],
     comparisons: Mapping[str, Comparison],
-    majority: Mapping[Pair, int],
+    majority: Mapping[PairKey, int],
 ) -> JudgeFigures:
     return JudgeFigures(
         judge=judge,
@@ -274,7 +274,7 @@ def _verdicts(calls: Iterable[JudgeCall]) -> Iterable[tuple[JudgeCall, Overall]]
             yield call, verdict.overall
 
 
-def _signs(judgement: Judgement) -> dict[Pair, int]:
+def _signs(judgement: Judgement) -> dict[PairKey, int]:
     """Return the judgement's choice on every pair; nothing unless it ranked."""
     places = range(len(judgement.ranks))
     return {

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Choice = Literal["first", "second", "tie"]
+PairChoice = Literal["first", "second", "tie"]
 Overall = Literal["first", "second", "tie", "both_bad"]
 RationalePlace = Literal["before", "after", "none"]
 
-CHOICES: tuple[Choice, ...] = ("first", "second", "tie")
+CHOICES: tuple[PairChoice, ...] = ("first", "second", "tie")
 OVERALL: tuple[Overall, ...] = (*CHOICES, "both_bad")
 ASPECTS = ("factuality", "helpfulness", "style")
 
@@ -26,7 +26,7 @@ class JudgeVerdict:
     """What a judge said of two answers shown in one order; each aspect is asked apart from the overall choice."""
 
     overall: Overall
-    aspects: Mapping[str, Choice] = field(default_factory=dict)
+    aspects: Mapping[str, PairChoice] = field(default_factory=dict)
     rationale: str = ""
 
 

@@ -86,7 +86,7 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
     Raises ArtifactError if the folder holds anything but a snapshot of this policy's checkpoints.
     """
     campaigns = _campaigns_of(database, policy)
-    num_judgements = {by: len(given) for by, (_, _, _, given) in campaigns.items() if given}
+    num_judgements = {by: len(recorded) for by, (_, _, _, recorded) in campaigns.items() if recorded}
     if not num_judgements:
         return None
     if (before := find(output_dir)) is not None:
@@ -108,11 +108,11 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
     rows: list[dict[str, Any]] = []
     with writing(output_dir, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
         for by in num_judgements:
-            campaign, rubrics, items, given = campaigns[by]
+            campaign, rubrics, items, recorded = campaigns[by]
             (draft.path / by).mkdir(exist_ok=True)
-            export = write_export(draft.path / by, campaign, rubrics, items, given, settings=AggregationSettings())
+            export = write_export(draft.path / by, campaign, rubrics, items, recorded, settings=AggregationSettings())
             draft.summary[by] = {"name": campaign.name, **export}
-            rows += checkpoint_rows(items, given)
+            rows += checkpoint_rows(items, recorded)
         write_rows(draft.path / "checkpoints.jsonl", rows)
         draft.summary["checkpoints"] = rows
     return read(output_dir)
@@ -133,15 +133,17 @@ def checkpoint_comparisons(
     ]
 
 
-def checkpoint_rows(items: Mapping[str, Item], given: Sequence[RecordedJudgement]) -> list[dict[str, Any]]:
+def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[dict[str, Any]]:
     """Return a row per checkpoint and kind of rater: the win rate against step 0, over all prompts and by slice.
 
     An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
     """
     votes: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for entry in given:
+    for entry in recorded:
         if entry.is_vote:
-            votes[entry.judgement.rater_kind][_asked(items[entry.item_id].comparison)].append(_score(entry.judgement))
+            votes[entry.judgement.rater_kind][_content_key(items[entry.item_id].comparison)].append(
+                _score(entry.judgement)
+            )
     by_step: dict[int, list[Comparison]] = defaultdict(list)
     for item in items.values():
         by_step[int(item.comparison.sources[0].removeprefix("step-"))].append(item.comparison)
@@ -188,18 +190,18 @@ def _chosen_steps(kept: Mapping[int, Sequence[Completion]], steps: Sequence[int]
 def _needless(comparisons: Sequence[Comparison], there: Sequence[Comparison]) -> dict[str, str]:
     """Return why comparisons need not be asked about, by id."""
     known = {comparison.id for comparison in there}
-    asked = {_asked(comparison) for comparison in there}
+    shown = {_content_key(comparison) for comparison in there}
     holds = {}
     for comparison in comparisons:
         if _is_tie(comparison):
             holds[comparison.id] = _SAME_ANSWER
-        elif _asked(comparison) in asked and comparison.id not in known:
+        elif _content_key(comparison) in shown and comparison.id not in known:
             holds[comparison.id] = _ASKED_ALREADY
-        asked.add(_asked(comparison))
+        shown.add(_content_key(comparison))
     return holds
 
 
-def _asked(comparison: Comparison) -> tuple[str, ...]:
+def _content_key(comparison: Comparison) -> tuple[str, ...]:
     return (comparison.prompt.id, *comparison.completions)
 
 
@@ -215,7 +217,7 @@ def _decided(
     """Return the comparisons whose outcome is known, with it."""
     same = [comparison for comparison in comparisons if _is_tie(comparison)]
     open_ones = [comparison for comparison in comparisons if not _is_tie(comparison)]
-    voted = [(c, sum(given) / len(given)) for c in open_ones if (given := scores.get(_asked(c)))]
+    voted = [(c, sum(votes) / len(votes)) for c in open_ones if (votes := scores.get(_content_key(c)))]
     # While some are still to be judged, ties that nobody is asked about must not outweigh those that are.
     num_same = round(len(same) * len(voted) / len(open_ones)) if open_ones else len(same)
     ties = [(comparison, 0.5) for comparison in same[:num_same]]

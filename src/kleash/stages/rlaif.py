@@ -68,7 +68,7 @@ class JudgesAtWork:
             return [judge.name for judge in self.comparer.judges]
         return [self.comparer.name]
 
-    def asked(self, names: Collection[str]) -> Comparer | None:
+    def comparer_of(self, names: Collection[str]) -> Comparer | None:
         """Return the comparer of some of the judges; None for none."""
         if isinstance(self.comparer, JudgePanel):
             members = [judge for judge in self.comparer.judges if judge.name in names]
@@ -90,11 +90,11 @@ def judges_at_work(
             f"preferences.drift.window is {settings.window} items, and the band decides from {band.min_n} on. Expected "
             "a window in which it can. Raise the window, or lower the band's min_n."
         )
-    told = [row for artifact in rounds_before for row in artifact.summary.get("judges", [])]
+    rows = [row for artifact in rounds_before for row in artifact.summary.get("judges", [])]
     earlier: Counter[str] = Counter()
-    for row in told:
+    for row in rows:
         earlier[row["judge"]] += row["verdicts"]
-    retired = {row["judge"]: row["reason"] for row in told if row["is_demoted"]}
+    retired = {row["judge"]: row["reason"] for row in rows if row["is_demoted"]}
     return JudgesAtWork(comparer, band, settings, earlier, retired)
 
 
@@ -133,7 +133,7 @@ def label_by_judges(
                 share = [one for one in batch if one.id in shared]
                 have_batch_compared(database, campaign, share, judges.comparer.expert)
             waiting = [one for one in batch if any((one.id, name) not in said for name in active)]
-            if waiting and (comparer := judges.asked(active)):
+            if waiting and (comparer := judges.comparer_of(active)):
                 have_batch_compared(database, campaign, waiting, comparer)
             advance(len(batch))
     _hold(database, campaign, judges, announce, actor=actor, is_over=True)
@@ -259,12 +259,12 @@ def _check_what_is_left(database: Database, campaign: Campaign, judges: JudgesAt
 def _agreement(one: _History, drift: Drift | None) -> dict[str, Any]:
     """Return the agreement with people over all, and on both sides of a drift."""
     facts = one.facts["agreement_without_ties"]
-    told: dict[str, Any] = {"agreement": _share([fact.value for fact in facts])}
+    figures: dict[str, Any] = {"agreement": _share([fact.value for fact in facts])}
     if drift:
-        told["found_after"], told["began_after"] = drift.found_after, drift.began_after
-        told["agreement_before"] = _share([fact.value for fact in facts if fact.position < drift.began_after])
-        told["agreement_since"] = _share([fact.value for fact in facts if fact.position >= drift.began_after])
-    return told
+        figures["found_after"], figures["began_after"] = drift.found_after, drift.began_after
+        figures["agreement_before"] = _share([fact.value for fact in facts if fact.position < drift.began_after])
+        figures["agreement_since"] = _share([fact.value for fact in facts if fact.position >= drift.began_after])
+    return figures
 
 
 def _look_row(look: Look) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from kleash.collection.campaign import CampaignState
 from kleash.collection.routes.frame import Admin, Data, campaign_or_404, go, show
 from kleash.collection.snapshot import read_snapshot
-from kleash.collection.store.accounts import INVITE_LIFETIME, Role, accounts, create_invite, set_active, set_role
+from kleash.collection.store.accounts import INVITE_LIFETIME, AccountRole, accounts, create_invite, set_active, set_role
 from kleash.collection.store.campaigns import rubrics, set_hold, set_state, write_rubric
 from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import demote, raters
@@ -99,7 +99,7 @@ def people_page(request: Request, database: Data, _: Admin) -> Response:
 
 
 @router.post("/people/invites")
-def invite(request: Request, database: Data, visitor: Admin, role: Annotated[Role, Form()]) -> Response:
+def invite(request: Request, database: Data, visitor: Admin, role: Annotated[AccountRole, Form()]) -> Response:
     """Make an invite and show its link on this one page: only its digest is stored."""
     with database.write() as connection:
         token = create_invite(connection, role, actor=visitor.rater.name)
@@ -109,7 +109,7 @@ def invite(request: Request, database: Data, visitor: Admin, role: Annotated[Rol
 
 
 @router.post("/people/role")
-def change_role(database: Data, visitor: Admin, name: Words, role: Annotated[Role, Form()]) -> Response:
+def change_role(database: Data, visitor: Admin, name: Words, role: Annotated[AccountRole, Form()]) -> Response:
     with database.write() as connection:
         set_role(connection, name, role, actor=visitor.rater.name)
     return go("/admin/people")

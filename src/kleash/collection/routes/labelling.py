@@ -32,7 +32,7 @@ router = APIRouter()
 
 CampaignId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 TaskId = Annotated[str, Path(max_length=40)]
-Place = Annotated[int, Query(ge=0, le=99)]
+PlaceNumber = Annotated[int, Query(ge=0, le=99)]
 
 # The task on the page, and the one that takes its place at the press of a key.
 _NUM_TASKS_AHEAD = 2
@@ -152,7 +152,12 @@ def show_last(database: Data, visitor: SignedIn, campaign_id: CampaignId) -> Res
 
 @router.get("/api/label/{campaign_id}/tasks/{task_id}/diff")
 def show_differences(
-    database: Data, visitor: SignedIn, campaign_id: CampaignId, task_id: TaskId, first: Place = 0, second: Place = 1
+    database: Data,
+    visitor: SignedIn,
+    campaign_id: CampaignId,
+    task_id: TaskId,
+    first: PlaceNumber = 0,
+    second: PlaceNumber = 1,
 ) -> Response:
     with database.read() as connection:
         task = _task(connection, campaign_or_404(connection, campaign_id), task_id, visitor.rater)

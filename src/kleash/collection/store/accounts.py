@@ -28,7 +28,7 @@ from kleash.collection.store.raters import Rater
 from kleash.collection.store.throttle import SignInRefused, Try, clear_tries, register_try
 from kleash.errors import DataError
 
-Role = Literal["labeller", "adjudicator", "admin"]
+AccountRole = Literal["labeller", "adjudicator", "admin"]
 
 COMMAND_LINE = "command line"
 PASSWORD_LENGTH = range(10, 1001)
@@ -48,7 +48,7 @@ class Account:
     """A person who may sign in, unless the account is no longer active."""
 
     rater: Rater
-    role: Role
+    role: AccountRole
     is_active: bool
     created_at: datetime
 
@@ -58,13 +58,13 @@ class Session:
     """A signed-in browser. Its secret token is with the browser alone."""
 
     rater: Rater
-    role: Role
+    role: AccountRole
     csrf_token: str
     expires_at: datetime
 
 
 # ---------------------------------------------------------------------------------------------------------- accounts
-def create_account(connection: Connection, name: str, password: str, role: Role, *, actor: str) -> Account:
+def create_account(connection: Connection, name: str, password: str, role: AccountRole, *, actor: str) -> Account:
     """Add a person with a password and a role.
 
     Raises DataError for a name that is taken or cannot be shown, a password too short or too long, an unknown role.
@@ -95,7 +95,7 @@ def accounts(connection: Connection) -> list[Account]:
     return [_account(row) for row in connection.execute(_ACCOUNTS.order_by(t.raters.c.name))]
 
 
-def set_role(connection: Connection, name: str, role: Role, *, actor: str) -> None:
+def set_role(connection: Connection, name: str, role: AccountRole, *, actor: str) -> None:
     """Give somebody another role, which counts from their next request on. Raises DataError for the last admin's."""
     _check_role(role)
     account = _account_named(connection, name)
@@ -201,7 +201,12 @@ def log_out(connection: Connection, token: str) -> None:
 
 # ----------------------------------------------------------------------------------------------------------- invites
 def create_invite(
-    connection: Connection, role: Role, *, actor: str, lifetime: timedelta = INVITE_LIFETIME, at: datetime | None = None
+    connection: Connection,
+    role: AccountRole,
+    *,
+    actor: str,
+    lifetime: timedelta = INVITE_LIFETIME,
+    at: datetime | None = None,
 ) -> str:
     """Return the token of an invite, for the link /invite/TOKEN; it works once and cannot be shown again."""
     _check_role(role)
@@ -212,9 +217,11 @@ def create_invite(
     return token
 
 
-def invited_role(connection: Connection, token: str, *, at: datetime | None = None) -> Role:
+def invited_role(connection: Connection, token: str, *, at: datetime | None = None) -> AccountRole:
     """Return the role that an invite gives. Raises DataError if it was used, has expired or never was."""
-    role: Role | None = connection.execute(sa.select(t.invites.c.role).where(_is_open(token, at))).scalar_one_or_none()
+    role: AccountRole | None = connection.execute(
+        sa.select(t.invites.c.role).where(_is_open(token, at))
+    ).scalar_one_or_none()
     if role is None:
         raise _no_invite()
     return role
@@ -330,8 +337,10 @@ def _end_sessions(connection: Connection, rater: Rater) -> None:
 
 
 def _check_role(role: str) -> None:
-    if role not in get_args(Role):
-        raise DataError(f"{role!r} is no role. Expected one of {', '.join(get_args(Role))}. Choose one of these.")
+    if role not in get_args(AccountRole):
+        raise DataError(
+            f"{role!r} is no role. Expected one of {', '.join(get_args(AccountRole))}. Choose one of these."
+        )
 
 
 def _check_admin_remains(connection: Connection, account: Account) -> None:
