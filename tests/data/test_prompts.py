@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.data.prompts import as_messages, as_transcript, deduplicate, leaking_prompts, split_by_prompt
+from kleash.data.prompts import as_messages, deduplicate, leaking_prompts, split_by_prompt
 from kleash.errors import DataError
+from kleash.formats.conversations import as_transcript
 from kleash.records import Demonstration, Message, Pair, Preference, Prompt
 
 

@@ -15,10 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kleash.errors import DataError
 from kleash.formats import to_json
-from kleash.formats.conversations import as_transcript
 from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Message, Preference, Prompt
-
-__all__ = ["Deduplicated", "as_messages", "as_transcript", "deduplicate", "leaking_prompts", "split_by_prompt"]
 
 Prompted = Prompt | Demonstration | Completion | Comparison | Preference | LabelledCompletion
 PromptedT = TypeVar("PromptedT", bound=Prompted)

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from kleash.data.batches import TokenSequence
-from kleash.data.prompts import as_messages, as_transcript
+from kleash.data.prompts import as_messages
 from kleash.evaluation.probe_gains import Answer
+from kleash.formats.conversations import as_transcript
 from kleash.models.chat import encode_sequence
 from kleash.models.forward import micro_batches
 from kleash.models.heads import ScalarModel

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from kleash.protocols import CallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, request_of
-from kleash.raters.judge_run import JudgeIdentity, JudgeRun, OrderedQuestions, Spending
+from kleash.raters.judge_run import JudgeRun, OrderedQuestions, Spending
 from kleash.raters.merging import Order, orders_of
 from kleash.raters.prompting import JudgeQuestion, judge_question, prompt_form, rubric_digest
 from kleash.records import Comparison, JudgeCall, Judgement, content_id
@@ -31,14 +31,11 @@ class AIJudge:
     def __init__(self, settings: JudgeSettings, *, log: CallLog | None = None, rubric_version: str = "") -> None:
         self.settings = settings
         self.log = log if log is not None else MemoryCallLog()
-        self.rater = JudgeIdentity(rater_name(settings), rubric_version or rubric_digest(settings.rubric_text))
+        self.name = rater_name(settings)
+        self.rubric_version = rubric_version or rubric_digest(settings.rubric_text)
         self.spending = Spending(settings)
         # A missing package or key is told now rather than when the run is under way.
         Endpoint(settings).close()
-
-    @property
-    def name(self) -> str:
-        return self.rater.name
 
     def compare(self, comparisons: Sequence[Comparison]) -> Generator[Judgement, None, None]:
         """Yield one judgement per comparison, in their order, each as soon as all its replies are in.
@@ -48,7 +45,7 @@ class AIJudge:
         A later run with the same log takes up from there and pays only for what is missing.
         """
         self.spending = Spending(self.settings)
-        run = JudgeRun(self.settings, Endpoint(self.settings), log=self.log, rater=self.rater, spending=self.spending)
+        run = JudgeRun(self.spending, log=self.log, name=self.name, rubric_version=self.rubric_version)
         try:
             yield from run.judgements(self._questions(comparison) for comparison in comparisons)
         finally:

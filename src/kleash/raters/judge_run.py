@@ -90,31 +90,25 @@ class OrderedQuestions:
 
 
 @dataclass(frozen=True)
-class JudgeIdentity:
-    """Under which names a judge's calls and judgements are kept."""
-
-    name: str
-    rubric_version: str
-
-
-@dataclass(frozen=True)
 class _Sent:
     question: JudgeQuestion
     future: Future[tuple[OrderOutcome, Reply]]
 
 
 class JudgeRun:
-    """Sends the questions of one run. Close it, whatever happens: that waits for, and keeps, the replies under way."""
+    """Sends the questions of one run. Close it, whatever happens: that waits for, and keeps, the replies under way.
 
-    def __init__(
-        self, settings: JudgeSettings, endpoint: Endpoint, *, log: CallLog, rater: JudgeIdentity, spending: Spending
-    ) -> None:
-        self.settings = settings
-        self.endpoint = endpoint
+    name, rubric_version: under which the judge's calls and judgements are kept.
+    """
+
+    def __init__(self, spending: Spending, *, log: CallLog, name: str, rubric_version: str) -> None:
+        self.settings = spending.settings
+        self.endpoint = Endpoint(spending.settings)
         self.log = log
-        self.rater = rater
+        self.name = name
+        self.rubric_version = rubric_version
         self.spending = spending
-        self.pool = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="judge")
+        self.pool = ThreadPoolExecutor(self.settings.max_concurrency, thread_name_prefix="judge")
         self.outcomes: dict[str, OrderOutcome] = {}
         self.sent: dict[str, _Sent] = {}
         self.stopped_by = ""
@@ -193,10 +187,10 @@ class JudgeRun:
             JudgeCall(
                 key=question.key,
                 comparison_id=comparison.id,
-                judge=self.rater.name,
+                judge=self.name,
                 model=reply.model,
                 prompt_digest=question.prompt_digest,
-                rubric_version=self.rater.rubric_version,
+                rubric_version=self.rubric_version,
                 permutation=question.order,
                 status=status,
                 reply=reply.text,
@@ -216,12 +210,12 @@ class JudgeRun:
             case = waiting.popleft()
             outcomes = {order: self.outcomes[question.key] for order, question in case.questions.items()}
             self.num_judged += 1
-            yield merge(case.comparison, outcomes, rater=self.rater.name, rubric_version=self.rater.rubric_version)
+            yield merge(case.comparison, outcomes, rater=self.name, rubric_version=self.rubric_version)
 
     def _stopped(self) -> JudgeStopped:
         spending = self.spending
         return JudgeStopped(
-            f"Judge {self.rater.name} stopped at {self.stopped_by}: {self.num_judged} comparisons judged, "
+            f"Judge {self.name} stopped at {self.stopped_by}: {self.num_judged} comparisons judged, "
             f"{spending.num_calls} calls made in this run, cost {spending.cost:.6g}. Expected to judge them all. "
             "Raise the limit, or see to the endpoint, and start again: every reply is kept and not paid for twice.",
             num_judged=self.num_judged,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kleash.data.batches import TokenSequence
-from kleash.data.prompts import as_transcript
 from kleash.errors import DataError
 from kleash.formats import Loaded
+from kleash.formats.conversations import as_transcript
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import encode_prompt, encode_sequence
 from kleash.records import Demonstration, LabelledCompletion, Preference, Prompt

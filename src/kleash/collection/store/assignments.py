@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from kleash.collection.assignment import Pick, Purpose, next_purpose, pick_item, pick_place, presented_order
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
-from kleash.collection.store.campaigns import item_from_row, present_state
+from kleash.collection.store.campaigns import is_item, item_from_row, present_state
 from kleash.collection.store.events import now
 from kleash.collection.store.locks import lock_beginning, lock_rater, share_campaign
 from kleash.collection.store.raters import Rater
@@ -108,14 +108,12 @@ def num_answered(connection: Connection, campaign: Campaign, rater: Rater) -> in
 
 def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, rater: Rater) -> Assignment:
     """Give an adjudicator the task of ruling on an item. Raises DataError if the campaign has no such item."""
-    number = int(item_id) if item_id.isdecimal() and len(item_id) < 19 else -1
-    query = sa.select(t.items).where(t.items.c.id == number, t.items.c.campaign_id == campaign.id)
-    item = connection.execute(query).one_or_none()
+    item = connection.execute(sa.select(t.items).where(is_item(campaign, item_id))).one_or_none()
     if item is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
     _enter(connection, campaign, rater)
     present = _TASKS.where(
-        t.assignments.c.item_id == number,
+        t.assignments.c.item_id == item.id,
         t.assignments.c.rater_id == rater.id,
         t.assignments.c.purpose == "adjudication",
     )

@@ -224,10 +224,10 @@ def set_priorities(
 
 def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: str, *, actor: str) -> None:
     """Hold an item back for a reason, or release it with an empty one."""
-    before = connection.execute(sa.select(t.items.c.hold).where(_is_item(campaign, item_id))).scalar_one_or_none()
+    before = connection.execute(sa.select(t.items.c.hold).where(is_item(campaign, item_id))).scalar_one_or_none()
     if before is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
-    connection.execute(t.items.update().where(_is_item(campaign, item_id)).values(hold=printable(reason)))
+    connection.execute(t.items.update().where(is_item(campaign, item_id)).values(hold=printable(reason)))
     log_event(
         connection, "item held", actor=actor, campaign_id=campaign.id, subject=item_id, before=before, after=reason
     )
@@ -333,7 +333,8 @@ def _add_slots(connection: Connection, campaign: Campaign, kinds: Mapping[str, S
         connection.execute(t.slots.insert(), slots)
 
 
-def _is_item(campaign: Campaign, item_id: str) -> sa.ColumnElement[bool]:
+def is_item(campaign: Campaign, item_id: str) -> sa.ColumnElement[bool]:
+    """Return the condition for one item of a campaign; whatever is no item's number finds nothing."""
     number = int(item_id) if item_id.isdecimal() and len(item_id) < 19 else -1
     return (t.items.c.id == number) & (t.items.c.campaign_id == campaign.id)
 
