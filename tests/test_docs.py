@@ -1,5 +1,6 @@
 """The documentation names all there is, its links lead somewhere, and its commands exist with their options."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from kleash.collection.campaign import CampaignSettings
 from kleash.plugins import BUILT_INS
 from kleash.raters.configuration import JudgesSettings
 from kleash.recipe import Recipe
+from test_layers import FILES, imports_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +61,46 @@ def test_a_kind_of_plug_in_is_documented(kind):
 @pytest.mark.parametrize("name", [*ONLINE_ALGORITHMS, *DIRECT_ALGORITHMS])
 def test_an_algorithm_is_documented(name):
     assert re.search(rf"\b{name}\b", ALL_TEXT, re.IGNORECASE)
+
+
+# Named in docs/algorithms.md and called by nobody outside maths/, for a reason.
+FOR_USERS = {
+    "maths.kl.tilted_policy": "a yardstick for tests: it needs every answer there is",
+    "maths.agreement.cohen_kappa": "of one pair of raters; production means it over pairs, by mean_cohen_kappa",
+}
+
+
+def functions_named(text):
+    """Return the dotted names in the "function" column of a page's tables; one without a module is in the last's."""
+    found, column = [], None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            column = None
+        elif "function" in cells:
+            column, module = cells.index("function"), ""
+        elif column is not None and not line.startswith("|--"):
+            for span in re.findall(r"`([A-Za-z_.]+)(?:\(\w+=\))?`", cells[column]):
+                module = span.rpartition(".")[0] or module
+                found.append(f"{module}.{span.rpartition('.')[2]}")
+    return found
+
+
+NAMED = functions_named((ROOT / "docs" / "algorithms.md").read_text())
+
+
+def test_functions_are_read_off_tables():
+    table = "| what | function | test |\n|---|---|---|\n| a, `b.c` | `maths.kl.f`, `g(x=)` | `h.i` |\n\n| j | k |\n"
+    assert functions_named(table) == ["maths.kl.f", "maths.kl.g"]
+    assert len(NAMED) > 30
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(NAMED))
+def test_an_equation_that_is_documented_is_the_one_that_runs(name):
+    module, _, function = name.rpartition(".")
+    assert function in vars(importlib.import_module(f"kleash.{module}"))
+    callers = {file for file in FILES if not file.startswith("maths") and f"kleash.{name}" in imports_of(file)}
+    assert not module.startswith("maths") or callers or name in FOR_USERS, f"nothing but tests calls {name}"
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -17,7 +17,7 @@ from kleash.algorithms.policy_settings import (
 )
 from kleash.data.batches import TokenSequence
 from kleash.errors import RunError
-from kleash.loop import LoopComponents, LoopState, derived_metrics, run_loop
+from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.protocols import WatchDecision
 from kleash.records import Prompt
@@ -101,12 +101,6 @@ def test_kl_is_zero_while_the_policy_is_its_reference():
     components = crew_of()
     run(components, settings_of(steps=1))
     assert components.tracker.rows[0]["kl_nats_per_sequence"] == pytest.approx(0.0, abs=1e-6)
-
-
-def test_squares_become_deviation_and_explained_variance():
-    means = {"score_mean": 2.0, "score_squared": 13.0, "return": 1.0, "return_squared": 5.0, "value_squared_error": 1.0}
-    found = derived_metrics(means)
-    assert found == {"score_mean": 2.0, "score_sd": 3.0, "explained_variance": pytest.approx(0.75)}
 
 
 def test_the_leash_observes_each_steps_kl_and_is_logged_before_it_moves():

@@ -1,6 +1,6 @@
-"""The RLHF loop: propose, judge, update, improve. This file is the production loop of every online algorithm.
+"""The RLHF loop: propose, score, update, improve. This file is the production loop of every online algorithm.
 
-    generator proposes answers -> scorer judges them -> engine updates the policy -> the leash adapts -> watch decides
+    generator proposes answers -> scorer scores them -> engine updates the policy -> the leash adapts -> watch decides
 
 Every rank runs this same loop on its own share of the prompts; whatever must be global (counts, means, KL) is summed
 over ranks by the engine. What differs between PPO, RLOO, GRPO and REINFORCE is a row of `algorithms.online`. All
@@ -18,20 +18,21 @@ import torch
 from torch import Tensor
 
 from kleash.algorithms.objective import MinibatchLoss, minibatch_counts
-from kleash.algorithms.online import Credit, OnlineAlgorithm, sequence_reward
+from kleash.algorithms.online import Credit, CreditInputs, OnlineAlgorithm, sequence_reward
 from kleash.algorithms.policy_settings import PolicySettings
+from kleash.algorithms.rollout_metrics import KL, measure_rollouts
 from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order
 from kleash.errors import RunError
 from kleash.maths.advantages import missing_eos_score, running_baseline
-from kleash.maths.kl import Leash, kl_per_token
-from kleash.maths.masked import Moments, masked_moments, whiten_with
+from kleash.maths.kl import Leash
+from kleash.maths.masked import masked_moments, whiten_with
+from kleash.maths.schedules import linear_decay
 from kleash.maths.tally import Tally
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
-from kleash.records import Prompt, by_slice, group_by_slice, slice_metric
+from kleash.records import Prompt, by_slice
 
 # Float32 forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
 MAX_RATIO_ERROR = 1e-4
-KL = "kl_nats_per_sequence"
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,17 @@ def run_loop(
             seed=derived_seed(seed, "rollouts", step),
             policy_version=step,
         )
-        experience = judge(components.scorer, engine, rollouts, settings)
+        experience = score(components.scorer, engine, rollouts, settings)
         baseline = running_mean_reward(state, experience, engine, settings)
-        credit = components.algorithm.assign_credit(experience, state.leash.beta, baseline, settings.credit)
+        credit = components.algorithm.assign_credit(
+            CreditInputs(experience, state.leash.beta, baseline), settings.credit
+        )
         if components.algorithm.whitens and settings.credit.whiten_advantages:
             credit = whiten_credit(credit, experience.mask_BT, engine)
-        tally = tally_rollouts(experience, credit)
-        learning = update(
-            components, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed, tally=tally
-        )
-        metrics = derived_metrics(tally.merged(engine.sum_across_ranks).means())
+        metrics = measure_rollouts(experience, credit, engine.sum_across_ranks)
+        metrics |= update(components, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed)
         leash = state.leash
-        metrics |= learning | {"beta": leash.beta, "reward_baseline": baseline}
-        metrics["learning_rate_share"] = leash.learning_rate_share
+        metrics |= {"beta": leash.beta, "reward_baseline": baseline, "learning_rate_share": leash.learning_rate_share}
         verdict = components.watch.observe(step, rollouts, metrics)
         # A watch that rolls back does so because of figures, such as a NaN, that no leash can go by.
         if verdict.action != "roll_back":
@@ -112,18 +111,15 @@ def run_loop(
     return state
 
 
-def judge(scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings) -> Experience:
+def score(scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings) -> Experience:
     """Score the answers, and add the log-probs of policy and reference and the critic's values as they now stand."""
-    scores = scorer.score(rollouts.completions())
-    raw_score_B = torch.tensor(list(scores.total), dtype=torch.float32)
-    score_B, penalty = raw_score_B, settings.credit.missing_eos_penalty
+    scores = scorer.score(rollouts.completions(with_logprobs=False))
+    score_B, penalty = torch.tensor(list(scores.total), dtype=torch.float32), settings.credit.missing_eos_penalty
     if penalty is not None:
-        score_B = missing_eos_score(raw_score_B, rollouts.is_finished_B, penalty=penalty)
+        score_B = missing_eos_score(score_B, rollouts.is_finished_B, penalty=penalty)
     logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
     parts = {name: torch.tensor(list(part), dtype=torch.float32) for name, part in scores.parts.items()}
-    return Experience(
-        replace(rollouts, logprob_BT=logprob_BT), score_B, raw_score_B, reference_logprob_BT, value_BT, parts
-    )
+    return Experience(replace(rollouts, logprob_BT=logprob_BT), score_B, reference_logprob_BT, value_BT, parts)
 
 
 def running_mean_reward(
@@ -138,12 +134,8 @@ def running_mean_reward(
 
 def whiten_credit(credit: Credit, mask_BT: Tensor, engine: TrainingEngine) -> Credit:
     """Whiten advantages over all tokens of all ranks."""
-    own = masked_moments(credit.advantage_BT, mask_BT)
-    total = engine.sum_across_ranks({"count": own.count, "sum": own.count * own.mean})
-    mean = total["sum"] / total["count"]
-    around_mean = own.squared_deviation + own.count * (own.mean - mean) ** 2
-    merged = Moments(total["count"], mean, engine.sum_across_ranks({"square": around_mean})["square"])
-    return replace(credit, advantage_BT=whiten_with(credit.advantage_BT, mask_BT, merged))
+    moments = masked_moments(credit.advantage_BT, mask_BT).merged(engine.sum_across_ranks)
+    return replace(credit, advantage_BT=whiten_with(credit.advantage_BT, mask_BT, moments))
 
 
 def update(
@@ -155,20 +147,20 @@ def update(
     *,
     texts: Sequence[TokenSequence],
     seed: int,
-    tally: Tally,
 ) -> dict[str, float]:
     """Improve policy and critic on one batch of experience: epochs x minibatches optimiser steps.
 
     Every loss is weighted per token and divided by its minibatch's *global* sum of weights before the first
-    micro-batch, so any split into micro-batches and ranks gives the same gradient. Returns the last optimiser step's
-    figures. Raises RunError when the first minibatch's ratio is not 1.
+    micro-batch, so any split into micro-batches and ranks gives the same gradient. Returns the means over all
+    minibatches and the last optimiser step's figures. Raises RunError when the first minibatch's ratio is not 1.
     """
     engine, num_rows = components.engine, len(experience.rollouts)
-    rate_share = 1 - (1 - settings.optimiser.final_share) * state.step / settings.steps
+    final_share = settings.optimiser.final_share
+    rate_share = linear_decay(1.0, update=state.step + 1, num_updates=settings.steps, final_share=final_share)
     rate_share *= state.leash.learning_rate_share
     trains_policy = state.step >= settings.critic_warmup_steps or not components.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
-    learning: dict[str, float] = {}
+    tally, figures = Tally(), dict[str, float]()
     for epoch in range(settings.epochs):
         order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)
         own_order = [row - engine.rank * num_rows for row in order]
@@ -190,7 +182,7 @@ def update(
                 trains_policy=trains_policy,
                 tally=epoch_tally,
             )
-            learning = dict(engine.step(objective.sequences, objective, learning_rate_share=rate_share))
+            figures = dict(engine.step(objective.sequences, objective, learning_rate_share=rate_share))
             if epoch == index == 0 and settings.check_ratio and trains_policy:
                 check_ratio(epoch_tally.merged(engine.sum_across_ranks).means()["ratio_error_max"], state.step)
         tally.extend(epoch_tally)
@@ -198,7 +190,7 @@ def update(
         bound = settings.stop_epochs_at_kl_nats
         if bound is not None and means.get("approx_kl_nats_per_token", 0.0) > bound:
             break
-    return learning
+    return tally.merged(engine.sum_across_ranks).means() | figures
 
 
 def check_ratio(error: float, step: int) -> None:
@@ -209,40 +201,3 @@ def check_ratio(error: float, step: int) -> None:
             f"{MAX_RATIO_ERROR:g}: the log-probabilities returned by sampling are not the training forward's. "
             "Sample in the training precision with the full softmax, or set policy.check_ratio=false to go on."
         )
-
-
-def tally_rollouts(experience: Experience, credit: Credit) -> Tally:
-    """Count what was proposed and how it was judged, over all answers and per slice of the prompts."""
-    tally, mask_BT = Tally(), experience.mask_BT
-    kl_BT = kl_per_token(experience.logprob_BT, experience.reference_logprob_BT, estimator="k1").where(mask_BT, 0.0)
-    kl_B, num_tokens_B = kl_BT.sum(dim=1), mask_BT.sum(dim=1).float()
-    per_answer = {
-        "score_mean": experience.score_B,
-        KL: kl_B,
-        "response_tokens_mean": num_tokens_B,
-        "truncation_share": (~experience.rollouts.is_finished_B).float(),
-        **{f"reward/{name}": part_B for name, part_B in experience.parts.items()},
-    }
-    groups = group_by_slice(prompt.dimensions for prompt in experience.rollouts.prompts)
-    for of_slice, rows in {"": list(range(len(mask_BT))), **groups}.items():
-        for name, value_B in per_answer.items():
-            tally.add(slice_metric(of_slice, name), float(value_B[rows].sum()), len(rows))
-        kl_name = slice_metric(of_slice, "kl_nats_per_token")
-        tally.add(kl_name, float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
-    tally.add("score_squared", float((experience.score_B**2).sum()), len(mask_BT))
-    if credit.return_BT is not None and experience.value_BT is not None:
-        return_N, value_N = credit.return_BT[mask_BT], experience.value_BT[mask_BT]
-        tally.add("return", float(return_N.sum()), len(return_N))
-        tally.add("return_squared", float((return_N**2).sum()), len(return_N))
-        tally.add("value_squared_error", float(((return_N - value_N) ** 2).sum()), len(return_N))
-    return tally
-
-
-def derived_metrics(means: dict[str, float]) -> dict[str, float]:
-    """Turn means of squares into the figures people read: standard deviation and explained variance."""
-    means = dict(means)
-    means["score_sd"] = max(means.pop("score_squared") - means["score_mean"] ** 2, 0.0) ** 0.5
-    if "return_squared" in means:
-        variance = means.pop("return_squared") - means.pop("return") ** 2
-        means["explained_variance"] = 1 - means.pop("value_squared_error") / max(variance, 1e-8)
-    return means

@@ -29,4 +29,4 @@ def experience_of(
         samples_per_prompt=samples_per_prompt,
     )
     values = None if value_BT is None else figures(value_BT)
-    return Experience(rollouts, score_B, score_B, figures(reference_BT), values)
+    return Experience(rollouts, score_B, figures(reference_BT), values)

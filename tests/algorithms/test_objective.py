@@ -193,12 +193,27 @@ def test_tallied_figures_are_those_of_the_first_pass():
     assert means["policy_loss"] == pytest.approx(float(expected))
 
 
-def test_the_clip_is_counted_where_it_acts():
+def test_the_largest_ratio_is_kept():
     objective = made(rows=[0])
     old_RT = objective.experience.logprob_BT[:1, :3]
     objective(Outputs(old_RT + torch.tensor([[0.0, 0.5, -0.1]])), [0])
-    assert objective.tally.means()["clip_fraction"] == pytest.approx(1 / 3)
     assert objective.tally.means()["ratio_max"] == pytest.approx(2.718281828**0.5)
+
+
+def test_a_ratio_beyond_the_clip_counts_only_where_the_clip_binds():
+    """Both ratios are e^.5: past the clip for the good token, free to be pushed back for the bad one."""
+    objective = made(rows=[3])
+    old_RT = objective.experience.logprob_BT[3:4, :2]
+    advantage_BT = torch.zeros_like(objective.credit.advantage_BT)
+    advantage_BT[3, :2] = torch.tensor([-1.0, 1.0])
+    replace(objective, credit=replace(objective.credit, advantage_BT=advantage_BT))(Outputs(old_RT + 0.5), [0])
+    assert objective.tally.means()["clip_fraction"] == 0.5
+
+
+def test_a_loss_without_a_clip_clips_nothing():
+    objective = made(name="rloo", rows=[0])
+    objective(Outputs(objective.experience.logprob_BT[:1, :3] + 0.5), [0])
+    assert objective.tally.means()["clip_fraction"] == 0.0
 
 
 def test_a_rank_without_rows_counts_nothing():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from algorithms.made import experience_of
-from kleash.algorithms.online import ONLINE_ALGORITHMS, sequence_reward
+from kleash.algorithms.online import ONLINE_ALGORITHMS, CreditInputs, sequence_reward
 from kleash.algorithms.policy_settings import CreditSettings
 from kleash.errors import ShapeError
 
@@ -12,7 +12,7 @@ PLAIN = CreditSettings(gamma=1.0, lam=1.0, group_eps=0.0)
 
 
 def credit(name, experience, *, beta=0.0, baseline=0.0, settings=PLAIN):
-    return ONLINE_ALGORITHMS[name].assign_credit(experience, beta, baseline, settings)
+    return ONLINE_ALGORITHMS[name].assign_credit(CreditInputs(experience, beta, baseline), settings)
 
 
 def test_sequence_reward_charges_the_whole_answers_kl():

@@ -6,13 +6,10 @@ import torch
 
 from kleash.errors import SettingsError, ShapeError
 from kleash.maths.bradley_terry import (
-    brier_score,
     calibration_bins,
     expected_calibration_error,
-    pair_accuracy,
     pair_loss,
     ranking_loss,
-    separability,
     verdict_confidence,
 )
 
@@ -97,13 +94,6 @@ def test_one_answer_is_no_ranking():
         ranking_loss(torch.zeros(1))
 
 
-def test_accuracy_counts_ties_as_told():
-    chosen, rejected = torch.tensor([1.0, 0.0, 2.0, 2.0]), torch.tensor([0.0, 1.0, 2.0, 2.0])
-    assert pair_accuracy(chosen, rejected) == 0.5
-    assert pair_accuracy(chosen, rejected, tie_credit=0.0) == 0.25
-    assert math.isnan(pair_accuracy(torch.zeros(0), torch.zeros(0)))
-
-
 def test_confidence_does_not_depend_on_the_side():
     chosen, rejected = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([0.0, 3.0, 2.0])
     verdict, swapped = verdict_confidence(chosen, rejected), verdict_confidence(rejected, chosen)
@@ -144,25 +134,3 @@ def test_a_model_that_knows_its_doubts_is_calibrated():
 def test_no_bins_are_refused():
     with pytest.raises(SettingsError, match=r"num_bins is 0, expected at least 1\. Set 10"):
         expected_calibration_error(torch.ones(2), torch.ones(2), 0)
-
-
-def test_brier_by_hand():
-    assert brier_score(torch.tensor([1.0, 0.5, 0.2]), torch.tensor([1.0, 1.0, 0.0])) == pytest.approx(0.29 / 3)
-
-
-def test_separability_matches_all_cross_pairs():
-    chosen, rejected = numbers(1).round(decimals=1) + 0.3, numbers(2).round(decimals=1)
-    chosen[0] = rejected[3]
-    wins = [0.5 if c == r else float(c > r) for c in chosen.tolist() for r in rejected.tolist()]
-    measured = separability(chosen, rejected)
-    assert measured.auc == pytest.approx(sum(wins) / 36)
-    assert separability(rejected, chosen).auc == pytest.approx(1 - measured.auc)
-    scaled = separability(5 * chosen + 1, 5 * rejected + 1)
-    assert scaled.paired_effect == pytest.approx(measured.paired_effect)
-    assert scaled.crowd_effect == pytest.approx(measured.crowd_effect)
-
-
-def test_separability_needs_spread():
-    assert math.isnan(separability(torch.ones(3), torch.zeros(3)).paired_effect)
-    with pytest.raises(ShapeError, match=r"There are 1 pair\(s\), expected at least 2 .*Pass more pairs"):
-        separability(torch.ones(1), torch.ones(1))

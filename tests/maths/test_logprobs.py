@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kleash.errors import SettingsError, ShapeError
-from kleash.maths.logprobs import logprobs_and_entropy, next_token_logprobs, token_logprobs
+from kleash.maths.logprobs import logprobs_and_entropy
 
 
 def test_two_tokens_by_hand():
@@ -23,7 +23,6 @@ def test_matches_a_loop_over_tokens():
         p = [w / sum(weights) for w in weights]
         assert scored.logprob_N[n].item() == pytest.approx(math.log(p[token]))
         assert scored.entropy_N[n].item() == pytest.approx(-sum(q * math.log(q) for q in p))
-    torch.testing.assert_close(token_logprobs(logits, tokens, temperature=0.7), scored.logprob_N)
 
 
 def test_a_constant_added_to_all_logits_changes_nothing():
@@ -37,7 +36,7 @@ def test_a_forbidden_token_leaves_entropy_and_gradients_finite():
     logits = torch.tensor([[0.0, 0.0, -math.inf]], requires_grad=True)
     scored = logprobs_and_entropy(logits, torch.tensor([0]), temperature=1.0)
     assert scored.entropy_N.item() == pytest.approx(math.log(2))
-    (scored.entropy_N + scored.logprob_N).sum().backward()
+    scored.logprob_N.sum().backward()
     assert logits.grad.isfinite().all()
 
 
@@ -49,19 +48,12 @@ def test_half_precision_logits_are_scored_in_float32():
     torch.testing.assert_close(scored.logprob_N.double(), exact.logprob_N, rtol=1e-5, atol=1e-6)
 
 
-def test_each_token_is_scored_by_the_logits_one_place_before():
-    certain = torch.full((1, 3, 4), -50.0)
-    tokens = torch.tensor([[2, 0, 3]])
-    certain[0, 0, 0] = certain[0, 1, 3] = 50.0  # position 0 announces token 1, position 1 announces token 2
-    torch.testing.assert_close(next_token_logprobs(certain, tokens, temperature=1.0), torch.zeros(1, 2))
-
-
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(SettingsError, match=r"Temperature is .*expected a positive number\. Pass the one that sampled"):
-        token_logprobs(torch.zeros(1, 2), torch.tensor([0]), temperature=temperature)
+        logprobs_and_entropy(torch.zeros(1, 2), torch.tensor([0]), temperature=temperature)
 
 
 def test_tokens_must_match_logits():
     with pytest.raises(ShapeError, match="token_N has shape"):
-        token_logprobs(torch.zeros(3, 2), torch.tensor([0]), temperature=1.0)
+        logprobs_and_entropy(torch.zeros(3, 2), torch.tensor([0]), temperature=1.0)

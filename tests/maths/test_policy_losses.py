@@ -11,6 +11,7 @@ from kleash.maths.policy_losses import (
     clipped_value_loss,
     explained_variance,
     kl_loss,
+    policy_drift,
     reduction_count,
     reduction_weights,
     reinforce_loss,
@@ -59,10 +60,12 @@ def test_clipped_policy_loss_matches_a_loop(dual_clip):
         kl += rho - 1 - math.log(rho)
         ratios.append(rho)
     assert loss.total.item() == pytest.approx(total)
-    assert loss.count.item() == loss.num_tokens.item() == 9
+    drift = policy_drift(logprob, old, MASK_BT)
+    assert loss.count.item() == drift.num_tokens.item() == 9
     assert loss.num_clipped.item() == clipped
-    assert loss.approx_kl_total.item() == pytest.approx(kl)
-    assert loss.ratio_max.item() == pytest.approx(max(ratios))
+    assert drift.approx_kl_total.item() == pytest.approx(kl)
+    assert drift.ratio_max.item() == pytest.approx(max(ratios))
+    assert drift.ratio_error_max.item() == pytest.approx(max(abs(rho - 1) for rho in ratios))
 
 
 def test_on_the_samples_own_policy_the_gradient_is_reinforces():
@@ -71,8 +74,15 @@ def test_on_the_samples_own_policy_the_gradient_is_reinforces():
     (first,) = torch.autograd.grad(clipped.total, logprob)
     (second,) = torch.autograd.grad(reinforce_loss(logprob, advantage, MASK_BT).total, logprob)
     torch.testing.assert_close(first, second)
-    assert clipped.ratio_max.item() == 1.0
-    assert clipped.approx_kl_total.item() == 0.0
+    drift = policy_drift(logprob, logprob.detach(), MASK_BT)
+    assert (drift.ratio_max.item(), drift.ratio_error_max.item(), drift.approx_kl_total.item()) == (1.0, 0.0, 0.0)
+
+
+def test_drift_shows_a_ratio_that_is_no_number_and_nothing_of_masked_cells():
+    broken = torch.where(MASK_BT, numbers(1), float("nan"))
+    assert policy_drift(broken, numbers(1), MASK_BT).ratio_error_max.item() == 0.0
+    assert math.isnan(policy_drift(numbers(1) * float("nan"), numbers(1), MASK_BT).ratio_error_max.item())
+    assert policy_drift(one(0), one(9), torch.tensor([[False]])).ratio_max.item() == 0.0
 
 
 def test_a_dual_clip_of_one_or_less_is_refused():
@@ -117,6 +127,7 @@ def test_reinforce_by_hand():
     assert loss.total.item() == pytest.approx(3.0 - 1.0)
     assert logprob.grad.tolist() == [[-3.0, 0.5]]
     assert loss.count.item() == 2
+    assert loss.num_clipped.item() == 0
 
 
 def test_only_the_present_policy_and_critic_learn():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kleash.data.batches import TokenSequence, token_batch
 from kleash.maths import (
     advantages,
     agreement,
@@ -70,9 +70,10 @@ def test_ppo_policy_loss():
     old, mask = row(given["old_logp"]), row(given["mask"]).bool()
     loss = policy_losses.clipped_policy_loss(logprob, old, row(given["advantages"]), mask, clip_range=given["clip"])
     close(loss.total / loss.count, expected["loss_masked_mean"])
-    close(loss.num_clipped.double() / loss.num_tokens, expected["clipfrac_masked"])
-    close(loss.approx_kl_total / loss.num_tokens, expected["approx_kl_k3"])
-    close(loss.ratio_max, max(expected["ratio"][:5]))
+    drift = policy_losses.policy_drift(logprob, old, mask)
+    close(loss.num_clipped.double() / drift.num_tokens, expected["clipfrac_masked"])
+    close(drift.approx_kl_total / drift.num_tokens, expected["approx_kl_k3"])
+    close(drift.ratio_max, max(expected["ratio"][:5]))
     (loss.total / loss.count).backward()
     close(logprob.grad[0], expected["grad_wrt_new_logp"])
     close(masked.masked_mean(kl.kl_per_token(old, logprob), mask), expected["approx_kl_k1_old_minus_new"])
@@ -146,13 +147,16 @@ def test_logprob_entropy_temperature(temperature):
 
 def test_token_logprob_shift_and_mask():
     given, expected = case("token_logprob_shift_and_mask")
-    token = torch.tensor([given["tokens"]])
-    scored = logprobs.next_token_logprobs(row(given["logits"]), token, temperature=1.0)
-    close(scored[0], expected["logprobs_of_tokens_1_to_5"])
-    mask = row(given["response_mask_on_tokens"]).bool()[:, 1:]
-    close(scored[mask], expected["response_token_logprobs"])
-    close(masked.masked_sum(scored, mask, dim=1)[0], expected["sequence_logprob"])
-    close(masked.masked_mean(scored, mask), expected["mean_token_logprob"])
+    logits, mask = row(given["logits"])[0], given["response_mask_on_tokens"]
+    for num_prompt, name in ((1, "logprobs_of_tokens_1_to_5"), (mask.index(1), "response_token_logprobs")):
+        sequence = TokenSequence(tuple(given["tokens"][:num_prompt]), tuple(given["tokens"][num_prompt:]))
+        batch = token_batch([sequence], pad_id=0)
+        _, position_N = batch.predicting_positions()
+        scored = logprobs.logprobs_and_entropy(logits[position_N], batch.response_ids_N(), temperature=1.0).logprob_N
+        scored = scored[: sum(mask)] if num_prompt > 1 else scored
+        close(scored, expected[name])
+    close(scored.sum(), expected["sequence_logprob"])
+    close(scored.mean(), expected["mean_token_logprob"])
 
 
 def test_kl_estimators_categorical():
@@ -215,8 +219,6 @@ def test_bradley_terry_loss():
     ]:
         close((variant.total / variant.count).detach(), expected[name])
     close(((with_centring.total - loss.total) / loss.count).detach(), expected["center_penalty"])
-    close(bradley_terry.pair_accuracy(chosen, rejected, tie_credit=0), expected["accuracy_strict"])
-    close(bradley_terry.pair_accuracy(chosen, rejected), expected["accuracy_ties_half"])
 
 
 def test_bt_numerical_stability():
@@ -258,7 +260,6 @@ def test_dpo_family():
     close(policy_rejected.grad, expected["dpo_grad_wrt_pi_rejected"])
     close(loss.chosen_reward_N, expected["reward_chosen"])
     close(loss.rejected_reward_N, expected["reward_rejected"])
-    close(bradley_terry.pair_accuracy(loss.chosen_reward_N, loss.rejected_reward_N), expected["reward_accuracy"])
     lengths = {"chosen_length_N": vector(given["len_chosen"]), "rejected_length_N": vector(given["len_rejected"])}
     nothing = torch.zeros(4, dtype=torch.float64)
     for variant, name in [
@@ -333,25 +334,11 @@ def test_fleiss_cohen_kappa():
     close(agreement.cohen_kappa(ratings), expected["cohen_kappa"])
 
 
-def test_separability():
-    given, expected = case("separability")
-    chosen, rejected = vector(given["r_chosen"]), vector(given["r_rejected"])
-    measured = bradley_terry.separability(chosen, rejected)
-    close(measured.auc, expected["auc_unpaired"])
-    close(bradley_terry.pair_accuracy(chosen, rejected), expected["pair_accuracy"])
-    close([measured.margin_mean, measured.margin_sd], [expected["margin_mean"], expected["margin_std_ddof1"]])
-    close(measured.paired_effect, expected["paired_cohens_d"])
-    close(measured.crowd_effect, expected["d_prime_unpaired"])
-
-
 def test_length_and_gold_correlation():
     given, expected = case("length_and_gold_correlation")
     length, rm, gold = given["length"], given["rm"], given["gold"]
     close(diagnostics.pearson_correlation(length, rm), expected["pearson_len_rm"])
-    close(diagnostics.spearman_correlation(length, rm), expected["spearman_len_rm"])
     close(diagnostics.pearson_correlation(rm, gold), expected["pearson_rm_gold"])
-    close(diagnostics.partial_correlation(rm, gold, length), expected["partial_rm_gold_given_len"])
-    close(diagnostics.slope(length, rm), expected["ols_slope_rm_per_token"])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -359,14 +346,6 @@ def test_repetition(n):
     given, expected = case("repetition")
     close(diagnostics.repeated_ngram_share(given["tokens"], n=n), expected[f"rep_{n}"])
     close(1 - diagnostics.repeated_ngram_share(given["tokens"], n=n), expected[f"distinct_{n}"])
-
-
-def test_importance_weights():
-    given, expected = case("importance_weights")
-    weights = diagnostics.truncated_importance_weights(given["log_weights"], limit=math.inf)
-    close(weights, expected["weights"])
-    close(diagnostics.truncated_importance_weights(given["log_weights"], limit=given["trunc"]), expected["truncated"])
-    close(diagnostics.effective_sample_size(given["log_weights"]), expected["ess"])
 
 
 def test_ppo_dual_clip():
@@ -384,19 +363,6 @@ def test_ppo_dual_clip():
             for ratio, advantage in zip(given["ratio"], given["advantages"], strict=True)
         ]
         close(torch.stack(losses), expected[name])
-
-
-def test_llama2_final_reward():
-    given, expected = case("llama2_final_reward")
-    gated = rewards.safety_gated_reward(
-        vector(given["safety_score"]),
-        vector(given["helpfulness_score"]),
-        torch.tensor(given["is_safety_prompt"]),
-        threshold=given["threshold"],
-    )
-    close(gated.combined_B, expected["combined"])
-    close(torch.logit(gated.combined_B), expected["logit"])
-    close(gated.whitened_B, expected["whitened"])
 
 
 def test_adam_eps_placement():

@@ -163,7 +163,7 @@ class TestCritic:
         model.save(tmp_path / "reward")
         critic = critic_of(tmp_path / "reward")
         batch = batch_for(model)
-        expected = RewardNormaliser(2.0, 0.5).apply(model.values(batch)).where(batch.response_mask_BT, 0.0)
+        expected = ((model.values(batch) - 2.0) / 0.5).where(batch.response_mask_BT, 0.0)
         torch.testing.assert_close(critic.values(batch), expected)
 
     def test_zeroed_head_starts_at_zero_and_learns(self, folder, tmp_path):
@@ -188,7 +188,6 @@ def test_normaliser_travels_beside_the_model(tmp_path):
     assert RewardNormaliser.load(tmp_path) == RewardNormaliser(0.0, 1.0)
     RewardNormaliser(1.5, 0.25).save(tmp_path)
     assert RewardNormaliser.load(tmp_path) == RewardNormaliser(1.5, 0.25)
-    torch.testing.assert_close(RewardNormaliser.load(tmp_path).apply(torch.tensor([2.0])), torch.tensor([2.0]))
 
 
 def test_how_the_scale_was_measured_is_recorded_with_it_and_a_folder_without_the_record_is_read(folder, tmp_path):

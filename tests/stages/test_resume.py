@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import tiny
+from kleash.algorithms.rollout_metrics import KL
 from kleash.artifacts import file_digest, read, verify
-from kleash.loop import KL
 from kleash.tracking import JsonlTracker, without_timings
 from stages.killed_round import SCENARIOS
 from stages.tiny_recipe import STAGES

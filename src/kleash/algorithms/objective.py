@@ -12,10 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kleash.algorithms.online import Credit, OnlineAlgorithm
+from kleash.algorithms.online import Credit, OnlineAlgorithm, PolicyLossInputs
 from kleash.algorithms.policy_settings import LossSettings
 from kleash.data.batches import Experience, TokenSequence
-from kleash.maths.policy_losses import clipped_value_loss, kl_loss, reduction_count, reduction_weights
+from kleash.maths.policy_losses import (
+    PolicyLoss,
+    clipped_value_loss,
+    kl_loss,
+    policy_drift,
+    reduction_count,
+    reduction_weights,
+)
 from kleash.maths.tally import Tally
 from kleash.protocols import Outputs
 
@@ -94,7 +101,8 @@ class MinibatchLoss:
         old_BT = self._cut(self.experience.logprob_BT, micro, logprob_BT)
         weight_BT = reduction_weights(mask_BT, reduction=self.algorithm.reduction, max_tokens=1)
         advantage_BT = self._cut(self.credit.advantage_BT, micro, logprob_BT)
-        loss = self.algorithm.policy_loss(logprob_BT, old_BT, advantage_BT, mask_BT, weight_BT, self.settings)
+        inputs = PolicyLossInputs(logprob_BT, old_BT, advantage_BT, mask_BT, weight_BT)
+        loss = self.algorithm.policy_loss(inputs, self.settings)
         total = loss.total
         if self.kl_coefficient:
             reference_BT = self._cut(self.experience.reference_logprob_BT, micro, logprob_BT)
@@ -104,7 +112,7 @@ class MinibatchLoss:
                 + self.kl_coefficient
                 * kl_loss(logprob_BT, reference_BT, mask_BT, estimator=estimator, weight_BT=weight_BT).total
             )
-        self._tally_policy(logprob_BT.detach(), old_BT, mask_BT)
+        self._tally_policy(loss, logprob_BT, old_BT, mask_BT)
         self.tally.add("policy_loss", total.item(), float(reduction_count(mask_BT, reduction=self.algorithm.reduction)))
         if outputs.entropy_BT is not None:
             self.tally.add(
@@ -112,13 +120,13 @@ class MinibatchLoss:
             )
         return total / self.policy_count
 
-    def _tally_policy(self, logprob_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> None:
-        log_ratio_N = logprob_BT[mask_BT] - old_BT[mask_BT]
-        ratio_N, count = log_ratio_N.exp(), float(mask_BT.sum())
-        self.tally.add("approx_kl_nats_per_token", float((ratio_N - 1 - log_ratio_N).sum()), count)
-        self.tally.add("clip_fraction", float(((ratio_N - 1).abs() > self.settings.clip_range).sum()), count)
-        self.tally.maximum("ratio", float(ratio_N.max()))
-        self.tally.maximum("ratio_error", float((ratio_N - 1).abs().max()))
+    def _tally_policy(self, loss: PolicyLoss, logprob_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> None:
+        drift = policy_drift(logprob_BT, old_BT, mask_BT)
+        num_tokens = float(drift.num_tokens)
+        self.tally.add("approx_kl_nats_per_token", float(drift.approx_kl_total), num_tokens)
+        self.tally.add("clip_fraction", float(loss.num_clipped), num_tokens)
+        self.tally.maximum("ratio", float(drift.ratio_max))
+        self.tally.maximum("ratio_error", float(drift.ratio_error_max))
 
     def _value_loss(self, value_BT: Tensor, own: list[int], micro_rows: Sequence[int]) -> Tensor:
         assert self.experience.value_BT is not None

@@ -24,7 +24,6 @@ from kleash.maths.advantages import (
     token_rewards,
 )
 from kleash.maths.kl import kl_per_sequence
-from kleash.maths.loss import Loss
 from kleash.maths.policy_losses import PolicyLoss, clipped_policy_loss, reinforce_loss
 
 
@@ -37,12 +36,35 @@ class Credit:
 
 
 @dataclass(frozen=True)
+class CreditInputs:
+    """What credit may be assigned by. beta: the leash's coefficient; baseline: running mean of the charged reward."""
+
+    experience: Experience
+    beta: float
+    baseline: float
+
+
+@dataclass(frozen=True)
+class PolicyLossInputs:
+    """What a policy loss may read, each (B, T): a micro-batch's present and old log-probabilities, nats, and credit.
+
+    weight_BT: what each token weighs, by the algorithm's reduction.
+    """
+
+    logprob_BT: Tensor
+    old_logprob_BT: Tensor
+    advantage_BT: Tensor
+    mask_BT: Tensor
+    weight_BT: Tensor
+
+
+@dataclass(frozen=True)
 class OnlineAlgorithm:
     """One row of the table."""
 
     name: str
-    assign_credit: Callable[[Experience, float, float, CreditSettings], Credit]
-    policy_loss: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, LossSettings], Loss | PolicyLoss]
+    assign_credit: Callable[[CreditInputs, CreditSettings], Credit]
+    policy_loss: Callable[[PolicyLossInputs, LossSettings], PolicyLoss]
     reduction: Literal["token", "sequence", "constant"]
     uses_critic: bool
     kl_acts_on: Literal["reward", "loss"]
@@ -57,31 +79,34 @@ def sequence_reward(experience: Experience, beta: float) -> Tensor:
     return experience.score_B - beta * kl_B
 
 
-def _gae_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+def _gae_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
+    experience = inputs.experience
     reward_BT = token_rewards(
         experience.logprob_BT,
         experience.reference_logprob_BT,
         experience.score_B,
         experience.mask_BT,
-        beta=beta,
+        beta=inputs.beta,
     )
     assert experience.value_BT is not None, "PPO's engine has a critic"
     estimate = gae(reward_BT, experience.value_BT, experience.mask_BT, gamma=settings.gamma, lam=settings.lam)
     return Credit(estimate.advantage_BT, estimate.return_BT)
 
 
-def _leave_one_out_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
-    reward_PG = sequence_reward(experience, beta).view(-1, experience.rollouts.samples_per_prompt)
+def _leave_one_out_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
+    experience = inputs.experience
+    reward_PG = sequence_reward(experience, inputs.beta).view(-1, experience.rollouts.samples_per_prompt)
     return _spread(leave_one_out_advantage(reward_PG), experience)
 
 
-def _group_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
+def _group_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
+    experience = inputs.experience
     score_PG = experience.score_B.view(-1, experience.rollouts.samples_per_prompt)
     return _spread(group_relative_advantage(score_PG, eps=settings.group_eps, ddof=1), experience)
 
 
-def _running_mean_credit(experience: Experience, beta: float, baseline: float, settings: CreditSettings) -> Credit:
-    return _spread(sequence_reward(experience, beta) - baseline, experience)
+def _running_mean_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
+    return _spread(sequence_reward(inputs.experience, inputs.beta) - inputs.baseline, inputs.experience)
 
 
 def _spread(advantage: Tensor, experience: Experience) -> Credit:
@@ -89,64 +114,68 @@ def _spread(advantage: Tensor, experience: Experience) -> Credit:
     return Credit(spread_over_tokens(advantage.reshape(-1), experience.mask_BT))
 
 
-def _clipped(
-    logprob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, weight: Tensor, s: LossSettings
-) -> PolicyLoss:
+def _clipped(inputs: PolicyLossInputs, settings: LossSettings) -> PolicyLoss:
     return clipped_policy_loss(
-        logprob, old, advantage, mask, clip_range=s.clip_range, dual_clip=s.dual_clip, weight_BT=weight
+        inputs.logprob_BT,
+        inputs.old_logprob_BT,
+        inputs.advantage_BT,
+        inputs.mask_BT,
+        clip_range=settings.clip_range,
+        dual_clip=settings.dual_clip,
+        weight_BT=inputs.weight_BT,
     )
 
 
-def _reinforce(logprob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, weight: Tensor, s: LossSettings) -> Loss:
-    return reinforce_loss(logprob, advantage, mask, weight_BT=weight)
+def _reinforce(inputs: PolicyLossInputs, settings: LossSettings) -> PolicyLoss:
+    return reinforce_loss(inputs.logprob_BT, inputs.advantage_BT, inputs.mask_BT, weight_BT=inputs.weight_BT)
 
 
-ONLINE_ALGORITHMS: dict[str, OnlineAlgorithm] = {
-    row.name: row
-    for row in (
-        OnlineAlgorithm(
-            name="ppo",
-            assign_credit=_gae_credit,
-            policy_loss=_clipped,
-            reduction="token",
-            uses_critic=True,
-            kl_acts_on="reward",
-            min_samples_per_prompt=1,
-            whitens=True,
-            source="Schulman et al. 2017, arXiv:1707.06347; Ziegler et al. 2019, arXiv:1909.08593",
-        ),
-        OnlineAlgorithm(
-            name="rloo",
-            assign_credit=_leave_one_out_credit,
-            policy_loss=_reinforce,
-            reduction="constant",
-            uses_critic=False,
-            kl_acts_on="reward",
-            min_samples_per_prompt=2,
-            whitens=False,
-            source="Ahmadian et al. 2024, arXiv:2402.14740",
-        ),
-        OnlineAlgorithm(
-            name="grpo",
-            assign_credit=_group_credit,
-            policy_loss=_clipped,
-            reduction="sequence",
-            uses_critic=False,
-            kl_acts_on="loss",
-            min_samples_per_prompt=2,
-            whitens=False,
-            source="Shao et al. 2024, arXiv:2402.03300",
-        ),
-        OnlineAlgorithm(
-            name="reinforce",
-            assign_credit=_running_mean_credit,
-            policy_loss=_reinforce,
-            reduction="constant",
-            uses_critic=False,
-            kl_acts_on="reward",
-            min_samples_per_prompt=1,
-            whitens=False,
-            source="Williams 1992, doi:10.1007/BF00992696",
-        ),
-    )
-}
+PPO = OnlineAlgorithm(
+    name="ppo",
+    assign_credit=_gae_credit,
+    policy_loss=_clipped,
+    reduction="token",
+    uses_critic=True,
+    kl_acts_on="reward",
+    min_samples_per_prompt=1,
+    whitens=True,
+    source="Schulman et al. 2017, arXiv:1707.06347; Ziegler et al. 2019, arXiv:1909.08593",
+)
+
+RLOO = OnlineAlgorithm(
+    name="rloo",
+    assign_credit=_leave_one_out_credit,
+    policy_loss=_reinforce,
+    reduction="constant",
+    uses_critic=False,
+    kl_acts_on="reward",
+    min_samples_per_prompt=2,
+    whitens=False,
+    source="Ahmadian et al. 2024, arXiv:2402.14740",
+)
+
+GRPO = OnlineAlgorithm(
+    name="grpo",
+    assign_credit=_group_credit,
+    policy_loss=_clipped,
+    reduction="sequence",
+    uses_critic=False,
+    kl_acts_on="loss",
+    min_samples_per_prompt=2,
+    whitens=False,
+    source="Shao et al. 2024, arXiv:2402.03300",
+)
+
+REINFORCE = OnlineAlgorithm(
+    name="reinforce",
+    assign_credit=_running_mean_credit,
+    policy_loss=_reinforce,
+    reduction="constant",
+    uses_critic=False,
+    kl_acts_on="reward",
+    min_samples_per_prompt=1,
+    whitens=False,
+    source="Williams 1992, doi:10.1007/BF00992696",
+)
+
+ONLINE_ALGORITHMS = {row.name: row for row in (PPO, RLOO, GRPO, REINFORCE)}

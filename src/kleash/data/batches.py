@@ -145,14 +145,15 @@ class Rollouts:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def completions(self) -> list[Completion]:
-        """The same answers as records, for scorers, files and people."""
+    def completions(self, *, with_logprobs: bool = True) -> list[Completion]:
+        """The same answers as records, for scorers, files and people; scorers do without log-probabilities."""
+        logprobs = self.logprob_BT.tolist() if with_logprobs else [()] * len(self)
         return [
             Completion(
                 prompt=prompt,
                 text=text,
                 token_ids=sequence.response_ids,
-                logprobs=tuple(self.logprob_BT[row, : len(sequence.response_ids)].tolist()),
+                logprobs=tuple(logprobs[row][: len(sequence.response_ids)]),
                 finish_reason="stop" if bool(self.is_finished_B[row]) else "length",
                 policy_id=self.policy_id,
                 policy_version=self.policy_version,
@@ -167,14 +168,13 @@ class Rollouts:
 class Experience:
     """Rollouts with everything the update needs to know about them, all as the policy stood when it sampled.
 
-    score_B: terminal reward per answer (z-scored, clipped, missing-EOS rule applied).  raw_score_B: as the scorer gave
-    it.  parts: the scorer's named parts, each (B,).  reference_logprob_BT: nats under the frozen reference.
-    value_BT: the critic's estimate before token t, None without a critic.
+    score_B: terminal reward per answer (z-scored, clipped, missing-EOS rule applied).  parts: the scorer's named parts,
+    each (B,).  reference_logprob_BT: nats under the frozen reference.  value_BT: the critic's estimate before token t,
+    None without a critic.
     """
 
     rollouts: Rollouts
     score_B: Tensor
-    raw_score_B: Tensor
     reference_logprob_BT: Tensor
     value_BT: Tensor | None = None
     parts: dict[str, Tensor] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Learning a reward from comparisons, P(first wins) = sigmoid(r_first - r_second), and judging what was learned.
 
-The pair and ranking losses train a reward model; accuracy, calibration and separability audit it on held-out pairs.
+The pair and ranking losses train a reward model; calibration audits it on held-out pairs.
 What becomes of a reward afterwards (normalising, combining) is in `rewards.py`.
 """
 
@@ -82,14 +82,6 @@ def ranking_loss(
     return Loss(pairs.total / pairs.count, torch.ones_like(pairs.count))
 
 
-def pair_accuracy(chosen_N: Tensor, rejected_N: Tensor, *, tie_credit: float = 0.5) -> float:
-    """Return the share of pairs where "chosen" scores higher; equal scores earn tie_credit. NaN without pairs."""
-    check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
-    wins = (chosen_N > rejected_N).sum().item()
-    ties = (chosen_N == rejected_N).sum().item()
-    return (wins + tie_credit * ties) / len(chosen_N) if len(chosen_N) else float("nan")
-
-
 @dataclass(frozen=True)
 class Confidence:
     """confidence_N: in [.5, 1], how sure the model was of its verdict. correct_N: 1 right, 0 wrong, .5 undecided."""
@@ -146,53 +138,3 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, num_bins: in
     gaps = [abs(sure - right) for sure, right in zip(bins.confidence, bins.accuracy, strict=True)]
     total = sum(bins.count)
     return sum(n * gap for n, gap in zip(bins.count, gaps, strict=True)) / total if total else float("nan")
-
-
-@torch.no_grad()
-def brier_score(probability_N: Tensor, label_N: Tensor) -> float:
-    """Return the mean squared gap between predicted probability and outcome: 0 is perfect, .25 a coin's."""
-    check_shapes("N", probability_N=probability_N, label_N=label_N)
-    return float((probability_N.double() - label_N.double()).square().mean())
-
-
-@dataclass(frozen=True)
-class Separability:
-    """How far chosen and rejected answers lie apart, in pairs and as two crowds.
-
-    auc: P(any chosen scores above any rejected), ties half. margin_mean, margin_sd (n - 1): of r_chosen - r_rejected.
-    paired_effect: margin_mean / margin_sd. crowd_effect: difference of means over the pooled SD of rewards (d').
-    """
-
-    auc: float
-    margin_mean: float
-    margin_sd: float
-    paired_effect: float
-    crowd_effect: float
-
-
-@torch.no_grad()
-def separability(chosen_N: Tensor, rejected_N: Tensor) -> Separability:
-    """Measure how well rewards set chosen answers apart from rejected ones. Effects are NaN where nothing varies.
-
-    Raises ShapeError below two pairs: one has no spread.
-    """
-    if check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)["N"] < 2:
-        raise ShapeError(f"There are {len(chosen_N)} pair(s), expected at least 2 to measure spread. Pass more pairs.")
-    chosen_N, rejected_N = chosen_N.double(), rejected_N.double()
-    sorted_N = rejected_N.sort().values
-    below_N = torch.searchsorted(sorted_N, chosen_N, side="left")
-    not_above_N = torch.searchsorted(sorted_N, chosen_N, side="right")
-    auc = float((below_N + not_above_N).double().mean() / (2 * len(rejected_N)))
-    margin_N = chosen_N - rejected_N
-    pooled_sd = ((chosen_N.var() + rejected_N.var()) / 2).sqrt()
-    return Separability(
-        auc=auc,
-        margin_mean=float(margin_N.mean()),
-        margin_sd=float(margin_N.std()),
-        paired_effect=_ratio(float(margin_N.mean()), float(margin_N.std())),
-        crowd_effect=_ratio(float(chosen_N.mean() - rejected_N.mean()), float(pooled_sd)),
-    )
-
-
-def _ratio(value: float, scale: float) -> float:
-    return value / scale if scale > 0 else float("nan")

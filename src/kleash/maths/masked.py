@@ -8,6 +8,7 @@ Read `loss.py` next for how sums and counts leave this package.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,15 @@ class Moments:
         mean = self.mean + gap * other.count / count
         squared = self.squared_deviation + other.squared_deviation + gap * gap * self.count * other.count / count
         return Moments(count, mean, squared)
+
+    def merged(self, sum_across_ranks: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Moments:
+        """Return the moments of all ranks together: first the common mean, then the squares around it."""
+        total = sum_across_ranks({"count": self.count, "sum": self.count * self.mean})
+        if not total["count"]:
+            return Moments()
+        mean = total["sum"] / total["count"]
+        around_mean = self.squared_deviation + self.count * (self.mean - mean) ** 2
+        return Moments(total["count"], mean, sum_across_ranks({"square": around_mean})["square"])
 
     def variance(self, *, ddof: int = 0) -> float:
         """Return the variance: divided by count - ddof (0: biased, 1: unbiased); zero if that is not positive."""

@@ -23,18 +23,25 @@ Reduction = Literal["token", "sequence", "constant"]
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """The clipped surrogate's total and count, with detached sums for the diagnostics.
-
-    num_clipped: tokens whose clip binds; approx_kl_total: KL(old || current), k3, nats, summed over num_tokens;
-    ratio_max: the largest probability ratio (1 at the first minibatch; 0 where no token counts).
-    """
+    """A policy loss's total and count. num_clipped: tokens whose clip binds, none where a loss has no clip."""
 
     total: Tensor
     count: Tensor
-    num_tokens: Tensor
     num_clipped: Tensor
+
+
+@dataclass(frozen=True)
+class PolicyDrift:
+    """How far the policy has moved from the one that sampled, over the tokens that count; detached.
+
+    approx_kl_total: KL(old || current), k3, nats, summed over num_tokens.  ratio_max: the largest probability ratio;
+    ratio_error_max: its largest distance from 1.  At the first minibatch they are 0, 1 and 0.
+    """
+
+    num_tokens: Tensor
     approx_kl_total: Tensor
     ratio_max: Tensor
+    ratio_error_max: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,14 +88,21 @@ def clipped_policy_loss(
     if dual_clip is not None:
         loss_BT = torch.where(advantage_BT < 0, torch.minimum(loss_BT, -dual_clip * advantage_BT), loss_BT)
     total, count = _weighted(loss_BT, mask_BT, weight_BT)
-    approx_kl_BT = torch.expm1(log_ratio_BT.detach()) - log_ratio_BT.detach()
-    return PolicyLoss(
-        total=total,
-        count=count,
+    return PolicyLoss(total, count, ((clipped_BT > unclipped_BT) & mask_BT).sum())
+
+
+@torch.no_grad()
+def policy_drift(logprob_BT: Tensor, old_logprob_BT: Tensor, mask_BT: Tensor) -> PolicyDrift:
+    """Measure how far the policy has moved from the one that sampled; the maxima are 0 where no token counts."""
+    log_ratio_BT = select(logprob_BT, mask_BT) - select(old_logprob_BT, mask_BT)
+    ratio_BT = log_ratio_BT.exp()
+    approx_kl_BT = kl_per_token(-log_ratio_BT, torch.zeros_like(log_ratio_BT), estimator="k3")
+    is_empty = mask_BT.numel() == 0
+    return PolicyDrift(
         num_tokens=mask_BT.sum(),
-        num_clipped=((clipped_BT > unclipped_BT) & mask_BT).sum(),
         approx_kl_total=masked_sum(approx_kl_BT, mask_BT),
-        ratio_max=select(ratio_BT.detach(), mask_BT).max() if mask_BT.numel() else ratio_BT.new_zeros(()),
+        ratio_max=ratio_BT.new_zeros(()) if is_empty else select(ratio_BT, mask_BT).max(),
+        ratio_error_max=ratio_BT.new_zeros(()) if is_empty else select((ratio_BT - 1).abs(), mask_BT).max(),
     )
 
 
@@ -123,7 +137,7 @@ def clipped_value_loss(
 
 def reinforce_loss(
     logprob_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor, *, weight_BT: Tensor | None = None
-) -> Loss:
+) -> PolicyLoss:
     """Raise the log-probability of each token by its advantage: -A log p, whose gradient is the policy gradient.
 
     Right only on the policy's own fresh samples: there is no ratio. Gradients flow into logprob_BT alone.
@@ -131,7 +145,7 @@ def reinforce_loss(
     """
     check_shapes("B T", logprob_BT=logprob_BT, advantage_BT=advantage_BT, mask_BT=mask_BT)
     loss_BT = -select(advantage_BT.detach(), mask_BT) * select(logprob_BT, mask_BT)
-    return Loss(*_weighted(loss_BT, mask_BT, weight_BT))
+    return PolicyLoss(*_weighted(loss_BT, mask_BT, weight_BT), num_clipped=torch.zeros_like(mask_BT.sum()))
 
 
 def kl_loss(

@@ -19,5 +19,5 @@ def linear_decay(initial: float, *, update: int, num_updates: int, final_share: 
             f"Update {update} of {num_updates} has no rate, expected update >= 1 and num_updates >= 1. "
             "Count updates from 1."
         )
-    share = min((update - 1) / num_updates, 1.0)
-    return initial * (1.0 - (1.0 - final_share) * share)
+    num_done = min(update - 1, num_updates)
+    return initial * (1 - (1 - final_share) * num_done / num_updates)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kleash.maths.logprobs import logprobs_and_entropy
+
 _CHUNK_ELEMENTS = 1 << 20
 """Logits of one chunk: 4 MiB of float32, about what stays in a core's cache."""
 
@@ -75,10 +77,8 @@ def head_logprobs(
 
 def logits_logprobs(logits_NV: Tensor, target_N: Tensor, *, temperature: float = 1.0) -> TokenFigures:
     """Return the same figures from logits that some model computed by itself; same gradients, more memory."""
-    logprob_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
-    with torch.no_grad():
-        entropy_N = -(logprob_NV.exp() * logprob_NV).sum(-1)
-    return TokenFigures(logprob_NV.gather(1, target_N[:, None])[:, 0], entropy_N)
+    scored = logprobs_and_entropy(logits_NV, target_N, temperature=temperature)
+    return TokenFigures(scored.logprob_N, scored.entropy_N)
 
 
 class _HeadLogprobs(torch.autograd.Function):

@@ -84,9 +84,6 @@ class RewardNormaliser:
                 flush=True,
             )
 
-    def apply(self, score: Tensor) -> Tensor:
-        return (score - self.mean) / self.sd
-
     def save(self, folder: str | Path) -> None:
         """Write the constants beside a reward model."""
         (Path(folder) / _NORMALISER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")

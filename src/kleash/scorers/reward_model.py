@@ -15,6 +15,7 @@ import torch
 
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
+from kleash.maths.rewards import normalise_reward
 from kleash.models.chat import encode_prompt, encode_response, text_format
 from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
@@ -65,11 +66,10 @@ class RewardModelScorer:
         sequences = [self._sequence(completion) for completion in completions]
         raw_B = sequence_scores(self.model, sequences, max_tokens=self.max_batch_tokens).cpu()
         _require_finite(raw_B.tolist(), completions)
-        z_B = self.normaliser.apply(raw_B)
-        total_B = z_B.clamp(-self.z_clip, self.z_clip)
+        scored = normalise_reward(raw_B, mean=self.normaliser.mean, sd=self.normaliser.sd, clip=self.z_clip)
         return Scores(
-            total=total_B.tolist(),
-            parts={"raw": raw_B.tolist(), "clipped_share": (z_B != total_B).float().tolist()},
+            total=scored.reward_B.tolist(),
+            parts={"raw": raw_B.tolist(), "clipped_share": scored.is_clipped_B.float().tolist()},
         )
 
     def _sequence(self, completion: Completion) -> TokenSequence:
