@@ -8,6 +8,7 @@ from kleash.errors import SettingsError, ShapeError
 from kleash.maths.bradley_terry import (
     calibration_bins,
     expected_calibration_error,
+    normalise_reward,
     pair_loss,
     ranking_loss,
     verdict_confidence,
@@ -134,3 +135,14 @@ def test_a_model_that_knows_its_doubts_is_calibrated():
 def test_no_bins_are_refused():
     with pytest.raises(SettingsError, match=r"num_bins is 0, expected at least 1\. Set 10"):
         expected_calibration_error(torch.ones(2), torch.ones(2), 0)
+
+
+def test_z_scores_are_clipped_and_counted():
+    result = normalise_reward(torch.tensor([3.0, 1.0, -99.0, 99.0]), mean=1.0, sd=2.0, clip=5.0)
+    assert result.reward_B.tolist() == [1.0, 0.0, -5.0, 5.0]
+    assert result.is_clipped_B.tolist() == [False, False, True, True]
+
+
+def test_a_reward_without_spread_cannot_be_normalised():
+    with pytest.raises(SettingsError, match=r"standard deviation is 0\.0, expected a positive number\. Measure it"):
+        normalise_reward(torch.ones(2), mean=1.0, sd=0.0)

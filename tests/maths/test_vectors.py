@@ -23,7 +23,6 @@ from kleash.maths import (
     overoptimisation,
     policy_losses,
     preference_losses,
-    rewards,
 )
 from kleash.maths.schedules import linear_decay
 
@@ -238,11 +237,11 @@ def test_reward_normalisation():
         [moments.mean, moments.sd(), moments.sd(ddof=1)], [expected[n] for n in ("mean", "std_biased", "std_unbiased")]
     )
     close([1 / moments.sd(), -moments.mean / moments.sd()], [expected["gain"], expected["bias"]])
-    new = rewards.normalise_reward(
+    new = bradley_terry.normalise_reward(
         vector([given["new_reward"]]), mean=moments.mean, sd=moments.sd(), clip=given["clip"]
     )
     close(new.reward_B, [expected["z_new"]])
-    centred = rewards.normalise_reward(vector([given["new_reward"]]), mean=moments.mean, sd=1.0)
+    centred = bradley_terry.normalise_reward(vector([given["new_reward"]]), mean=moments.mean, sd=1.0)
     close(centred.reward_B, [expected["bias_only_new"]])
 
 

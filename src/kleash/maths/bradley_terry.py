@@ -1,7 +1,7 @@
 """Learning a reward from comparisons, P(first wins) = sigmoid(r_first - r_second), and judging what was learned.
 
 The pair and ranking losses train a reward model; calibration audits it on held-out pairs.
-What becomes of a reward afterwards (normalising, combining) is in `rewards.py`.
+`normalise_reward` makes of a raw score the reward that is optimised.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kleash.errors import SettingsError, ShapeError
-from kleash.maths.loss import Loss
+from kleash.maths.masked import Loss
 from kleash.maths.shapes import check_shapes
 
 
@@ -138,3 +138,29 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, num_bins: in
     gaps = [abs(sure - right) for sure, right in zip(bins.confidence, bins.accuracy, strict=True)]
     total = sum(bins.count)
     return sum(n * gap for n, gap in zip(bins.count, gaps, strict=True)) / total if total else float("nan")
+
+
+@dataclass(frozen=True)
+class NormalisedReward:
+    """reward_B: clipped z-scores. is_clipped_B: where the bound acts; above 5 % the policy left the model's range."""
+
+    reward_B: Tensor
+    is_clipped_B: Tensor
+
+
+def normalise_reward(reward_B: Tensor, *, mean: float, sd: float, clip: float = 5.0) -> NormalisedReward:
+    """Express rewards in standard deviations of the reference policy's answers, clipped to +-clip.
+
+    mean, sd: measured once on samples of the *reference* policy and frozen, so that beta, the penalty for not ending
+    and the value clip mean the same in every run. sd > 0.
+    Raises SettingsError unless sd is positive.
+    Source: Ziegler et al. 2019, arXiv:1909.08593; Huang et al. 2024, "The N implementation details".
+    """
+    check_shapes("B", reward_B=reward_B)
+    if not sd > 0:
+        raise SettingsError(
+            f"The reward's standard deviation is {sd}, expected a positive number. "
+            "Measure it on more varied answers of the reference policy."
+        )
+    z_B = (reward_B - mean) / sd
+    return NormalisedReward(z_B.clamp(-clip, clip), z_B.abs() > clip)

@@ -2,7 +2,7 @@
 
 Cells are selected with `where`, never multiplied by the mask: NaN * 0 is NaN. Select a tensor *before* a non-linear
 function of it: the gradient of exp(NaN) is NaN even where a later `where` throws the value away.
-Read `loss.py` next for how sums and counts leave this package.
+A `Loss` is how sums and counts leave this package.
 """
 
 from __future__ import annotations
@@ -40,6 +40,17 @@ def last_counted(mask_BT: Tensor) -> Tensor:
     check_shapes("B T", mask_BT=mask_BT)
     num_from_here_on_BT = mask_BT.long().flip(1).cumsum(1).flip(1)
     return mask_BT & (num_from_here_on_BT == 1)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as a sum and a count. total: over what counts, gradients flow; count: how much was summed, detached.
+
+    Add totals and counts over micro-batches and ranks first, and divide once: a mean of means is another loss.
+    """
+
+    total: Tensor
+    count: Tensor
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from kleash.errors import SettingsError
 from kleash.maths.kl import KLEstimator, kl_per_token
-from kleash.maths.loss import Loss
-from kleash.maths.masked import Moments, masked_sum, select
+from kleash.maths.masked import Loss, Moments, masked_sum, select
 from kleash.maths.shapes import check_shapes
 
 Reduction = Literal["token", "sequence", "constant"]

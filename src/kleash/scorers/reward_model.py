@@ -15,7 +15,7 @@ import torch
 
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
-from kleash.maths.rewards import normalise_reward
+from kleash.maths.bradley_terry import normalise_reward
 from kleash.models.chat import encode_prompt, encode_response, text_format
 from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
