@@ -123,16 +123,16 @@ def run_ppo(given: argparse.Namespace) -> list[dict]:
 
 
 def run_offline(given: argparse.Namespace) -> list[dict]:
+    from kleash.algorithms.direct import DPO, DirectLossSettings
     from kleash.data.batches import TokenSequence
-    from kleash.maths.tally import Tally
     from kleash.models.causal_lm import load_language_model
     from kleash.models.heads import load_reward_model
     from kleash.records import Pair, Preference, Prompt
-    from kleash.stages.direct import DecidedPair, DirectSettings, PairObjective, PolicyAndReference
+    from kleash.stages.direct import DecidedPair, PairObjective, PolicyAndReference
     from kleash.stages.encoding import Encoded
     from kleash.stages.likelihood import CompletionNLL
     from kleash.stages.reward import BradleyTerryLoss, RewardSettings
-    from kleash.training.fit import FitSettings, fit_optimiser, micro_batches
+    from kleash.training.fit import FitSettings, build_trainer, take_step
     from kleash.training.ranks import Ranks
 
     name = "demonstrations" if given.algorithm == "sft" else "preferences"
@@ -153,7 +153,7 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
             reference.model.requires_grad_(False)
             decided = [DecidedPair(first, second, 1.0) for first, second in pairs]
             models = PolicyAndReference(policy, reference)
-            objective = PairObjective(models, decided, DirectSettings(), algorithm="dpo")
+            objective = PairObjective(models, decided, DirectLossSettings(), algorithm=DPO)
             trained = policy.trainable_parameters()
         else:
             model = load_reward_model(given.workload / "reward", device="cpu", dtype=given.dtype)
@@ -162,15 +162,12 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
             objective = BradleyTerryLoss(model, Encoded(records, pairs, 0), settings)
             trained = model.named_parameters()
     settings = FitSettings(learning_rate=1e-5, max_batch_tokens=given.max_batch_tokens)
-    optimiser = fit_optimiser(trained, settings, Ranks())
+    trainer = build_trainer({"policy": trained}, settings, Ranks())
     steps = []
     for step in range(given.steps + given.warmup):
         began = time.perf_counter()
-        batch = list(range(32 * step, 32 * (step + 1)))
-        sums, tally = objective.begin_batch(batch), Tally()
-        for micro in micro_batches(objective, batch, settings.max_batch_tokens):
-            objective.loss(micro, sums, tally).backward()
-        optimiser.step()
+        batch = range(32 * step, 32 * (step + 1))
+        take_step(objective, batch, trainer)
         steps.append(
             {
                 "warmup": step < given.warmup,

@@ -15,7 +15,7 @@ from bandit import (
     kl_nats,
     total_variation,
 )
-from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings
+from kleash.algorithms.direct import DPO, DirectLossSettings
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings, PolicySettings
 from kleash.data.batches import TokenSequence
@@ -26,7 +26,7 @@ from kleash.records import Prompt
 from kleash.stages.direct import DecidedPair, DirectSettings, PairObjective, PolicyAndReference
 from kleash.testing import ListTracker, ScriptedWatch
 from kleash.tracking import JsonlTracker
-from kleash.training.fit import FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitSettings, build_trainer, fit
 from kleash.training.local import LocalEngine
 from kleash.training.optimiser import Optimiser
 from kleash.training.ranks import Ranks
@@ -83,11 +83,11 @@ def test_dpo_on_the_population_reaches_the_optimum(tmp_path):
         loss=DirectLossSettings(beta=1.0),
         fit=FitSettings(epochs=300, batch_size=len(pairs), max_batch_tokens=10**6, learning_rate=0.05),
     )
-    objective = PairObjective(PolicyAndReference(policy, bandit_policy()), pairs, settings, algorithm="dpo")
+    objective = PairObjective(PolicyAndReference(policy, bandit_policy()), pairs, settings.loss, algorithm=DPO)
     fit(
         objective,
         len(pairs),
-        {"policy": fit_optimiser(policy.trainable_parameters(), settings.fit, Ranks())},
+        build_trainer({"policy": policy.trainable_parameters()}, settings.fit, Ranks()),
         settings.fit,
         work=tmp_path,
         tracker=JsonlTracker(tmp_path / "metrics.jsonl"),
@@ -95,5 +95,4 @@ def test_dpo_on_the_population_reaches_the_optimum(tmp_path):
         description="DPO",
         shown={},
     )
-    assert DIRECT_ALGORITHMS["dpo"].pair_loss is not None
     assert total_variation(policy.probabilities) < 0.02

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from kleash.algorithms.direct import DIRECT_ALGORITHMS
+from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.errors import SettingsError
 from kleash.plugins import BUILT_INS, list_plugins, resolve
 from kleash.tracking import TensorBoardTracker
@@ -32,7 +34,13 @@ def test_built_ins_come_through_the_same_door():
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in BUILT_INS.items() for name in names])
 def test_every_built_in_resolves(kind, name):
-    assert callable(resolve(kind, name))
+    component = resolve(kind, name)
+    assert callable(component) or component.name == name
+
+
+def test_every_row_of_the_tables_is_a_built_in():
+    for kind, table in (("algorithm", ONLINE_ALGORITHMS), ("direct_algorithm", DIRECT_ALGORITHMS)):
+        assert {name: resolve(kind, name) for name in BUILT_INS[kind]} == table
 
 
 def test_installed_package_adds_its_own(install):

@@ -63,13 +63,13 @@ def register(function: Callable[..., Any]) -> str:
     return name
 
 
-def load_function(target: str) -> Any:
-    """Return what "module:attribute", "path/file.py:attribute" or a registered name stands for.
+def load_function(target: str, *, kind: str = "scorer") -> Any:
+    """Return what "module:attribute", "path/file.py:attribute", a registered name or a plug-in's of a kind stands for.
 
     Raises SettingsError when it does not import.
     """
     place, _, attribute = target.rpartition(":")
-    return _from_file(Path(place), attribute) if place.endswith(".py") else resolve("scorer", target)
+    return _from_file(Path(place), attribute) if place.endswith(".py") else resolve(kind, target)
 
 
 def function_digest(target: str | Callable[..., Any]) -> FunctionRecord:

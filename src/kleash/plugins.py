@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,27 @@ from kleash.errors import SettingsError
 
 GROUP = "kleash.plugins"
 
+# What a made component of a kind must be able to do, of `protocols.py`.
+METHODS: Mapping[str, str] = {
+    "comparer": "compare",
+    "engine": "annotate",
+    "generator": "generate",
+    "scorer": "score",
+}
+
+_FUNCTIONS = dict.fromkeys(("scorer", "comparer"), ", or a function of (prompt, completion) that returns a number")
+
 BUILT_INS: Mapping[str, Mapping[str, str]] = {
+    "algorithm": {name: f"kleash.algorithms.online:{name.upper()}" for name in ("ppo", "rloo", "grpo", "reinforce")},
+    "direct_algorithm": {name: f"kleash.algorithms.direct:{name.upper()}" for name in ("dpo", "ipo", "kto")},
+    "engine": {"local": "kleash.training.local:build_local_engine"},
+    "generator": {"local": "kleash.rollout.local:LocalGenerator"},
+    "scorer": {
+        "reward_model": "kleash.scorers.reward_model:load_scorer",
+        "ensemble": "kleash.scorers.ensemble:as_one",
+        "function": "kleash.scorers.function:FunctionScorer",
+        "rules": "kleash.scorers.rules:RuleScorer",
+    },
     "tracker": {
         "tensorboard": "kleash.tracking:TensorBoardTracker",
         "wandb": "kleash.tracking:WandbTracker",
@@ -92,6 +113,53 @@ def resolve(kind: str, name: str) -> Any:
             f"Uninstall one of them, or name the one you mean: {' or '.join(plugin.target for plugin in matching)}."
         )
     return _load(matching[0].target, f"{kind} {name!r}", package=matching[0].package)
+
+
+def resolve_row(kind: str, name: str, *row_types: type) -> Any:
+    """Return the row of a table that `name` stands for. Raises SettingsError for what is no row, as `resolve` does."""
+    row = resolve(kind, name)
+    if not isinstance(row, row_types):
+        wanted = " or ".join(row_type.__name__ for row_type in row_types)
+        raise SettingsError(f"{kind} {name!r} is {row!r:.100}. Expected a row, {wanted}. Name one, as module:ROW.")
+    return row
+
+
+def make_component(kind: str, name: str, target: Any, *arguments: Any, **settings: Any) -> Any:
+    """Make a component of what `name` resolved to, by calling the class or factory with what its kind is made from.
+
+    What can do a component's work already is taken as it is. Raises SettingsError for what is none and makes none.
+    """
+    method = METHODS[kind]
+    if not isinstance(target, type) and callable(getattr(target, method, None)):
+        return target
+    try:
+        inspect.signature(target).bind(*arguments, **settings)
+    except (TypeError, ValueError) as error:
+        wanted = [f"{len(arguments)} arguments" if arguments else "", *(f"{setting}=" for setting in settings)]
+        raise SettingsError(
+            f"{kind} {name!r} is {target!r:.100}: {error}. Expected an object with a method `{method}`, or a class or "
+            f"function that makes one of ({', '.join(filter(None, wanted))}){_FUNCTIONS.get(kind, '')}. Correct it."
+        ) from error
+    made = target(*arguments, **settings)
+    if not callable(getattr(made, method, None)):
+        raise SettingsError(
+            f"{kind} {name!r} made {made!r:.100}. Expected an object with a method `{method}`. See protocols.py."
+        )
+    return made
+
+
+def is_scoring_function(target: Any) -> bool:
+    """Tell a plain function of (prompt, completion) from a component and from what makes one."""
+    if isinstance(target, type) or not callable(target) or any(hasattr(target, name) for name in METHODS.values()):
+        return False
+    try:
+        signature = inspect.signature(target)
+        signature.bind("", "")
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C tell no signature
+        return True
+    return "seed" not in signature.parameters
 
 
 def _load(target: str, what: str, *, package: str) -> Any:

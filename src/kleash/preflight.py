@@ -70,6 +70,8 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         yield "preferences.comparer", partial(_comparer, recipe)
     if "policy" in recipe.stages:
         yield "policy.algorithm", lambda: algorithm_named(recipe.policy).name
+        yield "policy.engine", partial(_known, "engine", recipe.policy.engine)
+        yield "policy.generator", partial(_known, "generator", recipe.policy.generator)
         yield "scorer.kind", partial(_scorer, recipe)
     if "direct" in recipe.stages:
         yield "direct.algorithm", partial(_direct_algorithm, recipe)
@@ -128,13 +130,9 @@ def _suite(file: str) -> str:
 
 
 def _direct_algorithm(recipe: Recipe) -> str:
-    from kleash.algorithms.direct import DIRECT_ALGORITHMS
+    from kleash.stages.direct import direct_algorithm_named
 
-    algorithm = recipe.direct.algorithm
-    if algorithm not in DIRECT_ALGORITHMS:
-        known = ", ".join(DIRECT_ALGORITHMS)
-        raise SettingsError(f"there is no algorithm {algorithm!r}. Expected one of {known}. Change it.")
-    return algorithm
+    return direct_algorithm_named(recipe.direct.algorithm).name
 
 
 def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:

@@ -15,7 +15,7 @@ from kleash.records import Comparison, Completion, JudgeCall, Judgement, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kleash.data.batches import Rollouts, TokenSequence
+    from kleash.data.batches import Rollouts
 
 
 class Generator(Protocol):
@@ -68,8 +68,15 @@ class Outputs:
     value_BT: Tensor | None = None
 
 
-class TrainingEngine(Protocol):
-    """Holds the models being trained; the only place that knows devices, precision, adapters and ranks."""
+class Sized(Protocol):
+    """A row to train on, as far as its place in a micro-batch goes."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+
+class Trainer(Protocol):
+    """Steps optimisers over micro-batches and ranks, whatever the rows are: all training goes through one of these."""
 
     @property
     def rank(self) -> int: ...
@@ -77,31 +84,46 @@ class TrainingEngine(Protocol):
     @property
     def num_ranks(self) -> int: ...
 
-    def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return (logprob_BT of the present policy, reference_logprob_BT, value_BT or None); no gradient."""
-
     def step(
         self,
-        sequences: Sequence[TokenSequence],
+        rows: Sequence[Sized],
         compute_loss: Callable[[Outputs, Sequence[int]], Tensor],
         *,
         learning_rate_share: float = 1.0,
     ) -> Mapping[str, float]:
         """Take one optimiser step on the sum of compute_loss over micro-batches and ranks; return its figures.
 
-        compute_loss gets the outputs of a micro-batch and its row numbers into `sequences`, and returns a scalar that
-        is already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient.
+        compute_loss gets the outputs of a micro-batch and its row numbers into `rows`, and returns a scalar that is
+        already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient.
+        Outputs are empty where the trainer holds no models: the loss then runs them itself.
         """
 
     def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
         """Combine figures over all ranks: names ending in ":max" by maximum, all others by sum."""
 
-    def named_weights(self) -> Iterable[tuple[str, Tensor]]: ...
-
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to go on exactly from here: tensors, and plain JSON state."""
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+
+class TrainingEngine(Trainer, Protocol):
+    """Holds the models of online training; the only place that knows devices, precision, adapters and ranks.
+
+    `step` trains on `TokenSequence` rows.
+    """
+
+    def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return (logprob_BT of the present policy, reference_logprob_BT, value_BT or None); no gradient."""
+
+    def named_weights(self) -> Iterable[tuple[str, Tensor]]:
+        """Everything the policy samples with, by name, for a generator that holds a copy."""
+
+    def policy_snapshot(self) -> dict[str, Tensor]:
+        """The policy's trained weights alone, under names of the engine's own."""
+
+    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `policy_snapshot` returned; optimisers are left as they are."""
 
 
 Action = Literal["continue", "raise_beta", "roll_back", "stop"]
@@ -111,7 +133,7 @@ Action = Literal["continue", "raise_beta", "roll_back", "stop"]
 class WatchDecision:
     """What a watch wants done after a step, and why. `roll_back` ends the run at the best weights seen so far.
 
-    quality: the external signal, higher is better, if one was measured since the last verdict; a leash may heed it.
+    quality: the external signal, higher is better, if one was measured since the last decision; a leash may heed it.
     """
 
     action: Action = "continue"
@@ -120,9 +142,23 @@ class WatchDecision:
 
 
 class Watch(Protocol):
-    """The one door for alarms, early stopping, best-so-far and roll-back."""
+    """The one door for alarms, early stopping, best-so-far and roll-back.
 
-    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision: ...
+    best_step: the updates after which the external signal was best; None while nobody was asked.  reasons: of the last
+    decision.
+    """
+
+    @property
+    def best_step(self) -> int | None: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+    def note_evaluation(self, step: int, wanted: WatchDecision) -> None:
+        """Take in an evaluation after `step` updates: what the alarms want done about it, and how good answers are."""
+
+    def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision:
+        """Say what is to be done after a step."""
 
     def state(self) -> dict[str, Any]:
         """Plain JSON, so that a resumed run remembers what it saw."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kleash.errors import SettingsError
 
@@ -29,6 +29,17 @@ class Settings(BaseModel):
     """The parent of every settings record: frozen, and a name it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AdamSettings(Settings):
+    """AdamW, wherever weights are trained; what trains them adds its own schedule."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="clip of the gradient norm; none = off")
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)

@@ -138,17 +138,17 @@ class FakeEngine:
 
     def step(
         self,
-        sequences: Sequence[TokenSequence],
+        rows: Sequence[Any],
         compute_loss: Callable[[Outputs, Sequence[int]], Tensor],
         *,
         learning_rate_share: float = 1.0,
     ) -> Mapping[str, float]:
         self.rate_shares.append(learning_rate_share)
-        for start in range(0, len(sequences), self.rows_per_micro_batch):
-            rows = range(start, min(start + self.rows_per_micro_batch, len(sequences)))
-            batch = token_batch([sequences[row] for row in rows], pad_id=0)
+        for start in range(0, len(rows), self.rows_per_micro_batch):
+            chosen = range(start, min(start + self.rows_per_micro_batch, len(rows)))
+            batch = token_batch([rows[row] for row in chosen], pad_id=0)
             seen = self.policy.response_outputs(batch)
-            compute_loss(Outputs(seen.logprob_BT, seen.entropy_BT, self._values(batch)), rows).backward()
+            compute_loss(Outputs(seen.logprob_BT, seen.entropy_BT, self._values(batch)), chosen).backward()
         norm = 0.0
         with torch.no_grad():
             for weight in self._weights():
@@ -171,6 +171,13 @@ class FakeEngine:
         with torch.no_grad():
             for index, weight in enumerate(self._weights()):
                 weight.copy_(tensors[f"weight_{index}"])
+
+    def policy_snapshot(self) -> dict[str, Tensor]:
+        return {"logits_V": self.policy.logits_V.detach().clone()}
+
+    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            self.policy.logits_V.copy_(tensors["logits_V"])
 
     def _weights(self) -> list[torch.nn.Parameter]:
         return [self.policy.logits_V] if self.value is None else [self.policy.logits_V, self.value]
@@ -212,6 +219,12 @@ class ScriptedWatch:
     def __init__(self, verdicts: Mapping[int, WatchDecision] | None = None) -> None:
         self.verdicts = dict(verdicts or {})
         self.steps: list[int] = []
+        self.best_step: int | None = None
+        self.reasons: tuple[str, ...] = ()
+
+    def note_evaluation(self, step: int, wanted: WatchDecision) -> None:
+        """Take every evaluation for the best."""
+        self.best_step = step
 
     def observe(self, step: int, rollouts: Rollouts, metrics: Mapping[str, float]) -> WatchDecision:
         self.steps.append(step)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
+from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, LabelledInputs, PairInputs
 
 
 def inputs(chosen, rejected, *, lengths=(1, 1), label=1.0):
@@ -19,9 +19,7 @@ def inputs(chosen, rejected, *, lengths=(1, 1), label=1.0):
 
 
 def loss(name, given, **settings):
-    row = DIRECT_ALGORITHMS[name]
-    assert row.pair_loss is not None
-    return float(row.pair_loss(given, DirectLossSettings(**settings)).total)
+    return float(DIRECT_ALGORITHMS[name].pair_loss(given, DirectLossSettings(**settings)).total)
 
 
 def test_dpo_by_hand():
@@ -53,6 +51,11 @@ def test_ipo_per_token_divides_each_side_by_its_own_length():
     assert loss("ipo", inputs(4.0, 6.0, lengths=(2, 3)), tau=0.25) == pytest.approx((-2.0 - 2.0) ** 2)
 
 
-def test_kto_learns_from_single_answers():
-    assert DIRECT_ALGORITHMS["kto"].pair_loss is None
+def test_kto_learns_from_single_answers_by_hand():
+    thumbs = LabelledInputs(torch.tensor([1.0, 3.0]), torch.tensor([True, False]), baseline=1.0)
+    found = DIRECT_ALGORITHMS["kto"].labelled_loss(thumbs, DirectLossSettings(beta=0.5, weight_undesirable=2.0))
+    assert float(found.total) == pytest.approx(0.5 + 2 / (1 + math.exp(-1.0)))
+
+
+def test_rows_stand_under_their_names():
     assert all(name == row.name and row.source for name, row in DIRECT_ALGORITHMS.items())

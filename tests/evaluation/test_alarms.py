@@ -33,11 +33,11 @@ def test_a_stop_calls_for_the_action_with_its_reasons():
     book = AlarmTracker(PROMPTS, action="roll_back")
     book.note(plain())
     noted = book.note(HACKED)
-    assert noted.action == "roll_back"
+    assert noted.wanted.action == "roll_back"
     alarm = events(noted)["divergence"]
     assert (alarm.state, alarm.action, alarm.is_change) == ("stop", "roll_back", True)
     assert alarm.remedies == tuple(REMEDIES[name] for name in ("leash", "best", "ensemble", "refresh", "raters"))
-    assert alarm.line in noted.reasons
+    assert alarm.line in noted.wanted.reasons
     assert alarm.line.startswith("update 8: STOP divergence: The proxy rose and the external signal fell on 75% more")
     assert alarm.line.endswith("Action: roll_back.")
 
@@ -46,7 +46,7 @@ def test_a_warning_calls_for_nothing():
     book = AlarmTracker(PROMPTS, action="hold", thresholds={"length": (0.25, 9.0)})
     book.note(plain())
     noted = book.note(plain(8, num_tokens=[2 * count for count in plain().num_tokens]))
-    assert (noted.action, noted.reasons) == ("none", ())
+    assert (noted.wanted.action, noted.wanted.reasons) == ("continue", ())
     assert events(noted)["length"].action == "none"
 
 
@@ -118,7 +118,7 @@ def test_an_evaluation_is_told_over_all_prompts_and_per_slice():
     book.note(plain())
     noted = book.note(voted(better(plain(8), rows=ODD), wins=ODD))
     figures = noted.figures
-    assert noted.win_rate == figures["external/win_rate"] == 0.75
+    assert noted.wanted.quality == figures["external/win_rate"] == 0.75
     assert figures["slice/topic=false_premise/external/win_rate"] == 1.0
     assert figures["slice/topic=false_premise/external/n"] == 20
     assert figures["slice/topic=false_premise/score_mean"] - figures["slice/topic=facts/score_mean"] == pytest.approx(1)
@@ -158,35 +158,37 @@ def test_the_watch_acts_once_at_the_next_step(action, wanted):
     book, watch = AlarmTracker(PROMPTS, action=action), BoundsWatch()
     book.note(plain())
     noted = book.note(HACKED)
-    watch.note_alarms(noted)
+    watch.note_evaluation(8, noted.wanted)
     resumed = BoundsWatch()
     resumed.load_state(json.loads(json.dumps(watch.state())))
     metrics = {"kl_nats_per_sequence": 1.0}
     for one in (watch, resumed):
         verdict = one.observe(8, None, metrics)
         assert verdict.action == wanted
-        assert verdict.reasons == one.reasons == (noted.reasons if wanted != "continue" else ())
+        assert verdict.reasons == one.reasons == noted.wanted.reasons
+        assert bool(verdict.reasons) == (wanted != "continue")
         assert one.observe(9, None, metrics).action == "continue"
 
 
 def test_an_evaluation_without_a_stop_takes_back_what_was_wanted():
     book, watch = AlarmTracker(PROMPTS, action="hold"), BoundsWatch()
     book.note(plain())
-    watch.note_alarms(book.note(HACKED))
-    watch.note_alarms(book.note(plain(12)))
+    watch.note_evaluation(0, book.note(HACKED).wanted)
+    watch.note_evaluation(0, book.note(plain(12)).wanted)
     assert watch.observe(12, None, {"kl_nats_per_sequence": 1.0}).action == "continue"
 
 
 def test_a_bound_comes_before_an_alarm():
     book, watch = AlarmTracker(PROMPTS, action="raise_beta"), BoundsWatch(max_kl_nats=2.0)
     book.note(plain())
-    watch.note_alarms(book.note(HACKED))
-    assert watch.observe(8, None, {"kl_nats_per_sequence": 3.0}).action == "stop"
+    watch.note_evaluation(0, book.note(HACKED).wanted)
+    decision = watch.observe(8, None, {"kl_nats_per_sequence": 3.0})
+    assert (decision.action, decision.reasons[0][:6]) == ("roll_back", "KL is ")
 
 
 def test_nothing_that_alarms_are_made_of_reads_the_sandbox():
     """Gold judges alarms afterwards; an alarm that read it would be training on it. Other layers may not know it."""
-    waiting, seen, others = ["evaluation.watch", "evaluation.external_signal", "stages.run_books"], set(), set()
+    waiting, seen, others = ["evaluation.watch", "evaluation.external_signal", "stages.online_evaluation"], set(), set()
     while waiting:
         name = waiting.pop()
         seen.add(name)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from kleash.evaluation.watch import BoundsWatch
+from kleash.protocols import WatchDecision
 
 
 def told(watch, kl=1.0, **metrics):
@@ -25,7 +26,7 @@ def test_kl_above_the_bound_stops_and_says_so():
 
 def test_kl_above_the_bound_goes_back_to_the_best_where_there_is_one():
     watch = BoundsWatch(max_kl_nats=2.0)
-    watch.note_external(3, 1.0)
+    watch.note_evaluation(3, WatchDecision(quality=1.0))
     assert told(watch, kl=2.5).action == "roll_back"
 
 
@@ -46,7 +47,7 @@ def test_figures_that_are_not_numbers_are_rolled_back(name, value):
 def test_an_external_score_is_passed_on_once_and_after_a_restart_too():
     watch = BoundsWatch()
     assert told(watch).quality is None
-    watch.note_external(3, 0.4)
+    watch.note_evaluation(3, WatchDecision(quality=0.4))
     other = BoundsWatch()
     other.load_state(watch.state())
     for one in (watch, other):
@@ -55,14 +56,18 @@ def test_an_external_score_is_passed_on_once_and_after_a_restart_too():
 
 def test_patience_counts_evaluations_without_a_better_score():
     watch = BoundsWatch(patience=2)
-    assert [watch.note_external(step, value) for step, value in enumerate((1.0, 2.0, 2.0))] == [True, True, False]
+    best_steps = []
+    for step, value in enumerate((1.0, 2.0, 2.0)):
+        watch.note_evaluation(step, WatchDecision(quality=value))
+        best_steps.append(watch.best_step)
+    assert best_steps == [0, 1, 1]
     assert told(watch).action == "continue"
-    watch.note_external(3, 1.5)
+    watch.note_evaluation(3, WatchDecision(quality=1.5))
     verdict = told(watch)
     assert (verdict.action, verdict.reasons) == (
         "roll_back",
         ("no better external score in 2 evaluations; the best was at step 1",),
     )
-    watch.note_external(4, 2.5)
+    watch.note_evaluation(4, WatchDecision(quality=2.5))
     assert told(watch).action == "continue"
     assert (watch.best_step, watch.best_value) == (4, 2.5)

@@ -42,9 +42,9 @@ SCENARIOS = {
             ("choose", "choosing.py", 3),  # the reward's scale being measured
             ("choose", "choosing.py", 9),  # first rollouts
             ("annotate", "local.py", 2),  # rollouts are there, the update is not
-            ("snapshot", "local.py", 3),
+            ("policy_snapshot", "local.py", 3),
             ("annotate", "local.py", 4),  # after the first checkpoint, with one more row in the log
-            ("take_best", "run_books.py", 1),
+            ("take", "checkpointing.py", 1),
             ("loss", "direct.py", 4),
             ("compare", "side_by_side.py", 1),
         ),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from kleash.algorithms.direct import DPO, KTO, DirectLossSettings
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
 from kleash.formats import write_jsonl
@@ -49,7 +50,7 @@ def test_log_ratios_are_sums_over_the_response():
 
 def test_dpo_costs_the_mean_over_pairs_whatever_the_split():
     pairs = [DecidedPair(of(3), of(0), 1.0), DecidedPair(of(1, 1), of(2), 0.75), DecidedPair(of(0), of(3, 3), 1.0)]
-    objective = PairObjective(MODELS, pairs, DirectSettings(loss={"beta": 0.5}), algorithm="dpo")
+    objective = PairObjective(MODELS, pairs, DirectLossSettings(beta=0.5), algorithm=DPO)
     margins = [RATIO[3] - RATIO[0], 2 * RATIO[1] - RATIO[2], RATIO[0] - 2 * RATIO[3]]
 
     def nll(margin):
@@ -67,7 +68,7 @@ def test_dpo_costs_the_mean_over_pairs_whatever_the_split():
 def test_kto_measures_its_baseline_on_mismatched_answers_before_the_first_micro_batch():
     """Each prompt with the next row's answer; rows of one prompt are no mismatch."""
     rows = [of(3, prompt=(0,)), of(3, prompt=(1,)), of(2, prompt=(1,))]
-    objective = LabelledObjective(MODELS, rows, [True, False, True], DirectSettings(algorithm="kto"))
+    objective = LabelledObjective(MODELS, rows, [True, False, True], DirectLossSettings(), algorithm=KTO)
     sums = objective.begin_batch([0, 1, 2])
     # Prompt 0 with answer 1, prompt 1 with answer 0 (of the last row); rows 1 and 2 share their prompt.
     assert sums == {"rows": 3.0, "mismatched_nats": pytest.approx(2 * RATIO[3]), "mismatched": 2.0}
@@ -93,14 +94,14 @@ def cost_with(objective, micro_batches, sums):
 
 
 def test_kto_without_mismatched_rows_has_no_baseline():
-    objective = LabelledObjective(MODELS, [of(3)], [True], DirectSettings(algorithm="kto"))
+    objective = LabelledObjective(MODELS, [of(3)], [True], DirectLossSettings(), algorithm=KTO)
     assert objective.begin_batch([0]) == {"rows": 1.0, "mismatched_nats": 0.0, "mismatched": 0.0}
 
 
 def test_a_mismatched_answer_is_cut_where_the_longest_row_ends():
     """Else a long prompt with another's long answer passes the positions that the model knows."""
     rows = [of(3, prompt=(0, 0, 0)), of(3, 3, 3, prompt=(1,))]
-    sums = LabelledObjective(MODELS, rows, [True, False], DirectSettings(algorithm="kto")).begin_batch([0, 1])
+    sums = LabelledObjective(MODELS, rows, [True, False], DirectLossSettings(), algorithm=KTO).begin_batch([0, 1])
     assert sums["mismatched_nats"] == pytest.approx(RATIO[3] + RATIO[3])
 
 
@@ -146,7 +147,7 @@ def test_the_chosen_answer_becomes_likelier_than_the_rejected(
 
 
 def test_an_online_algorithm_is_sent_elsewhere(base, made, tmp_path):
-    with pytest.raises(SettingsError, match=r"Unknown algorithm 'ppo'. Expected one of dpo, ipo, kto.*`policy` stage"):
+    with pytest.raises(SettingsError, match=r"is 'ppo', which samples.*Expected one of dpo, ipo, kto.*`policy` stage"):
         train_direct(
             tiny_context(),
             DirectSettings(algorithm="ppo"),

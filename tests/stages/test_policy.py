@@ -14,6 +14,7 @@ from kleash.formats import read_completions
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import ValueHead, load_reward_model
+from kleash.protocols import WatchDecision
 from kleash.scorers.ensemble import EnsembleScorer
 from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, train_policy
 from kleash.stages.scoring import ScorerSettings, ScorerSource, build_scorer
@@ -55,7 +56,7 @@ def same_weights(folder, other):
     [
         (
             {"algorithm": "pqo"},
-            r"Unknown algorithm 'pqo'. Expected one of ppo, rloo, grpo, reinforce.*`direct`",
+            r"Unknown algorithm 'pqo'. Did you mean ppo\? Known: grpo, ppo, reinforce, rloo.*module:attribute",
         ),
         ({"algorithm": "grpo"}, r"policy.samples_per_prompt is 1. grpo compares.*at least 2. Raise it"),
         ({"minibatches": 5}, r"policy.minibatches is 5, and a step has 4 answers.*at least one answer.*Lower it"),
@@ -380,6 +381,6 @@ def test_a_leash_remembers_what_it_heard_of_quality_and_is_told_what_it_had_not_
 def test_a_watchs_memory_survives_a_resume():
     watch, again = BoundsWatch(patience=3), BoundsWatch(patience=3)
     for step, value in enumerate((1.0, 3.0, 2.0)):
-        watch.note_external(step, value)
+        watch.note_evaluation(step, WatchDecision(quality=value))
     again.load_state(json.loads(json.dumps(watch.state())))
     assert vars(again) == vars(watch)

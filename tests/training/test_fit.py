@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kleash.tracking import JsonlTracker, without_timings
-from kleash.training.fit import FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitSettings, build_trainer, fit
 from kleash.training.ranks import Ranks
 
 NUM_ROWS = 10
@@ -54,7 +54,7 @@ def fitted(folder, *, settings=None, die_before=None, seed=0):
     fit(
         line,
         NUM_ROWS,
-        {"line": fit_optimiser(line.named_parameters(), settings, Ranks())},
+        build_trainer({"line": line.named_parameters()}, settings, Ranks()),
         settings,
         work=folder,
         tracker=tracker,

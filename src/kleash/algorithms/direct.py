@@ -1,6 +1,7 @@
 """The offline algorithms as a table: DPO, IPO and KTO learn from preferences without a reward model or sampling.
 
-Every row takes summed log-ratios, log pi(y|x) - log pi_ref(y|x), and differs in its loss alone.
+Every row takes summed log-ratios, log pi(y|x) - log pi_ref(y|x), and differs in its loss and in whether it learns from
+pairs or from single labelled answers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from kleash.maths.preference_losses import PreferenceLoss, dpo_loss, ipo_loss
+from kleash.maths.preference_losses import KTOLoss, PreferenceLoss, dpo_loss, ipo_loss, kto_loss
 from kleash.settings import Settings
 
 
@@ -42,12 +43,33 @@ class PairInputs:
 
 
 @dataclass(frozen=True)
-class DirectAlgorithm:
-    """One row: the loss on pairs, or None when it learns from single labelled answers (KTO)."""
+class LabelledInputs:
+    """What a loss on single answers may read: log-ratios and thumbs, (N,), and the batch's reference point in nats."""
+
+    logratio_N: Tensor
+    is_desirable_N: Tensor
+    baseline: float
+
+
+@dataclass(frozen=True)
+class PairAlgorithm:
+    """A row that learns from decided pairs."""
 
     name: str
-    pair_loss: Callable[[PairInputs, DirectLossSettings], PreferenceLoss] | None
+    pair_loss: Callable[[PairInputs, DirectLossSettings], PreferenceLoss]
     source: str
+
+
+@dataclass(frozen=True)
+class LabelledAlgorithm:
+    """A row that learns from single answers with a thumb up or down."""
+
+    name: str
+    labelled_loss: Callable[[LabelledInputs, DirectLossSettings], KTOLoss]
+    source: str
+
+
+DirectAlgorithm = PairAlgorithm | LabelledAlgorithm
 
 
 def _dpo(inputs: PairInputs, settings: DirectLossSettings) -> PreferenceLoss:
@@ -73,11 +95,19 @@ def _ipo(inputs: PairInputs, settings: DirectLossSettings) -> PreferenceLoss:
     )
 
 
-DIRECT_ALGORITHMS: dict[str, DirectAlgorithm] = {
-    row.name: row
-    for row in (
-        DirectAlgorithm("dpo", _dpo, "Rafailov et al. 2023, arXiv:2305.18290"),
-        DirectAlgorithm("ipo", _ipo, "Azar et al. 2023, arXiv:2310.12036"),
-        DirectAlgorithm("kto", None, "Ethayarajh et al. 2024, arXiv:2402.01306"),
+def _kto(inputs: LabelledInputs, settings: DirectLossSettings) -> KTOLoss:
+    return kto_loss(
+        inputs.logratio_N,
+        inputs.is_desirable_N,
+        beta=settings.beta,
+        baseline=inputs.baseline,
+        weight_desirable=settings.weight_desirable,
+        weight_undesirable=settings.weight_undesirable,
     )
-}
+
+
+DPO = PairAlgorithm("dpo", _dpo, "Rafailov et al. 2023, arXiv:2305.18290")
+IPO = PairAlgorithm("ipo", _ipo, "Azar et al. 2023, arXiv:2310.12036")
+KTO = LabelledAlgorithm("kto", _kto, "Ethayarajh et al. 2024, arXiv:2402.01306")
+
+DIRECT_ALGORITHMS: dict[str, DirectAlgorithm] = {row.name: row for row in (DPO, IPO, KTO)}

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from kleash.settings import Settings
+from kleash.settings import AdamSettings, Settings
 
 
 class CreditSettings(Settings):
@@ -55,6 +55,11 @@ class LeashSettings(Settings):
         {}, description='most KL of a slice, such as "topic=sums" = 3.0; "*" is every other one (adaptive, scheduled)'
     )
 
+    @property
+    def kl_target_nats(self) -> float | None:
+        """The KL per sequence that the law steers for; None where it steers for none."""
+        return self.target_nats if self.kind == "adaptive" else None
+
     @model_validator(mode="after")
     def _limits_have_an_effect(self) -> LeashSettings:
         if self.slice_limits and self.kind == "fixed":
@@ -64,17 +69,12 @@ class LeashSettings(Settings):
         return self
 
 
-class OptimiserSettings(Settings):
+class OptimiserSettings(AdamSettings):
     """AdamW with linear decay, as the original systems used it."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    eps: float = Field(1e-5, gt=0, description="larger than elsewhere, as the original PPO has it")
     final_share: float = Field(0.0, ge=0, le=1, description="the rate falls linearly to this share")
     critic_learning_rate: float | None = Field(None, gt=0, description="none = the policy's rate")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-5, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float | None = Field(1.0, gt=0, description="clip of the gradient norm; none = off")
 
 
 class WatchSettings(Settings):
@@ -92,7 +92,9 @@ class WatchSettings(Settings):
 class PolicySettings(Settings):
     """One online training run."""
 
-    algorithm: str = Field("ppo", description="ppo, rloo, grpo or reinforce")
+    algorithm: str = Field("ppo", description="ppo, rloo, grpo, reinforce, or module:ROW of your own")
+    engine: str = Field("local", description="what trains: local (this process), a plug-in, or module:factory")
+    generator: str = Field("local", description="what samples: local (the trained model), a plug-in, or module:factory")
     steps: int = Field(60, ge=1, description="updates: one batch of rollouts each")
     prompts_per_step: int = Field(64, ge=1, description="prompts in a batch, over all ranks")
     samples_per_prompt: int = Field(1, ge=1, description="answers per prompt; RLOO and GRPO need 2 or more")

@@ -1,8 +1,8 @@
 """What becomes of readings: states, events with evidence and worst samples, and the action they call for.
 
 `AlarmTracker` remembers the checkpoints that a reading compares and each alarm's state; its memory is plain JSON, part
-of every checkpoint of a run. It looks at figures only: `external_signal.py` asks for verdicts, `stages/run_books.py`
-brings both together and keeps the files. docs/alarms.md says how often alarms are right.
+of every checkpoint of a run. It looks at figures only: `external_signal.py` asks for verdicts,
+`stages/online_evaluation.py` brings both together and keeps the files. docs/alarms.md says how often alarms are right.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
 from kleash.evaluation.symptoms import REMEDIES, Level, SymptomReading, Thresholds, external_win_rate, read_symptoms
+from kleash.protocols import Action, WatchDecision
 from kleash.records import Prompt, slice_metric
 
 AlarmAction = Literal["none", "raise_beta", "hold", "roll_back"]
+"""What a recipe says, and the events repeat."""
+_ACTIONS: Mapping[AlarmAction, Action] = {
+    "none": "continue",
+    "raise_beta": "raise_beta",
+    "hold": "stop",
+    "roll_back": "roll_back",
+}
 
 LEVELS: tuple[Level, ...] = ("ok", "warn", "stop")
 """The states of an alarm, mildest first."""
@@ -78,13 +86,11 @@ class Alarm:
 
 @dataclass(frozen=True)
 class AlarmReport:
-    """What one evaluation amounts to. win_rate: of the external signal, None where nobody was asked."""
+    """What one evaluation amounts to. wanted: what the watch is to hear of it, the win rate as its quality."""
 
     alarms: Sequence[Alarm]
     figures: Mapping[str, float]
-    action: AlarmAction
-    reasons: tuple[str, ...]
-    win_rate: float | None
+    wanted: WatchDecision
 
 
 @dataclass
@@ -116,13 +122,10 @@ class AlarmTracker:
         self.recent = [*self.recent, now][-_NUM_RECENT:]
         won = external_win_rate(now)
         overall = {f"symptom/{one.symptom.name}": one.interval.value for one in readings if not one.slice}
-        return AlarmReport(
-            alarms=alarms,
-            figures=evaluation_figures(matched) | overall,
-            action=self.action if stops else "none",
-            reasons=tuple(alarm.line for alarm in stops),
-            win_rate=won.value if won else None,
-        )
+        action = _ACTIONS[self.action if stops else "none"]
+        reasons = tuple(alarm.line for alarm in stops) if action != "continue" else ()
+        wanted = WatchDecision(action, reasons, won.value if won else None)
+        return AlarmReport(alarms, evaluation_figures(matched) | overall, wanted)
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON."""

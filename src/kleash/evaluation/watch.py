@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from kleash.data.batches import Rollouts
-from kleash.evaluation.alarms import AlarmReport
-from kleash.protocols import Action, WatchDecision
+from kleash.protocols import WatchDecision
 
 WATCHED = ("kl_nats_per_sequence", "score_mean", "policy_loss")
 
@@ -49,19 +48,16 @@ class BoundsWatch:
         self.reasons = verdict.reasons
         return verdict
 
-    def note_alarms(self, noted: AlarmReport) -> None:
-        """Take in what an evaluation came to; its action is due after the next step."""
-        action: Action = "stop" if noted.action == "hold" else "continue" if noted.action == "none" else noted.action
-        self.wanted = WatchDecision(action, noted.reasons if action != "continue" else ())
-
-    def note_external(self, step: int, value: float) -> bool:
-        """Take in an external score (higher is better) of the weights after `step` updates; say if it is the best."""
-        self.fresh_quality = value
-        if self.best_value is None or value > self.best_value:
-            self.best_value, self.best_step, self.num_without_better = value, step, 0
-            return True
-        self.num_without_better += 1
-        return False
+    def note_evaluation(self, step: int, wanted: WatchDecision) -> None:
+        """Take in what an evaluation came to: its action is due after the next step, its quality may be the best."""
+        self.wanted = WatchDecision(wanted.action, wanted.reasons)
+        if wanted.quality is None:
+            return
+        self.fresh_quality = wanted.quality
+        if self.best_value is None or wanted.quality > self.best_value:
+            self.best_value, self.best_step, self.num_without_better = wanted.quality, step, 0
+        else:
+            self.num_without_better += 1
 
     def state(self) -> dict[str, Any]:
         return {

@@ -119,8 +119,8 @@ def _shortened(value: Any) -> str:
 
 
 def _load(target: str) -> Callable[..., Any]:
-    index, colon, attribute = target.rpartition(":")
-    if not colon or not index or not attribute:
+    place, _, attribute = target.rpartition(":")
+    if not place or not attribute:
         raise SettingsError(
             f"{target!r} names no scoring function. Expected module:attribute or file.py:attribute. "
             "Write the function's place so, such as rewards.py:brevity."

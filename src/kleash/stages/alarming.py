@@ -1,6 +1,6 @@
 """Who watches over a policy while it trains: the `[alarms]` table of a recipe, and the external signal built from it.
 
-What is watched for stands in `evaluation/symptoms.py`; `run_books.py` evaluates and keeps the events.
+What is watched for stands in `evaluation/symptoms.py`; `online_evaluation.py` evaluates and keeps the events.
 """
 
 from __future__ import annotations

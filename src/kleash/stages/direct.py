@@ -14,29 +14,39 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kleash.algorithms.direct import DIRECT_ALGORITHMS, DirectLossSettings, PairInputs
+from kleash.algorithms.direct import (
+    DIRECT_ALGORITHMS,
+    DirectAlgorithm,
+    DirectLossSettings,
+    LabelledAlgorithm,
+    LabelledInputs,
+    PairAlgorithm,
+    PairInputs,
+)
+from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.artifacts import Artifact, read, require
 from kleash.data.batches import TokenSequence
 from kleash.data.preferences import labelled_from_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
-from kleash.maths.preference_losses import kto_baseline, kto_loss
+from kleash.maths.preference_losses import kto_baseline
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import frozen_reference, sequence_logprobs
+from kleash.plugins import resolve_row
 from kleash.records import LabelledCompletion, Preference
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode
 from kleash.stages.heldout import measure_heldout
-from kleash.training.fit import FitObjective, FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitObjective, FitSettings, build_trainer, fit
 
 
 class DirectSettings(Settings):
     """One offline preference-training run."""
 
-    algorithm: str = Field("dpo", description="dpo, ipo or kto")
+    algorithm: str = Field("dpo", description="dpo, ipo, kto, or module:ROW of your own")
     max_tokens: int = Field(512, ge=2, description="longer rows (prompt and answer) are left out, and counted")
     holdout_share: float = Field(
         0.0, ge=0, lt=1, description="share of the prompts kept apart to measure accuracy; 0 = train on all"
@@ -64,12 +74,14 @@ class PairObjective:
     """Rows are decided pairs; they cost the algorithm's loss, averaged over the batch's pairs."""
 
     def __init__(
-        self, models: PolicyAndReference, rows: Sequence[DecidedPair], settings: DirectSettings, *, algorithm: str
+        self,
+        models: PolicyAndReference,
+        rows: Sequence[DecidedPair],
+        settings: DirectLossSettings,
+        *,
+        algorithm: PairAlgorithm,
     ) -> None:
-        self.models, self.rows, self.settings = models, rows, settings
-        pair_loss = DIRECT_ALGORITHMS[algorithm].pair_loss
-        assert pair_loss is not None
-        self.pair_loss = pair_loss
+        self.models, self.rows, self.settings, self.algorithm = models, rows, settings, algorithm
 
     def num_tokens(self, row: int) -> int:
         return self.rows[row].chosen.num_tokens + self.rows[row].rejected.num_tokens
@@ -88,7 +100,7 @@ class PairObjective:
             logratio_N.new_tensor([len(pair.rejected.response_ids) for pair in pairs]),
             logratio_N.new_tensor([pair.label for pair in pairs]),
         )
-        loss = self.pair_loss(inputs, self.settings.loss)
+        loss = self.algorithm.pair_loss(inputs, self.settings)
         count = float(len(pairs))
         tally.add("loss", loss.total.item(), count)
         tally.add("accuracy", float((chosen_N > rejected_N).sum()), count)
@@ -98,16 +110,19 @@ class PairObjective:
 
 
 class LabelledObjective:
-    """Rows are single answers with a thumb up or down; they cost KTO's loss against the batch's baseline."""
+    """Rows are single answers with a thumb up or down; they cost the algorithm's loss against the batch's baseline."""
 
     def __init__(
         self,
         models: PolicyAndReference,
         sequences: Sequence[TokenSequence],
         is_desirable: Sequence[bool],
-        settings: DirectSettings,
+        settings: DirectLossSettings,
+        *,
+        algorithm: LabelledAlgorithm,
     ) -> None:
-        self.models, self.sequences, self.is_desirable, self.settings = models, sequences, is_desirable, settings
+        self.models, self.sequences, self.is_desirable = models, sequences, is_desirable
+        self.settings, self.algorithm = settings, algorithm
         self.longest = max(sequence.num_tokens for sequence in sequences)
 
     def num_tokens(self, row: int) -> int:
@@ -133,16 +148,9 @@ class LabelledObjective:
         logratio_N = self.models.log_ratio([self.sequences[row] for row in rows])
         is_desirable_N = torch.tensor([self.is_desirable[row] for row in rows], device=logratio_N.device)
         baseline = kto_baseline(sums["mismatched_nats"], sums["mismatched"])
-        loss = kto_loss(
-            logratio_N,
-            is_desirable_N,
-            beta=self.settings.loss.beta,
-            baseline=baseline,
-            weight_desirable=self.settings.loss.weight_desirable,
-            weight_undesirable=self.settings.loss.weight_undesirable,
-        )
+        loss = self.algorithm.labelled_loss(LabelledInputs(logratio_N, is_desirable_N, baseline), self.settings)
         tally.add("loss", loss.total.item(), float(len(rows)))
-        tally.add("baseline_nats", float(baseline) * len(rows), float(len(rows)))
+        tally.add("baseline_nats", baseline * len(rows), float(len(rows)))
         for name, chosen_N in (("desirable", is_desirable_N), ("undesirable", ~is_desirable_N)):
             tally.add(f"logratio_{name}_nats", logratio_N[chosen_N].sum().item(), chosen_N.sum().item())
         return loss.total / sums["rows"]
@@ -169,11 +177,7 @@ def train_direct(
     parents = {"reference": as_artifact(reference, "model"), "preferences": require(preferences, "preferences")}
     if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
-    if settings.algorithm not in DIRECT_ALGORITHMS:
-        raise SettingsError(
-            f"Unknown algorithm {settings.algorithm!r}. Expected one of {', '.join(DIRECT_ALGORITHMS)}. "
-            "Change direct.algorithm; PPO, RLOO, GRPO and REINFORCE are run by the `policy` stage."
-        )
+    algorithm = direct_algorithm_named(settings.algorithm)
     loaded = read_preferences(preferences.path / "preferences.jsonl")
     usable = [row for row in loaded.records if row.pairs and not row.left_out]
     model = context.load_policy(parents["reference"], trainable=True)
@@ -185,7 +189,7 @@ def train_direct(
         frozen.model.requires_grad_(False)
     models = PolicyAndReference(model, frozen)
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
-    objective, num_rows, num_too_long = build_objective(models, training, settings)
+    objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm)
     apart = encode(heldout, lambda row: row.completions, model, max_tokens=settings.max_tokens) if heldout else None
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
@@ -194,21 +198,20 @@ def train_direct(
         fit(
             objective,
             num_rows,
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
+            build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
             settings.fit,
             work=draft.work,
             tracker=tracker,
             seed=context.seed,
-            description=settings.algorithm.upper(),
+            description=algorithm.name.upper(),
             shown={"loss": "loss", "accuracy": "accuracy"},
-            ranks=context.ranks,
         )
         tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
         draft.summary |= {
             "stage": "direct",
-            "algorithm": settings.algorithm,
+            "algorithm": algorithm.name,
             "steps": settings.fit.num_steps(num_rows),
             "rows_trained": num_rows,
             "rows_too_long": num_too_long,
@@ -219,6 +222,17 @@ def train_direct(
     return read(output_dir)
 
 
+def direct_algorithm_named(name: str) -> DirectAlgorithm:
+    """Return the algorithm's row: of the table, of a plug-in, or module:ROW. Raises SettingsError where it is none."""
+    if name in ONLINE_ALGORITHMS:
+        raise SettingsError(
+            f"direct.algorithm is {name!r}, which samples while it learns. Expected one of "
+            f"{', '.join(DIRECT_ALGORITHMS)}. Change direct.algorithm; {name} is run by the `policy` stage."
+        )
+    row: DirectAlgorithm = resolve_row("direct_algorithm", name, PairAlgorithm, LabelledAlgorithm)
+    return row
+
+
 @torch.no_grad()
 def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], settings: DirectSettings) -> list[float]:
     """Return log pi - log pi_ref of every completion, row by row: the implied reward over beta, nats."""
@@ -227,15 +241,19 @@ def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], se
 
 
 def build_objective(
-    models: PolicyAndReference, preferences: Sequence[Preference], settings: DirectSettings
+    models: PolicyAndReference,
+    preferences: Sequence[Preference],
+    settings: DirectSettings,
+    algorithm: DirectAlgorithm,
 ) -> tuple[FitObjective, int, int]:
     """Return the algorithm's objective over the preferences, its number of rows, and how many did not fit."""
-    if DIRECT_ALGORITHMS[settings.algorithm].pair_loss is None:
+    if isinstance(algorithm, LabelledAlgorithm):
         labelled: list[LabelledCompletion] = labelled_from_preferences(preferences)
         encoded = encode(labelled, lambda row: [row.completion], models.policy, max_tokens=settings.max_tokens)
         sequences = [of_row[0] for of_row in encoded.sequences]
         is_desirable = [row.is_desirable for row in encoded.records]
-        return LabelledObjective(models, sequences, is_desirable, settings), len(encoded), encoded.num_too_long
+        objective = LabelledObjective(models, sequences, is_desirable, settings.loss, algorithm=algorithm)
+        return objective, len(encoded), encoded.num_too_long
     rows = encode(preferences, lambda row: row.completions, models.policy, max_tokens=settings.max_tokens)
     pairs = []
     for record, of_row in zip(rows.records, rows.sequences, strict=True):
@@ -245,7 +263,7 @@ def build_objective(
                 pairs.append(DecidedPair(of_row[chosen], of_row[rejected], max(pair.label, 1 - pair.label)))
     if not pairs:
         raise DataError(
-            f"All pairs of the {len(rows)} comparisons are ties, and {settings.algorithm} learns from decided ones. "
+            f"All pairs of the {len(rows)} comparisons are ties, and {algorithm.name} learns from decided ones. "
             "Expected at least one. Collect more votes per comparison, or more comparisons."
         )
-    return PairObjective(models, pairs, settings, algorithm=settings.algorithm), len(pairs), rows.num_too_long
+    return PairObjective(models, pairs, settings.loss, algorithm=algorithm), len(pairs), rows.num_too_long

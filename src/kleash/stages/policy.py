@@ -10,27 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torch.nn import Parameter
-
+from kleash.algorithms.direct import DIRECT_ALGORITHMS
 from kleash.algorithms.online import ONLINE_ALGORITHMS, OnlineAlgorithm
 from kleash.algorithms.policy_settings import LeashSettings, PolicySettings
-from kleash.artifacts import Artifact, read
+from kleash.algorithms.rollout_metrics import KL
+from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
+from kleash.evaluation.alarms import AlarmTracker
+from kleash.evaluation.symptoms import WATCHED_FIGURES
+from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
-from kleash.loop import LoopComponents, run_loop
+from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
-from kleash.progress import progress
+from kleash.plugins import make_component, resolve, resolve_row
+from kleash.progress import Advance, progress
+from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
 from kleash.stages.alarming import NO_ALARMS, AlarmSetup
+from kleash.stages.checkpointing import BestWeights, Checkpointing
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, encode, prompts_that_fit
-from kleash.stages.run_books import RunBooks
+from kleash.stages.online_evaluation import OnlineEvaluation
 from kleash.stages.scoring import ScorerSource
-from kleash.training.local import LocalEngine
-from kleash.training.optimiser import Optimiser
+from kleash.tracking import ResumableTracker
 
 
 def train_policy(
@@ -74,11 +79,21 @@ def train_policy(
     loaded = read_prompts(prompts, strict=context.is_strict)
     model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
-    asked = prompts_that_fit(loaded.records, model, max_tokens=room)
+    fitting = prompts_that_fit(loaded.records, model, max_tokens=room)
     watched = []
     if evaluation_prompts is not None:
         watched = prompts_that_fit(read_prompts(evaluation_prompts).records, model, max_tokens=room)
+    generator = make_component(
+        "generator",
+        settings.generator,
+        resolve("generator", settings.generator),
+        model,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        policy_id=output_dir.name,
+    )
     engine = build_engine(context, settings, algorithm, model, parents)
+    watch = watch_from(settings)
     with context.write_artifact(
         output_dir,
         kind="policy",
@@ -87,24 +102,19 @@ def train_policy(
         extra_settings=extra_settings,
         language_model=model,
     ) as draft:
-        books = RunBooks(context, settings, draft, output_dir.name, model, engine, watched, alarm_setup, scorer)
-        state = books.resume(leash_from(settings.leash, num_updates=settings.steps))
-        components = LoopComponents(books.generator, scorer, engine, books.watch, books, algorithm)
-        with progress(settings.steps, algorithm.name.upper(), already_done=state.step) as books.advance:
-            if state.step == 0:
-                books.evaluate(0)
-            if state.outcome == "running":
-                state = run_loop(
-                    state,
-                    components,
-                    settings,
-                    prompts=lambda step: _prompts_of(asked, settings, context, step),
-                    seed=context.seed,
-                    texts_to_keep=_texts(settings, model, texts_to_keep, context),
-                    after_step=books.after_step,
-                )
-        books.tracker.close()
-        books.take_best(state)
+        metrics = StepMetrics(context.open_tracker(draft), is_first=context.ranks.is_first)
+        state = run_online(
+            context,
+            settings,
+            draft,
+            LoopComponents(generator, scorer, engine, watch, metrics, algorithm),
+            metrics,
+            prompts=fitting,
+            watched=watched,
+            alarm_setup=alarm_setup,
+            texts=_texts(settings, model, texts_to_keep, context),
+        )
+        metrics.tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
         draft.summary |= {
@@ -112,23 +122,110 @@ def train_policy(
             "algorithm": algorithm.name,
             "steps": state.step,
             "outcome": state.outcome,
-            "ended_because": list(books.watch.reasons),
+            "ended_because": list(watch.reasons),
             "beta_final": state.leash.beta,
-            "best_step": books.watch.best_step if state.outcome == "roll_back" else None,
-            "prompts": len(asked),
+            "best_step": watch.best_step if state.outcome == "roll_back" else None,
+            "prompts": len(fitting),
             "dropped": dropped_figures(loaded),
         }
     return read(output_dir)
 
 
+class StepMetrics:
+    """The loop's tracker: passes a step's figures on, remembers the newest and moves the progress bar."""
+
+    def __init__(self, tracker: ResumableTracker, *, is_first: bool) -> None:
+        self.tracker, self.is_first = tracker, is_first
+        self.newest: Mapping[str, float] = {}
+        self.advance: Advance | None = None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.newest = {name: metrics[name] for name in WATCHED_FIGURES if name in metrics}
+        if self.is_first:
+            self.tracker.log(step, metrics)
+        if self.advance is not None:
+            self.advance(1, reward=metrics["score_mean"], kl=metrics[KL], beta=metrics["beta"])
+
+
+def run_online(
+    context: StageContext,
+    settings: PolicySettings,
+    draft: Draft,
+    components: LoopComponents,
+    metrics: StepMetrics,
+    *,
+    prompts: Sequence[Prompt],
+    watched: Sequence[Prompt],
+    alarm_setup: AlarmSetup,
+    texts: Callable[[int], Sequence[TokenSequence]],
+) -> LoopState:
+    """Run the loop, or go on with it, with checkpoints, evaluations and the best weights around it."""
+    engine, watch = components.engine, components.watch
+    alarms = AlarmTracker(
+        watched,
+        action=alarm_setup.settings.action,
+        thresholds=alarm_setup.settings.thresholds,
+        kl_target_nats=settings.leash.kl_target_nats,
+    )
+    evaluation = OnlineEvaluation(
+        draft.path, watched, components, signal=alarm_setup.signal, alarms=alarms, seed=context.seed
+    )
+    checkpointing = Checkpointing(draft.work / "checkpoints", engine, {"watch": watch, "alarms": alarms})
+    best = BestWeights(draft.work / "best", engine)
+    state = checkpointing.resume(leash_from(settings.leash, num_updates=settings.steps))
+    if context.ranks.is_first:
+        metrics.tracker.cut(state.step)
+        evaluation.cut(state.step or -1)
+
+    def evaluate(step: int) -> None:
+        if not watched:
+            return
+        report = evaluation.evaluate(step, training=metrics.newest)
+        watch.note_evaluation(step, report.wanted)
+        if watch.best_step == step:
+            best.save(step)
+        for alarm in report.alarms if context.ranks.is_first else ():
+            if alarm.is_change:
+                metrics.tracker.note(step, f"alarm/{alarm.symptom}", alarm.line)
+
+    def after_step(state: LoopState) -> None:
+        is_last = state.outcome != "running"
+        # Weights that are given up are not evaluated: they may have been given up because they are not numbers.
+        if (state.step % settings.evaluate_every == 0 or is_last) and state.outcome != "roll_back":
+            evaluate(state.step)
+        if state.step % settings.checkpoint_every == 0 or is_last:
+            checkpointing.save(state)
+
+    with progress(settings.steps, components.algorithm.name.upper(), already_done=state.step) as metrics.advance:
+        if state.step == 0:
+            evaluate(0)
+        if state.outcome == "running":
+            state = run_loop(
+                state,
+                components,
+                settings,
+                prompts=lambda step: _prompts_of(prompts, settings, context, step),
+                seed=context.seed,
+                texts_to_keep=texts,
+                after_step=after_step,
+            )
+    if state.outcome == "roll_back" and watch.best_step not in (None, state.step):
+        best.take()
+    return state
+
+
 def algorithm_named(settings: PolicySettings) -> OnlineAlgorithm:
-    """Return the algorithm's row. Raises SettingsError for an unknown name or too few samples per prompt."""
-    algorithm = ONLINE_ALGORITHMS.get(settings.algorithm)
-    if algorithm is None:
+    """Return the algorithm's row: of the table, of a plug-in, or module:ROW.
+
+    Raises SettingsError for an unknown name, for what is no row, or too few samples per prompt.
+    """
+    name = settings.algorithm
+    if name in DIRECT_ALGORITHMS:
         raise SettingsError(
-            f"Unknown algorithm {settings.algorithm!r}. Expected one of {', '.join(ONLINE_ALGORITHMS)}. "
-            "Change policy.algorithm; DPO, IPO and KTO are run by the `direct` stage."
+            f"policy.algorithm is {name!r}, which learns from preferences. Expected one of "
+            f"{', '.join(ONLINE_ALGORITHMS)}. Change policy.algorithm; {name} is run by the `direct` stage."
         )
+    algorithm: OnlineAlgorithm = resolve_row("algorithm", name, OnlineAlgorithm)
     if settings.samples_per_prompt < algorithm.min_samples_per_prompt:
         raise SettingsError(
             f"policy.samples_per_prompt is {settings.samples_per_prompt}. {algorithm.name} compares the answers to one "
@@ -182,14 +279,24 @@ def leash_from(settings: LeashSettings, *, num_updates: int) -> Leash:
     )
 
 
+def watch_from(settings: PolicySettings) -> BoundsWatch:
+    """Return the watch that the settings describe, before it has seen anything."""
+    target, ratio = settings.leash.kl_target_nats, settings.watch.max_kl_ratio
+    return BoundsWatch(
+        max_kl_nats=ratio * target if ratio and target else None,
+        min_kl_nats=settings.watch.min_kl_nats,
+        patience=settings.watch.patience_evaluations,
+    )
+
+
 def build_engine(
     context: StageContext,
     settings: PolicySettings,
     algorithm: OnlineAlgorithm,
     model: LanguageModel,
     parents: Mapping[str, Artifact],
-) -> LocalEngine:
-    """Put policy, frozen reference, critic and their optimisers together."""
+) -> TrainingEngine:
+    """Put policy, frozen reference and critic into the engine that the settings name."""
     reference = None
     if model.has_adapters and "start" not in parents:
         model.freeze_reference()
@@ -197,32 +304,20 @@ def build_engine(
         reference = context.load_policy(parents["reference"])
         reference.model.requires_grad_(False)
     critic = build_critic(context, settings, model, parents) if algorithm.uses_critic else None
-    optimiser = settings.optimiser
-
-    def adam(named_parameters: list[tuple[str, Parameter]], learning_rate: float) -> Optimiser:
-        return Optimiser(
-            named_parameters,
-            learning_rate=learning_rate,
-            betas=(optimiser.beta1, optimiser.beta2),
-            eps=optimiser.eps,
-            weight_decay=optimiser.weight_decay,
-            max_grad_norm=optimiser.max_grad_norm,
-            ranks=context.ranks,
-        )
-
-    optimisers = {"policy": adam(list(model.trainable_parameters()), optimiser.learning_rate)}
-    if critic is not None:
-        rate = optimiser.critic_learning_rate or optimiser.learning_rate
-        optimisers["critic"] = adam(list(critic.named_parameters()), rate)
-    return LocalEngine(
+    engine: TrainingEngine = make_component(
+        "engine",
+        settings.engine,
+        resolve("engine", settings.engine),
         model,
         reference,
         critic,
-        optimisers=optimisers,
+        optimiser=settings.optimiser,
+        critic_learning_rate=settings.optimiser.critic_learning_rate,
         temperature=settings.temperature,
         max_batch_tokens=settings.max_batch_tokens,
         ranks=context.ranks,
     )
+    return engine
 
 
 def build_critic(
@@ -262,9 +357,9 @@ def _texts(
     return texts
 
 
-def _prompts_of(asked: Sequence[Prompt], settings: PolicySettings, context: StageContext, step: int) -> list[Prompt]:
+def _prompts_of(prompts: Sequence[Prompt], settings: PolicySettings, context: StageContext, step: int) -> list[Prompt]:
     """Return this rank's prompts of a step: a contiguous share of the batch all ranks agree on."""
     num_prompts, seed = settings.prompts_per_step, derived_seed(context.seed, "prompts")
-    rows = batch_rows(len(asked), batch_size=num_prompts, step=step, seed=seed)
+    rows = batch_rows(len(prompts), batch_size=num_prompts, step=step, seed=seed)
     share = num_prompts // context.ranks.num_ranks
-    return [asked[row] for row in rows[context.ranks.rank * share : (context.ranks.rank + 1) * share]]
+    return [prompts[row] for row in rows[context.ranks.rank * share : (context.ranks.rank + 1) * share]]

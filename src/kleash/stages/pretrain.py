@@ -21,7 +21,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.likelihood import CompletionNLL
-from kleash.training.fit import FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitSettings, build_trainer, fit
 
 
 class PretrainSettings(Settings):
@@ -53,14 +53,13 @@ def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Pa
         fit(
             CompletionNLL(model, windows),
             len(windows),
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
+            build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
             settings.fit,
             work=draft.work,
             tracker=tracker,
             seed=context.seed,
             description="Pretraining",
             shown={"loss": "loss_nats_per_token"},
-            ranks=context.ranks,
         )
         tracker.close()
         model.save(draft.path)

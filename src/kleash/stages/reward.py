@@ -32,7 +32,7 @@ from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
 from kleash.stages.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
-from kleash.training.fit import FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitSettings, build_trainer, fit
 
 
 class RewardSettings(Settings):
@@ -193,17 +193,18 @@ def train_member(
     fit(
         BradleyTerryLoss(model, rows, settings),
         len(rows),
-        {
-            "backbone": fit_optimiser(body, settings.fit, context.ranks),
-            "head": fit_optimiser(head, settings.fit, context.ranks, rate_factor=settings.head_rate_factor),
-        },
+        build_trainer(
+            {"backbone": body, "head": head},
+            settings.fit,
+            context.ranks,
+            rate_factors={"head": settings.head_rate_factor},
+        ),
         settings.fit,
         work=member_folder(draft.work, number),
         tracker=tracker,
         seed=seed,
         description="Reward model" if settings.members == 1 else f"Reward model {number + 1} of {settings.members}",
         shown={"loss": "loss_nats", "accuracy": "accuracy"},
-        ranks=context.ranks,
         before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
     )
     tracker.close()

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, require
 from kleash.errors import SettingsError
-from kleash.functions import NAMES_FUNCTION
-from kleash.plugins import resolve
+from kleash.functions import NAMES_FUNCTION, load_function
+from kleash.plugins import is_scoring_function, make_component
 from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import load_judges
@@ -113,10 +113,19 @@ def build_scorer(
                 'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
                 "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
             )
-        return ScorerSource(FunctionScorer(settings.function), {}, settings)
+        return ScorerSource(build_named_scorer(settings.function), {}, settings)
     if settings.kind == "rules":
         return ScorerSource(RuleScorer(settings.rules), {}, settings)
-    return ScorerSource(resolve("scorer", settings.kind)(), {}, settings)
+    return ScorerSource(build_named_scorer(settings.kind), {}, settings)
+
+
+def build_named_scorer(name: str) -> Scorer:
+    """Return a plug-in's scorer, or one's own: a class or factory that makes a scorer, or a function that scores."""
+    target = load_function(name)
+    if ":" in name and is_scoring_function(target):
+        return FunctionScorer(name)
+    scorer: Scorer = make_component("scorer", name, target)
+    return scorer
 
 
 def check_members(settings: ScorerSettings, num_members: int) -> None:
@@ -184,8 +193,10 @@ def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog |
         # A judge without a rubric of its own goes by the campaign's, as people do.
         panel = tuple(one if one.rubric else one.model_copy(update={"rubric": settings.rubric_text()}) for one in panel)
         return JudgePanel([AIJudge(judge, log=calls) for judge in panel])
-    if ":" not in settings.comparer:
-        return resolve("comparer", settings.comparer)(settings, seed=seed)
+    target = load_function(settings.comparer, kind="comparer")
+    if ":" not in settings.comparer or not is_scoring_function(target):
+        comparer: Comparer = make_component("comparer", settings.comparer, target, settings, seed=seed)
+        return comparer
     return ScoreComparer(
         FunctionScorer(settings.comparer),
         name=settings.comparer,

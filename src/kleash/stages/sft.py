@@ -16,7 +16,7 @@ from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, encode
 from kleash.stages.likelihood import CompletionNLL
-from kleash.training.fit import FitSettings, fit, fit_optimiser
+from kleash.training.fit import FitSettings, build_trainer, fit
 
 
 class SftSettings(Settings):
@@ -47,14 +47,13 @@ def train_sft(
         fit(
             objective,
             len(rows),
-            {"policy": fit_optimiser(model.trainable_parameters(), settings.fit, context.ranks)},
+            build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
             settings.fit,
             work=draft.work,
             tracker=tracker,
             seed=context.seed,
             description="SFT",
             shown={"loss": "loss_nats_per_token"},
-            ranks=context.ranks,
         )
         tracker.close()
         if context.ranks.is_first:

@@ -1,5 +1,8 @@
 """The reference training engine: policy, reference and critic as torch modules in this process.
 
+`LocalTrainer` steps optimisers over micro-batches, whatever is trained: SFT, reward models and DPO run on it, and
+`LocalEngine` is one that also runs the models of online training.
+
 It holds what the loop must not know: devices, precision, adapters, micro-batches, ranks. Under LoRA the reference is
 the same base with the frozen `reference` adapter, so no second copy exists; in full fine-tuning it is a second frozen
 model. With several ranks each runs this engine on its own rows and gradients are summed.
@@ -7,23 +10,86 @@ model. With several ranks each runs this engine on its own rows and gradients ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kleash.data.batches import Rollouts, TokenSequence
+from kleash.data.batches import Rollouts, TokenBatch, TokenSequence, pack_by_tokens, token_batch
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.forward import frozen_reference, micro_batches, rollout_outputs, rollout_values
+from kleash.models.forward import frozen_reference, rollout_outputs, rollout_values
 from kleash.models.heads import ScalarModel, ValueHead
-from kleash.protocols import Outputs
+from kleash.protocols import Outputs, Sized
+from kleash.settings import AdamSettings
 from kleash.training.optimiser import Optimiser
 from kleash.training.ranks import Ranks
 
+# Where a checkpoint keeps the weights that the optimiser called "policy" trains.
+_POLICY = "policy/weights"
 
-class LocalEngine:
+
+class LocalTrainer:
+    """A `Trainer` of this process: steps named optimisers on the losses of micro-batches.
+
+    max_batch_tokens: tokens of one micro-batch, by its rows' `num_tokens`.
+    """
+
+    def __init__(
+        self, optimisers: Mapping[str, Optimiser], *, max_batch_tokens: int, ranks: Ranks | None = None
+    ) -> None:
+        self.optimisers = dict(optimisers)
+        self.max_batch_tokens = max_batch_tokens
+        self.ranks = ranks or Ranks()
+
+    @property
+    def rank(self) -> int:
+        return self.ranks.rank
+
+    @property
+    def num_ranks(self) -> int:
+        return self.ranks.num_ranks
+
+    def forward(self, rows: Sequence[Any]) -> Iterator[Outputs]:
+        """Show a micro-batch's outputs, one network after the other; here the loss runs the models itself."""
+        yield Outputs()
+
+    def step(
+        self,
+        rows: Sequence[Sized],
+        compute_loss: Callable[[Outputs, Sequence[int]], Tensor],
+        *,
+        learning_rate_share: float = 1.0,
+    ) -> Mapping[str, float]:
+        for chosen in pack_by_tokens([row.num_tokens for row in rows], max_tokens=self.max_batch_tokens):
+            for outputs in self.forward([rows[row] for row in chosen]):
+                compute_loss(outputs, chosen).backward()
+                del outputs  # one network's activations at a time
+        figures: dict[str, float] = {}
+        for name, optimiser in self.optimisers.items():
+            taken = optimiser.step(learning_rate_share=learning_rate_share)
+            figures |= {f"{name}_{figure}": value for figure, value in taken.items()}
+        return figures
+
+    def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
+        return self.ranks.sum_across_ranks(figures)
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors: dict[str, Tensor] = {}
+        state: dict[str, Any] = {}
+        for name, optimiser in self.optimisers.items():
+            flat = optimiser.snapshot(name)
+            tensors |= flat.tensors
+            state[name] = flat.state
+        return tensors, state
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        for name, optimiser in self.optimisers.items():
+            optimiser.restore(tensors, state[name], name)
+
+
+class LocalEngine(LocalTrainer):
     """Trains a policy, and a critic where there is one, against a frozen reference.
 
     reference: a second model, or None when the policy carries a `reference` adapter.
@@ -41,22 +107,12 @@ class LocalEngine:
         max_batch_tokens: int,
         ranks: Ranks | None = None,
     ) -> None:
+        super().__init__(optimisers, max_batch_tokens=max_batch_tokens, ranks=ranks)
         self.policy = policy
         self.reference = reference
         self.value_head = critic if isinstance(critic, ValueHead) else None
         self.critic = critic if isinstance(critic, ScalarModel) else None
-        self.optimisers = dict(optimisers)
         self.temperature = temperature
-        self.max_batch_tokens = max_batch_tokens
-        self.ranks = ranks or Ranks()
-
-    @property
-    def rank(self) -> int:
-        return self.ranks.rank
-
-    @property
-    def num_ranks(self) -> int:
-        return self.ranks.num_ranks
 
     @torch.no_grad()
     def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -83,41 +139,55 @@ class LocalEngine:
             None if value_BT is None else value_BT.where(mask_BT, 0.0),
         )
 
-    def step(
-        self,
-        sequences: Sequence[TokenSequence],
-        compute_loss: Callable[[Outputs, Sequence[int]], Tensor],
-        *,
-        learning_rate_share: float = 1.0,
-    ) -> Mapping[str, float]:
-        """Take one optimiser step; policy and separate critic pass one after the other, to hold one's activations."""
-        for rows, batch in micro_batches(sequences, self.policy, max_tokens=self.max_batch_tokens):
-            seen = self.policy.response_outputs(batch, temperature=self.temperature, value_head=self.value_head)
-            compute_loss(Outputs(seen.logprob_BT, seen.entropy_BT, seen.value_BT), rows).backward()
-            del seen
-            if self.critic is not None:
-                compute_loss(Outputs(value_BT=self.critic.values(batch)), rows).backward()
-        figures: dict[str, float] = {}
-        for name, optimiser in self.optimisers.items():
-            taken = optimiser.step(learning_rate_share=learning_rate_share)
-            figures |= {f"{name}_{figure}": value for figure, value in taken.items()}
-        return figures
-
-    def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
-        return self.ranks.sum_across_ranks(figures)
+    def forward(self, rows: Sequence[TokenSequence]) -> Iterator[Outputs]:
+        """Show the policy's outputs, with a shared critic's, and then a separate critic's."""
+        batch = self._batch(rows)
+        seen = self.policy.response_outputs(batch, temperature=self.temperature, value_head=self.value_head)
+        outputs = Outputs(seen.logprob_BT, seen.entropy_BT, seen.value_BT)
+        del seen
+        yield outputs
+        del outputs
+        if self.critic is not None:
+            yield Outputs(value_BT=self.critic.values(batch))
 
     def named_weights(self) -> Iterable[tuple[str, Tensor]]:
         return self.policy.named_weights()
 
-    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors: dict[str, Tensor] = {}
-        state: dict[str, Any] = {}
-        for name, optimiser in self.optimisers.items():
-            flat = optimiser.snapshot(name)
-            tensors |= flat.tensors
-            state[name] = flat.state
-        return tensors, state
+    def policy_snapshot(self) -> dict[str, Tensor]:
+        return {f"{_POLICY}/{name}": parameter.detach() for name, parameter in self.policy.trainable_parameters()}
 
-    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        for name, optimiser in self.optimisers.items():
-            optimiser.restore(tensors, state[name], name)
+    @torch.no_grad()
+    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.policy.trainable_parameters():
+            parameter.copy_(tensors[f"{_POLICY}/{name}"])
+
+    def _batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
+        return token_batch(sequences, pad_id=self.policy.pad_id, device=self.policy.device)
+
+
+def build_local_engine(
+    policy: LanguageModel,
+    reference: LanguageModel | None,
+    critic: ScalarModel | ValueHead | None,
+    *,
+    optimiser: AdamSettings,
+    critic_learning_rate: float | None,
+    temperature: float,
+    max_batch_tokens: int,
+    ranks: Ranks,
+) -> LocalEngine:
+    """Be the engine that recipes call "local". critic_learning_rate: None = the policy's."""
+    optimisers = {"policy": Optimiser.from_settings(policy.trainable_parameters(), optimiser, ranks)}
+    if critic is not None:
+        optimisers["critic"] = Optimiser.from_settings(
+            critic.named_parameters(), optimiser, ranks, learning_rate=critic_learning_rate
+        )
+    return LocalEngine(
+        policy,
+        reference,
+        critic,
+        optimisers=optimisers,
+        temperature=temperature,
+        max_batch_tokens=max_batch_tokens,
+        ranks=ranks,
+    )

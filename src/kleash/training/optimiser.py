@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kleash.errors import RunError
+from kleash.settings import AdamSettings
 from kleash.training.checkpoints import Flat, flatten_optimizer, restore_optimizer
 from kleash.training.ranks import Ranks
 
@@ -34,6 +35,26 @@ class Optimiser:
         self.ranks = ranks or Ranks()
         self.adam = torch.optim.AdamW(
             self.parameters, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+        )
+
+    @classmethod
+    def from_settings(
+        cls,
+        named_parameters: Iterable[tuple[str, torch.nn.Parameter]],
+        settings: AdamSettings,
+        ranks: Ranks,
+        *,
+        learning_rate: float | None = None,
+    ) -> Optimiser:
+        """Return the optimiser that the settings describe. learning_rate: instead of the settings' own."""
+        return cls(
+            named_parameters,
+            learning_rate=learning_rate or settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            ranks=ranks,
         )
 
     def step(self, *, learning_rate_share: float = 1.0) -> dict[str, float]:

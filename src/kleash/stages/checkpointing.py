@@ -1,0 +1,69 @@
+"""Checkpoints of an online run: everything it needs to go on exactly, and the best weights it has had so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from kleash.loop import LoopState
+from kleash.maths.kl import Leash
+from kleash.protocols import TrainingEngine
+from kleash.training import checkpoints
+
+
+class Memory(Protocol):
+    """What a run remembers besides weights, as plain JSON."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Checkpointing:
+    """Saves where a run stands, and goes on from there. memories: whose state is kept beside the engine's, by name."""
+
+    def __init__(self, folder: Path, engine: TrainingEngine, memories: Mapping[str, Memory]) -> None:
+        self.folder, self.engine, self.memories = folder, engine, memories
+
+    def save(self, state: LoopState) -> None:
+        """Write a checkpoint from which the run goes on exactly; the first rank does, for all."""
+        if self.engine.rank != 0:
+            return
+        tensors, engine_state = self.engine.snapshot()
+        loop = {"leash": state.leash.state(), "baseline": state.baseline, "outcome": state.outcome}
+        remembered = {name: memory.state() for name, memory in self.memories.items()}
+        checkpoints.save(self.folder, state.step, tensors, {"engine": engine_state, "loop": loop, **remembered})
+
+    def resume(self, leash: Leash) -> LoopState:
+        """Return the state to go on from, with engine and memories restored; step 0 where there is no checkpoint.
+
+        leash: as the settings describe it, before its first observation.
+        """
+        path = checkpoints.latest(self.folder)
+        if path is None:
+            return LoopState(0, leash)
+        checkpoint = checkpoints.load(path)
+        self.engine.restore(checkpoint.tensors, checkpoint.state["engine"])
+        for name, memory in self.memories.items():
+            memory.load_state(checkpoint.state[name])
+        loop = checkpoint.state["loop"]
+        return LoopState(checkpoint.step, type(leash)(**loop["leash"]), loop["baseline"], loop["outcome"])
+
+
+class BestWeights:
+    """Keeps the policy's weights of one step: those that the external signal liked best."""
+
+    def __init__(self, folder: Path, engine: TrainingEngine) -> None:
+        self.folder, self.engine = folder, engine
+
+    def save(self, step: int) -> None:
+        """Keep the present weights instead of those kept before; the first rank does, for all."""
+        if self.engine.rank == 0:
+            checkpoints.save(self.folder, step, self.engine.policy_snapshot(), {}, keep=1)
+
+    def take(self) -> None:
+        """Go back to the weights kept."""
+        path = checkpoints.latest(self.folder)
+        assert path is not None, "the best weights are saved when they are noted"
+        self.engine.restore_policy(checkpoints.load(path).tensors)
