@@ -26,7 +26,7 @@ def lives_of(scenario, tmp_path_factory):
     """Live a scenario's lives; return the folder with whole, mid-work and lives.json, in one of them writes."""
     base = tiny.tiny_language_model_folder(tmp_path_factory.mktemp("base"))
     out = tmp_path_factory.mktemp("lives")
-    environment = {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, str(TESTS / "stages" / "killed_round.py"), str(base), str(out), scenario],
         env={**os.environ, **environment},

@@ -47,7 +47,7 @@ def left_by_two_ranks(policy_folder, tmp_path_factory):
     ranks = [
         subprocess.Popen(
             [sys.executable, str(TESTS / "training" / "one_of_two_ranks.py"), str(policy_folder), str(out)],
-            env={**os.environ, **shared, "RANK": str(rank), "PYTHONPATH": str(TESTS)},
+            env={**os.environ, **shared, "RANK": str(rank), "PYTHONPATH": os.pathsep.join(sys.path)},
             stderr=subprocess.PIPE,
             text=True,
         )
