@@ -65,7 +65,6 @@ def test_an_algorithm_is_documented(name):
 
 # Named in docs/algorithms.md and called by nobody outside maths/, for a reason.
 FOR_USERS = {
-    "maths.kl.tilted_policy": "a yardstick for tests: it needs every answer there is",
     "maths.agreement.cohen_kappa": "of one pair of raters; production means it over pairs, by mean_cohen_kappa",
 }
 

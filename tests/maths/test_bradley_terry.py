@@ -11,7 +11,6 @@ from kleash.maths.bradley_terry import (
     normalise_reward,
     pair_loss,
     ranking_loss,
-    verdict_confidence,
 )
 
 
@@ -93,15 +92,6 @@ def test_a_ranking_of_two_is_a_pair_and_order_is_free_with_ranks():
 def test_one_answer_is_no_ranking():
     with pytest.raises(ShapeError, match=r"reward_K has 1 answer\(s\), expected at least 2 to rank\. Leave"):
         ranking_loss(torch.zeros(1))
-
-
-def test_confidence_does_not_depend_on_the_side():
-    chosen, rejected = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([0.0, 3.0, 2.0])
-    verdict, swapped = verdict_confidence(chosen, rejected), verdict_confidence(rejected, chosen)
-    assert verdict.confidence_N.tolist() == pytest.approx([1 / (1 + math.exp(-x)) for x in (1.0, 3.0, 0.0)])
-    assert verdict.correct_N.tolist() == [1.0, 0.0, 0.5]
-    torch.testing.assert_close(swapped.confidence_N, verdict.confidence_N)
-    torch.testing.assert_close(swapped.correct_N, 1 - verdict.correct_N)
 
 
 def test_calibration_by_hand():

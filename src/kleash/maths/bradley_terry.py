@@ -83,24 +83,6 @@ def ranking_loss(
 
 
 @dataclass(frozen=True)
-class Confidence:
-    """confidence_N: in [.5, 1], how sure the model was of its verdict. correct_N: 1 right, 0 wrong, .5 undecided."""
-
-    confidence_N: Tensor
-    correct_N: Tensor
-
-
-def verdict_confidence(chosen_N: Tensor, rejected_N: Tensor) -> Confidence:
-    """Turn rewards of a chosen-first table into confidences that do not depend on which side stands first.
-
-    On P(chosen wins) itself calibration means nothing: in such a table the answer is always "yes".
-    """
-    check_shapes("N", chosen_N=chosen_N, rejected_N=rejected_N)
-    difference_N = chosen_N - rejected_N
-    return Confidence(torch.sigmoid(difference_N.abs()), (difference_N.sign() + 1) / 2)
-
-
-@dataclass(frozen=True)
 class CalibrationBins:
     """One entry per bin of confidence: its size, mean confidence and share that was right (0 where it is empty)."""
 
@@ -131,7 +113,8 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, num_bins: in
 
         ECE = sum_bins n_bin / n * |mean confidence - accuracy|
 
-    Pass what `verdict_confidence` returns. NaN without verdicts.
+    confidence: in [.5, 1], how sure of its own order a model is, sigmoid(|difference|): on P(chosen wins) itself, of a
+    chosen-first table, calibration means nothing. correct: 1 right, 0 wrong, .5 undecided. NaN without verdicts.
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
     bins = calibration_bins(confidence, correct, num_bins)

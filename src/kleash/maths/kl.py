@@ -58,40 +58,6 @@ def kl_per_sequence(
     return masked_sum(kl_per_token(kept_BT, kept_reference_BT, estimator=estimator), mask_BT, dim=1)
 
 
-def categorical_kl(logprob_NV: Tensor, reference_logprob_NV: Tensor) -> Tensor:
-    """Compute KL(p || p_ref) of whole distributions exactly, (N,) in nats. Gradients flow."""
-    check_shapes("N V", logprob_NV=logprob_NV, reference_logprob_NV=reference_logprob_NV)
-    return (logprob_NV.exp() * (logprob_NV - reference_logprob_NV)).sum(-1)
-
-
-@dataclass(frozen=True)
-class TiltedPolicy:
-    """The exact optimum of E[reward] - beta * KL over one choice: what it earns (reward's unit) and costs (nats)."""
-
-    logprob_V: Tensor
-    kl_nats: Tensor
-    expected_reward: Tensor
-    objective: Tensor
-
-
-def tilted_policy(reference_logprob_V: Tensor, reward_V: Tensor, *, beta: float) -> TiltedPolicy:
-    """Solve the KL-leashed problem of a single choice exactly: the oracle that every online algorithm must reach.
-
-        p*(v) = p_ref(v) exp(r(v) / beta) / Z;   the objective there is beta * log Z
-
-    beta > 0. Raises SettingsError otherwise: without a leash the optimum puts everything on one choice.
-    Source: Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
-    """
-    check_shapes("V", reference_logprob_V=reference_logprob_V, reward_V=reward_V)
-    if not beta > 0:
-        raise SettingsError(f"Beta is {beta}, expected a positive number. Set beta above zero.")
-    unnormalised_V = reference_logprob_V + reward_V / beta
-    log_z = torch.logsumexp(unnormalised_V, dim=0)
-    logprob_V = unnormalised_V - log_z
-    kl_nats = categorical_kl(logprob_V.unsqueeze(0), reference_logprob_V.unsqueeze(0)).squeeze(0)
-    return TiltedPolicy(logprob_V, kl_nats, (logprob_V.exp() * reward_V).sum(), beta * log_z)
-
-
 class Leash(Protocol):
     """The strength beta of the pull towards the reference, and how it answers to what is measured."""
 

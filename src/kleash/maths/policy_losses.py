@@ -43,16 +43,6 @@ class PolicyDrift:
     ratio_error_max: Tensor
 
 
-@dataclass(frozen=True)
-class ValueLoss:
-    """The clipped value loss's total and count; num_clipped of num_tokens tokens had a binding clip."""
-
-    total: Tensor
-    count: Tensor
-    num_tokens: Tensor
-    num_clipped: Tensor
-
-
 def clipped_policy_loss(
     logprob_BT: Tensor,
     old_logprob_BT: Tensor,
@@ -113,7 +103,7 @@ def clipped_value_loss(
     *,
     clip_range: float,
     weight_BT: Tensor | None = None,
-) -> ValueLoss:
+) -> Loss:
     """Bring the critic to the returns, in steps no larger than the clip.
 
         loss = max((V - R)^2, (clip(V, V_old - clip_range, V_old + clip_range) - R)^2) / 2
@@ -129,9 +119,7 @@ def clipped_value_loss(
     limited_BT = torch.maximum(torch.minimum(value_BT, old_value_BT + clip_range), old_value_BT - clip_range)
     unclipped_BT = (value_BT - return_BT).square()
     clipped_BT = (limited_BT - return_BT).square()
-    total, count = _weighted(torch.maximum(unclipped_BT, clipped_BT) / 2, mask_BT, weight_BT)
-    num_clipped = ((clipped_BT > unclipped_BT) & mask_BT).sum()
-    return ValueLoss(total, count, mask_BT.sum(), num_clipped)
+    return Loss(*_weighted(torch.maximum(unclipped_BT, clipped_BT) / 2, mask_BT, weight_BT))
 
 
 def reinforce_loss(
