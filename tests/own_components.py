@@ -9,7 +9,11 @@ import torch
 
 from kleash.algorithms.direct import PairAlgorithm
 from kleash.algorithms.online import RLOO, Credit, CreditInputs, PolicyLossInputs, sequence_reward
+from kleash.evaluation.symptoms import Symptom
+from kleash.formats import one_answer
+from kleash.formats.shapes import Shape
 from kleash.maths.advantages import spread_over_tokens
+from kleash.maths.intervals import wilson_interval
 from kleash.maths.policy_losses import PolicyLoss
 from kleash.maths.preference_losses import dpo_loss
 from kleash.rollout.local import LocalGenerator
@@ -101,3 +105,19 @@ NO_COMPONENT = 3.0
 
 def make_nothing(*arguments, seed=0):
     return None
+
+
+# ------------------------------------------------------------------------------------------- an alarm, and a format
+def shouting(matched, confidence):
+    """Measure the share of answers in capitals."""
+    return wilson_interval(sum(text.isupper() for text in matched.now.texts), len(matched.now.texts))
+
+
+SHOUTING = Symptom("shouting", "share of answers", 0.1, 2.0, shouting, "{value:.0%} of the answers shout")
+
+
+def read_question(row, slices):
+    return one_answer.read_prompt_completion({"prompt": row["frage"], "completion": row["antwort"]}, slices)
+
+
+GERMAN = Shape("german", ("frage", "antwort"), ("demonstrations",), read_question)

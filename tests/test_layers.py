@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "artifacts": GROUND | {"settings", "versions", "functions"},
     "lineage": GROUND | {"artifacts"},
     "tracking": GROUND | {"plugins"},
+    "formats": GROUND | {"plugins"},
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),
     "models": GROUND | PLUMBING | {"data.batches"},
     **dict.fromkeys(WORKERS, GROUND | PLUMBING | MATERIALS),

@@ -5,8 +5,12 @@ import json
 import pytest
 
 import own_components as own
+from evaluation.made_checkpoints import PROMPTS, plain
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
+from kleash.evaluation.alarms import AlarmTracker
+from kleash.evaluation.symptoms import symptoms_with
+from kleash.formats import read_demonstrations
 from kleash.raters.comparer import ScoreComparer
 from kleash.records import Completion, Prompt
 from kleash.scorers.function import FunctionScorer
@@ -95,3 +99,19 @@ def test_an_algorithm_of_the_other_table_is_pointed_to_its_stage():
         algorithm_named(PolicySettings(algorithm="dpo"))
     with pytest.raises(SettingsError, match=r"direct.algorithm is 'ppo', .*run by the `policy` stage"):
         direct_algorithm_named("ppo")
+
+
+def test_an_alarm_of_ones_own_is_read_beside_the_table():
+    symptoms = symptoms_with(AlarmSettings(symptoms=[f"{OURS}:SHOUTING"], thresholds={"shouting": (0.2, 3.0)}).symptoms)
+    tracker = AlarmTracker(PROMPTS, symptoms=symptoms)
+    tracker.note(plain())
+    report = tracker.note(plain(8, texts=[text.upper() for text in plain().texts]))
+    assert report.figures["symptom/shouting"] == 1.0
+    assert [alarm.state for alarm in report.alarms if (alarm.symptom, alarm.slice) == ("shouting", "")] == ["warn"]
+
+
+def test_a_format_of_ones_own_is_read_by_name(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"frage": "wer?", "antwort": "ich"}\n{"frage": "wo?"}\n')
+    loaded = read_demonstrations(tmp_path / "rows.jsonl", format=f"{OURS}:GERMAN")
+    assert [(row.prompt.text, row.completion) for row in loaded.records] == [("wer?", "ich")]
+    assert len(loaded.bad_rows) == 1

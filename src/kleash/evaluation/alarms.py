@@ -12,7 +12,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
-from kleash.evaluation.symptoms import REMEDIES, Level, SymptomReading, Thresholds, external_win_rate, read_symptoms
+from kleash.evaluation.symptoms import (
+    REMEDIES,
+    SYMPTOMS,
+    Level,
+    Symptom,
+    SymptomReading,
+    Thresholds,
+    external_win_rate,
+    read_symptoms,
+)
 from kleash.protocols import Action, WatchDecision
 from kleash.records import Prompt, slice_metric
 
@@ -97,11 +106,13 @@ class AlarmReport:
 class AlarmTracker:
     """The alarms of one run: earlier checkpoints, and each alarm's state.
 
-    action: what a stop calls for.  thresholds: (warn, stop) by symptom, where they are not the table's.
+    action: what a stop calls for.  symptoms: what is looked for.  thresholds: (warn, stop) by symptom, where they are
+    not the table's.
     """
 
     prompts: Sequence[Prompt]
     action: AlarmAction = "none"
+    symptoms: Sequence[Symptom] = SYMPTOMS
     thresholds: Thresholds = field(default_factory=dict)
     kl_target_nats: float | None = None
     reference: CheckpointSnapshot | None = None
@@ -114,7 +125,11 @@ class AlarmTracker:
         """Take in a checkpoint, measure it against the earlier ones and say what follows; the first is the base."""
         reference, best = self.reference or now, self.best or now
         matched = Matched(self.prompts, reference, best, self.recent, now, self.kl_target_nats)
-        readings = read_symptoms(matched, thresholds=self.thresholds) if self.reference is not None else []
+        readings = (
+            read_symptoms(matched, thresholds=self.thresholds, symptoms=self.symptoms)
+            if self.reference is not None
+            else []
+        )
         alarms = [alarm for reading in readings for alarm in self._changed(reading, matched)]
         stops = [alarm for alarm in alarms if alarm.state == "stop"]
         self.reference = reference

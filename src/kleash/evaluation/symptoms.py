@@ -20,6 +20,7 @@ from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, s
 from kleash.evaluation.symptoms_of_figures import Measure, Severity, gain_of, growth, rise
 from kleash.evaluation.symptoms_of_text import rise_of_rate
 from kleash.maths.intervals import Interval, win_rate
+from kleash.plugins import resolve_row
 from kleash.records import Prompt
 
 Level = Literal["ok", "warn", "stop"]
@@ -238,7 +239,14 @@ class SymptomReading:
         return sentence[0].upper() + sentence[1:] + "."
 
 
-def read_symptoms(matched: Matched, *, thresholds: Thresholds) -> list[SymptomReading]:
+def symptoms_with(names: Sequence[str]) -> tuple[Symptom, ...]:
+    """Return the table and further rows, of plug-ins or module:ROW. Raises SettingsError for what is no row."""
+    return (*SYMPTOMS, *(resolve_row("alarm", name, Symptom) for name in names))
+
+
+def read_symptoms(
+    matched: Matched, *, thresholds: Thresholds, symptoms: Sequence[Symptom] = SYMPTOMS
+) -> list[SymptomReading]:
     """Measure every symptom over all prompts and each slice; what cannot be measured is left out.
 
     thresholds: (warn, stop) by symptom, where they are not the table's.
@@ -248,7 +256,7 @@ def read_symptoms(matched: Matched, *, thresholds: Thresholds) -> list[SymptomRe
     for name, rows in slices.items():
         part = matched.of(rows)
         stop_confidence = 1 - STOP_RISK / (1 if not name else len(slices) - 1)
-        for symptom in SYMPTOMS:
+        for symptom in symptoms:
             if not name or symptom.has_slices:
                 readings += _read(symptom, name, part, stop_confidence, thresholds.get(symptom.name))
     return readings

@@ -20,6 +20,7 @@ from kleash.errors import DataError
 from kleash.formats.canonical import to_json
 from kleash.formats.rows import Row, RowProblem, rows_of
 from kleash.formats.shapes import SHAPES, Kind, Reading, Shape
+from kleash.plugins import resolve_row
 from kleash.records import Comparison, Completion, Demonstration, Judgement, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT")
@@ -284,8 +285,13 @@ def _best_shape(shapes: Sequence[Shape], contents: Sequence[Mapping[str, Any]]) 
 
 def _named_shape(format: str, kind: Kind | None) -> Shape:
     by_name = {shape.name: shape for shape in SHAPES}
+    if ":" in format:
+        by_name[format] = resolve_row("format", format, Shape)
     if format not in by_name:
-        raise DataError(f"There is no format {format!r}. Expected one of {', '.join(by_name)}. Use one of these names.")
+        raise DataError(
+            f"There is no format {format!r}. Expected one of {', '.join(by_name)}. Use one of these names, or "
+            "name your own as module:SHAPE."
+        )
     if kind is not None and kind not in by_name[format].gives:
         gives = ", ".join(by_name[format].gives)
         raise DataError(

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from kleash.collection.campaign import CampaignSettings
 from kleash.data.batches import derived_seed
 from kleash.evaluation.alarms import AlarmAction
 from kleash.evaluation.external_signal import ExternalSignal
-from kleash.evaluation.symptoms import SYMPTOMS
+from kleash.evaluation.symptoms import symptoms_with
 from kleash.functions import FUNCTIONS, NAMES_FUNCTION, function_digest
 from kleash.protocols import CallLog
 from kleash.raters.panel import JudgePanel
@@ -42,20 +42,20 @@ class AlarmSettings(Settings):
     panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
     judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
+    symptoms: tuple[str, ...] = Field((), description="further symptoms to look for: plug-ins, or module:ROW")
     thresholds: dict[str, tuple[float, float]] = Field(
         {}, description="warn and stop by symptom, such as length = [0.5, 1.0], where they are not docs/alarms.md's"
     )
 
-    @field_validator("thresholds")
-    @classmethod
-    def _symptoms_are_known(cls, thresholds: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        known = [symptom.name for symptom in SYMPTOMS]
-        for name, (warn, stop) in thresholds.items():
+    @model_validator(mode="after")
+    def _symptoms_are_known(self) -> AlarmSettings:
+        known = [symptom.name for symptom in symptoms_with(self.symptoms)]
+        for name, (warn, stop) in self.thresholds.items():
             if name not in known:
                 raise ValueError(f"there is no symptom {name!r}; expected one of {', '.join(known)}")
             if not 0 < warn <= stop:
                 raise ValueError(f"{name} warns at {warn} and stops at {stop}; expected 0 < warn <= stop")
-        return thresholds
+        return self
 
     @model_validator(mode="after")
     def _somebody_can_be_asked(self) -> AlarmSettings:

@@ -18,7 +18,7 @@ from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
-from kleash.evaluation.symptoms import WATCHED_FIGURES
+from kleash.evaluation.symptoms import WATCHED_FIGURES, symptoms_with
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
 from kleash.loop import LoopComponents, LoopState, run_loop
@@ -164,6 +164,7 @@ def run_online(
     alarms = AlarmTracker(
         watched,
         action=alarm_setup.settings.action,
+        symptoms=symptoms_with(alarm_setup.settings.symptoms),
         thresholds=alarm_setup.settings.thresholds,
         kl_target_nats=settings.leash.kl_target_nats,
     )
