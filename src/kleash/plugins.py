@@ -103,7 +103,7 @@ def resolve(kind: str, name: str) -> Any:
         nearest = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise SettingsError(
-            f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}. "
+            f"Unknown {kind.replace('_', ' ')} {name!r}.{hint} Known: {', '.join(names) or 'none'}. "
             f"Use one of them, or name your own as module:attribute."
         )
     if len(matching) > 1:

@@ -95,7 +95,7 @@ def test_check_wants_a_reward_model_where_one_scores(kleash, workplace):
 def test_check_wants_a_direct_algorithm_that_exists(kleash, workplace):
     stages = 'stages=["world", "sft", "candidates", "preferences", "direct"]'
     shown = kleash("recipe", "check", "tiny.toml", "--set", stages, "--set", "direct.algorithm=dpq")
-    assert "direct.algorithm: there is no algorithm 'dpq'. Expected one of dpo, ipo, kto. Change it." in shown.err
+    assert "direct.algorithm: Unknown direct algorithm 'dpq'. Did you mean dpo? Known: dpo, ipo, kto." in shown.err
 
 
 def test_explain_shows_type_limits_default_and_description(kleash):

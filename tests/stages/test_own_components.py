@@ -18,6 +18,7 @@ from kleash.stages.alarming import AlarmSettings, build_alarms
 from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import StageContext
 from kleash.stages.direct import direct_algorithm_named
+from kleash.stages.evaluate import EvaluateSettings, build_judge
 from kleash.stages.policy import algorithm_named
 from kleash.stages.round import Round
 from kleash.stages.scoring import ScorerSettings, build_comparer, build_scorer
@@ -58,6 +59,11 @@ def test_a_scorer_is_a_class_a_factory_or_the_thing_itself(name, where):
     given = {"kind": f"{OURS}:{name}"} if where == "kind" else {"kind": "function", "function": f"{OURS}:{name}"}
     scorer = build_scorer(StageContext(), ScorerSettings(**given)).scorer
     assert list(scorer.score(ANSWERS).total) == [1.0, 3.0]
+
+
+def test_a_scorer_of_ones_own_judges_the_evaluation():
+    judge = build_judge(EvaluateSettings(judge=f"{OURS}:CountsWords"), None)
+    assert list(judge.score(ANSWERS).total) == [1.0, 3.0]
 
 
 def test_a_plain_function_scores_wherever_it_is_named():

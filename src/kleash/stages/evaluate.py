@@ -25,11 +25,10 @@ from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
-from kleash.scorers.function import FunctionScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.scoring import NO_SCORER, ScorerSource
+from kleash.stages.scoring import NO_SCORER, ScorerSource, build_named_scorer
 
 
 class EvaluateSettings(Settings):
@@ -100,7 +99,7 @@ def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:
 
         return GoldScorer()
     if settings.judge != "proxy":
-        return FunctionScorer(settings.judge)
+        return build_named_scorer(settings.judge)
     if proxy is None:
         raise SettingsError(
             'evaluation.judge is "proxy" and there is no scorer. Expected a reward model or a function. '
