@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kleash.data.batches import TokenSequence, token_batch
+from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
-from kleash.training.fit import micro_batches
 
 
 class CompletionNLL:
@@ -37,6 +36,6 @@ class CompletionNLL:
     def mean_loss(self, max_batch_tokens: int) -> float:
         """Return the mean loss over all rows, nats per token."""
         tally = Tally()
-        for rows in micro_batches(self, range(len(self.sequences)), max_batch_tokens):
+        for rows in pack_by_tokens([one.num_tokens for one in self.sequences], max_tokens=max_batch_tokens):
             self.loss(rows, self.begin_batch(rows), tally)
         return tally.means()["loss_nats_per_token"]
