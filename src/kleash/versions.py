@@ -28,7 +28,11 @@ FORMAT = 2
 Raise it with the first change of a release that earlier versions would misread, a new setting included.
 """
 
-ADDED: Mapping[str, Any] = {}
+ADDED: Mapping[str, Any] = {
+    "PolicySettings.engine": "local",
+    "PolicySettings.generator": "local",
+    "AlarmSettings.symptoms": [],
+}
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 
 RENAMED: Mapping[str, str] = {}

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from kleash.functions import NAMES_FUNCTION
 from kleash.settings import AdamSettings, Settings
 
 
@@ -92,9 +93,19 @@ class WatchSettings(Settings):
 class PolicySettings(Settings):
     """One online training run."""
 
-    algorithm: str = Field("ppo", description="ppo, rloo, grpo, reinforce, or module:ROW of your own")
-    engine: str = Field("local", description="what trains: local (this process), a plug-in, or module:factory")
-    generator: str = Field("local", description="what samples: local (the trained model), a plug-in, or module:factory")
+    algorithm: str = Field(
+        "ppo", description="ppo, rloo, grpo, reinforce, or module:ROW of your own", json_schema_extra=NAMES_FUNCTION
+    )
+    engine: str = Field(
+        "local",
+        description="what trains: local (this process), a plug-in, or module:factory",
+        json_schema_extra=NAMES_FUNCTION,
+    )
+    generator: str = Field(
+        "local",
+        description="what samples: local (the trained model), a plug-in, or module:factory",
+        json_schema_extra=NAMES_FUNCTION,
+    )
     steps: int = Field(60, ge=1, description="updates: one batch of rollouts each")
     prompts_per_step: int = Field(64, ge=1, description="prompts in a batch, over all ranks")
     samples_per_prompt: int = Field(1, ge=1, description="answers per prompt; RLOO and GRPO need 2 or more")

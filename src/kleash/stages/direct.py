@@ -30,6 +30,7 @@ from kleash.data.preferences import labelled_from_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_preferences
+from kleash.functions import NAMES_FUNCTION
 from kleash.maths.preference_losses import kto_baseline
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
@@ -46,7 +47,9 @@ from kleash.training.fit import FitObjective, FitSettings, build_trainer, fit
 class DirectSettings(Settings):
     """One offline preference-training run."""
 
-    algorithm: str = Field("dpo", description="dpo, ipo, kto, or module:ROW of your own")
+    algorithm: str = Field(
+        "dpo", description="dpo, ipo, kto, or module:ROW of your own", json_schema_extra=NAMES_FUNCTION
+    )
     max_tokens: int = Field(512, ge=2, description="longer rows (prompt and answer) are left out, and counted")
     holdout_share: float = Field(
         0.0, ge=0, lt=1, description="share of the prompts kept apart to measure accuracy; 0 = train on all"
