@@ -37,6 +37,7 @@ def context():
 def rounded(context, base, data, tmp_path_factory):
     torch.set_num_threads(1)
     tables = {"policy": {"steps": 3, "watch": {"patience_evaluations": None}}, "evaluation": {"judge": "proxy"}}
+    tables["reward"] = {"holdout_share": 0.5}  # enough pairs to audit that are not ties
     recipe = tiny_recipe(base, data, stages=STAGES, **tables)
     return TinyRound(recipe, tmp_path_factory.mktemp("rounded"), context).run()
 

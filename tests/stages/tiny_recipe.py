@@ -14,7 +14,7 @@ from kleash.stages.context import ModelSettings, StageContext
 from kleash.stages.round import Round, run_rounds
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
-JUDGE = f"{Path(__file__).parent / 'judge.py'}:likes_short_words"
+JUDGE = "stages.judge:likes_short_words"  # by module: a name with a path would draw other labels in each checkout
 FIT = {"batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "epochs": 3.0, "max_steps": 4}
 TABLES = {
     "sft": {"holdout_share": 0.2, "fit": FIT},
