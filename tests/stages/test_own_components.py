@@ -11,7 +11,7 @@ from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
 from kleash.evaluation.symptoms import symptoms_with
 from kleash.formats import read_demonstrations
-from kleash.raters.comparer import ScoreComparer
+from kleash.raters.score_comparer import ScoreComparer
 from kleash.records import Completion, Prompt
 from kleash.scorers.function import FunctionScorer
 from kleash.stages.alarming import AlarmSettings, build_alarms
