@@ -10,7 +10,7 @@ import torch
 from kleash.algorithms.direct import PairAlgorithm
 from kleash.algorithms.online import RLOO, Credit, CreditInputs, PolicyLossInputs, sequence_reward
 from kleash.evaluation.symptoms import Symptom
-from kleash.formats import one_answer
+from kleash.formats import readings
 from kleash.formats.shapes import Shape
 from kleash.maths.advantages import spread_over_tokens
 from kleash.maths.intervals import wilson_interval
@@ -117,7 +117,7 @@ SHOUTING = Symptom("shouting", "share of answers", 0.1, 2.0, shouting, "{value:.
 
 
 def read_question(row, slices):
-    return one_answer.read_prompt_completion({"prompt": row["frage"], "completion": row["antwort"]}, slices)
+    return readings.read_prompt_completion({"prompt": row["frage"], "completion": row["antwort"]}, slices)
 
 
 GERMAN = Shape("german", ("frage", "antwort"), ("demonstrations",), read_question)
