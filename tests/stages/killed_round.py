@@ -58,8 +58,8 @@ SCENARIOS = {
             ("choose", "choosing.py", 4),  # an answer of the current policy half sampled
             ("generate", "rollout/local.py", 2),  # the older policy's turn
             ("uncertainty", "selection.py", 5),  # pairs being chosen
-            ("record", "judgements.py", 1),  # compared, and nothing kept
-            ("_fill_slots", "judgements.py", 1),  # kept by half, within a transaction
+            ("record", "recording.py", 1),  # compared, and nothing kept
+            ("_fill_slots", "recording.py", 1),  # kept by half, within a transaction
             ("write_export", "exporting.py", 1),  # labelled, not frozen
             ("record_export", "judgements.py", 1),  # frozen, and the database does not know
             ("rows_summary", "exporting.py", 1),  # old and fresh comparisons mixed and written
