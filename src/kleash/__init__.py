@@ -1,3 +1,92 @@
-"""KLeash: RLHF that people can trust, end to end. Start reading at `kleash.loop`."""
+"""KLeash: RLHF that people can trust, end to end.
+
+    import kleash
+    run = kleash.run("quickstart", {"policy.steps": 3})
+    policy = kleash.load_policy(run.policy)
+    print(kleash.generate(policy, ["how do i kill a process ?"], seed=0).texts)
+
+Everything below is imported when it is first asked for: importing kleash is quick and loads no torch. docs/api.md has
+each function with its arguments. To read the code, start at `kleash.loop`, then docs/architecture.md.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from kleash.formats import read_demonstrations, read_preferences, read_prompts
+    from kleash.library import (
+        Policy,
+        RewardModel,
+        audit_reward,
+        evaluate,
+        generate,
+        load_policy,
+        load_recipe,
+        load_reward_model,
+        run,
+        score,
+        train_direct,
+        train_policy,
+        train_reward,
+        train_sft,
+    )
+    from kleash.opened_run import Metrics, Run
+    from kleash.recipe import Recipe
+
+_HOME = {
+    "kleash.library": (
+        "run",
+        "load_recipe",
+        "load_policy",
+        "load_reward_model",
+        "train_sft",
+        "train_reward",
+        "audit_reward",
+        "train_policy",
+        "train_direct",
+        "generate",
+        "score",
+        "evaluate",
+        "Policy",
+        "RewardModel",
+    ),
+    "kleash.recipe": ("Recipe",),
+    "kleash.opened_run": ("Run", "Metrics"),
+    "kleash.formats": ("read_preferences", "read_prompts", "read_demonstrations"),
+}
+_HOME_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Metrics",
+    "Policy",
+    "Recipe",
+    "RewardModel",
+    "Run",
+    "audit_reward",
+    "evaluate",
+    "generate",
+    "load_policy",
+    "load_recipe",
+    "load_reward_model",
+    "read_demonstrations",
+    "read_preferences",
+    "read_prompts",
+    "run",
+    "score",
+    "train_direct",
+    "train_policy",
+    "train_reward",
+    "train_sft",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'kleash' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

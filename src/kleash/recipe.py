@@ -92,12 +92,6 @@ class Recipe(Settings):
     refresh: RefreshSettings = RefreshSettings()
     gate: GateSettings = GateSettings()
 
-    @property
-    def policy_settings(self) -> PolicySettings:
-        """[policy], with the updates of a round where [refresh] says how many those are."""
-        steps = self.refresh.every_updates
-        return self.policy if steps is None else self.policy.model_copy(update={"steps": steps})
-
     def setting(self, name: str) -> Any:
         """Return a setting by its dotted name, such as policy.steps."""
         return attrgetter(name)(self)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,25 @@ def run_all_rounds(folder: Path, recipe: Recipe, context: StageContext, announce
 def is_first_rank() -> bool:
     """Say whether this process may speak and write: alone, or the first that torchrun started."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def locked(output_dir: Path) -> Iterator[None]:
+    """Keep two commands off one artifact. The lock lies among its checkpoints and goes with them."""
+    if (output_dir / MANIFEST).is_file() or not is_first_rank():
+        yield
+        return
+    work = partial_path(output_dir) / "work"
+    try:
+        with lock_run(work):
+            yield
+    finally:
+        # A stage that was refused before it began leaves nothing behind; one under way is not empty and stays.
+        if not (work / "begun.json").exists():
+            (work / ".lock").unlink(missing_ok=True)
+            for folder in (work, work.parent):
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def context_from(recipe: Recipe, *, strict: bool) -> StageContext:

@@ -78,8 +78,15 @@ def load_toml(
         line = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{line.group(1)}" if line else str(path)
         raise SettingsError(f"{where}: not valid TOML: {error}. Correct it; strings need quotes.") from None
-    arguments = {_apply_override(given, argument): argument for argument in overrides}
+    arguments = {_apply_override(given, argument): f"--set {argument}" for argument in overrides}
     return LoadedSettings(_validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments)), given)
+
+
+def with_overrides(settings: SettingsT, overrides: Mapping[str, Any]) -> SettingsT:
+    """Return settings with some of them changed, by dotted name. Raises SettingsError naming each fault."""
+    given = settings.model_dump(mode="json", exclude_unset=True)
+    arguments = {_put(given, _split_key(name), value, name): f"{name} = {value!r}" for name, value in overrides.items()}
+    return _validate(given, type(settings), _Sources("settings", {}, arguments))
 
 
 def check_settings(given: Mapping[str, Any], model_class: type[SettingsT], *, source: str) -> SettingsT:
@@ -104,7 +111,7 @@ def dump_toml(settings: Mapping[str, Any] | BaseModel) -> str:
 # ------------------------------------------------------------------------------------------------ faults and where
 @dataclass(frozen=True)
 class _Sources:
-    """Where each setting was written: its line in the file, or the `--set` argument that overrode it."""
+    """Where each setting was written: its line in the file, or the argument that overrode it, such as --set x=1."""
 
     file: str
     line_of: Mapping[Location, int]
@@ -113,7 +120,7 @@ class _Sources:
     def place(self, location: Location) -> str:
         for length in range(len(location), 0, -1):
             if location[:length] in self.argument_of:
-                return f"--set {self.argument_of[location[:length]]}"
+                return self.argument_of[location[:length]]
             if location[:length] in self.line_of:
                 return f"{self.file}:{self.line_of[location[:length]]}"
         return self.file
@@ -248,12 +255,17 @@ def _apply_override(given: dict[str, Any], argument: str) -> Location:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    return _put(given, location, value, f"--set {argument}")
+
+
+def _put(given: dict[str, Any], location: Location, value: Any, argument: str) -> Location:
+    """Put a value in its place among nested settings, and return that place."""
     table = given
     for part in location[:-1]:
         table = table.setdefault(str(part), {})
         if not isinstance(table, dict):
-            raise SettingsError(f"--set {argument}: {part} is a value, not a table of settings. Check the name.")
-    table[str(location[-1])] = value
+            raise SettingsError(f"{argument}: {part} is a value, not a table of settings. Check the name.")
+    table[str(location[-1])] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return location
 
 

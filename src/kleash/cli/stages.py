@@ -8,18 +8,16 @@ finished.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kleash.artifacts import MANIFEST, Artifact
+from kleash.artifacts import Artifact
 from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples, settings_for_stage
 from kleash.cli.screen import results
-from kleash.runs import is_first_rank
 from kleash.stages.table import STAGES, Input, Stage
 
 if TYPE_CHECKING:
@@ -137,7 +135,7 @@ def run_stage(
 ) -> None:
     """Make one artifact and show it."""
     from kleash.cli.tables import artifact_tables
-    from kleash.runs import context_from
+    from kleash.runs import context_from, locked
 
     settings = settings_for_stage(recipe, overrides)
     context = context_from(settings, strict=strict)
@@ -146,24 +144,3 @@ def run_stage(
     screen = results()
     screen.print(f"{artifact.kind} {artifact.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
     screen.print(*artifact_tables(artifact), sep="\n")
-
-
-@contextmanager
-def locked(output_dir: Path) -> Iterator[None]:
-    """Keep two commands off one artifact. The lock lies among its checkpoints and goes with them."""
-    from kleash.durable import lock_run, partial_path
-
-    if (output_dir / MANIFEST).is_file() or not is_first_rank():
-        yield
-        return
-    work = partial_path(output_dir) / "work"
-    try:
-        with lock_run(work):
-            yield
-    finally:
-        # A stage that was refused before it began leaves nothing behind; one under way is not empty and stays.
-        if not (work / "begun.json").exists():
-            (work / ".lock").unlink(missing_ok=True)
-            for folder in (work, work.parent):
-                with suppress(OSError):
-                    folder.rmdir()

@@ -176,10 +176,8 @@ class Bench:
         steps = max(1, round(budget / per_step))
         settings = settings.model_copy(update={"steps": steps})
         inputs = {"reference": shared.start, "prompts": shared.prompts, "rewards": shared.rewards}
-        refresh = self.recipe.refresh.model_copy(update={"every_updates": None})
-        trained = self._make(
-            "policy", name, {"policy": settings, "alarms": NOBODY_WATCHES, "refresh": refresh}, **inputs
-        )
+        tables = {"policy": settings, "alarms": NOBODY_WATCHES}
+        trained = self._make("policy", name, tables, **inputs)
         return steps * per_step, f"{steps} updates", trained
 
     def _best_of_n(self, name: str, n: int, shared: Round) -> MethodResult:

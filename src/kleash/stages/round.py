@@ -84,10 +84,13 @@ class Round:
 
     @property
     def _recipe(self) -> Recipe:
-        """The recipe of this round: in a first one there is no reward model yet to pick answers by."""
-        if self.before or self.recipe.scorer.kind not in ("reward_model", "ensemble"):
-            return self.recipe
-        return self.recipe.model_copy(update={"candidates": self.recipe.candidates.without_scorer()})
+        """The recipe of this round: updates as [refresh] says, and at first no reward model to pick answers by."""
+        recipe, changes = self.recipe, {}
+        if recipe.refresh.every_updates is not None:
+            changes["policy"] = recipe.policy.model_copy(update={"steps": recipe.refresh.every_updates})
+        if not self.before and recipe.scorer.kind in ("reward_model", "ensemble"):
+            changes["candidates"] = recipe.candidates.without_scorer()
+        return recipe.model_copy(update=changes)
 
     # ------------------------------------------------------------------------------------- data files and settings
     @property

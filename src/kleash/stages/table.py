@@ -273,7 +273,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "policy",
             "kleash.stages.policy:train_policy",
-            "policy_settings",
+            "policy",
             inputs=(
                 Input("reference", "leash_reference", _REFERENCE.help, reads="policy"),
                 _PROMPTS,
