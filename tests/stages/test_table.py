@@ -36,6 +36,7 @@ def recipe(base, data, tmp_path_factory):
         suites={"files": [str(folder / "suite.jsonl")], "max_new_tokens": 6},
         policy={"watch": {}, "pretraining_coefficient": 0.5, "pretraining_rows_per_step": 2},
         refresh={"reference": "average"},
+        model={"device": "cpu"},
     )
     return own.model_copy(update={"rounds": 2})
 
