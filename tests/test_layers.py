@@ -24,6 +24,8 @@ PLUMBING = {
     "progress",
     "artifacts",
     "lineage",
+    "estimates",
+    "results",
 }
 MATERIALS = {"models", "data"}
 WORKERS = {"rollout", "scorers", "raters", "training", "algorithms"}
@@ -46,6 +48,8 @@ MAY_IMPORT = {
     "functions": GROUND | {"plugins"},
     "artifacts": GROUND | {"settings", "versions", "functions"},
     "lineage": GROUND | {"artifacts"},
+    "estimates": GROUND | {"web.wording"},
+    "results": GROUND | {"artifacts", "estimates"},
     "tracking": GROUND | {"plugins"},
     "formats": GROUND | {"plugins"},
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),
@@ -65,7 +69,19 @@ MAY_IMPORT = {
     "web": GROUND - {"maths"},
     "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }
-TOP = {"__init__", "__main__", "recipe", "runs", "locations", "preflight", "library", "cli", "experiments", "testing"}
+TOP = {
+    "__init__",
+    "__main__",
+    "recipe",
+    "runs",
+    "locations",
+    "preflight",
+    "library",
+    "opened_run",
+    "cli",
+    "experiments",
+    "testing",
+}
 # What else lies in stages/ is shared by the stages; only `wiring` knows of one of them.
 STAGES = {
     f"stages.{name}"

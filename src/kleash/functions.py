@@ -126,10 +126,11 @@ def _say_once(message: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- loading
 def _from_file(path: Path, attribute: str) -> Any:
     try:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(f"{path.stem} of {path.resolve().parent}", path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for the module of what they decorate
         spec.loader.exec_module(module)
         return getattr(module, attribute)
     except Exception as error:  # whatever a user's file raises at import becomes a message that names it

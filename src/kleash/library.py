@@ -125,7 +125,7 @@ def load_reward_model(source: RewardModel | Artifact | str | Path, **model: Any)
     if isinstance(source, RewardModel):
         return source
     artifact = as_artifact(source if isinstance(source, Artifact) else Path(source), "reward model")
-    return RewardModel(as_one(_context(model).load_scorers(artifact)), artifact)
+    return RewardModel(as_one(_context(model).load_scorers(artifact.path, z_clip=5.0)), artifact)
 
 
 # --------------------------------------------------------------------------------------------------------- training

@@ -68,7 +68,7 @@ class Run:
 
     def report(self) -> Path:
         """Write the report, one HTML file that works offline, and return its path."""
-        from kleash.monitor.report import write_report
+        from kleash.monitor.pages.report import write_report
 
         return write_report(self.folder)
 

@@ -60,10 +60,6 @@ OWN: dict[str, Any] = {}
 """Functions that only this process has, by the name that `functions.register` gave them."""
 
 
-OWN: dict[str, Any] = {}
-"""Functions that only this process has, by the name that `functions.register` gave them."""
-
-
 @dataclass(frozen=True)
 class Plugin:
     """One component that a recipe may name: `target` is where it is, `package` who brings it."""

@@ -32,6 +32,7 @@ ADDED: Mapping[str, Any] = {
     "PolicySettings.engine": "local",
     "PolicySettings.generator": "local",
     "AlarmSettings.symptoms": [],
+    "ScorerSettings.accept_failed_spread": None,
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

@@ -85,7 +85,8 @@ class Round:
     @property
     def _recipe(self) -> Recipe:
         """The recipe of this round: updates as [refresh] says, and at first no reward model to pick answers by."""
-        recipe, changes = self.recipe, {}
+        recipe = self.recipe
+        changes: dict[str, Any] = {}
         if recipe.refresh.every_updates is not None:
             changes["policy"] = recipe.policy.model_copy(update={"steps": recipe.refresh.every_updates})
         if not self.before and recipe.scorer.kind in ("reward_model", "ensemble"):

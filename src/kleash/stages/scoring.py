@@ -6,6 +6,7 @@ accepted with a reason, which is recorded with the policy.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,6 +50,9 @@ class ScorerSettings(Settings):
     )
     accept_failed_audit: str | None = Field(
         None, min_length=1, description="why to train on a reward model that failed its audit; none = do not"
+    )
+    accept_failed_spread: str | None = Field(
+        None, min_length=1, description="the same for one that only scores rewritten answers otherwise; none = do not"
     )
 
 
@@ -100,7 +104,7 @@ def build_scorer(
         if not reward_models:
             return ScorerSource(None, {}, settings)
         used = [require(artifact, "reward") for artifact in reward_models]
-        audited = check_audits(used, audits, accepted=settings.accept_failed_audit)
+        audited = check_audits(used, audits, settings)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
         parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
         members = [one for artifact in used for one in context.load_scorers(artifact.path, z_clip=z_clip)]
@@ -139,7 +143,7 @@ def check_members(settings: ScorerSettings, num_members: int) -> None:
         )
 
 
-def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], *, accepted: str | None) -> str:
+def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], settings: ScorerSettings) -> str:
     """Return in words what the audits say of the reward models, to be recorded; a model without one is "not audited".
 
     Raises SettingsError for an audit of another reward model, and for one that failed and was not accepted.
@@ -159,7 +163,10 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
             verdicts.append("not audited")
         elif audit.summary["verdict"] != "fail":
             verdicts.append(str(audit.summary["verdict"]))
-        elif accepted:
+        elif accepted := settings.accept_failed_audit or (
+            _fails_by_spread_alone(audit) and settings.accept_failed_spread
+        ):
+            print(f"The reward model failed its audit and is accepted: {accepted}.", file=sys.stderr, flush=True)
             verdicts.append(f"fail, accepted: {accepted}")
         else:
             reasons = " ".join(reason["text"] for reason in audit.summary["reasons"] if reason["level"] == "fail")
@@ -169,6 +176,11 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
                 '--accept-failed-audit "why" (in a recipe scorer.accept_failed_audit), which is recorded.'
             )
     return "; ".join(verdicts)
+
+
+def _fails_by_spread_alone(audit: Artifact) -> bool:
+    failed = [str(reason["measure"]) for reason in audit.summary["reasons"] if reason["level"] == "fail"]
+    return all(measure.startswith("spread: ") for measure in failed)
 
 
 def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:

@@ -1,0 +1,400 @@
+"""What stages and runs come to, as records: a class for the summary of each kind of artifact, and one for a run's.
+
+Stages write their summaries through these records, and everybody reads them by attribute. What an earlier version did
+not write, or a damaged file does not hold, is None or empty; what a later one adds is kept. No torch here.
+Read `stages/summary.py` next for how a run's record is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from kleash.artifacts import Artifact
+from kleash.estimates import Difference, Estimate, HeldoutRate, Rate
+
+_READING = "what cannot be read is missing"
+
+
+class Record(BaseModel):
+    """A part of a summary: strict where a stage writes it, forgiving where it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @classmethod
+    def from_json(cls, content: object) -> Self:
+        """Read what is there; a figure that is not finite, or not what it should be, counts as missing."""
+        return cls.model_validate(_finite(content) if isinstance(content, Mapping) else {}, context=_READING)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was given, in the order of the fields."""
+        return self.model_dump(exclude_unset=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _forgive(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            if info.context != _READING or info.field_name is None:
+                raise
+            return cls.model_fields[info.field_name].get_default(call_default_factory=True)
+
+
+class Summary(Record):
+    """A stage's own figures. seconds: how long it took."""
+
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """Read an artifact's summary."""
+        return cls.from_json(artifact.summary)
+
+
+class WorldSummary(Summary):
+    """The sandbox's files."""
+
+    demonstrations: int = 0
+    prompts: int = 0
+    evaluation_per_slice: int | None = None
+
+
+class PolicySummary(Summary):
+    """What any stage that makes a policy came to: `stage` says which, and only its own figures are there.
+
+    outcome: how the loop ended.  best_step: where the weights are from after a roll-back.
+    """
+
+    stage: str = ""
+    algorithm: str = ""
+    steps: int | None = None
+    rows_trained: int | None = None
+    rows_too_long: int | None = None
+    outcome: str = ""
+    ended_because: list[str] = []
+    beta_final: float | None = None
+    best_step: int | None = None
+    prompts: int | None = None
+    dropped: dict[str, Any] = {}
+    heldout_loss_nats_per_token: float | None = None
+    rows_heldout: int | None = None
+    heldout_accuracy: Rate | None = None
+    heldout_ties: int | None = None
+    slices: dict[str, HeldoutRate] = {}
+    longer_wins: float | None = None
+
+
+class CandidatesSummary(Summary):
+    """Sampled answers. left_out: how many for which reason.  difficulty: prompts by how the scorer finds them."""
+
+    prompts: int = 0
+    answers: int = 0
+    truncation_share: float | None = None
+    difficulty: dict[str, int] = {}
+    left_out: dict[str, int] = {}
+    prompts_too_long: int | None = None
+    dropped: dict[str, Any] = {}
+
+
+class PreferencesSummary(Summary):
+    """Preferences, as collected, imported or replayed. agreement: the raters', ties apart.  skills: by rater.
+
+    replay: what a buffer of old and fresh rows is mixed of.
+    """
+
+    rows: int | None = None
+    prompts: int | None = None
+    pairs: int | None = None
+    ties: int | None = None
+    left_out: dict[str, int] = {}
+    format: str = ""
+    dropped: dict[str, Any] = {}
+    comparisons: int | None = None
+    judgements: int | None = None
+    raters: int | None = None
+    agreement: float | None = None
+    agreement_interval: Rate | None = None
+    gates: dict[str, dict[str, str]] = {}
+    judgements_left_out: dict[str, int] = {}
+    skills: dict[str, float | None] = {}
+    judges: list[dict[str, Any]] = []
+    replay: dict[str, Any] | None = None
+
+
+class RewardSummary(Summary):
+    """A reward model: the constants of its z-score, and how it orders pairs it was not trained on."""
+
+    rows_trained: int | None = None
+    rows_too_long: int | None = None
+    mean: float = 0.0
+    sd: float = 1.0
+    heldout_accuracy: Rate | None = None
+    heldout_ties: int | None = None
+    slices: dict[str, HeldoutRate] = {}
+    longer_wins: float | None = None
+
+
+class Calibration(Record):
+    """How sure a reward model is against how right, and after one temperature; bins: agreement, confidence, n."""
+
+    ece: float | None = None
+    ece_after: float | None = None
+    temperature: float | None = None
+    brier: float | None = None
+    reliability: list[dict[str, Any]] = []
+    reliability_after: list[dict[str, Any]] = []
+
+
+class AuditMeasures(Record):
+    """What an audit measured of a reward model, as far as a page shows it."""
+
+    slices: dict[str, Rate] = {}
+    strengths: dict[str, Rate] = {}
+    difficulties: dict[str, Rate] = {}
+    benchmarks: dict[str, Rate] = {}
+    outside: dict[str, Rate] = {}
+    length_baseline_accuracy: float | None = None
+    accuracy_where_longer_preferred: Rate | None = None
+    accuracy_where_shorter_preferred: Rate | None = None
+    margin_length_correlation: Estimate | None = None
+    sides_with_facts: Rate | None = None
+    raters_side_with_facts: Rate | None = None
+    training_accuracy: Rate | None = None
+    calibration: Calibration = Calibration()
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One figure of an audit beyond its threshold, and what that means, in a sentence."""
+
+    measure: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    level: Literal["ok", "warn", "fail"] = "warn"
+    text: str = ""
+
+
+class AuditSummary(Summary):
+    """Whether a reward model may train a policy, and why not."""
+
+    verdict: Literal["pass", "warn", "fail", ""] = ""
+    reasons: list[Reason] = []
+    accuracy: Rate | None = None
+    measures: AuditMeasures = AuditMeasures()
+
+
+class AnswerFigures(Record):
+    """The SFT model's answers (before) against the policy's (after) to the same prompts: all, or those of a slice.
+
+    judge: who decided, said once for all prompts.  correct_..., refusal_...: shares; judge_..., proxy_...: mean scores;
+    length_...: mean tokens.
+    """
+
+    judge: str = ""
+    n: int | None = None
+    win_rate: Rate | None = None
+    win_rate_length_controlled: Rate | None = None
+    judge_before: Estimate | None = None
+    judge_after: Estimate | None = None
+    judge_difference: Estimate | None = None
+    length_before: float | None = None
+    length_after: float | None = None
+    kl_nats_per_sequence: Estimate | None = None
+    correct_before: float | None = None
+    correct_after: float | None = None
+    correct_difference: Estimate | None = None
+    refusal_before: float | None = None
+    refusal_after: float | None = None
+    refusal_difference: Estimate | None = None
+    proxy_before: Estimate | None = None
+    proxy_after: Estimate | None = None
+
+
+class EvaluationSummary(AnswerFigures, Summary):
+    """A policy against its reference."""
+
+    slices: dict[str, AnswerFigures] = {}
+
+
+class GateSummary(Summary):
+    """Whether a round's policy becomes the current one. against: win rate against each policy accepted before."""
+
+    moves: bool | None = None
+    reasons: list[str] = []
+    current: str = ""
+    against: dict[str, Rate] = {}
+    slices: dict[str, Rate] = {}
+
+
+class SuiteSides(Record):
+    """Rates of the policy and its reference and their differences: {bucket: {measure: figure}}."""
+
+    buckets: dict[str, dict[str, Rate]] = {}
+    reference: dict[str, dict[str, Rate]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
+
+
+class BrokenItem(Record):
+    """An item that was passed the last time and is not now."""
+
+    suite: str = ""
+    id: str = ""
+    prompt: str = ""
+    detail: str = ""
+
+
+class Regression(Record):
+    """What changed since suites were asked the last time."""
+
+    compared: int | None = None
+    newly_broken: int | None = None
+    newly_fixed: int | None = None
+    broken: list[BrokenItem] = []
+
+
+class SuitesSummary(Summary, SuiteSides):
+    """Suites of checked items. unwanted: measures of which less is better; unchecked: number of items by reason."""
+
+    items: int | None = None
+    variants: dict[str, dict[str, Difference]] = {}
+    slices: dict[str, SuiteSides] = {}
+    unwanted: list[str] = []
+    unchecked: dict[str, int] = {}
+    regression: Regression | None = None
+    harness: dict[str, Any] = {}
+
+
+class CheckpointVotes(Record):
+    """What raters made of one checkpoint's answers beside step 0's."""
+
+    step: int | None = None
+    rater_kind: str = ""
+    win_rate: Rate | None = None
+
+
+class CampaignSummary(Summary):
+    """A campaign over checkpoints."""
+
+    checkpoints: list[CheckpointVotes] = []
+
+
+# -------------------------------------------------------------------------------------------------------- a whole run
+class HeldoutTotals(Record):
+    """How something trained on pairs orders those it was not trained on; longer_wins: what length alone would reach."""
+
+    heldout_accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    longer_wins: float | None = None
+
+    @property
+    def accuracy(self) -> Rate | None:
+        if self.heldout_accuracy is None:
+            return None
+        return Rate(self.heldout_accuracy, self.low, self.high, self.n)
+
+
+class JudgedSide(Record):
+    """The judge's mean score of one side's answers; the gold reward has a name of its own."""
+
+    gold_mean: float | None = None
+    judge_mean: float | None = None
+    interval: Estimate | None = None
+
+
+class SliceSummary(Record):
+    """The SFT model's answers against the policy's in one slice."""
+
+    gold_sft: float | None = None
+    gold_policy: float | None = None
+    judge_sft: float | None = None
+    judge_policy: float | None = None
+    kl_nats_per_sequence: float | None = None
+    length_sft: float | None = None
+    length_policy: float | None = None
+    win_rate: float | None = None
+    n: int | None = None
+    correct_sft: float | None = None
+    correct_policy: float | None = None
+    correct_difference: Estimate | None = None
+    refusal_sft: float | None = None
+    refusal_policy: float | None = None
+    refusal_difference: Estimate | None = None
+
+    @property
+    def before(self) -> float | None:
+        return self.judge_sft if self.gold_sft is None else self.gold_sft
+
+    @property
+    def after(self) -> float | None:
+        return self.judge_policy if self.gold_policy is None else self.gold_policy
+
+    @property
+    def gain(self) -> float | None:
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+class RoundSummary(Record):
+    """One round of a run, and what its gate said."""
+
+    round: str = ""
+    seconds: float | None = None
+    moves: bool | None = None
+    reasons: list[str] = []
+    against: dict[str, Rate] = {}
+    pairs: int | None = None
+    heldout_accuracy: float | None = None
+    win_rate: Rate | None = None
+    judge_mean: float | None = None
+    kl_nats_per_sequence: float | None = None
+
+
+class RunSummary(Record):
+    """What a run came to: summary.json, which `kleash summary --json` prints.
+
+    seconds: by stage, and in total.  kl_target_nats: what the leash aimed at, if it aimed.  slices: by name, the
+    dimension `topic` left out of it.  unfinished: stages still to do.
+    """
+
+    name: str = ""
+    seed: int | None = None
+    seconds: dict[str, float | None] = {}
+    preferences: PreferencesSummary | None = None
+    reward_model: HeldoutTotals | None = None
+    direct: HeldoutTotals | None = None
+    beta_final: float | None = None
+    kl_target_nats: float | None = None
+    outcome: str = ""
+    judge: str = ""
+    sft: JudgedSide | None = None
+    policy: JudgedSide | None = None
+    win_rate: Rate | None = None
+    kl_nats_per_sequence: float | None = None
+    slices: dict[str, SliceSummary] = {}
+    peak_rss_mb: float | None = None
+    rounds: list[RoundSummary] = []
+    unfinished: list[str] = []
+
+
+# -------------------------------------------------------------------------------------------------------- inside
+def _finite(content: Any) -> Any:
+    """Return JSON content with null for numbers that are not finite, and for estimates whose value is none."""
+    if isinstance(content, Mapping):
+        known = {name: _finite(value) for name, value in content.items()}
+        return None if "low" in known and known.get("value", 0.0) is None else known
+    if isinstance(content, list | tuple):
+        return [_finite(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
