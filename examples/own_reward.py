@@ -1,4 +1,4 @@
-"""Your own reward on a real checkpoint: make a small story model tell of dogs, and see what it cost in KL.
+"""Your own reward on a real checkpoint: make a small story model write short sentences.
 
 python examples/own_reward.py path/to/a/hugging-face/folder
 """
@@ -10,10 +10,9 @@ import kleash
 PROMPTS = ["Once upon a time, there was a", "One day, a little girl", "Tom and his mom", "The big cat"] * 8
 
 
-def tells_of_dogs(prompt, completion):
-    """Return how many of the words are about dogs; any number will do as a reward."""
-    words = completion.lower().split()
-    return sum(word.strip(".,!?") in ("dog", "dogs", "puppy") for word in words)
+def many_sentences(prompt, completion):
+    """Return how many sentences end in the answer; any number will do as a reward."""
+    return sum(completion.count(mark) for mark in ".!?")
 
 
 base = kleash.load_policy(sys.argv[1])
@@ -21,18 +20,18 @@ before = kleash.generate(base, PROMPTS, max_new_tokens=40, seed=1).texts
 trained = kleash.train_policy(
     base,
     prompts=PROMPTS,
-    scorer=tells_of_dogs,
+    scorer=many_sentences,
     settings={
         "algorithm": "rloo",
         "samples_per_prompt": 4,
         "prompts_per_step": 8,
         "steps": 20,
         "max_new_tokens": 40,
-        "optimiser.learning_rate": 1e-3,
+        "optimiser.learning_rate": 3e-4,
     },
-    output_dir="dogs",
+    output_dir="short-sentences",
 )
 after = kleash.generate(trained, PROMPTS, max_new_tokens=40, seed=1).texts
 for name, texts in (("before", before), ("after", after)):
-    scores = kleash.score(tells_of_dogs, PROMPTS, texts).total
-    print(f"{name}: {sum(scores) / len(scores):.2f} words about dogs in an answer, such as {texts[0]!r}")
+    scores = kleash.score(many_sentences, PROMPTS, texts).total
+    print(f"{name}: {sum(scores) / len(scores):.2f} sentences in an answer, such as {texts[0]!r}")
