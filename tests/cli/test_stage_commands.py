@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from kleash.artifacts import read
-from kleash.cli.stages import locked
 from kleash.durable import lock_run
 from kleash.errors import RunError
+from kleash.runs import locked
 
 SHORT = ["--recipe", "tiny.toml"]
 
