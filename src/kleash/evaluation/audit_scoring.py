@@ -1,7 +1,8 @@
 """What is audited, behind one small face: it scores answers, and says which ones it can read at all.
 
 `ModelReader` is any reward model, ours or a sequence-classification folder from elsewhere; `ScorerReader` is anybody's
-scorer, such as a Python function. Scores are raw: neither normalised nor clipped.
+scorer, such as a Python function. Scores are raw: neither normalised nor clipped. A state is what a model's head reads,
+the pooled hidden vector of one answer; `outside_share` says how many lie outside what the model was trained on.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ from numpy.typing import NDArray
 
 from kleash.data.batches import TokenSequence
 from kleash.data.prompts import as_messages
+from kleash.errors import DataError
 from kleash.evaluation.probe_gains import Answer
 from kleash.formats.conversations import as_transcript
+from kleash.maths.intervals import Interval, wilson_interval
 from kleash.models.chat import encode_sequence
 from kleash.models.forward import micro_batches
 from kleash.models.heads import ScalarModel
 from kleash.protocols import Scorer
 from kleash.records import Completion
+
+States = NDArray[np.float64]
+
+PERCENTILE = 99.0
+MIN_STATES = 20
 
 
 class Reader(Protocol):
@@ -131,3 +139,25 @@ class ScorerReader:
 
     def length(self, answer: Answer) -> int:
         return len(answer[1].split())
+
+
+def outside_share(training_ND: States, other_MD: States) -> Interval:
+    """Return the share of other states farther out than the 99th percentile of the training states; .01 = all alike.
+
+    Mean and covariance are estimated on every other training state and the percentile on those between: on its own
+    states a covariance finds everything near.
+    Raises DataError with too few training states.
+    Source: Lee et al. 2018, arXiv:1807.03888; shrinkage: Ledoit and Wolf 2004.
+    """
+    if len(training_ND) < 2 * MIN_STATES:
+        raise DataError(
+            f"There are states of {len(training_ND)} training answers. Expected at least {2 * MIN_STATES} to say what "
+            "is usual. Give more preference pairs, or leave the reference out."
+        )
+    from sklearn.covariance import LedoitWolf
+
+    # A model's last states can have a few huge dimensions; on one scale the shrinkage treats all of them alike.
+    scale_D = training_ND.std(axis=0) + 1e-8
+    fitted = LedoitWolf().fit(training_ND[::2] / scale_D)
+    border = np.percentile(fitted.mahalanobis(training_ND[1::2] / scale_D), PERCENTILE)
+    return wilson_interval(int((fitted.mahalanobis(other_MD / scale_D) > border).sum()), len(other_MD))

@@ -21,9 +21,8 @@ from kleash.data.preferences import usable_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.durable import write_rows, write_text
 from kleash.errors import DataError
-from kleash.evaluation.audit_ood import MIN_STATES, outside_share
 from kleash.evaluation.audit_rows import pair_rows, probe_rows, worst_rows
-from kleash.evaluation.audit_scoring import ModelReader, Reader, ScorerReader
+from kleash.evaluation.audit_scoring import MIN_STATES, ModelReader, Reader, ScorerReader, outside_share
 from kleash.evaluation.gates import reasons_of, verdict_of
 from kleash.evaluation.probe_gains import Answer, Gain, Spread, padding_probes, spreads, worst_gains
 from kleash.evaluation.probe_mining import stock_phrases

@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 
 from kleash.errors import SettingsError
-from kleash.evaluation.honesty_pairs import belief_variants, challenged
 from kleash.evaluation.jailbreaks import WRAPPERS
 from kleash.evaluation.suites.figures import variant_differences
 from kleash.evaluation.suites.items import SuiteItem
 from kleash.evaluation.suites.running import judge_answers, to_row
-from kleash.evaluation.suites.variants import with_variants
+from kleash.evaluation.suites.variants import belief_variants, challenged, with_variants
 from kleash.records import Message, Prompt
 
 FACT = SuiteItem(

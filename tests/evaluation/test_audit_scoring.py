@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kleash.errors import DataError
-from kleash.evaluation.audit_ood import outside_share
+from kleash.evaluation.audit_scoring import outside_share
 
 RNG = np.random.default_rng(0)
 TRAINING = RNG.normal(size=(800, 6)) @ RNG.normal(size=(6, 6))
