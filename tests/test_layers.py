@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -178,6 +179,29 @@ def test_only_training_and_backends_know_of_other_processes():
 def test_no_module_has_a_name_that_says_nothing():
     for name in FILES:
         assert name.split(".")[-1] not in {"utils", "common", "helpers", "core", "base", "misc"}, name
+
+
+def test_no_two_public_classes_share_a_name():
+    files_of = defaultdict(list)
+    for name, path in FILES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files_of[node.name].append(name)
+    assert {name: files for name, files in files_of.items() if len(files) > 1} == {}
+
+
+def test_summaries_are_read_by_attribute_through_their_records():
+    def is_read_by_name(node):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            return isinstance(node.ctx, ast.Load) and ast.unparse(node.value).endswith(".summary")
+        is_get = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".summary.get")
+        return is_get and isinstance(node.args[0], ast.Constant)
+
+    readers = {
+        name for name, path in FILES.items() if any(map(is_read_by_name, ast.walk(ast.parse(path.read_text("utf-8")))))
+    }
+    # A lineage shows an artifact of whatever kind in a line.
+    assert readers == {"lineage"}
 
 
 def test_the_loop_can_be_read_in_one_sitting():

@@ -25,6 +25,11 @@ class Estimate:
     def standard_error(self) -> float | None:
         return None if self.low is None or self.high is None else (self.high - self.low) / (2 * 1.96)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval; without one, the value twice."""
+        return (self.value if self.low is None else self.low), (self.value if self.high is None else self.high)
+
     def __str__(self) -> str:
         spread = number_range(self.low, self.high, 3)
         return number(self.value, 3) + (f" ({spread})" if spread else "")

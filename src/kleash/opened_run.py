@@ -31,7 +31,7 @@ class Run:
     @property
     def summary(self) -> RunSummary:
         """The run's figures, by name and type; of an unfinished run, those there are so far."""
-        return RunSummary.from_json(summary_of(self.folder))
+        return summary_of(self.folder)
 
     @property
     def artifacts(self) -> dict[str, Artifact]:

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import clear_write_errors, lock_run, partial_path, publish, read_object, write_text
 from kleash.errors import RunError, SettingsError
 from kleash.locations import RECIPE_FILE, is_run, newest_round
+from kleash.results import RunSummary
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -182,16 +183,16 @@ def _stages_done(folder: Path) -> set[Path]:
     return {manifest.parent for manifest in folder.glob(f"round-*/*/{MANIFEST}")}
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> RunSummary:
     """Return a finished run's figures. Raises RunError if the file is damaged."""
     remedy = (
         "Expected the JSON that `kleash run` writes. Remove it and run the recipe again; finished stages are not "
         "repeated."
     )
-    return read_object(folder / SUMMARY_FILE, remedy=remedy)
+    return RunSummary.from_json(read_object(folder / SUMMARY_FILE, remedy=remedy))
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
+def summary_of(folder: Path) -> RunSummary:
     """Return a run's summary; of an unfinished run, what its finished stages say, and `unfinished`: the others."""
     if (folder / SUMMARY_FILE).is_file():
         return read_summary(folder)
@@ -202,9 +203,8 @@ def summary_of(folder: Path) -> dict[str, Any]:
     recipe = load_settled(folder / RECIPE_FILE, Recipe).settings
     newest = newest_round(folder) or folder
     artifacts = {stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()}
-    figures = summarise(artifacts, recipe)
-    figures.pop("peak_rss_mb")  # this process has not trained anything
-    return figures | {"unfinished": [stage for stage in recipe.stages if stage not in artifacts]}
+    unfinished = [stage for stage in recipe.stages if stage not in artifacts]
+    return summarise(artifacts, recipe).model_copy(update={"unfinished": unfinished})
 
 
 # ----------------------------------------------------------------------------------------------------------- branch

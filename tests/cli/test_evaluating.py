@@ -8,6 +8,7 @@ import pytest
 from kleash.artifacts import read
 from kleash.cli.suite_tables import suite_tables
 from kleash.evaluation.suites.figures import summarise_rows
+from kleash.results import SuitesSummary
 
 SHORT = ["--recipe", "tiny.toml", "--set", "suites.max_new_tokens=8"]
 
@@ -67,7 +68,7 @@ def test_variants_and_what_was_not_checked_have_tables_of_their_own():
         return {**row, "detail": "no check for it", **more}
 
     rows = [row("1", True, pair="p"), row("2", False, pair="p", variant="in a story"), row("3", None)]
-    titles = [table.title for table in suite_tables(summarise_rows(rows))]
+    titles = [table.title for table in suite_tables(SuitesSummary.from_json(summarise_rows(rows)))]
     assert titles == [
         "3 items (95 % intervals; differences are paired)",
         "Variants of a question against the plain one",
@@ -85,7 +86,7 @@ def test_slices_that_changed_beyond_chance_are_shown_worst_first(measure, order)
 
     outcomes = {"sums": (1, 0), "facts": (0, 1), "lists": (1, 1)}
     rows = [row(n, topic, *passed) for topic, passed in outcomes.items() for n in range(20)]
-    table = suite_tables(summarise_rows(rows))[1]
+    table = suite_tables(SuitesSummary.from_json(summarise_rows(rows)))[1]
     assert table.title == "Slices whose difference excludes zero, worst first"
     assert [str(cell) for cell in table.columns[0].cells] == [f"topic={topic}" for topic in order]
 
@@ -96,7 +97,7 @@ def test_many_broken_items_are_cut_and_hostile_text_is_made_harmless():
         **summarise_rows([]),
         "regression": {"compared": 60, "newly_broken": 60, "newly_fixed": 0, "broken": [item] * 50},
     }
-    table = suite_tables(figures)[-1]
+    table = suite_tables(SuitesSummary.from_json(figures))[-1]
     cells = [str(cell) for column in table.columns for cell in column.cells]
     assert table.row_count == 11
     assert "and 50 more, in items.jsonl" in cells

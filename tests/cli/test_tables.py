@@ -7,6 +7,7 @@ from rich.console import Console
 
 from kleash.artifacts import Artifact
 from kleash.cli.tables import figures_table, in_a_line, result_tables
+from kleash.results import RunSummary
 
 RATE = {"value": 0.68, "low": 0.66, "high": 0.7, "n": 2000}
 
@@ -96,7 +97,7 @@ SUMMARY = {
 
 
 def test_a_run_s_page_has_the_worst_slice_first():
-    page = text_of(*result_tables(SUMMARY))
+    page = text_of(*result_tables(RunSummary.from_json(SUMMARY)))
     assert "68 % (66 to 70 %) of 2,000 prompts" in page
     assert "judge, policy" in page
     assert "0.400 (0.350 to 0.450; n = 2,000)" in page
@@ -107,20 +108,22 @@ def test_a_run_s_page_has_the_worst_slice_first():
 
 
 def test_a_page_warns_when_the_proxy_judges_itself():
-    assert "the judge is what trained the policy" in text_of(*result_tables(SUMMARY))
-    assert "the judge is what trained" not in text_of(*result_tables({**SUMMARY, "judge": "my_judge:score"}))
+    assert "the judge is what trained the policy" in text_of(*result_tables(RunSummary.from_json(SUMMARY)))
+    assert "the judge is what trained" not in text_of(
+        *result_tables(RunSummary.from_json({**SUMMARY, "judge": "my_judge:score"}))
+    )
 
 
 def test_the_share_of_right_answers_is_shown_where_it_is_known():
     slices = {"sums": slice_figures(0.6, correct_sft=0.25, correct_policy=0.75)}
-    page = text_of(*result_tables({**SUMMARY, "slices": slices}))
+    page = text_of(*result_tables(RunSummary.from_json({**SUMMARY, "slices": slices})))
     assert "right SFT" in page
     assert "25 %" in page
-    assert "right SFT" not in text_of(*result_tables(SUMMARY))
+    assert "right SFT" not in text_of(*result_tables(RunSummary.from_json(SUMMARY)))
 
 
 def test_a_run_without_an_evaluation_still_has_a_page():
-    page = text_of(*result_tables({"name": "mine", "seconds": {"sft": 2.0, "total": 2.0}}))
+    page = text_of(*result_tables(RunSummary.from_json({"name": "mine", "seconds": {"sft": 2.0, "total": 2.0}})))
     assert "mine" in page
     assert "2.0 s" in page
 

@@ -2,7 +2,7 @@
 
 from kleash.artifacts import Artifact
 from kleash.monitor.pages.audit_page import audit_of
-from kleash.monitor.read.reader import RoundFolder, Run, Stage
+from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
 
 HOSTILE = "<script>alert(1)</script>"
 FAILED = {
@@ -18,11 +18,13 @@ PASSED = FAILED | {"verdict": "pass", "reasons": []}
 
 def stage(tmp_path, name, summary, settings=None, rows=None):
     artifact = Artifact(kind=name, id=name, files={}, path=tmp_path / name, summary=summary, settings=settings or {})
-    return Stage(name, tmp_path / name, artifact, rows or {})
+    return StageFolder(name, tmp_path / name, artifact, rows or {})
 
 
 def run_of(tmp_path, *rounds):
-    return Run("r", tmp_path, "", {}, {}, tuple(RoundFolder(number, stages) for number, stages in enumerate(rounds)))
+    return RunFolder(
+        "r", tmp_path, "", {}, {}, tuple(RoundFolder(number, stages) for number, stages in enumerate(rounds))
+    )
 
 
 def audited(tmp_path, summary, *, reason=None, **rows):
@@ -68,5 +70,5 @@ def test_probes_and_worst_examples_are_those_of_the_artifact(tmp_path):
 
 def test_a_run_without_an_audit_says_how_to_get_one(tmp_path):
     assert "was not audited" in audit_of(run_of(tmp_path, {}), "r").html["audit"]
-    unfinished = {"audit": Stage("audit", tmp_path, None)}
+    unfinished = {"audit": StageFolder("audit", tmp_path, None)}
     assert "is being audited" in audit_of(run_of(tmp_path, unfinished), "r").html["audit"]

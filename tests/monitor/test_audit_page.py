@@ -4,6 +4,7 @@ import pytest
 from read_page import HOSTILE, Page
 
 from kleash.monitor.pages.audit_page import audit_sections, reliability_figure, render
+from kleash.results import AuditSummary, Calibration
 
 
 def rate(value, n=100):
@@ -24,7 +25,8 @@ def made_summary(verdict="fail", name="topic=sums"):
         "sides_with_facts": rate(0.55),
     }
     reasons = [] if verdict == "pass" else [reason]
-    return {"verdict": verdict, "accuracy": rate(0.75), "reasons": reasons, "measures": measures}
+    content = {"verdict": verdict, "accuracy": rate(0.75), "reasons": reasons, "measures": measures}
+    return AuditSummary.from_json(content)
 
 
 def made_rows(text="so it is."):
@@ -65,7 +67,7 @@ def test_hostile_text_is_inert_wherever_it_comes_from():
 
 
 def test_the_worst_probe_is_first_and_what_does_not_apply_is_named_below():
-    section = audit_sections({}, made_rows()["probes"], [], {}).partition('id="probes"')[2]
+    section = audit_sections(AuditSummary(), made_rows()["probes"], [], {}).partition('id="probes"')[2]
     assert section.index("filler") < section.index("length") < section.index("Not applicable")
     assert section.index("flattery") > section.index("Not applicable")
     assert "<mark>fail</mark>" in section
@@ -74,14 +76,14 @@ def test_the_worst_probe_is_first_and_what_does_not_apply_is_named_below():
 def test_one_answer_is_shown_for_each_addition_that_pays():
     paid = made_rows()["worst"][1]
     worst = [paid | {"gain_sd": 1.2}, paid | {"gain_sd": 0.9}, paid | {"probe": "length"}]
-    section = audit_sections({}, [], worst, {})
+    section = audit_sections(AuditSummary(), [], worst, {})
     assert section.count("<article") == 2
     assert "+1.20 SD" in section
     assert "+0.90 SD" not in section
 
 
 def test_an_audit_without_figures_still_makes_a_page():
-    page = render("reward", {"verdict": "warn"}, probes=[], pairs=[], worst=[])
+    page = render("reward", AuditSummary(verdict="warn"), probes=[], pairs=[], worst=[])
     assert "Passed with remarks" in page
     assert "no probe applies" in page
-    assert reliability_figure({}) is None
+    assert reliability_figure(Calibration()) is None

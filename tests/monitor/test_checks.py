@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
+from kleash.estimates import Estimate
 from kleash.evaluation.symptoms import SYMPTOMS
 from kleash.monitor.read.checks import (
     ENTROPY_LEFT,
@@ -23,7 +24,6 @@ from kleash.monitor.read.checks import (
 )
 from kleash.monitor.read.external_quality import ExternalCurve
 from kleash.monitor.read.findings import Contrast, RewardModelFindings, findings_of
-from kleash.monitor.read.measures import Estimate
 from kleash.monitor.read.reader import read_run
 
 
@@ -84,7 +84,7 @@ def test_a_fall_together_with_the_reward_is_not_hacking(healthy):
 
 
 def test_a_fallen_slice_is_named_although_the_average_rose(healthy):
-    slices = (Contrast("topic=sums", n=40, correct_difference=Estimate(-0.2, -0.3, -0.1)), *healthy.slices)
+    slices = (Contrast(name="topic=sums", n=40, correct_difference=Estimate(-0.2, -0.3, -0.1)), *healthy.slices)
     check = check_slices(replace(healthy, slices=slices))
     assert check.status == "warning"
     assert check.text.startswith(
@@ -122,12 +122,13 @@ def test_a_slice_fell_only_beyond_its_interval(found, answer):
     ],
 )
 def test_kl_is_held_to_a_quarter_of_its_target(healthy, kl, status, words):
-    check = check_kl(replace(healthy, overall=replace(healthy.overall, kl_nats=Estimate(kl))))
+    overall = healthy.overall.model_copy(update={"kl_nats_per_sequence": Estimate(kl)})
+    check = check_kl(replace(healthy, overall=overall))
     assert (check.status, words in check.text) == (status, True)
 
 
 def test_kl_may_be_low_while_training_goes_on(healthy):
-    training = replace(healthy, overall=Contrast(kl_nats=Estimate(0.4)), is_trained=False)
+    training = replace(healthy, overall=Contrast(kl_nats_per_sequence=Estimate(0.4)), is_trained=False)
     assert check_kl(training).text.endswith("training is not over.")
 
 
@@ -146,14 +147,14 @@ def test_a_reward_model_must_beat_a_coin_and_a_ruler(healthy, accuracy, longer_w
 
 
 def test_a_win_rate_against_its_own_mean_is_pointed_out(healthy):
-    overall = replace(healthy.overall, judge_difference=Estimate(-0.3))
+    overall = healthy.overall.model_copy(update={"judge_difference": Estimate(-0.3)})
     check = check_win_rate_against_mean(replace(healthy, overall=overall))
     assert "The win rate is 71\u202f%, yet gold moved by −0.30 points" in check.text
 
 
 def test_longer_answers_are_pointed_out_from_a_quarter_more(healthy):
     def status(after):
-        overall = replace(healthy.overall, length_before=10.0, length_after=after)
+        overall = healthy.overall.model_copy(update={"length_before": 10.0, "length_after": after})
         return check_length(replace(healthy, overall=overall)).status
 
     assert (status(12.5), status(12.6)) == ("fine", "warning")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
+from kleash.estimates import Estimate
 from kleash.maths.overoptimisation import fit_ppo
 from kleash.monitor.pages.comparing import (
     ComparedCheckpoint,
@@ -16,8 +17,7 @@ from kleash.monitor.pages.comparing import (
     gains,
     standing,
 )
-from kleash.monitor.read.measures import Estimate
-from kleash.monitor.read.reader import RoundFolder, Run, Stage, read_run
+from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder, read_run
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 
@@ -28,8 +28,8 @@ def run_of(tmp_path, *, metrics=(), evaluations=(), judged=(), people=()):
         "evaluation": {"checkpoints": judged},
         "people": {"checkpoints": people},
     }
-    stages = {name: Stage(name, tmp_path / name, None, files) for name, files in rows.items()}
-    return Run("r", tmp_path, "", {}, {}, (RoundFolder(0, stages),))
+    stages = {name: StageFolder(name, tmp_path / name, None, files) for name, files in rows.items()}
+    return RunFolder("r", tmp_path, "", {}, {}, (RoundFolder(0, stages),))
 
 
 def bent(*, a=1.5, b=0.9, distances=(0.5, 1.0, 1.4, 1.8, 2.2, 2.6), noise=0.0, measure="score"):

@@ -6,8 +6,9 @@ import math
 import pytest
 from fake_run import make_fake_run, write_rows
 
+from kleash.estimates import Estimate, Rate, estimate, finite
 from kleash.monitor.read.findings import Contrast, findings_of, worst_first
-from kleash.monitor.read.measures import Estimate, column, estimate, finite, last
+from kleash.monitor.read.measures import column, last
 from kleash.monitor.read.reader import read_run
 from kleash.monitor.read.samples import mixed, read_samples
 
@@ -37,17 +38,18 @@ def test_a_column_skips_rows_without_the_metric_and_last_averages_the_end():
 
 def test_slices_stand_worst_change_first_and_unknown_last():
     slices = [
-        Contrast("good", correct_difference=Estimate(0.2), judge_difference=Estimate(-3.0)),
-        Contrast("unknown", judge_difference=Estimate(-9.0)),
-        Contrast("bad", correct_difference=Estimate(-0.1), judge_difference=Estimate(1.0)),
+        Contrast(name="good", correct_difference=Estimate(0.2), judge_difference=Estimate(-3.0)),
+        Contrast(name="unknown", judge_difference=Estimate(-9.0)),
+        Contrast(name="bad", correct_difference=Estimate(-0.1), judge_difference=Estimate(1.0)),
     ]
     assert [found.name for found in worst_first(slices)] == ["bad", "good", "unknown"]
 
 
 def test_without_correctness_slices_are_ordered_by_the_judges_score_then_by_win_rate():
-    judged = [Contrast("up", judge_difference=Estimate(0.4)), Contrast("down", judge_difference=Estimate(-0.4))]
+    changes = {"up": 0.4, "down": -0.4}
+    judged = [Contrast(name=name, judge_difference=Estimate(change)) for name, change in changes.items()]
     assert [found.name for found in worst_first(judged)] == ["down", "up"]
-    compared = [Contrast("wins", win_rate=Estimate(0.6)), Contrast("loses", win_rate=Estimate(0.4))]
+    compared = [Contrast(name="wins", win_rate=Rate(0.6)), Contrast(name="loses", win_rate=Rate(0.4))]
     assert [found.name for found in worst_first(compared)] == ["loses", "wins"]
 
 

@@ -5,14 +5,14 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.monitor.read.measures import Metrics, column, metric_names, thinned
+from kleash.monitor.read.measures import MetricTable, column, metric_names, thinned
 
 VALUES = st.one_of(st.floats(), st.integers(-9, 9), st.none(), st.text(max_size=2), st.booleans())
 ROWS = st.lists(st.dictionaries(st.sampled_from(["step", "a", "b/c"]), VALUES, max_size=3), max_size=12)
 
 
 def of(rows):
-    metrics = Metrics()
+    metrics = MetricTable()
     for row in rows:
         metrics.append(row)
     return metrics

@@ -9,11 +9,11 @@ from fake_run import ALL_STAGES, make_fake_run
 from read_page import HOSTILE, Page
 
 from kleash.errors import RunError
+from kleash.estimates import Estimate
 from kleash.monitor.pages.rendering import piece, templates
 from kleash.monitor.pages.report import write_report
 from kleash.monitor.pages.slice_tables import slices_section
 from kleash.monitor.read.findings import Contrast
-from kleash.monitor.read.measures import Estimate
 
 
 def page_of(folder):
@@ -113,9 +113,13 @@ def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path):
 def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured():
     slices = [
         Contrast(
-            "topic=a_b", n=10, correct_before=0.5, correct_after=0.25, correct_difference=Estimate(-0.25, -0.4, -0.1)
+            name="topic=a_b",
+            n=10,
+            correct_before=0.5,
+            correct_after=0.25,
+            correct_difference=Estimate(-0.25, -0.4, -0.1),
         ),
-        Contrast("topic=c", correct_before=0.5, correct_after=0.75, correct_difference=Estimate(0.25)),
+        Contrast(name="topic=c", correct_before=0.5, correct_after=0.75, correct_difference=Estimate(0.25)),
     ]
     text = slices_section(slices, "gold")
     assert re.findall(r"<button[^>]*>(\w+)", text) == ["Slice", "Correct", "Change"]

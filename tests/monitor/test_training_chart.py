@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 from fake_run import alarm_rows, make_fake_run, share
 
+from kleash.estimates import estimate
 from kleash.monitor.figures.training_chart import training_figure
 from kleash.monitor.read.alarms import read_alarms
 from kleash.monitor.read.external_quality import ExternalCurve
 from kleash.monitor.read.findings import findings_of
-from kleash.monitor.read.measures import estimate
 from kleash.monitor.read.reader import read_run
 
 

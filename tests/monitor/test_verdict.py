@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from fake_run import make_fake_run
 
+from kleash.estimates import Estimate, Rate
 from kleash.monitor.read.findings import Contrast, findings_of
-from kleash.monitor.read.measures import Estimate
 from kleash.monitor.read.reader import read_run
 from kleash.monitor.read.verdict import gate_told, mood_of, verdict_of
+from kleash.results import GateSummary
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_a_win_by_the_verdict_of_the_reward_model_itself_is_no_win(tmp_path):
 
 
 def test_a_win_rate_without_an_interval_proves_nothing(healthy):
-    overall = replace(healthy.overall, win_rate=Estimate(0.8))
+    overall = healthy.overall.model_copy(update={"win_rate": Rate(0.8)})
     verdict = verdict_of(replace(healthy, overall=overall))
     assert verdict.mood == "unclear"
     assert "chance is not ruled out" in verdict.evidence[0]
@@ -76,13 +77,14 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
 
 
 def test_a_gate_says_whether_it_saw_anything():
-    assert gate_told({}) == ""
-    assert gate_told({"moves": True, "reasons": [], "against": {"sft": {"value": 0.7}}}) == "moves"
-    blind = gate_told({"moves": True, "reasons": [], "against": {}})
+    assert gate_told(GateSummary()) == ""
+    seen = {"moves": True, "reasons": [], "against": {"sft": {"value": 0.7}}}
+    assert gate_told(GateSummary.from_json(seen)) == "moves"
+    blind = gate_told(GateSummary.from_json({"moves": True, "reasons": [], "against": {}}))
     assert blind == "moves, unseen: alarms.comparer names nobody to compare answers"
     held = {"moves": False, "reasons": ["it lost", "its audit failed"], "against": {}}
-    assert gate_told(held) == "held back: it lost; its audit failed"
-    assert gate_told({"moves": False, "reasons": 3}) == "held back: "
+    assert gate_told(GateSummary.from_json(held)) == "held back: it lost; its audit failed"
+    assert gate_told(GateSummary.from_json({"moves": False, "reasons": 3})) == "held back: "
 
 
 def test_what_the_watch_saw_is_part_of_the_verdict(tmp_path):

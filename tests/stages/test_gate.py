@@ -37,11 +37,9 @@ def test_reasons_by_hand(tmp_path):
             "reasons": [{"measure": "length", "level": "fail"}, {"measure": "ece", "level": "warn"}],
         },
     )
-    assert reasons_to_hold({"value": 0.48, "high": 0.56, "n": 100}, {"a=b": even}, current="sft", audit=None) == []
+    assert reasons_to_hold(Interval(0.48, 0.4, 0.56, 100), {"a=b": even}, current="sft", audit=None) == []
     assert reasons_to_hold(None, {}, current="sft", audit=None) == []
-    assert reasons_to_hold(
-        {"value": 0.3, "high": 0.4, "n": 9}, {"a=b": lost, "c=d": even}, current="sft", audit=audit
-    ) == [
+    assert reasons_to_hold(Interval(0.3, 0.2, 0.4, 9), {"a=b": lost, "c=d": even}, current="sft", audit=audit) == [
         "its reward model failed the audit (length)",
         "it wins 30% of 9 comparisons with sft",
         "on a=b it wins 30% of 100 comparisons with sft",

@@ -66,15 +66,15 @@ def test_another_seed_makes_another_policy(base, data, made, tmp_path):
 
 def test_the_figures_of_a_round_are_gathered(base, data, made, tmp_path):
     summary = summarise(made, tiny_recipe(base, data))
-    assert (summary["name"], summary["seed"]) == ("tiny", 0)
-    assert summary["outcome"] == made["policy"].summary["outcome"]
-    assert summary["reward_model"]["n"] == made["reward"].summary["heldout_accuracy"]["n"]
-    assert summary["beta_final"] == made["policy"].summary["beta_final"]
-    assert summary["win_rate"] == made["evaluation"].summary["win_rate"]
-    assert set(summary["seconds"]) == {*STAGES, "total"}
-    assert summary["seconds"]["total"] == pytest.approx(sum(summary["seconds"][stage] for stage in STAGES))
-    assert summary["slices"]["thing=cat"]["n"] == 3
-    assert json.loads(write_summary(tmp_path, summary).read_text()) == summary
+    assert (summary.name, summary.seed) == ("tiny", 0)
+    assert summary.outcome == made["policy"].summary["outcome"]
+    assert summary.reward_model.n == made["reward"].summary["heldout_accuracy"]["n"]
+    assert summary.beta_final == made["policy"].summary["beta_final"]
+    assert vars(summary.win_rate) == made["evaluation"].summary["win_rate"]
+    assert set(summary.seconds) == {*STAGES, "total"}
+    assert summary.seconds["total"] == pytest.approx(sum(summary.seconds[stage] for stage in STAGES))
+    assert summary.slices["thing=cat"].n == 3
+    assert json.loads(write_summary(tmp_path, summary).read_text()) == summary.to_json()
 
 
 def test_a_round_without_a_model_to_start_from_is_refused(data, tmp_path):

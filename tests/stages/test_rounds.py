@@ -120,10 +120,10 @@ def test_a_round_that_was_begun_is_gone_on_with_whatever_the_recipe_says(two_rou
 def test_the_summary_tells_each_round(two_rounds):
     _, made, _ = two_rounds
     summary = summarise_rounds(made)
-    assert [row["round"] for row in summary["rounds"]] == ["round-000", "round-001"]
-    assert summary["rounds"][1]["win_rate"] == made[1].artifacts["evaluation"].summary["win_rate"]
-    assert summary["rounds"][0]["moves"] is True
-    assert summary["win_rate"] == made[1].artifacts["evaluation"].summary["win_rate"]
+    assert [row.round for row in summary.rounds] == ["round-000", "round-001"]
+    assert vars(summary.rounds[1].win_rate) == made[1].artifacts["evaluation"].summary["win_rate"]
+    assert summary.rounds[0].moves is True
+    assert vars(summary.win_rate) == made[1].artifacts["evaluation"].summary["win_rate"]
 
 
 def test_start_and_reference_may_move(base, data, tmp_path):

@@ -231,5 +231,5 @@ def _verdict(first: str, second: str, scores_first: Sequence[float], scores_seco
     wins = sum(b > a for a, b in zip(scores_first, scores_second, strict=True))
     ties = sum(b == a for a, b in zip(scores_first, scores_second, strict=True))
     found = win_rate(wins, ties, len(scores_first) - wins - ties)
-    share = rate({"value": found.value, "low": found.low, "high": found.high, "n": found.n})
+    share = rate(found)
     return f"{second} wins against {first}: {share} prompts ({wins} won, {ties} tied; 95 % interval)"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,12 +33,12 @@ def summary(
     folder = find_run(run, runs_dir)
     figures = summary_of(folder)
     if as_json:
-        typer.echo(json.dumps(_finite(figures), indent=2, allow_nan=False))
+        typer.echo(json.dumps(figures.to_json(), indent=2, allow_nan=False))
         return
     for table in result_tables(figures):
         results().print(table)
-    if "unfinished" in figures:
-        results().print(f"Still to do: {', '.join(figures['unfinished'])}", style="yellow")
+    if figures.unfinished:
+        results().print(f"Still to do: {', '.join(figures.unfinished)}", style="yellow")
 
 
 @app.command(epilog=examples("kleash report quickstart"))
@@ -107,12 +106,3 @@ def plugins() -> None:
 
     rows = [(plugin.kind, plugin.name, plugin.package, plugin.target) for plugin in list_plugins()]
     results().print(rows_table(("kind", "name", "package", "where"), rows))
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON-able content in which a figure that is no number is null, as strict readers need it."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -41,7 +41,7 @@ def judges_status_table(
                 judge.name,
                 f"{num_recorded[judge.name]:,}",
                 f"{num_counting[judge.name]:,}",
-                *(rate(vars(share)) if share.n else "-" for share in shares),
+                *(rate(share) if share.n else "-" for share in shares),
                 judge.demotion or "-",
             )
         )

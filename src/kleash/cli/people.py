@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -13,6 +13,7 @@ from kleash.cli.options import settings_for_stage
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
+from kleash.results import CampaignSummary, CheckpointVotes
 from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:
@@ -85,20 +86,20 @@ def compare_checkpoints(
         _say_where_to_judge(campaign, now, num_added, shown)
     if made is not None:
         results().print(f"{made.kind} {made.id} in {made.path}", style="bold", markup=False, soft_wrap=True)
-        results().print(checkpoints_table(made.summary["checkpoints"]))
+        results().print(checkpoints_table(CampaignSummary.of(made).checkpoints))
 
 
-def checkpoints_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def checkpoints_table(rows: Sequence[CheckpointVotes]) -> Table:
     """Return win rates against step 0, a row per checkpoint and kind of rater."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("step", "judged by", "wins against step 0", "95 %", "prompts"):
         table.add_column(heading)
     for row in rows:
-        rate = row["win_rate"]
-        who = {"person": "people", "ai": "AI judges"}.get(row["rater_kind"], row["rater_kind"])
-        table.add_row(
-            str(row["step"]), who, percent(rate["value"]), percent_range(rate["low"], rate["high"]), f"{rate['n']:,}"
-        )
+        rate = row.win_rate
+        who = {"person": "people", "ai": "AI judges"}.get(row.rater_kind, row.rater_kind)
+        if rate is not None:
+            spread = percent_range(rate.low, rate.high)
+            table.add_row(str(row.step), who, percent(rate.value), spread, f"{rate.n or 0:,}")
     return table
 
 

@@ -3,65 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from kleash.cli.screen import harmless
+from kleash.estimates import Difference
 from kleash.evaluation.suites.items import UNWANTED
-from kleash.web.wording import percent, percent_range
-
-Figures = Mapping[str, Any]
+from kleash.results import Regression, SuiteSides, SuitesSummary
 
 _NUM_NAMED = 10
 _LONGEST_PROMPT = 70
 _SLICE_HEADINGS = ("slice", "measure", "policy", "difference", "p", "n")
 
 
-def suite_tables(figures: Figures) -> list[Table]:
+def suite_tables(suites: SuitesSummary) -> list[Table]:
     """Return a suites artifact's summary for the screen, the measures first."""
-    tables = [_measures(figures)]
-    if moved := _moved_slices(figures["slices"]):
+    tables = [_measures(suites)]
+    if moved := _moved_slices(suites.slices):
         tables.append(
             _titled("Slices whose difference excludes zero, worst first", _SLICE_HEADINGS, moved[:_NUM_NAMED])
         )
-    if any(figures["variants"].values()):
-        tables.append(_variants(figures["variants"]))
-    if figures["unchecked"]:
-        rows = [(f"{count:,}", reason) for reason, count in figures["unchecked"].items()]
+    if any(suites.variants.values()):
+        tables.append(_variants(suites.variants))
+    if suites.unchecked:
+        rows = [(f"{count:,}", reason) for reason, count in suites.unchecked.items()]
         tables.append(_titled("Not checked, and counted nowhere", ("items", "why"), rows))
-    if "regression" in figures:
-        tables.append(_regression(figures["regression"]))
+    if suites.regression:
+        tables.append(_regression(suites.regression))
     return tables
 
 
-def _measures(figures: Figures) -> Table:
-    has_reference = any(figures["reference"].values())
+def _measures(suites: SuitesSummary) -> Table:
+    has_reference = any(suites.reference.values())
     headings = ["bucket", "measure", "policy", *(["reference", "difference", "p"] if has_reference else []), "n"]
     rows = []
-    for bucket, measures in figures["buckets"].items():
-        for name, interval in measures.items():
-            row = [bucket, name, _rate(interval)]
+    for bucket, measures in suites.buckets.items():
+        for name, rate in measures.items():
+            row = [bucket, name, str(rate)]
             if has_reference:
-                other = figures["reference"].get(bucket, {}).get(name)
-                gain = figures["differences"].get(bucket, {}).get(name)
-                row += [_rate(other) if other else "-", *(_difference(gain) if gain else ("-", "-"))]
-            rows.append((*row, f"{interval['n']:,}"))
-    return _titled(f"{figures['items']:,} items (95 % intervals; differences are paired)", headings, rows)
+                other = suites.reference.get(bucket, {}).get(name)
+                gain = suites.differences.get(bucket, {}).get(name)
+                row += [str(other or "-"), *(_difference(gain) if gain else ("-", "-"))]
+            rows.append((*row, f"{rate.n or 0:,}"))
+    return _titled(f"{suites.items or 0:,} items (95 % intervals; differences are paired)", headings, rows)
 
 
-def _moved_slices(slices: Figures) -> list[tuple[str, ...]]:
+def _moved_slices(slices: Mapping[str, SuiteSides]) -> list[tuple[str, ...]]:
     """Return the slices whose difference is not within chance: an average may rise over one that falls."""
     moved = [
         (
-            _for_the_better(measure, gain["value"]),
-            (name, measure, _rate(sides["buckets"][bucket][measure]), *_difference(gain), f"{gain['n']:,}"),
+            _for_the_better(measure, gain.value),
+            (name, measure, str(sides.buckets[bucket][measure]), *_difference(gain), f"{gain.n or 0:,}"),
         )
         for name, sides in slices.items()
-        for bucket, gains in sides["differences"].items()
+        for bucket, gains in sides.differences.items()
         for measure, gain in gains.items()
-        if not gain["low"] <= 0 <= gain["high"]
+        if gain.low is not None and gain.high is not None and not gain.low <= 0 <= gain.high
     ]
     return [row for _, row in sorted(moved)]
 
@@ -70,26 +68,24 @@ def _for_the_better(measure: str, difference: float) -> float:
     return -difference if measure.rpartition("/")[2] in UNWANTED else difference
 
 
-def _variants(variants: Figures) -> Table:
+def _variants(variants: Mapping[str, Mapping[str, Difference]]) -> Table:
     rows = [
-        (bucket, name, *_difference(figure), f"{figure['n']:,}")
+        (bucket, name, *_difference(figure), f"{figure.n or 0:,}")
         for bucket, measures in variants.items()
         for name, figure in measures.items()
     ]
     return _titled("Variants of a question against the plain one", ("bucket", "measure", "difference", "p", "n"), rows)
 
 
-def _regression(figures: Figures) -> Table:
+def _regression(changed: Regression) -> Table:
+    num_broken = changed.newly_broken or 0
     title = (
-        f"Since the last time: {figures['newly_broken']:,} newly broken, {figures['newly_fixed']:,} newly fixed, of "
-        f"{figures['compared']:,} items"
+        f"Since the last time: {num_broken:,} newly broken, {changed.newly_fixed or 0:,} newly fixed, of "
+        f"{changed.compared or 0:,} items"
     )
-    rows = [
-        (item["suite"], item["id"], _shortened(item["prompt"]), item["detail"])
-        for item in figures["broken"][:_NUM_NAMED]
-    ]
-    if figures["newly_broken"] > len(rows):
-        rows.append(("", "", f"and {figures['newly_broken'] - len(rows):,} more, in items.jsonl", ""))
+    rows = [(item.suite, item.id, _shortened(item.prompt), item.detail) for item in changed.broken[:_NUM_NAMED]]
+    if num_broken > len(rows):
+        rows.append(("", "", f"and {num_broken - len(rows):,} more, in items.jsonl", ""))
     return _titled(title, ("suite", "newly broken", "prompt", "why") if rows else (), rows)
 
 
@@ -102,13 +98,9 @@ def _titled(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) 
     return table
 
 
-def _rate(interval: Figures) -> str:
-    return f"{percent(interval['value'])} ({percent_range(interval['low'], interval['high'])})"
-
-
-def _difference(figure: Figures) -> tuple[str, str]:
-    points = [round(100 * figure[name]) for name in ("value", "low", "high")]
-    return "{:+d} points ({:+d} to {:+d})".format(*points), f"{figure['p_value']:.2g}"
+def _difference(figure: Difference) -> tuple[str, str]:
+    points = [round(100 * (bound or 0.0)) for bound in (figure.value, figure.low, figure.high)]
+    return "{:+d} points ({:+d} to {:+d})".format(*points), "-" if figure.p_value is None else f"{figure.p_value:.2g}"
 
 
 def _shortened(prompt: str) -> str:

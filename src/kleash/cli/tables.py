@@ -9,13 +9,27 @@ from rich.table import Table
 from rich.text import Text
 
 from kleash.artifacts import Artifact
-from kleash.web.wording import duration, length_alone, number, number_range, percent, percent_range
+from kleash.estimates import Estimate, estimate
+from kleash.results import (
+    AuditSummary,
+    CandidatesSummary,
+    EvaluationSummary,
+    PolicySummary,
+    PreferencesSummary,
+    RewardSummary,
+    RunSummary,
+    SuitesSummary,
+    Summary,
+    WorldSummary,
+)
+from kleash.web.wording import MISSING, duration, length_alone, number, number_range, percent, percent_range
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
     from kleash.collection.gates import Gate
     from kleash.collection.store.accounts import Account
     from kleash.collection.store.campaigns import CampaignProgress
+    from kleash.maths.intervals import Interval
     from kleash.raters.monitoring import JudgeFigures
 
 Figures = Mapping[str, Any]
@@ -24,53 +38,54 @@ Figures = Mapping[str, Any]
 # -------------------------------------------------------------------------------------------------- a stage in a line
 def in_a_line(stage: str, artifact: Artifact, *, done_before: bool = False) -> str:
     """Return a finished stage's name, its most telling figures and the time it took."""
-    figures = artifact.summary
-    told = ", ".join(filter(None, _telling(artifact.kind, figures)))
-    time = "done before" if done_before else duration(figures.get("seconds"))
+    told = ", ".join(filter(None, _telling(artifact)))
+    time = "done before" if done_before else duration(Summary.of(artifact).seconds)
     return f"{stage}: {told} ({time})" if told else f"{stage} ({time})"
 
 
-def _telling(kind: str, figures: Figures) -> list[str]:
-    match kind:
+def _telling(artifact: Artifact) -> list[str]:
+    match artifact.kind:
         case "world":
-            return [f"{figures['demonstrations']:,} demonstrations", f"{figures['prompts']:,} prompts"]
+            world = WorldSummary.of(artifact)
+            return [f"{world.demonstrations:,} demonstrations", f"{world.prompts:,} prompts"]
         case "candidates":
-            cut = percent(figures.get("truncation_share"))
-            return [f"{figures['answers']:,} answers to {figures['prompts']:,} prompts", f"{cut} cut off"]
+            sampled = CandidatesSummary.of(artifact)
+            cut = percent(sampled.truncation_share)
+            return [f"{sampled.answers:,} answers to {sampled.prompts:,} prompts", f"{cut} cut off"]
         case "preferences":
-            agreement = figures.get("agreement")
-            pairs = f"{figures['pairs']:,} pairs"
-            return [pairs, f"raters agree on {percent(agreement)}" if agreement is not None else ""]
+            labels = PreferencesSummary.of(artifact)
+            agreed = f"raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
+            return [f"{labels.pairs or 0:,} pairs", agreed]
         case "reward":
-            return _telling_of_heldout(figures)
+            return _telling_of_heldout(RewardSummary.of(artifact))
         case "audit":
-            first = [f"{reason['level']}s by {reason['measure']}" for reason in figures["reasons"][:1]]
-            return [figures["verdict"], *first]
+            audit = AuditSummary.of(artifact)
+            return [audit.verdict, *(f"{reason.level}s by {reason.measure}" for reason in audit.reasons[:1])]
         case "suites":
-            told = [f"{figures['items']:,} items"]
-            broken = figures.get("regression", {}).get("newly_broken")
-            return told if broken is None else [*told, f"{broken:,} newly broken"]
+            suites = SuitesSummary.of(artifact)
+            broken = suites.regression.newly_broken if suites.regression else None
+            return [f"{suites.items or 0:,} items", f"{broken:,} newly broken" if broken is not None else ""]
         case "evaluation":
-            return [f"win rate {rate(figures['win_rate'])} prompts", f"judged by {figures['judge']}"]
-    return _telling_of_policy(figures)
+            evaluation = EvaluationSummary.of(artifact)
+            return [f"win rate {rate(evaluation.win_rate)} prompts", f"judged by {evaluation.judge}"]
+    return _telling_of_policy(PolicySummary.of(artifact))
 
 
-def _telling_of_policy(figures: Figures) -> list[str]:
-    told = [f"{figures['algorithm'].upper()}"] if "algorithm" in figures else []
-    told += [f"{figures['steps']:,} steps"] if "steps" in figures else []
-    told += [f"{figures['rows_trained']:,} rows"] if "rows_trained" in figures else []
-    if "beta_final" in figures:
-        told += [f"beta {number(figures['beta_final'], 3)}", str(figures["outcome"])]
-    if "heldout_loss_nats_per_token" in figures:
-        told.append(f"held-out loss {number(figures['heldout_loss_nats_per_token'], 3)} nats per token")
-    return told + _telling_of_heldout(figures)
+def _telling_of_policy(trained: PolicySummary) -> list[str]:
+    told = [trained.algorithm.upper()]
+    told += [f"{trained.steps:,} steps"] if trained.steps is not None else []
+    told += [f"{trained.rows_trained:,} rows"] if trained.rows_trained is not None else []
+    if trained.beta_final is not None:
+        told += [f"beta {number(trained.beta_final, 3)}", trained.outcome]
+    if trained.heldout_loss_nats_per_token is not None:
+        told.append(f"held-out loss {number(trained.heldout_loss_nats_per_token, 3)} nats per token")
+    return told + _telling_of_heldout(trained)
 
 
-def _telling_of_heldout(figures: Figures) -> list[str]:
-    if "heldout_accuracy" not in figures:
+def _telling_of_heldout(trained: RewardSummary | PolicySummary) -> list[str]:
+    if trained.heldout_accuracy is None:
         return []
-    right = f"right on {rate(figures['heldout_accuracy'])} held-out pairs"
-    return [right, length_alone(figures.get("longer_wins"))]
+    return [f"right on {rate(trained.heldout_accuracy)} held-out pairs", length_alone(trained.longer_wins)]
 
 
 def artifact_tables(artifact: Artifact) -> list[Table]:
@@ -78,7 +93,7 @@ def artifact_tables(artifact: Artifact) -> list[Table]:
     if artifact.kind == "suites":
         from kleash.cli.suite_tables import suite_tables
 
-        return suite_tables(artifact.summary)
+        return suite_tables(SuitesSummary.of(artifact))
     if artifact.kind == "audit":
         return [figures_table(artifact), _reasons(artifact)]
     return [figures_table(artifact)]
@@ -93,8 +108,8 @@ def figures_table(artifact: Artifact) -> Table:
         if isinstance(value, int | float | str):
             shown = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
             table.add_row(name.replace("_", " "), Text(shown))
-        elif isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys():
-            table.add_row(name.replace("_", " "), mean(value))
+        elif isinstance(value, Mapping) and (figure := estimate(value)) is not None:
+            table.add_row(name.replace("_", " "), mean(figure))
     return table
 
 
@@ -103,128 +118,122 @@ def _reasons(audit: Artifact) -> Table:
     table = Table(box=None, show_header=False)
     table.add_column(style="dim")
     table.add_column()
-    for reason in audit.summary["reasons"]:
-        table.add_row(reason["level"], Text(reason["text"]))
+    for reason in AuditSummary.of(audit).reasons:
+        table.add_row(reason.level, Text(reason.text))
     table.add_row("page", Text(str(audit.path / "audit.html")))
     return table
 
 
 # -------------------------------------------------------------------------------------------------- a run in a page
-def result_tables(summary: Figures) -> list[Table]:
+def result_tables(summary: RunSummary) -> list[Table]:
     """Return what a run came to: the whole, slice by slice with the worst first, and the time it took."""
     tables = [_whole(summary)]
-    if summary.get("slices"):
+    if summary.slices:
         tables.append(_slices(summary))
-    if summary.get("rounds"):
+    if summary.rounds:
         tables.append(_rounds(summary))
-    if summary.get("seconds"):
+    if summary.seconds:
         tables.append(_times(summary))
     return tables
 
 
-def rate(interval: Figures) -> str:
+def rate(share: Estimate | Interval | None) -> str:
     """Return a share with its interval and count, such as 68 % (66 to 70 %) of 2,000."""
-    spread = percent_range(interval.get("low"), interval.get("high"))
-    return f"{percent(interval['value'])} ({spread}) of {interval['n']:,}"
+    if share is None:
+        return MISSING
+    return f"{percent(share.value)} ({percent_range(share.low, share.high)}) of {share.n or 0:,}"
 
 
-def mean(interval: Figures) -> str:
+def mean(figure: Estimate | None) -> str:
     """Return a mean with its 95 % interval and count."""
-    spread = number_range(interval.get("low"), interval.get("high"), 3)
-    return f"{number(interval['value'], 3)} ({spread}; n = {interval['n']:,})"
+    if figure is None:
+        return MISSING
+    return f"{number(figure.value, 3)} ({number_range(figure.low, figure.high, 3)}; n = {figure.n or 0:,})"
 
 
-def _whole(summary: Figures) -> Table:
-    table = Table(title=f"{summary['name']} (95 % intervals)", box=None, show_header=False, title_justify="left")
+def _whole(summary: RunSummary) -> Table:
+    table = Table(title=f"{summary.name} (95 % intervals)", box=None, show_header=False, title_justify="left")
     table.add_column(style="dim")
     table.add_column()
-    kind = _kind(summary)
-    if "win_rate" in summary:
-        table.add_row("win rate against SFT", Text(f"{rate(summary['win_rate'])} prompts", style="bold"))
-        judge = "" if kind == "gold" else f", judged by {summary['judge']}"
-        table.add_row(f"{kind}, SFT", mean(summary["sft"]["interval"]) + judge)
-        table.add_row(f"{kind}, policy", Text(mean(summary["policy"]["interval"]) + judge, style="bold"))
-        if summary["judge"] == "proxy":
+    if summary.win_rate and summary.sft and summary.policy:
+        table.add_row("win rate against SFT", Text(f"{rate(summary.win_rate)} prompts", style="bold"))
+        kind, judge = ("gold", "") if summary.judge == "gold" else ("judge", f", judged by {summary.judge}")
+        table.add_row(f"{kind}, SFT", mean(summary.sft.interval) + judge)
+        table.add_row(f"{kind}, policy", Text(mean(summary.policy.interval) + judge, style="bold"))
+        if summary.judge == "proxy":
             table.add_row("", Text("the judge is what trained the policy: believe another one", style="yellow"))
-        target = summary.get("kl_target_nats")
+        target = summary.kl_target_nats
         wanted = f"; target {number(target)}" if target is not None else ""
-        table.add_row("KL to SFT", f"{number(summary['kl_nats_per_sequence'])} nats per answer{wanted}")
-    if "beta_final" in summary:
-        table.add_row("beta at the end", number(summary["beta_final"], 4))
-        table.add_row("training", str(summary["outcome"]))
-    for name, who in (("reward_model", "reward model"), ("direct", "implicit reward")):
-        if name in summary:
-            accuracy = {**summary[name], "value": summary[name]["heldout_accuracy"]}
-            baseline = length_alone(summary[name].get("longer_wins"))
-            table.add_row(f"{who} right on", f"{rate(accuracy)} held-out pairs; {baseline}")
-    if "preferences" in summary:
-        figures = summary["preferences"]
-        agreement = f", raters agree on {percent(figures['agreement'])}" if figures["agreement"] is not None else ""
-        table.add_row("preferences", f"{figures['pairs']:,} pairs{agreement}")
+        table.add_row("KL to SFT", f"{number(summary.kl_nats_per_sequence)} nats per answer{wanted}")
+    if summary.beta_final is not None:
+        table.add_row("beta at the end", number(summary.beta_final, 4))
+        table.add_row("training", summary.outcome)
+    for who, heldout in (("reward model", summary.reward_model), ("implicit reward", summary.direct)):
+        if heldout:
+            right = f"{rate(heldout.accuracy)} held-out pairs; {length_alone(heldout.longer_wins)}"
+            table.add_row(f"{who} right on", right)
+    if labels := summary.preferences:
+        agreement = f", raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
+        table.add_row("preferences", f"{labels.pairs or 0:,} pairs{agreement}")
     return table
 
 
-def _slices(summary: Figures) -> Table:
-    kind = _kind(summary)
-    rows = sorted(summary["slices"].items(), key=lambda item: item[1]["win_rate"])
-    has_truth = all("correct_sft" in figures for _, figures in rows)
+def _slices(summary: RunSummary) -> Table:
+    kind = "gold" if summary.judge == "gold" else "judge"
+    rows = sorted(summary.slices.items(), key=lambda item: item[1].win_rate or 0.0)
+    has_truth = all(figures.correct_sft is not None for _, figures in rows)
     table = Table(title="By slice, worst win rate first", title_justify="left", box=None)
     table.add_column("slice")
     headings = ["n", "win rate", f"{kind} SFT", "policy", "gain", "KL nats", "tokens SFT", "policy"]
     for heading in [*headings, *(["right SFT", "policy"] if has_truth else [])]:
         table.add_column(heading, justify="right")
     for name, figures in rows:
-        before, after = figures[f"{kind}_sft"], figures[f"{kind}_policy"]
         cells = [
-            f"{figures['n']:,}",
-            percent(figures["win_rate"]),
-            number(before),
-            number(after),
-            number(after - before, signed=True),
-            number(figures["kl_nats_per_sequence"]),
-            number(figures["length_sft"], 1),
-            number(figures["length_policy"], 1),
+            f"{figures.n or 0:,}",
+            percent(figures.win_rate),
+            number(figures.before),
+            number(figures.after),
+            number(figures.gain, signed=True),
+            number(figures.kl_nats_per_sequence),
+            number(figures.length_sft, 1),
+            number(figures.length_policy, 1),
         ]
         if has_truth:
-            cells += [percent(figures["correct_sft"]), percent(figures["correct_policy"])]
-        table.add_row(Text(name), *cells, style="red" if figures["win_rate"] < 0.5 else None)
+            cells += [percent(figures.correct_sft), percent(figures.correct_policy)]
+        loses = figures.win_rate is not None and figures.win_rate < 0.5
+        table.add_row(Text(name), *cells, style="red" if loses else None)
     return table
 
 
-def _rounds(summary: Figures) -> Table:
+def _rounds(summary: RunSummary) -> Table:
     from kleash.monitor.read.verdict import gate_told
 
     headings = ("round", "gate", "pairs", "reward model right on", "win rate against SFT", "KL nats")
-    rows = []
-    for row in summary["rounds"]:
-        rows.append(
-            (
-                row["round"],
-                gate_told(row),
-                f"{row['pairs']:,}" if "pairs" in row else "",
-                percent(row["heldout_accuracy"]) if "heldout_accuracy" in row else "",
-                rate(row["win_rate"]) if "win_rate" in row else "",
-                number(row["kl_nats_per_sequence"]) if "kl_nats_per_sequence" in row else "",
-            )
+    rows = [
+        (
+            row.round,
+            gate_told(row),
+            f"{row.pairs:,}" if row.pairs is not None else "",
+            percent(row.heldout_accuracy) if row.heldout_accuracy is not None else "",
+            rate(row.win_rate) if row.win_rate else "",
+            number(row.kl_nats_per_sequence) if row.kl_nats_per_sequence is not None else "",
         )
+        for row in summary.rounds
+    ]
     table = rows_table(headings, rows)
     table.title, table.title_justify = "By round", "left"
     return table
 
 
-def _times(summary: Figures) -> Table:
+def _times(summary: RunSummary) -> Table:
     table = Table(title="Time and memory", title_justify="left", box=None, show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
-    for stage, seconds in summary["seconds"].items():
+    for stage, seconds in summary.seconds.items():
         table.add_row(stage, duration(seconds))
-    if summary.get("peak_rss_mb"):
-        table.add_row("peak memory", f"{number(summary['peak_rss_mb'], 0)} MiB")
+    if summary.peak_rss_mb:
+        table.add_row("peak memory", f"{number(summary.peak_rss_mb, 0)} MiB")
     return table
-
-
-def _kind(summary: Figures) -> str:
-    return "gold" if summary.get("judge") == "gold" else "judge"
 
 
 # -------------------------------------------------------------------------------------------------------- labelling
@@ -265,7 +274,7 @@ def judges_table(figures: Sequence[JudgeFigures]) -> Table:
             one.judge,
             ", ".join(f"{count:,} {status}" for status, count in sorted(one.num_by_status.items())),
             *(
-                rate(vars(figure)) if figure.n else "-"
+                rate(figure) if figure.n else "-"
                 for figure in (
                     one.agreement_without_ties,
                     one.flip_rate,

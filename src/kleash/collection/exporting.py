@@ -26,8 +26,10 @@ from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force, record_export
 from kleash.durable import write_rows, write_text
+from kleash.estimates import Rate
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
+from kleash.results import PreferencesSummary
 from kleash.versions import format_mark
 
 PREFERENCES, JUDGEMENTS, ITEMS, CAMPAIGN = "preferences.jsonl", "judgements.jsonl", "items.jsonl", "campaign.json"
@@ -59,20 +61,20 @@ def write_export(
     write_text(folder / CAMPAIGN, json.dumps(about, indent=2, sort_keys=True) + "\n")
     measured = agreement(items, recorded, num_resamples=_NUM_RESAMPLES)
     percent = measured.percent_without_ties
-    return {
+    return PreferencesSummary(
         **rows_summary(result.rows),
-        "comparisons": len(items),
-        "judgements": len(recorded),
-        "raters": len({entry.judgement.rater for entry in recorded}),
-        "agreement": percent.value if percent.n else None,
-        "agreement_interval": vars(percent) if percent.n else None,
-        "gates": {
+        comparisons=len(items),
+        judgements=len(recorded),
+        raters=len({entry.judgement.rater for entry in recorded}),
+        agreement=percent.value if percent.n else None,
+        agreement_interval=Rate(**vars(percent)) if percent.n else None,
+        gates={
             gate.name: {"state": gate.state, "reason": gate.reason}
             for gate in campaign_gates(measured, items, recorded)
         },
-        "judgements_left_out": dict(result.judgements_left_out),
-        "skills": dict(result.skills),
-    }
+        judgements_left_out=dict(result.judgements_left_out),
+        skills=dict(result.skills),
+    ).to_json()
 
 
 def freeze(database: Database, name: str, output_dir: Path, *, settings: AggregationSettings, actor: str) -> Artifact:

@@ -7,10 +7,10 @@ model that is no better than chance or breaks its own ranked examples. Everythin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from kleash.evaluation.probe_gains import Gain, Spread
+from kleash.results import Reason
 
 Level = Literal["ok", "warn", "fail"]
 AuditVerdict = Literal["pass", "warn", "fail"]
@@ -24,17 +24,6 @@ LENGTH_CORRELATION_WARN = 0.5
 OUTSIDE_WARN = 0.05
 DISAGREEMENT_WARN_SD = 1.0
 FORGETTING_WARN = 0.02
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One figure beyond its threshold, and what that means, in a sentence."""
-
-    measure: str
-    value: float
-    threshold: float
-    level: Level
-    text: str
 
 
 def verdict_of(reasons: Sequence[Reason]) -> AuditVerdict:

@@ -35,6 +35,7 @@ from kleash.plugins import resolve
 from kleash.protocols import Scorer
 from kleash.recipe import Recipe
 from kleash.records import Completion, Preference
+from kleash.results import PolicySummary
 from kleash.rollout.local import LocalGenerator
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import PreferencesSettings
@@ -144,7 +145,7 @@ class Laboratory:
         trained = make("direct", self._recipe(direct=settings), self.context, inputs, self._stage(name, "policy"))
         reference = self.context.load_policy(self.sft())
         yardstick, points = None, []
-        for at, model in ((0, reference), (int(trained.summary["steps"]), self.context.load_policy(trained))):
+        for at, model in ((0, reference), (PolicySummary.of(trained).steps or 0, self.context.load_policy(trained))):
             rollouts = self._answers(model)
             answers = rollouts.completions()
             kl_nats = fmean(kl_to_reference(rollouts, model, reference, max_tokens=4096))

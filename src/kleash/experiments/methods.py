@@ -24,6 +24,7 @@ from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
+from kleash.results import EvaluationSummary, Summary
 from kleash.rollout.local import LocalGenerator
 from kleash.stages.alarming import AlarmSettings
 from kleash.stages.context import StageContext
@@ -129,11 +130,11 @@ class Bench:
             prompts=shared.evaluation_prompts,
             rewards=shared.rewards,
         )
-        seconds = trained.summary["seconds"]
+        seconds = Summary.of(trained).seconds or 0.0
         return MethodResult(
             name,
             self.context.seed,
-            measured.summary["judge"],
+            EvaluationSummary.of(measured).judge,
             measured.summary,
             passes,
             1.0,

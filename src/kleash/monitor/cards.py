@@ -8,16 +8,26 @@ to be unknown, because a reader of the card cannot go and look. Facts and their 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kleash.artifacts import Artifact
+from kleash.estimates import Estimate
 from kleash.lineage import Lineage, labels_behind
 from kleash.records import Preference
+from kleash.results import (
+    AuditSummary,
+    CampaignSummary,
+    EvaluationSummary,
+    PolicySummary,
+    PreferencesSummary,
+    RewardSummary,
+    SuitesSummary,
+    WorldSummary,
+)
 from kleash.web.wording import length_alone, number, percent, points
 
-Figures = Mapping[str, Any]
 UNKNOWN = "not recorded"
 _NOT_STATED = "not stated by whoever exported it"
 METHODS = {
@@ -128,8 +138,8 @@ def _front_matter(family: Family, licence: str) -> str:
 
 def _in_a_sentence(family: Family) -> str:
     method = _method_name(family.policy)
-    collected = [one for one in family.of_kind("preferences") if "replay" not in one.summary]
-    pairs = sum(one.summary.get("pairs", 0) for one in collected)  # a replay only mixes what is counted already
+    labels = [PreferencesSummary.of(one) for one in family.of_kind("preferences")]
+    pairs = sum(one.pairs or 0 for one in labels if one.replay is None)  # a replay mixes what is counted already
     rests = f" It rests on {pairs:,} preference pairs." if pairs else ""
     return f"A language model made with KLeash: {method}.{rests} Every figure below was read from the run's records."
 
@@ -138,7 +148,7 @@ def _method(family: Family) -> Iterator[str]:
     for artifact in [*family.of_kind("policy"), family.policy]:
         yield f"- {_method_name(artifact)}{_size_of_training(artifact)}"
     for artifact in family.of_kind("reward"):
-        yield f"- reward model{_size_of_training(artifact)}: {_heldout(artifact.summary)}"
+        yield f"- reward model{_size_of_training(artifact)}: {_heldout(RewardSummary.of(artifact))}"
 
 
 def _data(lineage: Lineage, family: Family) -> Iterator[str]:
@@ -146,19 +156,19 @@ def _data(lineage: Lineage, family: Family) -> Iterator[str]:
         yield from _preferences(artifact)
     yield from _raters(lineage, family.policy)
     for artifact in family.of_kind("world"):
-        yield f"- built-in world: {artifact.summary.get('demonstrations', 0):,} demonstrations, simulated"
+        yield f"- built-in world: {WorldSummary.of(artifact).demonstrations:,} demonstrations, simulated"
     for artifact in family.ancestors:
         if not artifact.created and artifact.kind not in ("model", "reward model"):
             yield f"- {artifact.kind}: `{artifact.path.name}`, content {artifact.id}"
 
 
 def _preferences(artifact: Artifact) -> Iterator[str]:
-    figures = artifact.summary
-    agreement = figures.get("agreement_interval")
+    labels = PreferencesSummary.of(artifact)
+    agreement = labels.agreement_interval
     agreed = f"; raters agree on {_interval(agreement, is_share=True)} comparisons" if agreement else ""
-    judgements = f" from {figures['judgements']:,} judgements" if "judgements" in figures else ""
-    what = "replay of old and fresh preferences" if "replay" in figures else "preferences"
-    yield f"- {what}: {figures.get('pairs', 0):,} pairs{judgements}{agreed}{_from(artifact)}"
+    judgements = f" from {labels.judgements:,} judgements" if labels.judgements is not None else ""
+    what = "replay of old and fresh preferences" if labels.replay else "preferences"
+    yield f"- {what}: {labels.pairs or 0:,} pairs{judgements}{agreed}{_from(artifact)}"
 
 
 def _raters(lineage: Lineage, artifact: Artifact) -> Iterator[str]:
@@ -175,33 +185,34 @@ _RATERS = {"person": "people", "ai": "AI judges", "simulated": "simulated raters
 
 
 def _distance(family: Family) -> Iterator[str]:
-    settings, figures = family.policy.settings, family.policy.summary
+    settings, beta = family.policy.settings, PolicySummary.of(family.policy).beta_final
     if "leash" in settings:
         leash = settings["leash"]
         target = f", target {leash['target_nats']:g} nats per answer" if leash["kind"] == "adaptive" else ""
-        yield f"- leash: {leash['kind']}{target}; beta ended at {number(figures.get('beta_final'), 4)}"
+        yield f"- leash: {leash['kind']}{target}; beta ended at {number(beta, 4)}"
     for artifact in family.measured_by("evaluation"):
-        measured = artifact.summary.get("kl_nats_per_sequence")
+        measured = EvaluationSummary.of(artifact).kl_nats_per_sequence
         if measured:
             yield f"- KL to the reference (k1, summed over an answer): {_interval(measured)} nats"
 
 
 def _evaluation(family: Family) -> Iterator[str]:
     for artifact in family.measured_by("evaluation"):
-        figures = artifact.summary
-        yield f"- wins against its reference, judged by {figures['judge']}: {_interval(figures['win_rate'], True)}"
-        for name, part in figures.get("slices", {}).items():
-            yield f"  - {name}: {_interval(part['win_rate'], True)}"
+        figures = EvaluationSummary.of(artifact)
+        yield f"- wins against its reference, judged by {figures.judge}: {_interval(figures.win_rate, True)}"
+        for name, part in figures.slices.items():
+            yield f"  - {name}: {_interval(part.win_rate, True)}"
     for artifact in family.measured_by("campaign"):
-        latest = {row["rater_kind"]: row for row in artifact.summary.get("checkpoints", ())}
+        latest = {row.rater_kind: row for row in CampaignSummary.of(artifact).checkpoints}
         for kind, row in latest.items():
-            by = f"judged blind by {_RATERS.get(kind, kind)} at update {row['step']:,}"
-            yield f"- wins against where its training began, {by}: {_interval(row['win_rate'], True)}"
+            by = f"judged blind by {_RATERS.get(kind, kind)} at update {row.step:,}"
+            yield f"- wins against where its training began, {by}: {_interval(row.win_rate, True)}"
     for artifact in family.measured_by("suites"):
-        for bucket, measures in artifact.summary.get("buckets", {}).items():
-            changes = artifact.summary.get("differences", {}).get(bucket, {})
+        suites = SuitesSummary.of(artifact)
+        for bucket, measures in suites.buckets.items():
+            changes = suites.differences.get(bucket, {})
             for measure, rate in measures.items():
-                change = f"; reference {points(-changes[measure]['value'])}" if measure in changes else ""
+                change = f"; reference {points(-changes[measure].value)}" if measure in changes else ""
                 yield f"- {bucket}, {measure}: {_interval(rate, True)}{change}"
 
 
@@ -209,8 +220,9 @@ def _audit(family: Family) -> Iterator[str]:
     if "audit" in family.policy.settings:
         yield f"- before training: {family.policy.settings['audit']}"
     for artifact in family.measured_by("audit"):
-        yield f"- verdict: **{artifact.summary.get('verdict', 'unknown')}**"
-        yield from (f"  - {reason['text']}" for reason in artifact.summary.get("reasons", []))
+        audit = AuditSummary.of(artifact)
+        yield f"- verdict: **{audit.verdict or 'unknown'}**"
+        yield from (f"  - {reason.text}" for reason in audit.reasons)
 
 
 def _licences_of(artifacts: Sequence[Artifact]) -> Iterator[str]:
@@ -241,7 +253,8 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 
 def _method_of(policy: Artifact) -> str:
-    return str(policy.summary.get("algorithm") or policy.summary.get("stage") or policy.kind)
+    trained = PolicySummary.of(policy)
+    return trained.algorithm or trained.stage or policy.kind
 
 
 def _method_name(policy: Artifact) -> str:
@@ -253,20 +266,22 @@ def _from(artifact: Artifact) -> str:
 
 
 def _size_of_training(artifact: Artifact) -> str:
-    figures = artifact.summary
-    sizes = [f"{figures['rows_trained']:,} rows"] if "rows_trained" in figures else []
-    sizes += [f"{figures['steps']:,} updates"] if "steps" in figures else []
+    trained = PolicySummary.of(artifact)
+    sizes = [f"{trained.rows_trained:,} rows"] if trained.rows_trained is not None else []
+    sizes += [f"{trained.steps:,} updates"] if trained.steps is not None else []
     return f" ({', '.join(sizes)})" if sizes else ""
 
 
-def _heldout(figures: Figures) -> str:
-    if "heldout_accuracy" not in figures:
+def _heldout(trained: RewardSummary) -> str:
+    if trained.heldout_accuracy is None:
         return f"accuracy on held-out pairs {UNKNOWN}"
-    accuracy = _interval(figures["heldout_accuracy"], True)
-    return f"right on {accuracy} held-out pairs; {length_alone(figures.get('longer_wins'))}"
+    accuracy = _interval(trained.heldout_accuracy, True)
+    return f"right on {accuracy} held-out pairs; {length_alone(trained.longer_wins)}"
 
 
-def _interval(figures: Figures, is_share: bool = False) -> str:
+def _interval(figure: Estimate | None, is_share: bool = False) -> str:
     """Return a figure with its 95 % interval and how many it rests on."""
+    if figure is None:
+        return UNKNOWN
     shown = percent if is_share else number
-    return f"{shown(figures['value'])} ({shown(figures['low'])} to {shown(figures['high'])}, n {figures['n']:,})"
+    return f"{shown(figure.value)} ({shown(figure.low)} to {shown(figure.high)}, n {figure.n or 0:,})"

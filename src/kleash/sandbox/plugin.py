@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.formats import write_jsonl
+from kleash.results import WorldSummary
 from kleash.sandbox.files import write_files
 from kleash.sandbox.labellers import SimulatedJudge, SimulatedLabellers
 from kleash.sandbox.world import train_prompts
@@ -35,11 +36,11 @@ def make_world(context: StageContext, settings: WorldSettings, output_dir: Path)
         files.evaluation.rename(draft.path / "evaluation_prompts.jsonl")
         watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(context.seed, "watched prompts"))
         write_jsonl(draft.path / "watched_prompts.jsonl", watched)
-        draft.summary |= {
-            "demonstrations": settings.num_demonstrations,
-            "prompts": settings.num_prompts,
-            "evaluation_per_slice": settings.num_evaluation_per_slice,
-        }
+        draft.summary |= WorldSummary(
+            demonstrations=settings.num_demonstrations,
+            prompts=settings.num_prompts,
+            evaluation_per_slice=settings.num_evaluation_per_slice,
+        ).to_json()
     return read(output_dir)
 
 

@@ -8,7 +8,7 @@ fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The pag
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev, stdev
 from typing import Any
@@ -43,6 +43,7 @@ from kleash.models.heads import RewardNormaliser, member_folders
 from kleash.monitor.pages.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
+from kleash.results import AuditMeasures, AuditSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.ranked_examples import misordered_pairs
@@ -127,25 +128,31 @@ def audit_reward(
             advance()
         misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
         reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
-        draft.summary |= {
-            "verdict": verdict_of(reasons),
-            "reasons": [asdict(reason) for reason in reasons],
-            "accuracy": measures["accuracy"],
-            "measures": measures,
-        }
+        summary = AuditSummary(
+            verdict=verdict_of(reasons),
+            reasons=reasons,
+            accuracy=measures["accuracy"],
+            measures=AuditMeasures(**measures),
+        )
+        draft.summary |= summary.to_json()
         title = target or "/".join(parents["reward"].path.absolute().parts[-3:])
-        write_files(draft, title, pairs, gains, moved)
+        write_files(draft, title, summary, pairs, gains, moved)
     return read(output_dir)
 
 
 def write_files(
-    draft: Draft, title: str, pairs: Sequence[ScoredPair], gains: Sequence[Gain], moved: Sequence[Spread]
+    draft: Draft,
+    title: str,
+    summary: AuditSummary,
+    pairs: Sequence[ScoredPair],
+    gains: Sequence[Gain],
+    moved: Sequence[Spread],
 ) -> None:
     """Write the rows behind the verdict, and the page that shows both."""
     rows = {"probes": probe_rows(gains, moved), "pairs": pair_rows(pairs), "worst": worst_rows(pairs, gains)}
     for name, content in rows.items():
         write_rows(draft.path / f"{name}.jsonl", content)
-    write_text(draft.path / "audit.html", render(title, draft.summary, **rows))
+    write_text(draft.path / "audit.html", render(title, summary, **rows))
     draft.unhashed.add("audit.html")  # plotly's script is in it, and differs from version to version
 
 

@@ -28,6 +28,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
+from kleash.results import CandidatesSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -134,11 +135,11 @@ def sample_candidates(
         write_jsonl(draft.path / "candidates.jsonl", sampled.answers)
         if sampled.left_out:
             write_jsonl(draft.path / "left_out.jsonl", sampled.left_out)
-        draft.summary |= {
+        draft.summary |= CandidatesSummary(
             **_figures(sampled),
-            "prompts_too_long": len(loaded.records) - len(fitting),
-            "dropped": dropped_figures(loaded),
-        }
+            prompts_too_long=len(loaded.records) - len(fitting),
+            dropped=dropped_figures(loaded),
+        ).to_json()
     return read(output_dir)
 
 
@@ -267,9 +268,9 @@ def _left_out(answer: Completion, reason: str) -> Completion:
     return replace(answer, prompt=answer.prompt.with_dimensions({LEFT_OUT: reason}))
 
 
-def _figures(sampled: Sampled) -> dict[str, object]:
+def _figures(sampled: Sampled) -> dict[str, Any]:
     answers = sampled.answers
-    figures: dict[str, object] = {
+    figures: dict[str, Any] = {
         "prompts": len({answer.prompt.id for answer in answers}),
         "answers": len(answers),
         "truncation_share": sum(answer.finish_reason == "length" for answer in answers) / len(answers),

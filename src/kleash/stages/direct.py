@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -37,6 +38,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import frozen_reference, sequence_logprobs
 from kleash.plugins import resolve_row
 from kleash.records import LabelledCompletion, Preference
+from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode
@@ -212,16 +214,18 @@ def train_direct(
         tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
-        draft.summary |= {
-            "stage": "direct",
-            "algorithm": algorithm.name,
-            "steps": settings.fit.num_steps(num_rows),
-            "rows_trained": num_rows,
-            "rows_too_long": num_too_long,
-        }
+        heldout_figures: dict[str, Any] = {}
         if apart is not None:
-            draft.summary["rows_too_long"] += apart.num_too_long
-            draft.summary |= measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
+            num_too_long += apart.num_too_long
+            heldout_figures = measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
+        draft.summary |= PolicySummary(
+            stage="direct",
+            algorithm=algorithm.name,
+            steps=settings.fit.num_steps(num_rows),
+            rows_trained=num_rows,
+            rows_too_long=num_too_long,
+            **heldout_figures,
+        ).to_json()
     return read(output_dir)
 
 

@@ -24,6 +24,7 @@ from kleash.models.forward import kl_to_reference
 from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Prompt
+from kleash.results import EvaluationSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -88,7 +89,7 @@ def evaluate_policy(
         checkpoints = judged_rows(kept_answers(parents["policy"]), judge)
         if checkpoints:
             write_rows(draft.path / "checkpoints.jsonl", checkpoints)
-        draft.summary |= {"judge": settings.judge, **figures}
+        draft.summary |= EvaluationSummary(judge=settings.judge, **figures).to_json()
     return read(output_dir)
 
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
-from kleash.evaluation.side_by_side import as_json
+from kleash.estimates import Rate
 from kleash.formats import read_prompts
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt, group_by_slice
+from kleash.results import AuditSummary, GateSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.alarming import NO_ALARMS, AlarmSetup
@@ -69,23 +69,23 @@ def decide_gate(
     with context.write_artifact(
         output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
     ) as draft:
-        against: dict[str, dict[str, Any]] = {}
+        against: dict[str, Interval] = {}
         slices: dict[str, Interval] = {}
         if signal is not None:
             asked, answers = answers_of(context, settings, policies, prompts)
             for name in earlier:
                 votes = signal.votes(asked, answers[name], answers["policy"])
-                against[name] = as_json(rate_of(votes))
+                against[name] = rate_of(votes)
                 if name == current:
                     slices = slice_rates(asked, votes, min_prompts=settings.min_slice_prompts)
         reasons = reasons_to_hold(against.get(current), slices, current=current, audit=audit)
-        draft.summary |= {
-            "moves": not reasons,
-            "reasons": reasons,
-            "current": current,
-            "against": against,
-            "slices": {name: as_json(rate) for name, rate in slices.items()},
-        }
+        draft.summary |= GateSummary(
+            moves=not reasons,
+            reasons=reasons,
+            current=current,
+            against={name: Rate(**vars(rate)) for name, rate in against.items()},
+            slices={name: Rate(**vars(rate)) for name, rate in slices.items()},
+        ).to_json()
     return read(output_dir)
 
 
@@ -126,15 +126,15 @@ def slice_rates(
 
 
 def reasons_to_hold(
-    overall: Mapping[str, Any] | None, slices: Mapping[str, Interval], *, current: str, audit: Artifact | None
+    overall: Interval | None, slices: Mapping[str, Interval], *, current: str, audit: Artifact | None
 ) -> list[str]:
     """Return why the policy may not become the current one, in sentences; none if it may."""
     reasons = []
-    if audit is not None and audit.summary["verdict"] == "fail":
-        why = "; ".join(str(reason["measure"]) for reason in audit.summary["reasons"] if reason["level"] == "fail")
+    if audit is not None and AuditSummary.of(audit).verdict == "fail":
+        why = "; ".join(reason.measure for reason in AuditSummary.of(audit).reasons if reason.level == "fail")
         reasons.append(f"its reward model failed the audit ({why})")
-    if overall is not None and overall["high"] < 0.5:
-        reasons.append(f"it wins {overall['value']:.0%} of {overall['n']} comparisons with {current}")
+    if overall is not None and overall.high < 0.5:
+        reasons.append(f"it wins {overall.value:.0%} of {overall.n} comparisons with {current}")
     for name, rate in slices.items():
         if rate.high < 0.5:
             reasons.append(f"on {name} it wins {rate.value:.0%} of {rate.n} comparisons with {current}")

@@ -23,6 +23,7 @@ from kleash.formats.rows import HUB_PREFIX
 from kleash.models.folders import copy_model_files, find_model_folder
 from kleash.models.heads import RewardNormaliser, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
+from kleash.results import PolicySummary, PreferencesSummary, RewardSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
@@ -59,7 +60,7 @@ def import_policy(context: StageContext, provenance: Provenance, *, source: str,
             model.save(draft.path)
         else:
             copy_model_files(folder, draft.path)
-        draft.summary |= {"stage": "import", **provenance.model_dump()}
+        draft.summary |= PolicySummary(stage="import", **provenance.model_dump()).to_json()
     return read(output_dir)
 
 
@@ -106,7 +107,8 @@ def import_reward(
             copy.mkdir(exist_ok=True)
             copy_model_files(member_folder(folder, number), copy)
             normaliser.save(copy)
-        draft.summary |= {"mean": normalisers[0].mean, "sd": normalisers[0].sd, **provenance.model_dump()}
+        scale_of = RewardSummary(mean=normalisers[0].mean, sd=normalisers[0].sd, **provenance.model_dump())
+        draft.summary |= scale_of.to_json()
     return read(output_dir)
 
 
@@ -132,13 +134,13 @@ def import_preferences(
         output_dir, kind="preferences", parents=parents, settings=provenance, extra_settings=extra_settings
     ) as draft:
         write_jsonl(draft.path / "preferences.jsonl", loaded.records)
-        draft.summary |= {
+        draft.summary |= PreferencesSummary(
             **rows_summary(loaded.records),
-            "format": loaded.format,
-            "dropped": dropped_figures(loaded),
-            "agreement": None,
+            format=loaded.format,
+            dropped=dropped_figures(loaded),
+            agreement=None,
             **provenance.model_dump(),
-        }
+        ).to_json()
     return read(output_dir)
 
 

@@ -29,6 +29,7 @@ from kleash.plugins import make_component, resolve, resolve_row
 from kleash.progress import Advance, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
+from kleash.results import PolicySummary, RewardSummary
 from kleash.stages.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.checkpointing import BestWeights, Checkpointing
 from kleash.stages.context import StageContext, as_artifact
@@ -117,17 +118,17 @@ def train_policy(
         metrics.tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
-        draft.summary |= {
-            "stage": "policy",
-            "algorithm": algorithm.name,
-            "steps": state.step,
-            "outcome": state.outcome,
-            "ended_because": list(watch.reasons),
-            "beta_final": state.leash.beta,
-            "best_step": watch.best_step if state.outcome == "roll_back" else None,
-            "prompts": len(fitting),
-            "dropped": dropped_figures(loaded),
-        }
+        draft.summary |= PolicySummary(
+            stage="policy",
+            algorithm=algorithm.name,
+            steps=state.step,
+            outcome=state.outcome,
+            ended_because=list(watch.reasons),
+            beta_final=state.leash.beta,
+            best_step=watch.best_step if state.outcome == "roll_back" else None,
+            prompts=len(fitting),
+            dropped=dropped_figures(loaded),
+        ).to_json()
     return read(output_dir)
 
 
@@ -332,10 +333,11 @@ def build_critic(
         critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
         critic.head.weight.data.zero_()
         return critic
+    scale = RewardSummary.of(reward_model)
     return critic_from_reward_model(
         context.load_scalar_model(reward_model.path),
-        mean=reward_model.summary["mean"],
-        sd=reward_model.summary["sd"],
+        mean=scale.mean,
+        sd=scale.sd,
         zero_head=settings.critic_head == "zero",
     )
 

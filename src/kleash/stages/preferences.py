@@ -28,6 +28,7 @@ from kleash.raters.configuration import load_judges
 from kleash.raters.monitoring import BandSettings
 from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, comparisons_of, content_id
+from kleash.results import PreferencesSummary
 from kleash.settings import Settings
 from kleash.stages.comparing import PEOPLE, Chosen, PreferencesSettings
 from kleash.stages.context import StageContext, as_artifact
@@ -131,7 +132,8 @@ def import_preferences(context: StageContext, settings: Settings, *, file: Path,
     loaded = read_preferences(file, strict=context.is_strict)
     with context.write_artifact(output_dir, kind="preferences", parents=parents, settings=settings) as draft:
         write_jsonl(draft.path / "preferences.jsonl", loaded.records)
-        draft.summary |= {**rows_summary(loaded.records), "dropped": dropped_figures(loaded), "agreement": None}
+        figures = PreferencesSummary(**rows_summary(loaded.records), dropped=dropped_figures(loaded), agreement=None)
+        draft.summary |= figures.to_json()
     return read(output_dir)
 
 
@@ -167,7 +169,10 @@ def _note_export(database: Database, name: str, artifact: Artifact) -> None:
         if campaign is None:  # the run has been moved, or its labels are kept elsewhere
             return
         # Judgements only ever come after those that are there.
-        ids = [entry.id for entry in judgements_in_force(connection, campaign)[: artifact.summary["judgements"]]]
+        ids = [
+            entry.id
+            for entry in judgements_in_force(connection, campaign)[: PreferencesSummary.of(artifact).judgements]
+        ]
         if not ids or artifact.id in dict(exports_of(connection, ids[0])):
             return
         path = str(artifact.path.absolute())

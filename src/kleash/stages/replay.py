@@ -12,6 +12,7 @@ from kleash.artifacts import Artifact, read, require
 from kleash.collection.exporting import rows_summary
 from kleash.data.replay import ReplaySettings, replayed, tagged
 from kleash.formats import read_preferences, write_jsonl
+from kleash.results import PreferencesSummary
 from kleash.stages.context import StageContext
 
 PREFERENCES_FILE = "preferences.jsonl"
@@ -28,21 +29,21 @@ def replay_preferences(
     ):
         return done
     before, now = (read_preferences(parent.path / PREFERENCES_FILE).records for parent in parents.values())
-    if "replay" not in older.summary:
+    if PreferencesSummary.of(older).replay is None:
         before = [tagged(row, 0) for row in before]
     mixed = replayed(before, now, settings, version=version, seed=context.seed)
     with context.write_artifact(
         output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
     ) as draft:
         write_jsonl(draft.path / PREFERENCES_FILE, mixed.rows)
-        draft.summary |= {
+        draft.summary |= PreferencesSummary(
             **rows_summary(mixed.rows),
-            "agreement": fresh.summary.get("agreement"),
-            "replay": {
+            agreement=PreferencesSummary.of(fresh).agreement,
+            replay={
                 "version": version,
                 "old": mixed.num_old,
                 "fresh": mixed.num_fresh,
                 "left_out": dict(mixed.num_left_out),
             },
-        }
+        ).to_json()
     return read(output_dir)

@@ -26,6 +26,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
 from kleash.records import Preference
+from kleash.results import RewardSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -154,13 +155,13 @@ def train_reward(
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
             raw_scores.append(heldout_scores(model, apart, settings))
-        draft.summary |= {
-            "rows_trained": len(rows),
-            "rows_too_long": rows.num_too_long + apart.num_too_long,
-            "mean": normalisers[0].mean,
-            "sd": normalisers[0].sd,
+        draft.summary |= RewardSummary(
+            rows_trained=len(rows),
+            rows_too_long=rows.num_too_long + apart.num_too_long,
+            mean=normalisers[0].mean,
+            sd=normalisers[0].sd,
             **measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft),
-        }
+        ).to_json()
     return read(output_dir)
 
 

@@ -33,6 +33,7 @@ from kleash.raters.drift import Drift, DriftSettings, Facts, Look, facts_of, fin
 from kleash.raters.monitoring import BandSettings, majority_choices
 from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison
+from kleash.results import PreferencesSummary
 from kleash.stages.judging import have_batch_compared, hold_to_band
 
 LOOKS = "judge_looks.jsonl"
@@ -90,7 +91,7 @@ def judges_at_work(
             f"preferences.drift.window is {settings.window} items, and the band decides from {band.min_n} on. Expected "
             "a window in which it can. Raise the window, or lower the band's min_n."
         )
-    rows = [row for artifact in rounds_before for row in artifact.summary.get("judges", [])]
+    rows = [row for artifact in rounds_before for row in PreferencesSummary.of(artifact).judges]
     earlier: Counter[str] = Counter()
     for row in rows:
         earlier[row["judge"]] += row["verdicts"]

@@ -19,6 +19,7 @@ from kleash.data.batches import derived_seed
 from kleash.durable import read_rows
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
+from kleash.results import GateSummary, PolicySummary
 from kleash.stages.context import StageContext
 from kleash.stages.table import STAGES, Stage
 from kleash.stages.wiring import make
@@ -193,7 +194,7 @@ class Round:
     def accepted(self) -> dict[str, Source]:
         """The policies to go on from: those that no gate held back."""
         gates = {one.folder.name: one.artifacts["gate"] for one in self.before if "gate" in one.artifacts}
-        held_back = {name for name, gate in gates.items() if not gate.summary["moves"]}
+        held_back = {name for name, gate in gates.items() if not GateSummary.of(gate).moves}
         return {name: policy for name, policy in self.all_policies.items() if name not in held_back}
 
     @property
@@ -300,7 +301,7 @@ def wants_another(recipe: Recipe, rounds: Sequence[Round]) -> bool:
     refresh, trained = recipe.refresh, rounds[-1].artifacts.get("policy")
     if num_extra >= refresh.extra_rounds or trained is None:
         return False
-    ended_by_alarm = trained.summary["outcome"] in ("stop", "roll_back")
+    ended_by_alarm = PolicySummary.of(trained).outcome in ("stop", "roll_back")
     limit, outside = refresh.outside_share, share_outside(trained)
     is_outside = limit is not None and outside is not None and outside > limit
     return (refresh.on_alarm and ended_by_alarm) or is_outside

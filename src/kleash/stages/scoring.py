@@ -22,6 +22,7 @@ from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import load_judges
 from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
+from kleash.results import AuditSummary
 from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
@@ -161,15 +162,15 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
         audit = of_model.get(model.id)
         if audit is None:
             verdicts.append("not audited")
-        elif audit.summary["verdict"] != "fail":
-            verdicts.append(str(audit.summary["verdict"]))
+        elif (found := AuditSummary.of(audit)).verdict in ("pass", "warn"):
+            verdicts.append(found.verdict)
         elif accepted := settings.accept_failed_audit or (
-            _fails_by_spread_alone(audit) and settings.accept_failed_spread
+            _fails_by_spread_alone(found) and settings.accept_failed_spread
         ):
             print(f"The reward model failed its audit and is accepted: {accepted}.", file=sys.stderr, flush=True)
             verdicts.append(f"fail, accepted: {accepted}")
         else:
-            reasons = " ".join(reason["text"] for reason in audit.summary["reasons"] if reason["level"] == "fail")
+            reasons = " ".join(reason.text for reason in found.reasons if reason.level == "fail")
             raise SettingsError(
                 f"The reward model at {model.path} failed its audit ({audit.path}): {reasons} Expected one that "
                 "passes: a policy would learn to exploit this one. Repair the labels and train it again, or accept it: "
@@ -178,9 +179,8 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
     return "; ".join(verdicts)
 
 
-def _fails_by_spread_alone(audit: Artifact) -> bool:
-    failed = [str(reason["measure"]) for reason in audit.summary["reasons"] if reason["level"] == "fail"]
-    return all(measure.startswith("spread: ") for measure in failed)
+def _fails_by_spread_alone(audit: AuditSummary) -> bool:
+    return all(reason.measure.startswith("spread: ") for reason in audit.reasons if reason.level == "fail")
 
 
 def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from kleash.artifacts import Artifact, read
 from kleash.data.prompts import split_by_prompt
 from kleash.formats import read_demonstrations
+from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, encode
@@ -35,10 +36,10 @@ def train_sft(
     if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
     loaded = read_demonstrations(demonstrations, strict=context.is_strict)
-    training, heldout = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
+    training, unseen = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
     model = context.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
-    apart = encode(heldout, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if heldout else None
+    apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if unseen else None
     objective = CompletionNLL(model, [sequences[0] for sequences in rows.sequences])
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
@@ -58,15 +59,17 @@ def train_sft(
         tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
-        draft.summary |= {
-            "stage": "sft",
-            "steps": settings.fit.num_steps(len(rows)),
-            "rows_trained": len(rows),
-            "rows_too_long": rows.num_too_long,
-            "dropped": dropped_figures(loaded),
-        }
+        heldout: dict[str, float] = {}
         if apart is not None:
             likelihood = CompletionNLL(model, [sequences[0] for sequences in apart.sequences])
-            draft.summary["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
-            draft.summary["rows_heldout"] = len(apart)
+            heldout["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
+            heldout["rows_heldout"] = len(apart)
+        draft.summary |= PolicySummary(
+            stage="sft",
+            steps=settings.fit.num_steps(len(rows)),
+            rows_trained=len(rows),
+            rows_too_long=rows.num_too_long,
+            dropped=dropped_figures(loaded),
+            **heldout,
+        ).to_json()
     return read(output_dir)

@@ -32,6 +32,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import encode_prompt
 from kleash.progress import Advance, progress
 from kleash.records import Prompt
+from kleash.results import SuitesSummary
 from kleash.rollout.local import LocalGenerator
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -122,9 +123,10 @@ def run_suites(
         if earlier:
             rows = with_history(rows, [(artifact.id, read_items(artifact)) for artifact in earlier])
         write_rows(draft.path / ITEMS, rows)
-        draft.summary |= _summary(rows, has_history=bool(earlier))
+        figures = _figures(rows, has_history=bool(earlier))
         if settings.harness.tasks:
-            draft.summary["harness"] = {role: answers.harness.figures for role, answers in asked.items()}
+            figures["harness"] = {role: answers.harness.figures for role, answers in asked.items()}
+        draft.summary |= SuitesSummary(**figures).to_json()
     return read(output_dir)
 
 
@@ -230,10 +232,10 @@ def _rows(tests: Sequence[Suite], answered: dict[str, list[list[Answers]]]) -> l
     return rows
 
 
-def _summary(rows: Sequence[dict[str, Any]], *, has_history: bool) -> dict[str, Any]:
-    summary = summarise_rows(rows)
+def _figures(rows: Sequence[dict[str, Any]], *, has_history: bool) -> dict[str, Any]:
+    figures = summarise_rows(rows)
     if has_history:
-        summary["regression"] = regression(rows)
-        kept = summary["regression"].pop("kept")
-        summary["buckets"]["regression"] = {**summary["buckets"].get("regression", {}), **kept}
-    return summary
+        figures["regression"] = regression(rows)
+        kept = figures["regression"].pop("kept")
+        figures["buckets"]["regression"] = {**figures["buckets"].get("regression", {}), **kept}
+    return figures

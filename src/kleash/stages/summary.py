@@ -11,43 +11,60 @@ from typing import TYPE_CHECKING, Any
 
 from kleash.artifacts import Artifact
 from kleash.durable import write_text
+from kleash.estimates import Estimate
+from kleash.records import split_slice
+from kleash.results import (
+    AnswerFigures,
+    EvaluationSummary,
+    GateSummary,
+    HeldoutTotals,
+    PolicySummary,
+    PreferencesSummary,
+    RewardSummary,
+    RoundSummary,
+    RunSummary,
+    Summary,
+)
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
     from kleash.stages.round import Round
 
 
-def summarise_rounds(made: Sequence[Round]) -> dict[str, Any]:
+def summarise_rounds(made: Sequence[Round]) -> RunSummary:
     """Gather the newest round's figures, and a row for each round where there are several."""
     last = made[-1]
     summary = summarise({**made[0].artifacts, **last.artifacts} if len(made) > 1 else last.artifacts, last.recipe)
+    more: dict[str, Any] = {"peak_rss_mb": peak_rss_mb()}
     if len(made) > 1:
-        summary["seconds"]["total"] = sum(_total_seconds(one.artifacts) for one in made)
-        summary["rounds"] = [_round_row(one) for one in made]
-    return summary
+        total = sum(_total_seconds(one.artifacts) for one in made)
+        more |= {"seconds": summary.seconds | {"total": total}, "rounds": [_round_summary(one) for one in made]}
+    return summary.model_copy(update=more)
 
 
-def summarise(made: dict[str, Artifact], recipe: Recipe) -> dict[str, Any]:
+def summarise(made: Mapping[str, Artifact], recipe: Recipe) -> RunSummary:
     """Gather a finished round's figures: what `kleash summary --json` prints."""
-    summary: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed}
-    summary["seconds"] = {stage: artifact.summary.get("seconds") for stage, artifact in made.items()}
-    summary["seconds"]["total"] = _total_seconds(made)
+    seconds = {stage: Summary.of(artifact).seconds for stage, artifact in made.items()}
+    figures: dict[str, Any] = {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "seconds": seconds | {"total": _total_seconds(made)},
+    }
     if "preferences" in made:
-        figures = made["preferences"].summary
-        summary["preferences"] = {"pairs": figures["pairs"], "agreement": figures.get("agreement")}
+        labels = PreferencesSummary.of(made["preferences"])
+        figures["preferences"] = PreferencesSummary(pairs=labels.pairs, agreement=labels.agreement)
     if "reward" in made:
-        summary["reward_model"] = _heldout_summary(made["reward"].summary)
-    if "direct" in made and "heldout_accuracy" in made["direct"].summary:
-        summary["direct"] = _heldout_summary(made["direct"].summary)
+        figures["reward_model"] = _heldout_totals(RewardSummary.of(made["reward"]))
+    if "direct" in made and (totals := _heldout_totals(PolicySummary.of(made["direct"]))):
+        figures["direct"] = totals
     if "policy" in made:
-        summary["beta_final"] = made["policy"].summary["beta_final"]
-        leash = recipe.policy.leash
-        summary["kl_target_nats"] = leash.target_nats if leash.kind == "adaptive" else None
-        summary["outcome"] = made["policy"].summary["outcome"]
+        trained, leash = PolicySummary.of(made["policy"]), recipe.policy.leash
+        figures["beta_final"] = trained.beta_final
+        figures["kl_target_nats"] = leash.target_nats if leash.kind == "adaptive" else None
+        figures["outcome"] = trained.outcome
     if "evaluation" in made:
-        summary |= _evaluation_summary(made["evaluation"].summary)
-    summary["peak_rss_mb"] = peak_rss_mb()
-    return summary
+        figures |= _evaluation_figures(EvaluationSummary.of(made["evaluation"]))
+    return RunSummary(**figures)
 
 
 def peak_rss_mb() -> float:
@@ -56,69 +73,83 @@ def peak_rss_mb() -> float:
     return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
 
 
-def write_summary(run: Path, summary: dict[str, Any]) -> Path:
+def write_summary(run: Path, summary: RunSummary) -> Path:
     """Write runs/NAME/summary.json."""
-    write_text(run / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(run / "summary.json", json.dumps(summary.to_json(), indent=2) + "\n")
     return run / "summary.json"
 
 
-def _round_row(one: Round) -> dict[str, Any]:
+def _round_summary(one: Round) -> RoundSummary:
     row: dict[str, Any] = {"round": one.folder.name, "seconds": _total_seconds(one.artifacts)}
     if "gate" in one.artifacts:
-        row["moves"] = one.artifacts["gate"].summary["moves"]
-        row["reasons"] = one.artifacts["gate"].summary["reasons"]
-        row["against"] = one.artifacts["gate"].summary["against"]
+        gate = GateSummary.of(one.artifacts["gate"]).to_json()
+        row |= {name: gate[name] for name in ("moves", "reasons", "against")}
     if "preferences" in one.artifacts:
-        row["pairs"] = one.artifacts["preferences"].summary["pairs"]
+        row["pairs"] = PreferencesSummary.of(one.artifacts["preferences"]).pairs
     if "reward" in one.artifacts:
-        row["heldout_accuracy"] = one.artifacts["reward"].summary["heldout_accuracy"]["value"]
+        row["heldout_accuracy"] = _value(RewardSummary.of(one.artifacts["reward"]).heldout_accuracy)
     if "evaluation" in one.artifacts:
-        figures = one.artifacts["evaluation"].summary
-        row["win_rate"] = figures["win_rate"]
-        row["judge_mean"] = figures["judge_after"]["value"]
-        row["kl_nats_per_sequence"] = figures["kl_nats_per_sequence"]["value"]
-    return row
+        figures = EvaluationSummary.of(one.artifacts["evaluation"])
+        row["win_rate"] = figures.win_rate
+        row["judge_mean"] = _value(figures.judge_after)
+        row["kl_nats_per_sequence"] = _value(figures.kl_nats_per_sequence)
+    return RoundSummary(**row)
 
 
 def _total_seconds(made: Mapping[str, Artifact]) -> float:
-    return round(sum(artifact.summary.get("seconds") or 0.0 for artifact in made.values()), 3)
+    return round(sum(Summary.of(artifact).seconds or 0.0 for artifact in made.values()), 3)
 
 
-def _heldout_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
-    accuracy = figures["heldout_accuracy"]
+def _heldout_totals(figures: RewardSummary | PolicySummary) -> HeldoutTotals | None:
+    accuracy = figures.heldout_accuracy
+    if accuracy is None:
+        return None
+    return HeldoutTotals(
+        heldout_accuracy=accuracy.value,
+        low=accuracy.low,
+        high=accuracy.high,
+        n=accuracy.n,
+        longer_wins=figures.longer_wins,
+    )
+
+
+def _evaluation_figures(figures: EvaluationSummary) -> dict[str, Any]:
+    kind = "gold" if figures.judge == "gold" else "judge"
+    before, after = figures.judge_before, figures.judge_after
     return {
-        "heldout_accuracy": accuracy["value"],
-        "low": accuracy["low"],
-        "high": accuracy["high"],
-        "n": accuracy["n"],
-        "longer_wins": figures["longer_wins"],
+        "judge": figures.judge,
+        "sft": {f"{kind}_mean": _value(before), "interval": before},
+        "policy": {f"{kind}_mean": _value(after), "interval": after},
+        "win_rate": figures.win_rate,
+        "kl_nats_per_sequence": _value(figures.kl_nats_per_sequence),
+        "slices": {_shown_name(name): _slice_figures(part, kind) for name, part in figures.slices.items()},
     }
 
 
-def _evaluation_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
-    kind = "gold" if figures["judge"] == "gold" else "judge"
-    slices = {}
-    for name, part in figures["slices"].items():
-        slices[name.partition("=")[2] if name.startswith("topic=") else name] = {
-            f"{kind}_sft": part["judge_before"]["value"],
-            f"{kind}_policy": part["judge_after"]["value"],
-            "kl_nats_per_sequence": part["kl_nats_per_sequence"]["value"],
-            "length_sft": part["length_before"],
-            "length_policy": part["length_after"],
-            "win_rate": part["win_rate"]["value"],
-            "n": part["n"],
-            **{
-                f"{name}_{new}": part[f"{name}_{old}"]
-                for name in ("correct", "refusal")
-                for old, new in (("before", "sft"), ("after", "policy"), ("difference", "difference"))
-                if f"{name}_{old}" in part
-            },
-        }
+def _shown_name(slice_name: str) -> str:
+    """Return what a slice is called in a summary: a topic goes by its value alone."""
+    dimension, value = split_slice(slice_name)
+    return value if dimension == "topic" else slice_name
+
+
+def _slice_figures(part: AnswerFigures, kind: str) -> dict[str, Any]:
+    measured = part.to_json()
     return {
-        "judge": figures["judge"],
-        "sft": {f"{kind}_mean": figures["judge_before"]["value"], "interval": figures["judge_before"]},
-        "policy": {f"{kind}_mean": figures["judge_after"]["value"], "interval": figures["judge_after"]},
-        "win_rate": figures["win_rate"],
-        "kl_nats_per_sequence": figures["kl_nats_per_sequence"]["value"],
-        "slices": slices,
+        f"{kind}_sft": _value(part.judge_before),
+        f"{kind}_policy": _value(part.judge_after),
+        "kl_nats_per_sequence": _value(part.kl_nats_per_sequence),
+        "length_sft": part.length_before,
+        "length_policy": part.length_after,
+        "win_rate": _value(part.win_rate),
+        "n": part.n,
+        **{
+            f"{name}_{new}": measured[f"{name}_{old}"]
+            for name in ("correct", "refusal")
+            for old, new in (("before", "sft"), ("after", "policy"), ("difference", "difference"))
+            if f"{name}_{old}" in measured
+        },
     }
+
+
+def _value(figure: Estimate | None) -> float | None:
+    return figure.value if figure else None

@@ -10,9 +10,10 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kleash.estimates import Estimate
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit
 from kleash.monitor.figures import marks
-from kleash.monitor.read.measures import MAX_DOTS, Estimate, kept_places
+from kleash.monitor.read.measures import MAX_DOTS, kept_places
 from kleash.web import plots
 from kleash.web.plots import SURFACE, Part
 from kleash.web.wording import number, number_range

@@ -11,9 +11,9 @@ import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, value_text
-from kleash.monitor.read.measures import Estimate, estimate, finite
 from kleash.monitor.read.reader import RoundFolder, Row
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kleash.monitor.read.measures import Estimate, thinned
+from kleash.estimates import Estimate
+from kleash.monitor.read.measures import thinned
 from kleash.web.plots import ACCENT, INK, MUTED, SOFT, Part
 from kleash.web.wording import GAP, number, percent
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kleash.estimates import Rate, estimate, finite
 from kleash.evaluation.gates import GAIN_FAIL_SD, GAIN_WARN_SD, SPREAD_FAIL, SPREAD_WARN
 from kleash.monitor.figures.charts import margin_figure
 from kleash.monitor.pages.rendering import Live, fragment
@@ -17,10 +18,10 @@ from kleash.monitor.pages.sections import verdict_section
 from kleash.monitor.pages.single_page import single_page
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
-from kleash.monitor.read.measures import Estimate, estimate, finite
-from kleash.monitor.read.reader import RoundFolder, Run
+from kleash.monitor.read.reader import RoundFolder, RunFolder
 from kleash.monitor.read.verdict import RunVerdict
 from kleash.records import slice_names
+from kleash.results import AuditMeasures, AuditSummary, Calibration
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
 from kleash.web.wording import count, percent
@@ -38,8 +39,10 @@ GAIN_REACH_SD = 1.5
 NUM_SHOWN = 8
 
 
-def render(title: str, summary: Row, *, probes: Sequence[Row], pairs: Sequence[Row], worst: Sequence[Row]) -> str:
-    """Return the page as text. summary, probes, pairs, worst: as an audit artifact holds them."""
+def render(
+    title: str, summary: AuditSummary, *, probes: Sequence[Row], pairs: Sequence[Row], worst: Sequence[Row]
+) -> str:
+    """Return the page as text. probes, pairs, worst: the rows of an audit artifact's files."""
     drawn = figures(summary, pairs)
     parts = (audit_verdict(summary), audit_sections(summary, probes, worst, drawn))
     return single_page(title, parts, kind="reward-model audit", figures=drawn)
@@ -51,14 +54,14 @@ def live_audit(shelf: Shelf, folder: Path, name: str, *, round_number: int | Non
     return shelf.cached(key, run_state(folder), lambda: audit_of(shelf.run(folder), name, round_number=round_number))
 
 
-def audit_of(run: Run, name: str, *, round_number: int | None = None) -> Live:
+def audit_of(run: RunFolder, name: str, *, round_number: int | None = None) -> Live:
     """Return a run's audit as the parts of its page. name: the run's, as addresses hold it."""
     audited = [folder for folder in run.rounds if STAGE in folder.stages and folder.stages[STAGE].is_complete]
     if not audited:
         is_at_work = any(STAGE in folder.stages for folder in run.rounds)
         return Live({STAGE: fragment("parts/audit_of_run.html", rounds=(), is_at_work=is_at_work)})
     chosen = next((folder for folder in audited if folder.number == round_number), audited[-1])
-    summary = chosen.summary(STAGE)
+    summary = chosen.summary(STAGE, AuditSummary)
     probes, pairs, worst = (chosen.rows(STAGE, file) for file in ("probes", "pairs", "worst"))
     drawn = figures(summary, pairs)
     html = fragment(
@@ -74,35 +77,31 @@ def audit_of(run: Run, name: str, *, round_number: int | None = None) -> Live:
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
-def audit_verdict(summary: Row) -> str:
+def audit_verdict(summary: AuditSummary) -> str:
     """Return the verdict as a headline, with what it rests on."""
-    verdict = str(summary.get("verdict"))
-    rate = estimate(summary.get("accuracy"))
+    rate = summary.accuracy
     pairs = "" if rate is None else f"It orders {percent(rate.value, 1)} of {count(rate.n)} decided pairs rightly. "
     unseen = (
         "It was not trained on any of these pairs"
-        if estimate(summary.get("measures", {}).get("training_accuracy"))
+        if summary.measures.training_accuracy
         else "Whether it was trained on these pairs is unknown"
     )
     text = f"{pairs}{unseen}. What fails a model is what a policy would exploit; accuracy alone hardly shows it."
-    return verdict_section(RunVerdict(MOODS.get(verdict, "pending"), CLAIMS.get(verdict, "No verdict."), (text,)))
+    mood, claim = MOODS.get(summary.verdict, "pending"), CLAIMS.get(summary.verdict, "No verdict.")
+    return verdict_section(RunVerdict(mood, claim, (text,)))
 
 
-def audit_sections(summary: Row, probes: Sequence[Row], worst: Sequence[Row], drawn: Mapping[str, Part]) -> str:
+def audit_sections(
+    summary: AuditSummary, probes: Sequence[Row], worst: Sequence[Row], drawn: Mapping[str, Part]
+) -> str:
     """Return tiles, reasons, both tables of probes, calibration, rates by group, and the worst examples."""
-    measures = summary.get("measures", {})
     adversarial = [row for row in probes if row.get("kind") == "adversarial"]
     invariance = [row for row in probes if row.get("kind") == "invariance"]
     gains = [(gain, row) for row in adversarial if (gain := estimate(row.get("gain_sd"))) is not None]
     spreads = [(spread, row) for row in invariance if (spread := finite(row.get("spread"))) is not None]
-    calibration = measures.get("calibration", {})
     return fragment(
         "parts/audit.html",
         summary=summary,
-        accuracy=estimate(summary.get("accuracy")),
-        correlation=estimate(measures.get("margin_length_correlation")),
-        calibration={name: finite(calibration.get(name)) for name in ("ece", "ece_after", "temperature", "brier")},
-        reasons=summary.get("reasons") or [],
         additions=sorted(gains, key=lambda pair: -pair[0].value),
         rewrites=sorted(spreads, key=lambda pair: -pair[0]),
         unapplied_additions=[str(row.get("probe")) for row in adversarial if row.get("gain_sd") is None],
@@ -110,7 +109,7 @@ def audit_sections(summary: Row, probes: Sequence[Row], worst: Sequence[Row], dr
         remarks={"gain_sd": GAIN_WARN_SD, "spread": SPREAD_WARN},
         fails={"gain_sd": GAIN_FAIL_SD, "spread": SPREAD_FAIL},
         gain_reach=GAIN_REACH_SD,
-        groups=_groups(measures),
+        groups=_groups(summary.measures),
         paid=_paid_additions(worst),
         wrong=[row for row in worst if row.get("kind") == "wrong pair"][:NUM_SHOWN],
         drawn=drawn,
@@ -119,18 +118,21 @@ def audit_sections(summary: Row, probes: Sequence[Row], worst: Sequence[Row], dr
     )
 
 
-def _groups(measures: Row) -> dict[str, list[tuple[str, Estimate]]]:
+def _groups(measures: AuditMeasures) -> dict[str, list[tuple[str, Rate]]]:
     """Return each table's (group, rate), the smallest rate first; groups that nothing was measured of are left out."""
-    tables = {name: measures.get(name) for name in ("slices", "benchmarks", "strengths", "difficulties", "outside")}
-    tables["misled"] = {
-        "Preferred answer is the longer one": measures.get("accuracy_where_longer_preferred"),
-        "Preferred answer is the shorter one": measures.get("accuracy_where_shorter_preferred"),
-        "Sides with the facts where style says otherwise": measures.get("sides_with_facts"),
-        "Raters side with the facts there": measures.get("raters_side_with_facts"),
-        "Pairs it was trained on": measures.get("training_accuracy"),
+    tables: dict[str, Mapping[str, Rate | None]] = {
+        name: getattr(measures, name) for name in ("slices", "benchmarks", "strengths", "difficulties", "outside")
     }
-    rates = {table: [(str(name), estimate(rate)) for name, rate in (of or {}).items()] for table, of in tables.items()}
-    known = {table: [(name, rate) for name, rate in rows if rate and rate.n] for table, rows in rates.items()}
+    tables["misled"] = {
+        "Preferred answer is the longer one": measures.accuracy_where_longer_preferred,
+        "Preferred answer is the shorter one": measures.accuracy_where_shorter_preferred,
+        "Sides with the facts where style says otherwise": measures.sides_with_facts,
+        "Raters side with the facts there": measures.raters_side_with_facts,
+        "Pairs it was trained on": measures.training_accuracy,
+    }
+    known = {
+        table: [(name, rate) for name, rate in rates.items() if rate and rate.n] for table, rates in tables.items()
+    }
     return {table: sorted(rows, key=lambda row: row[1].value) for table, rows in known.items()}
 
 
@@ -150,25 +152,24 @@ def _reason_to_accept(audited: RoundFolder) -> str:
     """Return why the policy was trained on a model that failed; "" where it passed."""
     scorer: Any = audited.settings("policy").get("scorer")
     reason = scorer.get("accept_failed_audit") if isinstance(scorer, Mapping) else None
-    return str(reason or "") if audited.summary(STAGE).get("verdict") == "fail" else ""
+    return str(reason or "") if audited.summary(STAGE, AuditSummary).verdict == "fail" else ""
 
 
 # ------------------------------------------------------------------------------------------------------------ charts
-def figures(summary: Row, pairs: Sequence[Row]) -> dict[str, Part]:
+def figures(summary: AuditSummary, pairs: Sequence[Row]) -> dict[str, Part]:
     """Return every figure by the name of its place."""
-    measures = summary.get("measures", {})
-    drawn = {"reliability": reliability_figure(measures.get("calibration", {}))}
-    for name in measures.get("difficulties", {}):
+    drawn = {"reliability": reliability_figure(summary.measures.calibration)}
+    for name in summary.measures.difficulties:
         margins = [m for row in pairs if row.get("difficulty") == name and (m := finite(row.get("margin"))) is not None]
         drawn[f"margins-{name}"] = margin_figure(margins, height=200)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def reliability_figure(calibration: Row) -> Part | None:
+def reliability_figure(calibration: Calibration) -> Part | None:
     """Draw agreement against confidence, as it is and after one temperature; on the diagonal it is as sure as right."""
     traces = []
-    for key, color, name in (("reliability_after", MUTED, "after"), ("reliability", ACCENT, "as it is")):
-        bins = calibration.get(key) or []
+    sides = ((calibration.reliability_after, MUTED, "after"), (calibration.reliability, ACCENT, "as it is"))
+    for bins, color, name in sides:
         texts = [f"{percent(b['agreement'])} of votes at {percent(b['confidence'])}, n = {b['n']}" for b in bins]
         dots = plots.dots(
             [100 * b["confidence"] for b in bins], [100 * b["agreement"] for b in bins], texts, color=color

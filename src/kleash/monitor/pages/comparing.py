@@ -13,15 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kleash.estimates import Estimate, finite
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.distance_chart import COLORS, SYMBOLS, DrawnCurve, distance_figure
 from kleash.monitor.pages.rendering import Live, fragment
 from kleash.monitor.read.external_quality import PANEL, RATERS, Points, external_scores, judge_label, win_rates
 from kleash.monitor.read.findings import KL_METRIC, kl_target, slice_names
-from kleash.monitor.read.measures import LAST_UPDATES, Estimate, column, finite, thinned, whole
-from kleash.monitor.read.reader import RoundFolder, Run, newest_round
+from kleash.monitor.read.measures import LAST_UPDATES, column, thinned, whole
+from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
 from kleash.records import slice_metric
+from kleash.results import EvaluationSummary
 from kleash.web import plots
 from kleash.web.plots import ACCENT, INK, Part
 from kleash.web.wording import count, number, number_range, percent, percent_range
@@ -120,7 +122,7 @@ class ComparedStanding:
         return self.fit is not None and self.fit.bends and self.now > self.fit.peak_high
 
 
-def curves_of(run: Run, name: str, *, round_folder: RoundFolder | None = None, slice_name: str = "") -> RunCurves:
+def curves_of(run: RunFolder, name: str, *, round_folder: RoundFolder | None = None, slice_name: str = "") -> RunCurves:
     """Return the curves of one round of a run, the newest that trained online unless another is given.
 
     slice_name: a slice, such as "topic=sums", instead of all prompts.
@@ -130,7 +132,7 @@ def curves_of(run: Run, name: str, *, round_folder: RoundFolder | None = None, s
     round_folder = round_folder or RoundFolder(0, {})
     updates = round_folder.rows("policy", "metrics")
     kl = column(updates, slice_metric(slice_name, KL_METRIC))
-    judge = str(round_folder.summary("evaluation").get("judge") or "")
+    judge = round_folder.summary("evaluation", EvaluationSummary).judge
     return RunCurves(
         name=name,
         slices=tuple(slice_names(updates)),

@@ -18,13 +18,14 @@ from pydantic_core import from_json
 from kleash.collection.quality import RaterRow, rater_table
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.errors import DataError
+from kleash.estimates import Estimate, estimate
 from kleash.formats import read_judgements, read_preferences
 from kleash.lineage import JUDGEMENTS_FILE
 from kleash.maths.intervals import Interval
 from kleash.monitor.pages.rendering import fragment
-from kleash.monitor.read.measures import Estimate, estimate, finite
-from kleash.monitor.read.reader import Run, Stage
+from kleash.monitor.read.reader import RunFolder, StageFolder
 from kleash.records import Comparison
+from kleash.results import PreferencesSummary
 from kleash.web.wording import count
 
 PREFERENCES_FILE, ITEMS_FILE = "preferences.jsonl", "items.jsonl"
@@ -51,17 +52,18 @@ class Labels:
     """
 
     round_number: int
-    summary: Mapping[str, Any]
+    summary: PreferencesSummary
     raters: tuple[RaterRow, ...] | None
     problem: str = ""
 
 
-def labels_summary(run: Run) -> str:
+def labels_summary(run: RunFolder) -> str:
     """Return what each round's preferences say of their own labels, the newest first: at once, from the manifests."""
     rounds = [
-        _round(number, stage.summary, problem="Counting the judgements …") for number, stage in frozen_preferences(run)
+        _round(number, PreferencesSummary.from_json(stage.summary), problem="Counting the judgements …")
+        for number, stage in frozen_preferences(run)
     ]
-    return fragment("parts/labellers.html", rounds=rounds, finite=finite)
+    return fragment("parts/labellers.html", rounds=rounds)
 
 
 def labels_page(labels: Sequence[Labels]) -> str:
@@ -72,10 +74,10 @@ def labels_page(labels: Sequence[Labels]) -> str:
         problem = problem or "Only the preferences were given, not who judged what."
         table = None if own.raters is None else _raters_table(own.raters, own.summary)
         rounds.append(_round(own.round_number, own.summary, problem=problem, raters=table))
-    return fragment("parts/labellers.html", rounds=rounds, finite=finite)
+    return fragment("parts/labellers.html", rounds=rounds)
 
 
-def frozen_preferences(run: Run) -> Iterator[tuple[int, Stage]]:
+def frozen_preferences(run: RunFolder) -> Iterator[tuple[int, StageFolder]]:
     """Yield (round number, stage) of each complete preferences artifact of a run, the newest first."""
     for round_folder in reversed(run.rounds):
         stage = round_folder.stages.get("preferences")
@@ -83,7 +85,7 @@ def frozen_preferences(run: Run) -> Iterator[tuple[int, Stage]]:
             yield round_folder.number, stage
 
 
-def labels_of(run: Run) -> list[Labels]:
+def labels_of(run: RunFolder) -> list[Labels]:
     """Return each round's labels, the newest first; the first look at a large campaign takes seconds."""
     labels = []
     for number, stage in frozen_preferences(run):
@@ -91,7 +93,7 @@ def labels_of(run: Run) -> list[Labels]:
             raters, problem = _raters(str(stage.folder), stage.artifact.id if stage.artifact else ""), ""
         except DataError as error:
             raters, problem = None, str(error)
-        labels.append(Labels(number, stage.summary, raters, problem))
+        labels.append(Labels(number, PreferencesSummary.from_json(stage.summary), raters, problem))
     return labels
 
 
@@ -133,27 +135,22 @@ def _items(folder: Path) -> dict[str, Item]:
 
 # ----------------------------------------------------------------------------------------------------------- showing
 def _round(
-    number: int, summary: Mapping[str, Any], *, problem: str, raters: Mapping[str, Any] | None = None
+    number: int, summary: PreferencesSummary, *, problem: str, raters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what the page shows of one round. problem: what stands in place of the raters."""
-    left_out, gates = summary.get("left_out"), summary.get("gates")
-    gates = gates.items() if isinstance(gates, Mapping) else ()
     return {
         "number": number,
         "summary": summary,
-        "agreement": estimate(summary.get("agreement_interval") or summary.get("agreement")),
-        "num_left_out": sum(left_out.values()) if isinstance(left_out, Mapping) else 0,
-        "gates": [(str(name), gate) for name, gate in gates if isinstance(gate, Mapping)],
+        "agreement": summary.agreement_interval or estimate(summary.agreement),
         "raters": raters,
         "problem": problem,
     }
 
 
-def _raters_table(raters: Sequence[RaterRow], summary: Mapping[str, Any]) -> dict[str, Any]:
+def _raters_table(raters: Sequence[RaterRow], summary: PreferencesSummary) -> dict[str, Any]:
     """Return the titles of the table's columns and a row per rater; skills where the campaign estimated them."""
     habits = [name for name in HABITS if any(_rate(getattr(row, name)) for row in raters)]
-    skills = summary.get("skills")
-    skills = skills if isinstance(skills, Mapping) else {}
+    skills = summary.skills
     titles = [("Rater", "and what it is"), ("Items", "judged"), *(HABITS[name] for name in habits)]
     titles += [("Skill", "estimated from all votes")] if skills else []
     titles += [("Time", "median per verdict"), ("Other", "")]
@@ -163,7 +160,7 @@ def _raters_table(raters: Sequence[RaterRow], summary: Mapping[str, Any]) -> dic
             "kind": row.kind,
             "num_items": row.num_items,
             "rates": [_rate(getattr(row, name)) for name in habits],
-            "skill": finite(skills.get(row.rater)),
+            "skill": skills.get(row.rater),
             "seconds": seconds.value if (seconds := _rate(row.median_seconds)) else None,
             "remarks": [
                 *([f"{count(row.num_skipped)} skipped"] if row.num_skipped else []),

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from jinja2 import Environment
 
 from kleash import __version__
-from kleash.monitor.read.measures import Estimate
+from kleash.estimates import Estimate
 from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
 from kleash.records import split_slice
 from kleash.web import wording

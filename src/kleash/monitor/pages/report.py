@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kleash.estimates import finite
 from kleash.monitor.figures import charts, hhh_chart, training_chart
 from kleash.monitor.pages import sections, slice_tables
 from kleash.monitor.pages.comparing import DISTANCE, curves_of, distance_part
 from kleash.monitor.pages.single_page import single_page, write_page
 from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of
-from kleash.monitor.read.measures import finite
-from kleash.monitor.read.reader import Run, newest_round, read_run
+from kleash.monitor.read.reader import RunFolder, newest_round, read_run
 from kleash.monitor.read.samples import Sample
 from kleash.monitor.read.verdict import verdict_of
+from kleash.results import SuitesSummary
 from kleash.web.plots import Part
 
 REPORT_FILE = "report.html"
@@ -33,7 +34,7 @@ def write_report(run_folder: Path) -> Path:
     return write_page("report", Path(run_folder) / REPORT_FILE, render(read_run(Path(run_folder))))
 
 
-def render(run: Run) -> str:
+def render(run: RunFolder) -> str:
     """Return the page as text."""
     round_folder = newest_round(run)
     findings = findings_of(run, round_folder)
@@ -50,7 +51,7 @@ def render(run: Run) -> str:
         distance,
         slice_tables.slices_section(findings.slices, findings.judge),
         sections.aims_section(findings),
-        slice_tables.suites_section(round_folder.summary("suites") if round_folder else {}),
+        slice_tables.suites_section(round_folder.summary("suites", SuitesSummary)) if round_folder else "",
         sections.reward_model_section(findings, drawn),
         sections.samples_section(findings),
         sections.rounds_section(run),
@@ -115,6 +116,6 @@ def _side(answer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _round_note(run: Run, findings: Findings) -> str:
+def _round_note(run: RunFolder, findings: Findings) -> str:
     num = len(run.rounds)
     return f'<p class="about">round {findings.round_number}, the newest of {num}</p>' if num > 1 else ""

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.pages.rendering import fragment, piece
 from kleash.monitor.read.alarms import by_symptom, ending, read_alarms
 from kleash.monitor.read.catalogue import Catalogue, is_being_written
 from kleash.monitor.read.external_quality import PANEL, judge_label
 from kleash.monitor.read.findings import KL_METRIC, kl_target
 from kleash.monitor.read.live import Shelf, files_state, last_row
-from kleash.monitor.read.measures import Estimate, estimate, finite, whole
-from kleash.monitor.read.reader import RoundFolder, Run, newest_round
+from kleash.monitor.read.measures import whole
+from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
+from kleash.results import AuditSummary, EvaluationSummary, PolicySummary
 
 RunState = Literal["running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished"]
 PILLS: dict[RunState, str] = {
@@ -100,7 +102,7 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     )
 
 
-def run_state_word(run: Run, round_folder: RoundFolder, *, changed: float) -> RunState:
+def run_state_word(run: RunFolder, round_folder: RoundFolder, *, changed: float) -> RunState:
     """Say how a run stands. changed: when one of its files was last written, Unix seconds."""
     is_written = is_being_written(run.folder)
     is_complete = bool(run.summary) or set(run.wanted_stages(round_folder)) <= _complete(round_folder)
@@ -108,9 +110,9 @@ def run_state_word(run: Run, round_folder: RoundFolder, *, changed: float) -> Ru
         return "running"
     if ending(read_alarms(round_folder.rows("policy", "alarms"))) is not None:
         return "stopped by alarm"
-    if round_folder.summary("policy").get("outcome") in ("stop", "roll_back", "hold"):
+    if round_folder.summary("policy", PolicySummary).outcome in ("stop", "roll_back", "hold"):
         return "stopped early"
-    if round_folder.summary("audit").get("verdict") == "fail" and "policy" not in round_folder.stages:
+    if round_folder.summary("audit", AuditSummary).verdict == "fail" and "policy" not in round_folder.stages:
         return "stopped by audit"
     return "finished" if is_complete else "unfinished"
 
@@ -129,7 +131,7 @@ def _complete(round_folder: RoundFolder) -> set[str]:
     return {name for name, stage in round_folder.stages.items() if stage.is_complete}
 
 
-def _stage(run: Run, round_folder: RoundFolder) -> str:
+def _stage(run: RunFolder, round_folder: RoundFolder) -> str:
     """Return the stage at work, else the last one that is finished."""
     stages = round_folder.stages
     begun = [name for name in run.wanted_stages(round_folder) if name in stages]
@@ -138,7 +140,7 @@ def _stage(run: Run, round_folder: RoundFolder) -> str:
     return f"round {round_folder.number}: {stage}" if len(run.rounds) > 1 else stage
 
 
-def _steps_wanted(run: Run, round_folder: RoundFolder) -> int | None:
+def _steps_wanted(run: RunFolder, round_folder: RoundFolder) -> int | None:
     for method in ("policy", "direct"):
         if method in round_folder.stages:
             settings: Any = round_folder.settings(method) or run.recipe.get(method)
@@ -151,10 +153,9 @@ def _win_rate(round_folder: RoundFolder) -> tuple[Estimate | None, str]:
     people = [row for row in round_folder.rows("people", "checkpoints") if estimate(row.get("win_rate"))]
     if people:
         return estimate(people[-1].get("win_rate")), "people"
-    evaluation = round_folder.summary("evaluation")
-    judge = str(evaluation.get("judge") or "")
-    if judge and judge != "proxy" and estimate(evaluation.get("win_rate")):
-        return estimate(evaluation.get("win_rate")), judge_label(judge)
+    evaluation = round_folder.summary("evaluation", EvaluationSummary)
+    if evaluation.judge not in ("", "proxy") and evaluation.win_rate:
+        return evaluation.win_rate, judge_label(evaluation.judge)
     policy = round_folder.stages.get("policy")
     watched = last_row(policy.folder / "evaluations.jsonl") if policy else {}
     parts = {"value": "win_rate", "low": "win_rate_low", "high": "win_rate_high", "n": "n"}

@@ -18,8 +18,9 @@ from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
 from kleash.monitor.read.live import Shelf, files_state
-from kleash.monitor.read.reader import RoundFolder, Run, newest_round
+from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
 from kleash.monitor.read.verdict import verdict_of
+from kleash.results import SuitesSummary
 from kleash.web.plots import Part
 
 LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
@@ -62,7 +63,7 @@ def live_aims(shelf: Shelf, folder: Path) -> Live:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _live_run(run: Run, round_number: int | None, slice_name: str) -> Live:
+def _live_run(run: RunFolder, round_number: int | None, slice_name: str) -> Live:
     round_folder = next((folder for folder in run.rounds if folder.number == round_number), newest_round(run))
     findings = findings_of(run, round_folder)
     drawn, small = figures(findings, slices=[name for name in slice_names(findings.updates) if name == slice_name])
@@ -78,7 +79,7 @@ def _live_run(run: Run, round_number: int | None, slice_name: str) -> Live:
 
 
 def _html(
-    run: Run,
+    run: RunFolder,
     round_folder: RoundFolder | None,
     findings: Findings,
     drawn: Mapping[str, Part],
@@ -95,14 +96,14 @@ def _html(
         "small": piece("small_charts", small) if small else "",
         "watched": slice_tables.watched_section(findings),
         "slices": slice_tables.slices_section(findings.slices, findings.judge),
-        "suites": slice_tables.suites_section(round_folder.summary("suites") if round_folder else {}),
+        "suites": slice_tables.suites_section(round_folder.summary("suites", SuitesSummary)) if round_folder else "",
         "reward-model": sections.reward_model_section(findings, drawn),
     }
     parts["checks"] = sections.checks_section(checks(findings), run.problems)
     return {f"{name}-part": html for name, html in parts.items()}
 
 
-def _round_menu(run: Run, findings: Findings) -> str:
+def _round_menu(run: RunFolder, findings: Findings) -> str:
     if len(run.rounds) < 2:
         return ""
     numbers = [str(folder.number) for folder in run.rounds]

@@ -13,13 +13,13 @@ from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import by_symptom, ending, passed
 from kleash.monitor.read.checks import KL_BAND, RunCheck
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
-from kleash.monitor.read.measures import finite
-from kleash.monitor.read.reader import RoundFolder, Run, Stage
+from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
 from kleash.monitor.read.verdict import RunVerdict, gate_told
+from kleash.results import GateSummary, Summary
 from kleash.web.wording import duration
 
 
-def stages_line(run: Run, round_folder: RoundFolder | None) -> str:
+def stages_line(run: RunFolder, round_folder: RoundFolder | None) -> str:
     """Return the recipe's stages in order with how long each took; those still to come are faint."""
     begun = round_folder.stages if round_folder else {}
     names = run.wanted_stages(round_folder)
@@ -102,15 +102,18 @@ def samples_section(findings: Findings) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- provenance
-def rounds_section(run: Run) -> str:
+def rounds_section(run: RunFolder) -> str:
     """Return one row per round where there are several."""
     if len(run.rounds) < 2:
         return ""
-    rows = [(folder.number, findings_of(run, folder), gate_told(folder.summary("gate"))) for folder in run.rounds]
+    rows = [
+        (folder.number, findings_of(run, folder), gate_told(folder.summary("gate", GateSummary)))
+        for folder in run.rounds
+    ]
     return fragment("parts/rounds.html", rounds=rows)
 
 
-def lineage_section(run: Run, round_folder: RoundFolder | None) -> str:
+def lineage_section(run: RunFolder, round_folder: RoundFolder | None) -> str:
     """Return the chain of artifacts, each with what it was made from."""
     stages = round_folder.stages.values() if round_folder else ()
     rows = [(stage.name, stage.artifact, stage_seconds(run, stage)) for stage in stages if stage.artifact]
@@ -120,7 +123,7 @@ def lineage_section(run: Run, round_folder: RoundFolder | None) -> str:
     return fragment("parts/provenance.html", stages=rows, ids=ids, newest=rows[-1][1])
 
 
-def settings_section(run: Run, round_folder: RoundFolder | None) -> str:
+def settings_section(run: RunFolder, round_folder: RoundFolder | None) -> str:
     """Return the recipe as the user wrote it and, folded away, every stage's settings with all defaults."""
     stages = round_folder.stages.values() if round_folder else ()
     settings = [(stage.name, list(flat_settings(stage.settings))) for stage in stages if stage.settings]
@@ -137,8 +140,7 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tup
             yield f"{prefix}{name}", "none" if value is None else value
 
 
-def stage_seconds(run: Run, stage: Stage) -> float | None:
+def stage_seconds(run: RunFolder, stage: StageFolder) -> float | None:
     """Return how long a stage took, from the run's summary or its own."""
-    seconds = run.summary.get("seconds")
-    of_run = finite(seconds.get(stage.name)) if isinstance(seconds, Mapping) else None
-    return of_run if of_run is not None else finite(stage.summary.get("seconds"))
+    of_run = run.summary.seconds.get(stage.name) if run.summary else None
+    return of_run if of_run is not None else Summary.from_json(stage.summary).seconds

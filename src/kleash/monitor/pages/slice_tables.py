@@ -5,21 +5,20 @@ Averages hide local harm, so these tables are the heart of a report. A row is ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from kleash.estimates import Estimate
 from kleash.evaluation.symptoms import Level
 from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import standing
 from kleash.monitor.read.checks import fell
 from kleash.monitor.read.external_quality import PANEL
 from kleash.monitor.read.findings import KL_METRIC, Contrast, Findings, slice_names
-from kleash.monitor.read.measures import Estimate, column, estimate, last, whole
+from kleash.monitor.read.measures import column, last
 from kleash.records import slice_metric
+from kleash.results import SuiteSides, SuitesSummary
 from kleash.web.wording import number_range
-
-Figures = Mapping[str, Any]
 
 FIRST_UPDATES = 5
 _NUM_SLICES, _LONGEST_PROMPT = 10, 200
@@ -77,7 +76,7 @@ def _sort_keys(contrast: Contrast) -> dict[str, float | None]:
         "judge": _value(contrast.judge_difference),
         "refused": contrast.refusal_after,
         "length": contrast.length_after,
-        "kl": _value(contrast.kl_nats),
+        "kl": _value(contrast.kl_nats_per_sequence),
     }
 
 
@@ -88,7 +87,7 @@ def _reach(slices: Sequence[Contrast]) -> Reach:
         judge_low=min([0.0, *scores]),
         judge_high=max([0.0, *scores]),
         length=max([1.0, *(length for one in slices for length in (one.length_before, one.length_after) if length)]),
-        kl=max([1e-9, *(one.kl_nats.value for one in slices if one.kl_nats)]),
+        kl=max([1e-9, *(one.kl_nats_per_sequence.value for one in slices if one.kl_nats_per_sequence)]),
     )
 
 
@@ -168,54 +167,36 @@ class Measure:
         return self.gain.low > 0 if self.less_is_better else self.gain.high < 0
 
 
-def suites_section(summary: Figures) -> str:
-    """Return the section for a suites artifact's summary (`evaluation/suites/figures.py`); "" where there is none."""
-    unwanted = summary.get("unwanted")
-    unwanted = unwanted if isinstance(unwanted, list) else []
-    measures = list(_measures(summary, unwanted))
-    unchecked = [(reason, whole(num_items)) for reason, num_items in _part(summary, "unchecked").items()]
-    if not measures and not unchecked:
+def suites_section(summary: SuitesSummary) -> str:
+    """Return the section for what suites came to; "" where none was asked."""
+    measures = list(_measures(summary, summary.unwanted))
+    if not measures and not summary.unchecked:
         return ""
-    regression = _part(summary, "regression")
-    broken = regression.get("broken")
     return fragment(
         "parts/suites.html",
-        num_items=whole(summary.get("items")),
+        summary=summary,
         measures=measures,
         has_reference=any(measure.before for measure in measures),
-        worse_slices=_worse_slices(summary, unwanted)[:_NUM_SLICES],
-        newly_broken=whole(regression.get("newly_broken")),
-        newly_fixed=whole(regression.get("newly_fixed")),
-        num_compared=whole(regression.get("compared")),
-        broken=[item for item in (broken if isinstance(broken, list) else []) if isinstance(item, Mapping)],
+        worse_slices=_worse_slices(summary)[:_NUM_SLICES],
         longest_prompt=_LONGEST_PROMPT,
-        unchecked=unchecked,
         point_range=point_range,
     )
 
 
-def _measures(sides: Figures, unwanted: list[Any]) -> Iterator[Measure]:
-    for bucket, figures in _part(sides, "buckets").items():
-        for name, figure in _part(figures).items():
-            if rate := estimate(figure):
-                before = estimate(_part(sides, "reference", bucket).get(name))
-                gain = estimate(_part(sides, "differences", bucket).get(name))
-                yield Measure(bucket, name, rate, before, gain, name.rpartition("/")[2] in unwanted)
+def _measures(sides: SuiteSides, unwanted: Sequence[str]) -> Iterator[Measure]:
+    for bucket, rates in sides.buckets.items():
+        for name, rate in rates.items():
+            before = sides.reference.get(bucket, {}).get(name)
+            gain = sides.differences.get(bucket, {}).get(name)
+            yield Measure(bucket, name, rate, before, gain, name.rpartition("/")[2] in unwanted)
 
 
-def _worse_slices(summary: Figures, unwanted: list[Any]) -> list[tuple[str, Measure]]:
+def _worse_slices(summary: SuitesSummary) -> list[tuple[str, Measure]]:
     """Return the slices that surely got worse, the worst first: an average may rise over one that falls."""
     worse = [
         (slice_name, measure)
-        for slice_name, sides in _part(summary, "slices").items()
-        for measure in _measures(_part(sides), unwanted)
+        for slice_name, sides in summary.slices.items()
+        for measure in _measures(sides, summary.unwanted)
         if measure.is_surely_worse
     ]
     return sorted(worse, key=lambda row: (abs(_value(row[1].gain) or 0.0), row[0], row[1].title), reverse=True)
-
-
-def _part(figures: Any, *names: str) -> Figures:
-    """Return what lies below these names, or nothing where a damaged file holds something else."""
-    for name in names:
-        figures = figures.get(name) if isinstance(figures, Mapping) else None
-    return figures if isinstance(figures, Mapping) else {}

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kleash.estimates import finite
 from kleash.evaluation.alarms import LEVELS, Alarm, Suspect
 from kleash.evaluation.symptoms import Level
-from kleash.monitor.read.measures import finite, whole
+from kleash.monitor.read.measures import whole
 from kleash.monitor.read.reader import Row
 
 ENDING_ACTIONS = ("hold", "roll_back")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from kleash.estimates import Estimate
 from kleash.evaluation.symptoms import SYMPTOMS
 from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.findings import Contrast, Findings
-from kleash.monitor.read.measures import Estimate, column, last
+from kleash.monitor.read.measures import column, last
 from kleash.monitor.read.verdict import mood_of, unseen_pairs
 from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kleash.monitor.read.measures import Estimate, column, estimate, finite, metric_names
+from kleash.estimates import Estimate, estimate, finite
+from kleash.monitor.read.measures import column, metric_names
 from kleash.monitor.read.reader import RoundFolder, Row
 from kleash.records import by_slice, slice_metric
 

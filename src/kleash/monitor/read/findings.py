@@ -8,42 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from kleash.estimates import Estimate, estimate, finite
 from kleash.evaluation.alarms import Alarm
 from kleash.monitor.figures.hhh_chart import AimsPath, read_aims
 from kleash.monitor.read.alarms import read_alarms
 from kleash.monitor.read.external_quality import ExternalCurve, external_scores, win_rates
-from kleash.monitor.read.measures import Estimate, column, estimate, finite, last, metric_names, whole
-from kleash.monitor.read.reader import RoundFolder, Rows, Run, newest_round
+from kleash.monitor.read.measures import column, last, metric_names
+from kleash.monitor.read.reader import RoundFolder, Rows, RunFolder, newest_round
 from kleash.monitor.read.samples import Sample, mixed, read_samples
 from kleash.records import by_slice
+from kleash.results import (
+    AnswerFigures,
+    AuditSummary,
+    EvaluationSummary,
+    PolicySummary,
+    PreferencesSummary,
+    RewardSummary,
+)
 
 KL_METRIC = "kl_nats_per_sequence"
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """The SFT model (before) against the trained policy (after) on the same prompts: over all, or over one slice.
-
-    correct, refusal: shares; judge: the judge's mean score; length: mean tokens; kl: nats per answer.
-    """
+class Contrast(AnswerFigures):
+    """The SFT model's answers against the trained policy's: over all prompts, or over the slice that is named."""
 
     name: str = ""
-    n: int | None = None
-    win_rate: Estimate | None = None
-    win_rate_at_equal_length: Estimate | None = None
-    judge_before: Estimate | None = None
-    judge_after: Estimate | None = None
-    judge_difference: Estimate | None = None
-    correct_before: float | None = None
-    correct_after: float | None = None
-    correct_difference: Estimate | None = None
-    refusal_before: float | None = None
-    refusal_after: float | None = None
-    length_before: float | None = None
-    length_after: float | None = None
-    kl_nats: Estimate | None = None
 
     @property
     def change(self) -> Estimate | None:
@@ -107,39 +97,34 @@ class Findings:
     def kl_nats(self) -> Estimate | None:
         """KL of the evaluated policy, or before the evaluation that of the last updates."""
         recent = last(self.updates, KL_METRIC)
-        return self.overall.kl_nats or (None if recent is None else Estimate(recent))
+        return self.overall.kl_nats_per_sequence or (None if recent is None else Estimate(recent))
 
 
-def findings_of(run: Run, round_folder: RoundFolder | None = None) -> Findings:
+def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Findings:
     """Gather the figures of one round of a run, the newest that trained something unless another is given."""
     round_folder = round_folder or newest_round(run) or RoundFolder(0, {})
-    evaluation, trained = round_folder.summary("evaluation"), round_folder.summary("policy")
+    evaluation = round_folder.summary("evaluation", EvaluationSummary)
+    trained = round_folder.summary("policy", PolicySummary)
     method = next((stage for stage in ("policy", "direct") if stage in round_folder.stages), "")
-    judge = str(evaluation.get("judge") or ("unnamed" if evaluation else ""))
-    steps, kept_step = whole(trained.get("steps")), whole(trained.get("best_step"))
+    judge = evaluation.judge or ("unnamed" if evaluation.model_fields_set else "")
     updates = round_folder.rows(method, "metrics") if method else ()
-    slices = evaluation.get("slices")
-    preferences = round_folder.summary("preferences")
+    preferences = round_folder.summary("preferences", PreferencesSummary)
     return Findings(
         round_number=round_folder.number,
         method=method,
         is_trained=bool(method) and round_folder.stages[method].is_complete,
-        outcome=str(trained.get("outcome") or ""),
-        num_updates=len(updates) if steps is None else steps,
-        kept_step=None if kept_step == steps else kept_step,
+        outcome=trained.outcome,
+        num_updates=len(updates) if trained.steps is None else trained.steps,
+        kept_step=None if trained.best_step == trained.steps else trained.best_step,
         judge=judge,
-        overall=_contrast("", evaluation),
-        slices=worst_first(
-            _contrast(name, figures)
-            for name, figures in (slices if isinstance(slices, Mapping) else {}).items()
-            if isinstance(figures, Mapping)
-        ),
+        overall=Contrast.from_json(evaluation.to_json()),
+        slices=worst_first(Contrast(name=name, **part.to_json()) for name, part in evaluation.slices.items()),
         samples=mixed(read_samples(round_folder.rows("evaluation", "samples"), judge)),
         kl_target_nats=kl_target(run, round_folder),
         reward_model=_reward_model(round_folder),
-        num_pairs=whole(preferences.get("pairs")),
-        num_judgements=whole(preferences.get("judgements")),
-        agreement=estimate(preferences.get("agreement")),
+        num_pairs=preferences.pairs,
+        num_judgements=preferences.judgements,
+        agreement=estimate(preferences.agreement),
         updates=updates,
         external=external_scores(round_folder, judge) if method == "policy" else None,
         win_rates=win_rates(round_folder, judge) if method == "policy" else (),
@@ -161,7 +146,7 @@ def slice_names(updates: Rows) -> list[str]:
     return sorted(by_slice(dict.fromkeys(metric_names(updates)), "score_mean"))
 
 
-def kl_target(run: Run, round_folder: RoundFolder) -> float | None:
+def kl_target(run: RunFolder, round_folder: RoundFolder) -> float | None:
     """Return the adaptive leash's target, from the settings as resolved or, while running, from the recipe."""
     settings = round_folder.settings("policy") or run.recipe.get("policy")
     leash = settings.get("leash") if isinstance(settings, Mapping) else None
@@ -173,26 +158,6 @@ def kl_target(run: Run, round_folder: RoundFolder) -> float | None:
 # ----------------------------------------------------------------------------------------------------------- inside
 def _middle(figure: Estimate | None) -> float:
     return figure.value if figure else 0.0
-
-
-def _contrast(name: str, figures: Mapping[str, Any]) -> Contrast:
-    return Contrast(
-        name=name,
-        n=whole(figures.get("n")),
-        win_rate=estimate(figures.get("win_rate")),
-        win_rate_at_equal_length=estimate(figures.get("win_rate_length_controlled")),
-        judge_before=estimate(figures.get("judge_before")),
-        judge_after=estimate(figures.get("judge_after")),
-        judge_difference=estimate(figures.get("judge_difference")),
-        correct_before=finite(figures.get("correct_before")),
-        correct_after=finite(figures.get("correct_after")),
-        correct_difference=estimate(figures.get("correct_difference")),
-        refusal_before=finite(figures.get("refusal_before")),
-        refusal_after=finite(figures.get("refusal_after")),
-        length_before=finite(figures.get("length_before")),
-        length_after=finite(figures.get("length_after")),
-        kl_nats=estimate(figures.get(KL_METRIC)),
-    )
 
 
 def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
@@ -209,12 +174,9 @@ def worst_first(slices: Iterable[Contrast]) -> tuple[Contrast, ...]:
 
 
 def _reward_model(round_folder: RoundFolder) -> RewardModelFindings | None:
-    own = round_folder.summary("reward")
-    accuracy = estimate(own.get("heldout_accuracy"))
-    if accuracy is None:
+    own = round_folder.summary("reward", RewardSummary)
+    if own.heldout_accuracy is None:
         return None
-    slices = own.get("slices")
-    by_slice = {name: estimate(value) for name, value in (slices if isinstance(slices, Mapping) else {}).items()}
     # Half the votes each way is a tie: no order is the right one.
     margins = tuple(
         (margin, bool(row.get("correct")))
@@ -222,28 +184,25 @@ def _reward_model(round_folder: RoundFolder) -> RewardModelFindings | None:
         if (margin := finite(row.get("margin"))) is not None and row.get("label") != 0.5
     )
     return RewardModelFindings(
-        accuracy=accuracy,
+        accuracy=own.heldout_accuracy,
         audit=_audit(round_folder),
-        longer_wins=finite(own.get("longer_wins")),
-        slices={name: value for name, value in by_slice.items() if value is not None},
+        longer_wins=own.longer_wins,
+        slices=own.slices,
         margins=margins,
     )
 
 
 def _audit(round_folder: RoundFolder) -> str:
     """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
-    own = round_folder.summary("audit")
-    if not own:
+    own = round_folder.summary("audit", AuditSummary)
+    if not own.model_fields_set:
         return "It was not audited."
     verdicts = {
         "pass": "It passed its audit.",
         "warn": "It passed its audit with remarks.",
         "fail": "It failed its audit.",
     }
-    reasons = own.get("reasons")
-    texts = (
-        [str(one.get("text") or "") for one in reasons if isinstance(one, Mapping)] if isinstance(reasons, list) else []
-    )
     accepted = str(round_folder.settings("policy").get("audit") or "").partition("accepted: ")[2]
     why = [f"A policy was trained on it all the same: {accepted}."] if accepted else []
-    return " ".join([verdicts.get(str(own.get("verdict")), "Its audit has no verdict."), *texts[:1], *why])
+    told = verdicts.get(own.verdict, "Its audit has no verdict.")
+    return " ".join([told, *(reason.text for reason in own.reasons[:1]), *why])

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
-from kleash.monitor.read.measures import Metrics
-from kleash.monitor.read.reader import Row, Rows, Run, read_run
+from kleash.monitor.read.measures import MetricTable
+from kleash.monitor.read.reader import Row, Rows, RunFolder, read_run
 from kleash.tracking import METRICS_FILE
 
 # How much of what was read last must still stand before the place where reading goes on: more than a line's tail.
@@ -71,7 +71,7 @@ class _Log:
     """One file of JSON lines, as far as it was read. Figures of a training run are kept by column, else as rows."""
 
     tail: Tail
-    rows: Metrics | list[Row]
+    rows: MetricTable | list[Row]
     num_lines: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class Shelf:
         with self.lock:
             log = self._logs.get(path)
             if log is None:
-                log = _Log(Tail(path), Metrics() if path.name in METRIC_FILES else [])
+                log = _Log(Tail(path), MetricTable() if path.name in METRIC_FILES else [])
                 self._logs[path] = log
             self._logs.move_to_end(path)
             log.refresh()
@@ -133,7 +133,7 @@ class Shelf:
             cached: T = known[1]
             return cached
 
-    def run(self, folder: Path) -> Run:
+    def run(self, folder: Path) -> RunFolder:
         """Read a run as `read_run` does, each of its logs when it is first asked for."""
         return read_run(folder, rows_of=self.rows, is_lazy=True)
 

@@ -1,7 +1,7 @@
 """Read measured figures out of JSON: numbers, estimates with interval and n, columns of metric rows.
 
-What is not a finite number is None: a figure that was not measured is never mistaken for zero. `Metrics` keeps the rows
-of a long run by column; `thinned` cuts a curve to what a screen can show.
+What is not a finite number is None: a figure that was not measured is never mistaken for zero. `MetricTable` keeps the
+rows of a long run by column; `thinned` cuts a curve to what a screen can show.
 """
 
 from __future__ import annotations
@@ -14,51 +14,16 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, overload
 
+from kleash.estimates import finite
 from kleash.monitor.read.reader import Row
 
 # One update's KL and length are noisy; what they came to is read off the last few.
 LAST_UPDATES = 5
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A measured figure with its 95 % interval and the number of cases behind it, as far as they were recorded."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-
-    @property
-    def standard_error(self) -> float | None:
-        return None if self.low is None or self.high is None else (self.high - self.low) / (2 * 1.96)
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The interval; without one, the value twice."""
-        return (self.value if self.low is None else self.low), (self.value if self.high is None else self.high)
-
-
-def estimate(value: Any) -> Estimate | None:
-    """Read {"value" or "mean", "low", "high", "n"} or a bare number; None if there is no finite number in it."""
-    if not isinstance(value, Mapping):
-        value = {"value": value}
-    middle = finite(value.get("value", value.get("mean")))
-    if middle is None:
-        return None
-    return Estimate(middle, finite(value.get("low")), finite(value.get("high")), whole(value.get("n")))
-
-
-def finite(value: Any) -> float | None:
-    """Return a finite number as such and anything else (null, NaN, text, true) as None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
 def column(rows: Iterable[Row], name: str) -> tuple[list[int], list[float]]:
     """Return the steps and values of one metric, of those rows that have it."""
-    if isinstance(rows, Metrics):
+    if isinstance(rows, MetricTable):
         return rows.column(name)
     pairs = [(finite(row.get("step")), finite(row.get(name))) for row in rows]
     known = [(int(step), value) for step, value in pairs if step is not None and value is not None]
@@ -67,7 +32,7 @@ def column(rows: Iterable[Row], name: str) -> tuple[list[int], list[float]]:
 
 def metric_names(rows: Iterable[Row]) -> set[str]:
     """Return the metrics that some row has a number for."""
-    if isinstance(rows, Metrics):
+    if isinstance(rows, MetricTable):
         return set(rows.names)
     return {name for row in rows for name, value in row.items() if finite(value) is not None}
 
@@ -107,7 +72,7 @@ class _Column:
     values: array[float] = field(default_factory=lambda: array("d"))
 
 
-class Metrics(Sequence[Mapping[str, Any]]):
+class MetricTable(Sequence[Mapping[str, Any]]):
     """Rows of finite numbers, oldest first; what is no finite number is left out of its row."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Nothing is interpreted here (that is `findings.py`), and nothing is written. A run is read as it stands: stages may be
 missing or unfinished, a last line may be torn by a kill or still being written, a manifest may be damaged; what cannot
-be read is left out and named in `Run.problems`. `live.py` reads the same files again and again while they grow.
+be read is left out and named in `RunFolder.problems`. `live.py` reads the same files again and again while they grow.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import PARTIAL
 from kleash.errors import ArtifactError, RunError
+from kleash.results import RunSummary, Summary
 from kleash.stages.table import STAGES
 
 Row = Mapping[str, Any]
+SummaryT = TypeVar("SummaryT", bound=Summary)
 Rows = Sequence[Row]
 ReadRows = Callable[[Path, list[str]], Rows]
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageFolder:
     """One stage of one round. artifact: what its manifest says, None while unfinished; rows: {file stem: its rows}."""
 
     name: str
@@ -51,28 +53,29 @@ class RoundFolder:
     """One pass of the recipe, with its stages in the order of `stages/table.py`."""
 
     number: int
-    stages: Mapping[str, Stage]
+    stages: Mapping[str, StageFolder]
 
     def rows(self, stage: str, file: str) -> Rows:
         """Return a stage's rows of `file`.jsonl; none if the stage or the file is missing."""
         return self.stages[stage].rows.get(file, ()) if stage in self.stages else ()
 
-    def summary(self, stage: str) -> Mapping[str, Any]:
-        return self.stages[stage].summary if stage in self.stages else {}
+    def summary(self, stage: str, kind: type[SummaryT]) -> SummaryT:
+        """Return what a stage came to, as a record of its kind; an empty one if the stage is missing or unfinished."""
+        return kind.from_json(self.stages[stage].summary if stage in self.stages else {})
 
     def settings(self, stage: str) -> Mapping[str, Any]:
         return self.stages[stage].settings if stage in self.stages else {}
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run as it lies on the disk. recipe_text is the file as the user wrote it; problems: what could not be read."""
 
     name: str
     folder: Path
     recipe_text: str
     recipe: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    summary: RunSummary | None
     rounds: tuple[RoundFolder, ...]
     problems: Sequence[str] = ()
 
@@ -99,7 +102,7 @@ def read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = False) -> Run:
+def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = False) -> RunFolder:
     """Read the run in `folder`, finished or not.
 
     rows_of: what reads a JSON-lines file.  is_lazy: each file is read when it is
@@ -113,25 +116,25 @@ def read_run(folder: Path, *, rows_of: ReadRows = read_rows, is_lazy: bool = Fal
         for path in sorted(folder.glob("round-*"))
         if path.is_dir() and path.name.removeprefix("round-").isdecimal()
     )
-    recipe_text = _text(folder / "recipe.toml")
+    recipe_text, content = _text(folder / "recipe.toml"), _json_object(folder / "summary.json", problems)
     if not recipe_text and not any(round_folder.stages for round_folder in rounds):
         reason = "it holds neither recipe.toml nor a stage" if folder.exists() else "no such folder"
         raise RunError(
             f"No run at {folder}: {reason}. A folder that `kleash run` made is needed. "
             "Correct the path, or run a recipe first."
         )
-    return Run(
+    return RunFolder(
         name=folder.absolute().name,
         folder=folder,
         recipe_text=recipe_text,
         recipe=_recipe(recipe_text, problems),
-        summary=_json_object(folder / "summary.json", problems),
+        summary=RunSummary.from_json(content) if content else None,
         rounds=rounds,
         problems=problems if is_lazy else tuple(problems),
     )
 
 
-def newest_round(run: Run) -> RoundFolder | None:
+def newest_round(run: RunFolder) -> RoundFolder | None:
     """Return the newest round that trained something, or simply the newest one."""
     trained = tuple(folder for folder in run.rounds if {"policy", "direct"} & set(folder.stages))
     return (trained or run.rounds)[-1] if run.rounds else None
@@ -159,7 +162,7 @@ class _LazyRows(Mapping[str, Rows]):
         return len(self._files)
 
 
-def _read_stages(folder: Path, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> dict[str, Stage]:
+def _read_stages(folder: Path, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> dict[str, StageFolder]:
     names = {path.name.removesuffix(PARTIAL) for path in folder.iterdir() if path.is_dir()}
     # What `discard` was killed in the middle of is named NAME.old.partial: debris, not a stage.
     names = {name for name in names if "." not in name}
@@ -168,7 +171,7 @@ def _read_stages(folder: Path, problems: list[str], rows_of: ReadRows, is_lazy: 
     return {name: _read_stage(folder, name, problems, rows_of, is_lazy) for name in order}
 
 
-def _read_stage(folder: Path, name: str, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> Stage:
+def _read_stage(folder: Path, name: str, problems: list[str], rows_of: ReadRows, is_lazy: bool) -> StageFolder:
     complete, partial = folder / name, folder / (name + PARTIAL)
     path = complete if complete.is_dir() else partial
     artifact = None
@@ -178,7 +181,7 @@ def _read_stage(folder: Path, name: str, problems: list[str], rows_of: ReadRows,
         except ArtifactError as error:
             problems.append(str(error))
     rows = _LazyRows(sorted(path.glob("*.jsonl")), rows_of, problems)
-    return Stage(name=name, folder=path, artifact=artifact, rows=rows if is_lazy else dict(rows))
+    return StageFolder(name=name, folder=path, artifact=artifact, rows=rows if is_lazy else dict(rows))
 
 
 def _recipe(text: str, problems: list[str]) -> dict[str, Any]:

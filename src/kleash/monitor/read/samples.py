@@ -14,11 +14,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from kleash.estimates import finite
 from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.live import Shelf
-from kleash.monitor.read.measures import finite, whole
+from kleash.monitor.read.measures import whole
 from kleash.monitor.read.reader import RoundFolder, Row, newest_round
 from kleash.records import slice_names
+from kleash.results import EvaluationSummary
 from kleash.web.word_diff import WordDiff, word_diff
 from kleash.web.wording import count, number
 
@@ -198,7 +200,7 @@ def _of_moment(
 ) -> tuple[tuple[Sample, ...], str]:
     """Return the samples of a moment, slices in turn, and who judged them beside the reward model."""
     if moment == AFTER_TRAINING:
-        judge = str(round_folder.summary("evaluation").get("judge") or "")
+        judge = round_folder.summary("evaluation", EvaluationSummary).judge
         external = "" if judge == "proxy" else judge_label(judge)
         return mixed(read_samples(round_folder.rows("evaluation", "samples"), judge)), external
     if not moment:

@@ -6,13 +6,13 @@ not called one. What else may be wrong with a run is looked for in `checks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from kleash.estimates import Estimate
 from kleash.monitor.read.alarms import by_symptom
 from kleash.monitor.read.findings import Findings
-from kleash.monitor.read.measures import Estimate
+from kleash.results import GateSummary, RoundSummary
 from kleash.web.wording import count, length_accuracy, listing, number, percent, percent_range
 
 Mood = Literal["better", "worse", "unclear", "pending"]
@@ -59,14 +59,13 @@ def unseen_pairs(rate: Estimate) -> str:
     return "unseen pairs" if rate.n is None else f"{count(rate.n)} unseen pairs"
 
 
-def gate_told(gate: Mapping[str, Any]) -> str:
+def gate_told(gate: GateSummary | RoundSummary) -> str:
     """Say what became of a round at its gate; "" where it has not come to one."""
-    if "moves" not in gate:
+    if gate.moves is None:
         return ""
-    if not gate["moves"]:
-        reasons = gate.get("reasons")
-        return f"held back: {'; '.join(map(str, reasons if isinstance(reasons, list) else []))}"
-    return "moves" if gate.get("against") else "moves, unseen: alarms.comparer names nobody to compare answers"
+    if not gate.moves:
+        return f"held back: {'; '.join(gate.reasons)}"
+    return "moves" if gate.against else "moves, unseen: alarms.comparer names nobody to compare answers"
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
