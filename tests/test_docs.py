@@ -1,6 +1,7 @@
 """The documentation names all there is, its links lead somewhere, and its commands exist with their options."""
 
 import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+import kleash
 from kleash.algorithms.direct import DIRECT_ALGORITHMS
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.cli import app
@@ -221,3 +223,12 @@ def test_command_lines_are_found_in_blocks_with_comments_and_continuations():
     text = "Text with `kleash run`.\n\n    A=b kleash run x  # then\n    .venv/bin/kleash chat \\\n        y\n"
     assert command_lines(text) == [["kleash", "run", "x"], ["kleash", "chat", "y"]]
     assert len(command_lines(GUIDE)) > 10
+
+
+# --------------------------------------------------------------------------------------------------------- the library
+def test_the_page_of_the_library_is_what_its_docstrings_say():
+    spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
+    make_api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_api)
+    assert make_api.PAGE.read_text() == make_api.api_page(), "run python docs/make_api.py"
+    assert {name for names in make_api.SECTIONS.values() for name in names} == set(kleash.__all__)

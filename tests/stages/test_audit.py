@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,11 +238,14 @@ def test_answers_to_probe_are_those_that_raters_were_sure_of():
 
 
 # ------------------------------------------------------------------------------------------------------------ the gate
-def as_audit_of(reward, made, output_dir, verdict):
+def as_audit_of(reward, made, output_dir, verdict, *measures):
     """An audit artifact that says what the test needs it to say."""
     from kleash.artifacts import writing
 
-    reasons = [{"measure": "gain: filler", "value": 0.8, "threshold": 0.5, "level": verdict, "text": "Filler pays."}]
+    reasons = [
+        {"measure": measure, "value": 0.8, "threshold": 0.5, "level": verdict, "text": "Filler pays."}
+        for measure in measures or ("gain: filler",)
+    ]
     with writing(output_dir, kind="audit", parents={"reward": reward}, settings={}) as draft:
         draft.summary |= {"verdict": verdict, "reasons": reasons if verdict != "pass" else []}
     return read(output_dir)
@@ -263,6 +267,30 @@ def test_an_accepted_failure_is_recorded_and_shown_in_the_lineage(base, data, ma
     assert trained.parents["audit"] == found.id
     assert trained.settings["audit"] == "fail, accepted: to see it hack"
     assert any("fail, accepted: to see it hack" in line for line in render(lineage_of(run)))
+
+
+SPREAD_ONLY = ScorerSettings(accept_failed_spread="its cost is measured")
+
+
+def test_a_failure_by_spread_alone_may_be_accepted_for_itself_and_is_said(made, tmp_path, capsys):
+    found = as_audit_of(made["reward"], made, tmp_path / "audit", "fail", "spread: case", "spread: all rewrites")
+    scorer_source = build_scorer(tiny_context(), SPREAD_ONLY, reward_models=[made["reward"]], audits=[found])
+    assert scorer_source.recorded()["audit"] == "fail, accepted: its cost is measured"
+    assert "failed its audit and is accepted: its cost is measured." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("measures", [("gain: filler",), ("spread: case", "gain: filler"), ("",)])
+def test_accepting_spread_accepts_nothing_that_pays(made, tmp_path, measures):
+    found = as_audit_of(made["reward"], made, tmp_path / "audit", "fail", *measures)
+    with pytest.raises(SettingsError, match="failed its audit"):
+        build_scorer(tiny_context(), SPREAD_ONLY, reward_models=[made["reward"]], audits=[found])
+
+
+@pytest.mark.parametrize("summary", [{"verdict": "fail", "reasons": []}, {"verdict": "fail"}, {"reasons": "torn"}, {}])
+def test_an_audit_that_cannot_say_why_it_failed_is_not_accepted_for_its_spread(made, tmp_path, summary):
+    found = replace(as_audit_of(made["reward"], made, tmp_path / "audit", "fail"), summary=summary)
+    with pytest.raises(SettingsError, match="failed its audit"):
+        build_scorer(tiny_context(), SPREAD_ONLY, reward_models=[made["reward"]], audits=[found])
 
 
 @pytest.mark.parametrize("verdict", ["pass", "warn"])

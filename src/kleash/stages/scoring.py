@@ -180,7 +180,9 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
 
 
 def _fails_by_spread_alone(audit: AuditSummary) -> bool:
-    return all(reason.measure.startswith("spread: ") for reason in audit.reasons if reason.level == "fail")
+    failed = [reason.measure for reason in audit.reasons if reason.level == "fail"]
+    # An audit that does not say why it failed may have failed by anything.
+    return bool(failed) and all(measure.startswith("spread: ") for measure in failed)
 
 
 def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog | None = None) -> Comparer | None:
