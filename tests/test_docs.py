@@ -232,3 +232,15 @@ def test_the_page_of_the_library_is_what_its_docstrings_say():
     spec.loader.exec_module(make_api)
     assert make_api.PAGE.read_text() == make_api.api_page(), "run python docs/make_api.py"
     assert {name for names in make_api.SECTIONS.values() for name in names} == set(kleash.__all__)
+
+
+# ---------------------------------------------------------------------------------------------------------- the README
+def test_the_readme_s_file_table_names_what_is_there():
+    table = (ROOT / "README.md").read_text().partition("## What is where")[2]
+    rows = [re.findall(r"`([^`]+)`", line.split(" | ")[0]) for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) > 15
+    for first, *others in rows:
+        for path in (ROOT / first, *((ROOT / first).parent / other for other in others)):
+            # A folder that only holds what Python left of it has gone.
+            has_files = any(file.is_file() for file in path.rglob("*") if "__pycache__" not in file.parts)
+            assert path.is_file() or has_files, f"README names {path.relative_to(ROOT)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import kleash
-from kleash.errors import KleashError, SettingsError
+from kleash.errors import DataError, KleashError, SettingsError
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,3 +98,59 @@ def test_an_unfinished_stage_is_named(tmp_path):
     with pytest.raises(KleashError, match="has trained no policy yet"):
         _ = run.metrics
     assert repr(run).endswith("nothing finished yet)")
+
+
+# -------------------------------------------------------------------------------- what is given is used as it is meant
+STORIES = ROOT / "tests" / "fixtures" / "stories260k"
+ONE_UPDATE = {"steps": 1, "prompts_per_step": 2, "max_new_tokens": 4}
+
+
+def letters(prompt, completion):
+    return len(completion)
+
+
+def test_a_policy_is_trained_as_it_was_loaded_unless_told_otherwise(tmp_path):
+    policy = kleash.load_policy(STORIES, device="cpu", dtype="bfloat16_autocast")
+    given = {"prompts": ["Once upon"] * 4, "scorer": letters, "settings": ONE_UPDATE}
+    as_loaded = kleash.train_policy(policy, **given, output_dir=tmp_path / "as-loaded")
+    assert as_loaded.settings["model"]["dtype"] == "bfloat16_autocast"
+    otherwise = {"model.dtype": "float32"}
+    told = kleash.train_policy(policy, **given, overrides=otherwise, output_dir=tmp_path / "told")
+    assert (told.settings["model"]["dtype"], told.settings["model"]["device"]) == ("float32", "cpu")
+
+
+def test_one_text_is_not_taken_for_a_prompt_a_letter():
+    with pytest.raises(
+        SettingsError, match=r"prompts is the text 'Once upon'. Expected a list of prompts. Put it into"
+    ):
+        kleash.generate(STORIES, "Once upon")
+    with pytest.raises(SettingsError, match="Expected a list of prompts"):
+        kleash.score(letters, "why ?", ["so"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("question", "good", "bad")],
+            r"Row 0 of pairs is \('question', 'good', 'bad'\). Expected a record, a mapping",
+        ),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}, 5], r"Row 1 of pairs is 5"),
+        (7, r"pairs is 7. Expected a file, an artifact, or a list of rows"),
+    ],
+)
+def test_rows_of_no_known_kind_are_named(tmp_path, rows, message):
+    with pytest.raises(DataError, match=message):
+        kleash.train_direct(STORIES, rows, output_dir=tmp_path / "dpo")
+    assert not list(tmp_path.iterdir()), "nothing is written before all rows are known"
+
+
+def test_the_metrics_of_a_run_under_way_are_those_of_now(tmp_path):
+    folder = tmp_path / "runs" / "young" / "round-000" / "policy.partial"
+    folder.mkdir(parents=True)
+    (tmp_path / "runs" / "young" / "recipe.toml").write_text('name = "young"\n')
+    run = kleash.Run("young", tmp_path / "runs")
+    for num_updates in (1, 2):
+        rows = [f'{{"step": {step}, "score_mean": {step}.5}}\n' for step in range(num_updates)]
+        (folder / "metrics.jsonl").write_text("".join(rows))
+        assert run.metrics["score_mean"] == tuple(step + 0.5 for step in range(num_updates))

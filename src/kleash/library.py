@@ -8,14 +8,14 @@ Python callable is accepted too; data may be files in any known format, or lists
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from kleash.artifacts import Artifact, read, require
-from kleash.errors import SettingsError
+from kleash.errors import DataError, SettingsError
 from kleash.functions import register
 from kleash.locations import find_policy, find_recipe
 from kleash.opened_run import Run
@@ -40,10 +40,14 @@ Data = str | Path | Artifact | Sequence[Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """A language model that was loaded, and the artifact or folder it came from."""
+    """A language model that was loaded, the artifact or folder it came from, and the [model] settings it was given.
+
+    What is trained from it is loaded by the same settings.
+    """
 
     model: LanguageModel
     artifact: Artifact
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Policy({str(self.artifact.path)!r})"
@@ -108,10 +112,10 @@ def load_policy(source: Model, *, runs_dir: str | Path = RUNS, **model: Any) -> 
     model: settings of a recipe's [model] table, such as device="cpu" or dtype="bfloat16_autocast".
     Raises ArtifactError or ModelError for what is no policy.
     """
-    if isinstance(source, Policy):
+    if isinstance(source, Policy) and not model:
         return source
     artifact = _as_policy(source, runs_dir)
-    return Policy(_context(model).load_policy(artifact), artifact)
+    return Policy(_context(model).load_policy(artifact), artifact, model)
 
 
 def load_reward_model(source: RewardModel | Artifact | str | Path, **model: Any) -> RewardModel:
@@ -146,7 +150,7 @@ def train_sft(
     The same call again finds the artifact, or goes on where it stopped.
     """
     inputs = {"base": _as_policy(base), "demonstrations": _as_file(demonstrations, "demonstrations", output_dir)}
-    return _make("sft", inputs, output_dir, settings, overrides, recipe, strict)
+    return _make("sft", inputs, output_dir, settings, _as_loaded(base, overrides), recipe, strict)
 
 
 def train_reward(
@@ -165,7 +169,7 @@ def train_reward(
     arguments as for `train_sft`.
     """
     inputs = {"base": _as_policy(base), "preferences": _as_preferences(preferences, output_dir, strict)}
-    return _make("reward", inputs, output_dir, settings, overrides, recipe, strict)
+    return _make("reward", inputs, output_dir, settings, _as_loaded(base, overrides), recipe, strict)
 
 
 def audit_reward(
@@ -224,7 +228,7 @@ def train_policy(
         "evaluation_prompts": _as_file(evaluation_prompts, "evaluation_prompts", output_dir),
         "texts_to_keep": _as_file(demonstrations, "demonstrations", output_dir),
     }
-    return _make("policy", inputs, output_dir, settings, {**scoring, **(overrides or {})}, recipe, strict)
+    return _make("policy", inputs, output_dir, settings, _as_loaded(policy, overrides, scoring), recipe, strict)
 
 
 def train_direct(
@@ -242,7 +246,7 @@ def train_direct(
     settings: of [direct], such as {"algorithm": "ipo"}; the others as for `train_sft`.
     """
     inputs = {"reference": _as_policy(policy), "preferences": _as_preferences(preferences, output_dir, strict)}
-    return _make("direct", inputs, output_dir, settings, overrides, recipe, strict)
+    return _make("direct", inputs, output_dir, settings, _as_loaded(policy, overrides), recipe, strict)
 
 
 # ------------------------------------------------------------------------------------- sampling, scoring, measuring
@@ -263,9 +267,7 @@ def generate(
     from kleash.rollout.local import LocalGenerator
 
     generator = LocalGenerator(load_policy(policy).model, max_new_tokens=max_new_tokens, temperature=temperature)
-    return generator.generate(
-        [_as_prompt(prompt) for prompt in prompts], samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0
-    )
+    return generator.generate(_as_prompts(prompts), samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0)
 
 
 def score(
@@ -277,12 +279,13 @@ def score(
     """
     from kleash.scorers.function import FunctionScorer
 
+    prompt_records = _as_prompts(prompts)
     if len(prompts) != len(completions):
         raise SettingsError(
             f"There are {len(prompts)} prompts and {len(completions)} completions. Expected one answer to each prompt. "
             "Repeat a prompt that has several."
         )
-    records = [Completion(_as_prompt(prompt), text) for prompt, text in zip(prompts, completions, strict=True)]
+    records = [Completion(prompt, text) for prompt, text in zip(prompt_records, completions, strict=True)]
     names_function = callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists())
     judge: Any = FunctionScorer(scorer) if names_function else load_reward_model(scorer).scorer  # type: ignore[arg-type]
     scores: Scores = judge.score(records)
@@ -315,8 +318,9 @@ def evaluate(
         "prompts": _as_file(prompts, "prompts", output_dir),
         "rewards": rewards,
     }
-    changes = {**scoring, **({"evaluation.judge": judge} if judge is not None else {}), **(overrides or {})}
-    return _make("evaluation", inputs, output_dir, settings, changes, recipe, strict)
+    if judge is not None:
+        scoring["evaluation.judge"] = judge
+    return _make("evaluation", inputs, output_dir, settings, _as_loaded(policy, overrides, scoring), recipe, strict)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
@@ -344,6 +348,12 @@ def _context(model: Mapping[str, Any]) -> Any:
     return context_from(
         with_overrides(Recipe(), {f"model.{name}": value for name, value in model.items()}), strict=False
     )
+
+
+def _as_loaded(source: Model, overrides: Mapping[str, Any] | None, changes: Mapping[str, Any] = NONE) -> dict[str, Any]:
+    """Return changes to a recipe: how a policy was loaded, the call's own, and last the user's."""
+    loaded = source.settings if isinstance(source, Policy) else NONE
+    return {**{f"model.{name}": value for name, value in loaded.items()}, **changes, **(overrides or NONE)}
 
 
 def _named(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -375,20 +385,33 @@ def _as_scorer(scorer: Any) -> tuple[list[Artifact], dict[str, Any]]:
 def _as_file(data: Data | None, name: str, output_dir: str | Path) -> Any:
     """Return data as a file: rows given in Python are written beside the artifact, where its lineage finds them."""
     from kleash.durable import write_rows
-    from kleash.formats import to_json
 
     if data is None or isinstance(data, Artifact):
         return data
     if isinstance(data, str | Path):
         return Path(data)
-    rows = [
-        {"prompt": row} if isinstance(row, str) else dict(row) if isinstance(row, Mapping) else to_json(row)
-        for row in data
-    ]
+    if not isinstance(data, Sequence):
+        raise DataError(f"{name} is {data!r}. Expected a file, an artifact, or a list of rows. Give one of them.")
+    rows = [_as_row(row, f"Row {number} of {name}") for number, row in enumerate(data)]
     folder = Path(f"{output_dir}.inputs")
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / f"{name}.jsonl", rows)
     return folder / f"{name}.jsonl"
+
+
+def _as_row(row: Any, what: str) -> dict[str, Any]:
+    from kleash.formats import Record, to_json
+
+    if isinstance(row, str):
+        return {"prompt": row}
+    if isinstance(row, Mapping):
+        return dict(row)
+    if isinstance(row, Record):
+        return to_json(row)
+    raise DataError(
+        f"{what} is {row!r}. Expected a record, a mapping with the columns that a file would have, or for a prompt its "
+        "text. Write it so, such as {'prompt': ..., 'chosen': ..., 'rejected': ...}."
+    )
 
 
 def _as_preferences(data: Data, output_dir: str | Path, strict: bool) -> Artifact:
@@ -401,5 +424,9 @@ def _as_preferences(data: Data, output_dir: str | Path, strict: bool) -> Artifac
     return _make("preferences", {"file": file}, Path(f"{output_dir}.inputs") / "preferences", None, None, None, strict)
 
 
-def _as_prompt(prompt: str | Prompt) -> Prompt:
-    return prompt if isinstance(prompt, Prompt) else Prompt(prompt)
+def _as_prompts(prompts: Sequence[str | Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str):
+        raise SettingsError(
+            f"prompts is the text {prompts!r}. Expected a list of prompts. Put it into one: [{prompts!r}]."
+        )
+    return [prompt if isinstance(prompt, Prompt) else Prompt(prompt) for prompt in prompts]

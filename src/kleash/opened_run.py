@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ class Run:
         """The newest reward model. Raises ArtifactError when the run has none."""
         return self._artifact("reward")
 
-    @cached_property
+    @property
     def metrics(self) -> Metrics:
         """What the training of the policy logged, step by step; of a run without one, of its last training."""
         newest = newest_round(self.folder) or self.folder
