@@ -22,12 +22,16 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, pstdev
 
-from kleash.data.batches import derived_seed
+import torch
+
+from kleash.data.batches import TokenSequence, derived_seed
 from kleash.durable import read_rows
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.formats import read_prompts
 from kleash.locations import find_recipe
+from kleash.models.chat import encode_prompt
+from kleash.models.forward import sequence_logprobs
 from kleash.recipe import load_recipe
 from kleash.records import Comparison, Pair, Preference
 from kleash.rollout.local import LocalGenerator
@@ -63,11 +67,20 @@ def watched_points(made, reference):
     points = []
     for number, one in enumerate(made):
         for step, answers in kept_answers(one.made["policy"]).items():
-            point = measuring.point(step, answers, proxy=0.0, reference=reference, yardstick=yardstick)
+            kl_nats = kl_to_sft(answers, reference)
+            point = measuring.point(step, answers, kl_nats=kl_nats, proxy=0.0, yardstick=yardstick)
             liked = (fmean(taste(answers)) - fmean(liked_first)) / pstdev(liked_first)
             figures = {"kl_nats": point.kl_nats, "gold": point.gold, "liked": liked}
             points.append({"round": number, "update": step, **figures, "flattery": point.num_flattery})
     return points
+
+
+def kl_to_sft(answers, reference):
+    """Return the mean of log pi - log pi_sft over kept answers, whose own are exact in float32."""
+    sequences = [TokenSequence(encode_prompt(reference.tokenizer, one.prompt), one.token_ids) for one in answers]
+    with torch.no_grad():
+        reference_logprob_N = sequence_logprobs(reference, sequences, max_tokens=4096)
+    return fmean(sum(one.logprobs) for one in answers) - float(reference_logprob_N.mean())
 
 
 def held_out(one):

@@ -264,10 +264,12 @@ def generate(
     temperature: 0 takes the likeliest token each time. The same seed gives the same answers.
     Raises DataError for a prompt that leaves no room for an answer.
     """
-    from kleash.rollout.local import LocalGenerator
+    from kleash.rollout.local import SamplingSettings, answer_prompts
 
-    generator = LocalGenerator(load_policy(policy).model, max_new_tokens=max_new_tokens, temperature=temperature)
-    return generator.generate(_as_prompts(prompts), samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0)
+    sampling = with_overrides(SamplingSettings(), {"max_new_tokens": max_new_tokens, "temperature": temperature})
+    return answer_prompts(
+        load_policy(policy).model, _as_prompts(prompts), sampling, seed=seed, samples_per_prompt=samples_per_prompt
+    )
 
 
 def score(

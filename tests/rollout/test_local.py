@@ -9,7 +9,7 @@ from kleash.data.batches import select_rows, token_batch
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
 from kleash.records import Prompt
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import LocalGenerator, SamplingSettings, answer_prompts
 
 TEXTS = ["the cat sat", "hello", "what is the big red dog good for", "a", "the the the the", "two plus two is", "no"]
 PROMPTS = [Prompt(text, {"length": str(len(text))}) for text in TEXTS]
@@ -32,6 +32,23 @@ def test_logprobs_are_those_of_the_training_forward(load_wordy, architecture, te
     assert rollouts.logprob_BT.dtype == torch.float32
     ratio_BT = (trained.logprob_BT - rollouts.logprob_BT).exp()
     assert (ratio_BT - 1).abs().max() < 1e-4
+
+
+def test_one_call_answers_prompts_as_the_generator_does(wordy):
+    done = []
+    sampling = SamplingSettings(max_new_tokens=9, temperature=0.7)
+    rollouts = answer_prompts(
+        wordy, PROMPTS, sampling, seed=5, samples_per_prompt=2, policy_id="policy-1", on_done=done.append
+    )
+    expected = generate(wordy, samples=2, seed=5, max_new_tokens=9, temperature=0.7)
+    assert rollouts.sequences == expected.sequences
+    assert torch.equal(rollouts.logprob_BT, expected.logprob_BT)
+    assert (rollouts.policy_id, rollouts.temperature, sum(done)) == ("policy-1", 0.7, 2 * len(PROMPTS))
+
+
+def test_a_prompt_may_fill_what_a_whole_answer_leaves_of_the_models_positions(wordy):
+    assert SamplingSettings(max_prompt_tokens=20).prompt_room(wordy) == 20
+    assert SamplingSettings(max_new_tokens=250).prompt_room(wordy) == wordy.max_positions - 250 == 6
 
 
 def test_rows_are_in_the_callers_order_and_carry_where_they_came_from(wordy):

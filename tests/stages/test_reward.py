@@ -142,7 +142,7 @@ def test_a_reward_that_never_varies_is_refused(made):
     rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
     reference = context.load_policy(made["sft"])
     with pytest.raises(RunError, match=r"(?s)gives all 4 answers of the reference policy the same score 0.25"):
-        measure_scale(context, RewardSettings(**SMALL), ScoresNothing(), reference, made["sft"], rows)
+        measure_scale(context, RewardSettings(**SMALL), ScoresNothing(), reference, rows)
 
 
 def test_head_warm_up_leaves_the_backbone_where_it_was(base, made, tmp_path):

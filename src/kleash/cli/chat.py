@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
     from kleash.protocols import Scorer
     from kleash.records import Completion, Prompt
+    from kleash.rollout.local import SamplingSettings
 
 app = typer.Typer()
 
@@ -67,11 +68,12 @@ def sample(
     runs_dir: RunsFolder = RUNS,
 ) -> None:
     """Sample answers of a policy to prompts."""
+    from kleash.rollout.local import SamplingSettings
+
     asked = asked_prompts(prompt, prompts, as_chat=as_chat)
     model = _load(policy, runs_dir, device, trust_remote_code)
-    answers = _answers(
-        model, asked, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, name=policy
-    )
+    sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
+    answers = _answers(model, asked, sampling, samples=samples, seed=seed, name=policy)
     screen = results()
     for number, answer in enumerate(answers):
         if as_json:
@@ -113,18 +115,13 @@ def compare(
     """Show two policies' answers side by side, with the words that differ in colour."""
     from rich.table import Table
 
+    from kleash.rollout.local import SamplingSettings
+
+    sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
     asked = asked_prompts(prompt, prompts, as_chat=as_chat)[:num_prompts]
     judge = build_judge(scorer, runs_dir, device, trust_remote_code) if scorer else None
     sides = [
-        _answers(
-            _load(name, runs_dir, device, trust_remote_code),
-            asked,
-            samples=1,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            name=name,
-        )
+        _answers(_load(name, runs_dir, device, trust_remote_code), asked, sampling, samples=1, seed=seed, name=name)
         for name in (first, second)
     ]
     scores = [list(judge.score(side).total) for side in sides] if judge else None
@@ -202,25 +199,19 @@ def _load(name: str, runs: Path, device: str, trust_remote_code: bool) -> Langua
 def _answers(
     model: LanguageModel,
     prompts: Sequence[Prompt],
+    sampling: SamplingSettings,
     *,
     samples: int,
-    temperature: float,
-    max_new_tokens: int,
     seed: int,
     name: str,
 ) -> list[Completion]:
     from kleash.progress import progress
-    from kleash.rollout.local import LocalGenerator
+    from kleash.rollout.local import answer_prompts
 
     with progress(len(prompts) * samples, f"Answers of {name}") as advance:
-        generator = LocalGenerator(
-            model,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            policy_id=name,
-            on_done=advance,
+        rollouts = answer_prompts(
+            model, prompts, sampling, seed=seed, samples_per_prompt=samples, policy_id=name, on_done=advance
         )
-        rollouts = generator.generate(prompts, samples_per_prompt=samples, seed=seed, policy_version=0)
     return rollouts.completions()
 
 

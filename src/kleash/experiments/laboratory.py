@@ -36,7 +36,7 @@ from kleash.protocols import Scorer
 from kleash.recipe import Recipe
 from kleash.records import Completion, Preference
 from kleash.results import PolicySummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import StageContext
@@ -244,9 +244,8 @@ class Laboratory:
     def _answers(self, model: LanguageModel) -> Rollouts:
         """Answer the held-out prompts as every PPO arm does while it trains."""
         prompts = read_prompts(self.world().path / "evaluation_prompts.jsonl").records
-        generator = LocalGenerator(model, max_new_tokens=MAX_NEW_TOKENS)
-        seed = derived_seed(self.seed, "watched")
-        return generator.generate(prompts, samples_per_prompt=1, seed=seed, policy_version=0)
+        sampling = SamplingSettings(max_new_tokens=MAX_NEW_TOKENS)
+        return answer_prompts(model, prompts, sampling, seed=derived_seed(self.seed, "watched"))
 
     def _evaluation_prompts_evenly(self, num_prompts: int) -> Path:
         """Write every k-th held-out prompt, which come slice after slice, to a file of its own."""

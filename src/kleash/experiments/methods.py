@@ -25,7 +25,7 @@ from kleash.formats import read_completions, read_preferences, read_prompts, wri
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
 from kleash.results import EvaluationSummary, Summary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import answer_prompts
 from kleash.stages.alarming import AlarmSettings
 from kleash.stages.context import StageContext
 from kleash.stages.encoding import prompts_that_fit
@@ -186,19 +186,13 @@ class Bench:
         settings, scorer = self.recipe.evaluation, scorer_source(self.recipe, self.context, shared.rewards).require()
         model = self.context.load_policy(shared.start)
         judge = build_judge(settings, scorer)
-        room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
         loaded = read_prompts(shared.evaluation_prompts).records
-        asked = prompts_that_fit(loaded, model, max_tokens=room)[: settings.num_prompts]
-        before = answer(self.context, settings, model, model, asked, scorer, judge)
-        generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+        chosen = prompts_that_fit(loaded, model, max_tokens=settings.prompt_room(model))[: settings.num_prompts]
+        before = answer(self.context, settings, model, model, chosen, scorer, judge)
         best: list[Completion] = []
-        for part in range(0, len(asked), 64):
-            rollouts = generator.generate(
-                asked[part : part + 64],
-                samples_per_prompt=n,
-                seed=derived_seed(self.context.seed, "best of n", part),
-                policy_version=0,
-            )
+        for part in range(0, len(chosen), 64):
+            seed = derived_seed(self.context.seed, "best of n", part)
+            rollouts = answer_prompts(model, chosen[part : part + 64], settings, seed=seed, samples_per_prompt=n)
             answers = rollouts.completions()
             scores = scorer.score(answers).total
             for start in range(0, len(answers), n):
@@ -207,7 +201,7 @@ class Bench:
         kl_nats = [best_of_n_kl(n)] * len(best)
         lengths = [len(one.token_ids) for one in best]
         after = Answered([one.text for one in best], lengths, scorer.score(best), judge.score(best), kl_nats)
-        figures = compare(asked, before, after)
+        figures = compare(chosen, before, after)
         return MethodResult(
             name,
             self.context.seed,

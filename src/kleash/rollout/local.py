@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
@@ -21,8 +22,42 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import decode_response, encode_prompt
 from kleash.records import Prompt
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
+from kleash.settings import Settings
 
 _BROKEN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+
+
+class SamplingSettings(Settings):
+    """How a policy answers prompts."""
+
+    max_new_tokens: int = Field(64, ge=1, description="of an answer, its end included; longer ones are cut off")
+    max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out")
+    temperature: float = Field(1.0, ge=0, description="0 = the likeliest token each time")
+
+    def prompt_room(self, model: LanguageModel) -> int:
+        """Return how long a prompt may be, so that the model has positions left for a whole answer."""
+        return min(self.max_prompt_tokens, model.max_positions - self.max_new_tokens)
+
+
+def answer_prompts(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    sampling: SamplingSettings,
+    *,
+    seed: int,
+    samples_per_prompt: int = 1,
+    policy_id: str = "",
+    on_done: Callable[[int], None] = lambda num_done: None,
+) -> Rollouts:
+    """Have a policy answer prompts that fit (`stages/encoding.py` leaves out the others); see `LocalGenerator`."""
+    generator = LocalGenerator(
+        model,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        policy_id=policy_id,
+        on_done=on_done,
+    )
+    return generator.generate(prompts, samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0)
 
 
 class LocalGenerator:

@@ -44,7 +44,7 @@ from kleash.monitor.pages.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id
 from kleash.results import AuditMeasures, AuditSummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.ranked_examples import misordered_pairs
 from kleash.settings import Settings
@@ -273,10 +273,9 @@ def reference_answers(
     """Have the reference policy answer the held-out prompts anew."""
     model = context.load_policy(reference)
     prompts = list({row.prompt.id: row.prompt for row in material.heldout}.values())[: settings.reference_answers]
-    fitting = prompts_that_fit(prompts, model, max_tokens=model.max_positions - settings.max_new_tokens)
-    generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, policy_id=reference.id)
-    seed = derived_seed(context.seed, "audit")
-    rollouts = generator.generate(fitting, samples_per_prompt=1, seed=seed, policy_version=0)
+    sampling = SamplingSettings(max_new_tokens=settings.max_new_tokens, max_prompt_tokens=model.max_positions)
+    fitting = prompts_that_fit(prompts, model, max_tokens=sampling.prompt_room(model))
+    rollouts = answer_prompts(model, fitting, sampling, seed=derived_seed(context.seed, "audit"))
     return list(zip(rollouts.prompts, rollouts.texts, strict=True))
 
 

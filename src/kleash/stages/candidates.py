@@ -29,7 +29,7 @@ from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 from kleash.results import CandidatesSummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import dropped_figures, prompts_that_fit
@@ -119,7 +119,7 @@ def sample_candidates(
     models = [context.load_policy(source) for source in sources]
     fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
     first = skip % len(fitting)
-    asked = _asked(context, settings, [*fitting[first:], *fitting[:first]], models[0])
+    chosen = _choose_prompts(context, settings, [*fitting[first:], *fitting[:first]], models[0])
     with context.write_artifact(
         output_dir,
         kind="candidates",
@@ -129,7 +129,7 @@ def sample_candidates(
         language_model=models[0],
     ) as draft:
         sampler = _Sampler(context, settings, models, sources, scorer, draft.work)
-        sampled = sampler.answers_to(asked)
+        sampled = sampler.answers_to(chosen)
         if scorer is not None and settings.mix.difficulty:
             sampled = _of_wanted_difficulty(sampled, settings, scorer, seed=context.seed)
         write_jsonl(draft.path / "candidates.jsonl", sampled.answers)
@@ -155,7 +155,7 @@ def _scorer_for(settings: CandidatesSettings, scorer_source: ScorerSource | None
     return scorer_source.require()
 
 
-def _asked(
+def _choose_prompts(
     context: StageContext, settings: CandidatesSettings, fitting: Sequence[Prompt], model: LanguageModel
 ) -> list[Prompt]:
     """Return the prompts to answer: the first ones, unless the settings ask for a mixture."""
@@ -215,15 +215,15 @@ class _Sampler:
         which = sample % len(self.models)
         pick = self.settings.picks[sample % len(self.settings.picks)]
         num_samples = 1 if pick == "any" else self.settings.pick_from
-        generator = LocalGenerator(
+        temperature = self.settings.temperatures[sample % len(self.settings.temperatures)]
+        answers = answer_prompts(
             self.models[which],
-            max_new_tokens=self.settings.max_new_tokens,
-            temperature=self.settings.temperatures[sample % len(self.settings.temperatures)],
+            block,
+            SamplingSettings(max_new_tokens=self.settings.max_new_tokens, temperature=temperature),
+            seed=derived_seed(self.context.seed, "candidates", start, sample),
+            samples_per_prompt=num_samples,
             policy_id=self.sources[which].id,
-        )
-        seed = derived_seed(self.context.seed, "candidates", start, sample)
-        rollouts = generator.generate(block, samples_per_prompt=num_samples, seed=seed, policy_version=0)
-        answers = rollouts.completions()
+        ).completions()
         if pick == "any":
             return Sampled(answers)
         assert self.scorer is not None, "checked before anything was loaded"

@@ -25,14 +25,13 @@ from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Prompt
 from kleash.results import EvaluationSummary
-from kleash.rollout.local import LocalGenerator
-from kleash.settings import Settings
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
 from kleash.stages.scoring import NO_SCORER, ScorerSource, build_named_scorer
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(SamplingSettings):
     """How a policy is measured."""
 
     judge: str = Field(
@@ -41,8 +40,6 @@ class EvaluateSettings(Settings):
         json_schema_extra=NAMES_FUNCTION,
     )
     num_prompts: int | None = Field(None, ge=1, description="use the first so many prompts; none = all")
-    max_new_tokens: int = Field(64, ge=1)
-    max_prompt_tokens: int = Field(512, ge=1)
     temperature: float = Field(1.0, gt=0, description="of both policies")
     max_batch_tokens: int = Field(4096, ge=1)
 
@@ -72,19 +69,19 @@ def evaluate_policy(
         return done
     judge = build_judge(settings, proxy)
     before_model = context.load_policy(parents["reference"])
-    room = min(settings.max_prompt_tokens, before_model.max_positions - settings.max_new_tokens)
-    asked = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
+    room = settings.prompt_room(before_model)
+    chosen = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
     after_model = context.load_policy(parents["policy"])
     with context.write_artifact(
         output_dir, kind="evaluation", parents=parents, settings=settings, extra_settings=extra_settings
     ) as draft:
         with progress(2, "Evaluation") as advance:
-            before = answer(context, settings, before_model, before_model, asked, proxy, judge)
+            before = answer(context, settings, before_model, before_model, chosen, proxy, judge)
             advance(1)
-            after = answer(context, settings, after_model, before_model, asked, proxy, judge)
+            after = answer(context, settings, after_model, before_model, chosen, proxy, judge)
             advance(1)
-        figures = compare(asked, before, after)
-        rows = sample_rows(asked, before, after)
+        figures = compare(chosen, before, after)
+        rows = sample_rows(chosen, before, after)
         write_rows(draft.path / "samples.jsonl", rows)
         checkpoints = judged_rows(kept_answers(parents["policy"]), judge)
         if checkpoints:
@@ -114,14 +111,12 @@ def answer(
     settings: EvaluateSettings,
     model: LanguageModel,
     reference: LanguageModel,
-    asked: Sequence[Prompt],
+    prompts: Sequence[Prompt],
     proxy: Scorer | None,
     judge: Scorer,
 ) -> Answered:
     """Have one policy answer every prompt once, and measure each answer."""
-    generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
-    seed = derived_seed(context.seed, "evaluation")
-    rollouts = generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0)
+    rollouts = answer_prompts(model, prompts, settings, seed=derived_seed(context.seed, "evaluation"))
     answers = rollouts.completions()
     return Answered(
         texts=rollouts.texts,

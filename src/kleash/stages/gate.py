@@ -20,20 +20,17 @@ from kleash.formats import read_prompts
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt, group_by_slice
 from kleash.results import AuditSummary, GateSummary
-from kleash.rollout.local import LocalGenerator
-from kleash.settings import Settings
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import prompts_that_fit
 
 
-class GateSettings(Settings):
+class GateSettings(SamplingSettings):
     """How a round's policy is compared with the ones before it."""
 
     num_prompts: int = Field(250, ge=1, description="prompts that every policy answers")
     min_slice_prompts: int = Field(20, ge=2, description="smaller slices cannot hold a policy back")
-    max_new_tokens: int = Field(64, ge=1)
-    max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out")
     temperature: float = Field(1.0, gt=0, description="of all policies")
 
 
@@ -72,12 +69,12 @@ def decide_gate(
         against: dict[str, Interval] = {}
         slices: dict[str, Interval] = {}
         if signal is not None:
-            asked, answers = answers_of(context, settings, policies, prompts)
+            chosen, answers = answers_of(context, settings, policies, prompts)
             for name in earlier:
-                votes = signal.votes(asked, answers[name], answers["policy"])
+                votes = signal.votes(chosen, answers[name], answers["policy"])
                 against[name] = rate_of(votes)
                 if name == current:
-                    slices = slice_rates(asked, votes, min_prompts=settings.min_slice_prompts)
+                    slices = slice_rates(chosen, votes, min_prompts=settings.min_slice_prompts)
         reasons = reasons_to_hold(against.get(current), slices, current=current, audit=audit)
         draft.summary |= GateSummary(
             moves=not reasons,
@@ -93,17 +90,15 @@ def answers_of(
     context: StageContext, settings: GateSettings, policies: Mapping[str, Artifact], prompts: Path
 ) -> tuple[list[Prompt], dict[str, list[str]]]:
     """Have every policy answer the same prompts once, with the same seed; return the prompts and each one's texts."""
-    asked: list[Prompt] = []
+    chosen: list[Prompt] = []
     answers: dict[str, list[str]] = {}
     for name, artifact in policies.items():
         model = context.load_policy(artifact)
-        if not asked:
-            room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
-            asked = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=room)[: settings.num_prompts]
-        generator = LocalGenerator(model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
-        seed = derived_seed(context.seed, "gate")
-        answers[name] = list(generator.generate(asked, samples_per_prompt=1, seed=seed, policy_version=0).texts)
-    return asked, answers
+        if not chosen:
+            fitting = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=settings.prompt_room(model))
+            chosen = fitting[: settings.num_prompts]
+        answers[name] = list(answer_prompts(model, chosen, settings, seed=derived_seed(context.seed, "gate")).texts)
+    return chosen, answers
 
 
 def rate_of(votes: Sequence[float | None], *, confidence: float = 0.95) -> Interval:

@@ -24,7 +24,7 @@ from kleash.models.folders import copy_model_files, find_model_folder
 from kleash.models.heads import RewardNormaliser, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
 from kleash.results import PolicySummary, PreferencesSummary, RewardSummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
@@ -150,14 +150,11 @@ def _measured_scale(
     """Measure mean and SD of the raw score over answers of the reference policy to the prompts."""
     policy = context.load_policy(reference)
     room = min(policy.max_positions, reader.model.max_positions) - scale.max_new_tokens
-    asked = prompts_that_fit(read_prompts(prompts, strict=context.is_strict).records, policy, max_tokens=room)
-    generator = LocalGenerator(
-        policy, max_new_tokens=scale.max_new_tokens, temperature=scale.temperature, policy_id=reference.id
-    )
-    num_rounds = -(-scale.num_samples // len(asked))
-    chosen = (asked * num_rounds)[: scale.num_samples]
-    seed = derived_seed(context.seed, "imported scale")
-    answers = generator.generate(chosen, samples_per_prompt=1, seed=seed, policy_version=0).completions()
+    fitting = prompts_that_fit(read_prompts(prompts, strict=context.is_strict).records, policy, max_tokens=room)
+    num_rounds = -(-scale.num_samples // len(fitting))
+    chosen = (fitting * num_rounds)[: scale.num_samples]
+    sampling = SamplingSettings(max_new_tokens=scale.max_new_tokens, temperature=scale.temperature)
+    answers = answer_prompts(policy, chosen, sampling, seed=derived_seed(context.seed, "imported scale")).completions()
     # The policy's token ids mean nothing to a stranger's tokenizer: its texts are read anew.
     texts = [replace(answer, token_ids=(), logprobs=()) for answer in answers]
     score_N = torch.tensor(reader.score(texts).parts["raw"], dtype=torch.float64)

@@ -27,7 +27,7 @@ from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
 from kleash.records import Preference
 from kleash.results import RewardSummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import Encoded, encode, prompts_that_fit
@@ -151,7 +151,7 @@ def train_reward(
         for number in range(settings.members):
             folder = member_folder(draft.path, number)
             model = train_member(context, settings, rows, reference, parents, draft, number=number)
-            normalisers.append(measure_scale(context, settings, model, reference, parents["reference"], usable))
+            normalisers.append(measure_scale(context, settings, model, reference, usable))
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
             raw_scores.append(heldout_scores(model, apart, settings))
@@ -219,24 +219,20 @@ def measure_scale(
     settings: RewardSettings,
     model: ScalarModel,
     reference: LanguageModel,
-    source: Artifact,
     rows: Sequence[Preference],
 ) -> RewardNormaliser:
     """Measure mean and sd of the raw score over fresh answers of the reference policy to the preferences' prompts."""
     prompts = list({row.prompt.id: row.prompt for row in rows}.values())
-    generator = LocalGenerator(
-        reference,
+    sampling = SamplingSettings(
         max_new_tokens=settings.normaliser_max_new_tokens,
+        max_prompt_tokens=settings.max_tokens,
         temperature=settings.normaliser_temperature,
-        policy_id=source.id,
     )
-    budget = reference.max_positions - settings.normaliser_max_new_tokens
-    fitting = prompts_that_fit(prompts, reference, max_tokens=min(settings.max_tokens, budget))
-    asked = fitting[: settings.normaliser_samples]
-    per_prompt = max(1, settings.normaliser_samples // len(asked))
-    rollouts = generator.generate(
-        asked, samples_per_prompt=per_prompt, seed=derived_seed(context.seed, "scale"), policy_version=0
-    )
+    fitting = prompts_that_fit(prompts, reference, max_tokens=sampling.prompt_room(reference))
+    chosen = fitting[: settings.normaliser_samples]
+    per_prompt = max(1, settings.normaliser_samples // len(chosen))
+    seed = derived_seed(context.seed, "scale")
+    rollouts = answer_prompts(reference, chosen, sampling, seed=seed, samples_per_prompt=per_prompt)
     scores = sequence_scores(model, rollouts.sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
     return RewardNormaliser.measured(scores, model)
 

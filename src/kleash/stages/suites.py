@@ -33,7 +33,7 @@ from kleash.models.chat import encode_prompt
 from kleash.progress import Advance, progress
 from kleash.records import Prompt
 from kleash.results import SuitesSummary
-from kleash.rollout.local import LocalGenerator
+from kleash.rollout.local import LocalGenerator, SamplingSettings
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.encoding import readable_by
@@ -58,7 +58,7 @@ class HarnessSettings(Settings):
     batch_size: int = Field(8, ge=1)
 
 
-class SuitesSettings(Settings):
+class SuitesSettings(SamplingSettings):
     """What a policy is tested on, beside people's preferences: tasks, safety, honesty, regression."""
 
     files: tuple[str, ...] = Field((), description="suite files, or names of suites that come with KLeash")
@@ -214,7 +214,7 @@ def _answer_chunk(
 
 def _asking(settings: SuitesSettings, model: LanguageModel) -> Callable[[Prompt], Prompt | None]:
     """Return how a prompt is put to this model, or not, if it is too long."""
-    room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
+    room = settings.prompt_room(model)
 
     def as_asked(prompt: Prompt) -> Prompt | None:
         shown = readable_by(model, as_messages(prompt) if settings.as_messages else prompt)
