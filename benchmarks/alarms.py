@@ -100,12 +100,12 @@ def train_group(output_dir: Path, folder: Path, arm: str, group: int) -> None:
     from kleash.formats import write_jsonl
     from kleash.recipe import load_recipe
     from kleash.sandbox.world import train_prompts
-    from kleash.stages.alarming import build_alarms
     from kleash.stages.context import StageContext
     from kleash.stages.policy import train_policy
     from kleash.stages.preferences import collect_preferences, open_store
     from kleash.stages.reward import train_reward
-    from kleash.stages.scoring import build_comparer, build_scorer
+    from kleash.stages.support.alarming import build_alarms
+    from kleash.stages.support.scoring import build_comparer, build_scorer
 
     torch.set_num_threads(1)
     recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", [*SHARED, *ARMS[arm], f"seed={group}"]).settings

@@ -129,9 +129,9 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
     from kleash.models.heads import load_reward_model
     from kleash.records import Pair, Preference, Prompt
     from kleash.stages.direct import DecidedPair, PairObjective, PolicyAndReference
-    from kleash.stages.encoding import Encoded
-    from kleash.stages.likelihood import CompletionNLL
     from kleash.stages.reward import BradleyTerryLoss, RewardSettings
+    from kleash.stages.support.encoding import Encoded
+    from kleash.stages.support.likelihood import CompletionNLL
     from kleash.training.fit import FitSettings, build_trainer, take_step
     from kleash.training.ranks import Ranks
 

@@ -13,7 +13,7 @@ from kleash.errors import SettingsError
 from kleash.functions import edited, function_digest, load_function, recorded_functions, register
 from kleash.scorers.function import FunctionScorer
 from kleash.settings import Settings
-from kleash.stages.scoring import ScorerSettings
+from kleash.stages.support.scoring import ScorerSettings
 
 CELLS = itertools.count()
 

@@ -1,6 +1,7 @@
 """Who may import whom: the layers of KLeash, held against every import statement there is."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -8,6 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from kleash.stages.table import STAGES as STAGE_TABLE
 
 SOURCE = Path(__file__).parents[1] / "src" / "kleash"
 FILES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
@@ -68,7 +71,6 @@ MAY_IMPORT = {
     | {"web", "collection.recorded", "collection.quality", "stages.table"}
     | {f"evaluation.{name}" for name in ("alarms", "symptoms", "gates")},
     "web": GROUND - {"maths"},
-    "backends": GROUND | PLUMBING | MATERIALS | WORKERS,
 }
 TOP = {
     "__init__",
@@ -83,23 +85,9 @@ TOP = {
     "experiments",
     "testing",
 }
-# What else lies in stages/ is shared by the stages; only `wiring` knows of one of them.
-STAGES = {
-    f"stages.{name}"
-    for name in (
-        "sft",
-        "candidates",
-        "preferences",
-        "reward",
-        "audit",
-        "policy",
-        "direct",
-        "evaluate",
-        "suites",
-        "people",
-        "round",
-    )
-}
+# What lies in stages/support/ is shared by the stages; of one another they know nothing, and only `wiring` of one.
+STAGES = {row.function.partition(":")[0].removeprefix("kleash.") for row in STAGE_TABLE.values()}
+STAGES = STAGES - {"stages.wiring"} | {f"stages.{name}" for name in ("round", "people", "importing", "exporting")}
 WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
 
 
@@ -171,9 +159,9 @@ def test_only_evaluation_and_the_sandbox_see_the_gold_reward():
     assert seeing <= {"evaluation", "sandbox"}
 
 
-def test_only_training_and_backends_know_of_other_processes():
+def test_only_training_knows_of_other_processes():
     for prefix in ("torch.distributed", "ray"):
-        assert {name.split(".")[0] for name in FILES if imports_of(name, prefix)} <= {"training", "backends"}
+        assert {name.split(".")[0] for name in FILES if imports_of(name, prefix)} <= {"training"}
 
 
 def test_no_module_has_a_name_that_says_nothing():
@@ -218,3 +206,46 @@ def test_services_and_plumbing_start_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ docs/architecture.md
+PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+GROUPS = {"ground": GROUND, "plumbing": PLUMBING, "materials": MATERIALS, "workers": WORKERS}
+
+
+def layer_table():
+    """Return the rules above as the page shows them, packages of one rule in one row."""
+    lines = ["| modules | may import |", "|---|---|"]
+    names = [f"{name} ({', '.join(f'`{one}`' for one in sorted(group))})" for name, group in GROUPS.items()]
+    by_rule = {}
+    for module, allowed in MAY_IMPORT.items():
+        by_rule.setdefault(frozenset(allowed), []).append(module)
+    for allowed, modules in sorted(by_rule.items(), key=lambda rule: (len(rule[0]), sorted(rule[1]))):
+        whole = [name for name, group in GROUPS.items() if group <= allowed]
+        rest = sorted(allowed - {module for name in whole for module in GROUPS[name]})
+        shown = ", ".join([*whole, *(f"`{name}`" for name in rest)])
+        lines.append(f"| {', '.join(f'`{name}`' for name in sorted(modules))} | {shown} |")
+    return "\n".join(["; ".join(names) + ".", "", *lines])
+
+
+def with_table(page):
+    """Return the page with the table as it is now between its marks."""
+    before, _, rest = page.partition("<!-- layers -->\n")
+    return f"{before}<!-- layers -->\n{layer_table()}\n<!-- /layers -->{rest.partition('<!-- /layers -->')[2]}"
+
+
+def test_the_architecture_page_shows_these_very_layers():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_table(page), "run python tests/test_layers.py"
+
+
+def test_the_architecture_page_names_what_is_there():
+    for span in re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", PAGE.read_text(encoding="utf-8")):
+        path, name = span
+        file = next((root / path for root in (SOURCE, SOURCE.parents[1]) if (root / path).is_file()), None)
+        assert file, f"no {path}"
+        assert not name or re.search(rf"^ *(def|class) {name}\b", file.read_text(), re.MULTILINE), f"{path}: no {name}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

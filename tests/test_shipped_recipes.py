@@ -13,7 +13,7 @@ from kleash.recipe import load_recipe
 from kleash.records import Pair, Preference, Prompt
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.ranked_examples import examples_of, misordered_pairs
-from kleash.stages.scoring import build_comparer, build_scorer
+from kleash.stages.support.scoring import build_comparer, build_scorer
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))

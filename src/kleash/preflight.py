@@ -98,7 +98,7 @@ def _known(kind: str, name: str) -> str:
 
 
 def _comparer(recipe: Recipe) -> str:
-    from kleash.stages.scoring import build_comparer
+    from kleash.stages.support.scoring import build_comparer
 
     build_comparer(recipe.preferences, seed=recipe.seed)
     return recipe.preferences.comparer
@@ -106,7 +106,7 @@ def _comparer(recipe: Recipe) -> str:
 
 def _scorer(recipe: Recipe) -> str:
     from kleash.stages.context import StageContext
-    from kleash.stages.scoring import build_scorer
+    from kleash.stages.support.scoring import build_scorer
 
     if not _scores_with_its_own_reward_model(recipe):
         build_scorer(StageContext(), recipe.scorer).require()

@@ -17,20 +17,20 @@ from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
 from kleash.functions import NAMES_FUNCTION
 from kleash.settings import LoadedSettings, Settings, load_toml
-from kleash.stages.alarming import AlarmSettings
 from kleash.stages.audit import AuditSettings
 from kleash.stages.candidates import CandidatesSettings
-from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import ModelSettings
 from kleash.stages.direct import DirectSettings
 from kleash.stages.evaluate import EvaluateSettings
 from kleash.stages.gate import GateSettings
 from kleash.stages.pretrain import PretrainSettings
-from kleash.stages.refreshing import RefreshSettings
 from kleash.stages.reward import RewardSettings
-from kleash.stages.scoring import ScorerSettings, check_members
 from kleash.stages.sft import SftSettings
 from kleash.stages.suites import SuitesSettings
+from kleash.stages.support.alarming import AlarmSettings
+from kleash.stages.support.comparing import PreferencesSettings
+from kleash.stages.support.refreshing import RefreshSettings
+from kleash.stages.support.scoring import ScorerSettings, check_members
 from kleash.stages.table import PROVIDERS, RECIPE_STAGES, STAGES
 from kleash.versions import check_recipe_format
 

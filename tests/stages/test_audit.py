@@ -18,7 +18,7 @@ from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.scorers.reward_model import load_scorer
 from kleash.stages.audit import AuditSettings, audit_reward, disagreement, preferred_answers
 from kleash.stages.reward import RewardSettings, train_reward
-from kleash.stages.scoring import ScorerSettings, build_scorer
+from kleash.stages.support.scoring import ScorerSettings, build_scorer
 from kleash.training.fit import FitSettings
 from stages.test_policy import settings_of, train
 from stages.tiny_recipe import tiny_context

@@ -5,7 +5,8 @@ import torch
 
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
-from kleash.stages.averaging import AverageSettings, average_policies
+from kleash.stages.averaging import average_policies
+from kleash.stages.support.refreshing import AverageSettings
 from stages.tiny_recipe import tiny_context
 from tiny import tiny_language_model_folder
 

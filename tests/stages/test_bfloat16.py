@@ -20,7 +20,7 @@ from kleash.stages.context import ModelSettings
 from kleash.stages.evaluate import EvaluateSettings, evaluate_policy
 from kleash.stages.importing import Provenance, ScaleSettings, import_reward
 from kleash.stages.policy import build_critic
-from kleash.stages.scoring import ScorerSettings, build_scorer
+from kleash.stages.support.scoring import ScorerSettings, build_scorer
 from kleash.tracking import JsonlTracker
 from stages.tiny_recipe import JUDGE, TinyRound, tiny_context, tiny_recipe
 

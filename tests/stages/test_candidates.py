@@ -12,7 +12,7 @@ from kleash.formats import read_completions
 from kleash.models.causal_lm import load_language_model
 from kleash.rollout.local import LocalGenerator
 from kleash.stages.candidates import PROMPTS_PER_BLOCK, CandidatesSettings, sample_candidates
-from kleash.stages.scoring import ScorerSettings, ScorerSource
+from kleash.stages.support.scoring import ScorerSettings, ScorerSource
 from kleash.testing import FakeScorer
 from stages.tiny_recipe import tiny_context
 

@@ -12,7 +12,6 @@ from kleash.formats import write_jsonl
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
 from kleash.records import Pair, Preference, Prompt
-from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.direct import (
     DecidedPair,
     DirectSettings,
@@ -22,6 +21,7 @@ from kleash.stages.direct import (
     train_direct,
 )
 from kleash.stages.preferences import import_preferences
+from kleash.stages.support.comparing import PreferencesSettings
 from kleash.testing import TabularPolicy
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings

@@ -10,7 +10,7 @@ from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_rows, kept_answers
 from kleash.formats import read_completions
 from kleash.stages.evaluate import EvaluateSettings, build_judge, evaluate_policy
-from kleash.stages.scoring import ScorerSource
+from kleash.stages.support.scoring import ScorerSource
 from kleash.testing import FakeScorer
 from stages.judge import likes_short_words
 from stages.tiny_recipe import JUDGE, tiny_context

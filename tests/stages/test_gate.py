@@ -8,8 +8,8 @@ from kleash.artifacts import external
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
-from kleash.stages.alarming import AlarmSetup
 from kleash.stages.gate import GateSettings, decide_gate, rate_of, reasons_to_hold, slice_rates
+from kleash.stages.support.alarming import AlarmSetup
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_context
 from tiny import tiny_language_model_folder

@@ -14,14 +14,14 @@ from kleash.formats import read_demonstrations
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.records import Completion, Prompt
 from kleash.scorers.function import FunctionScorer
-from kleash.stages.alarming import AlarmSettings, build_alarms
-from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import StageContext
 from kleash.stages.direct import direct_algorithm_named
 from kleash.stages.evaluate import EvaluateSettings, build_judge
 from kleash.stages.policy import algorithm_named
 from kleash.stages.round import Round
-from kleash.stages.scoring import ScorerSettings, build_comparer, build_scorer
+from kleash.stages.support.alarming import AlarmSettings, build_alarms
+from kleash.stages.support.comparing import PreferencesSettings
+from kleash.stages.support.scoring import ScorerSettings, build_comparer, build_scorer
 from stages.tiny_recipe import tiny_context, tiny_recipe
 
 OURS = "own_components"

@@ -17,7 +17,7 @@ from kleash.models.heads import ValueHead, load_reward_model
 from kleash.protocols import WatchDecision
 from kleash.scorers.ensemble import EnsembleScorer
 from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, train_policy
-from kleash.stages.scoring import ScorerSettings, ScorerSource, build_scorer
+from kleash.stages.support.scoring import ScorerSettings, ScorerSource, build_scorer
 from kleash.testing import FakeScorer
 from kleash.tracking import JsonlTracker
 from kleash.training.checkpoints import latest

@@ -18,9 +18,9 @@ from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.raters.drift import DriftSettings
 from kleash.records import Completion, Judgement, Prompt, comparisons_of
-from kleash.stages.comparing import Chosen, PreferencesSettings
 from kleash.stages.preferences import collect_preferences, import_preferences, open_store
-from kleash.stages.scoring import build_comparer
+from kleash.stages.support.comparing import Chosen, PreferencesSettings
+from kleash.stages.support.scoring import build_comparer
 from kleash.testing import FakeComparer
 from raters.replay_server import replaying, shown, verdict
 from stages.tiny_recipe import tiny_context

@@ -17,10 +17,10 @@ from kleash.models.heads import member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import load_members, load_scorer
-from kleash.stages.comparing import PreferencesSettings
-from kleash.stages.encoding import Encoded
 from kleash.stages.preferences import import_preferences
 from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, train_reward
+from kleash.stages.support.comparing import PreferencesSettings
+from kleash.stages.support.encoding import Encoded
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
 from stages.tiny_recipe import tiny_context

@@ -22,10 +22,10 @@ from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, Completion, Prompt
 from kleash.sandbox.demonstrations import MIXED, write_answer
 from kleash.sandbox.world import draw_questions
-from kleash.stages.comparing import PreferencesSettings, SimulatedJudgeSettings
 from kleash.stages.preferences import collect_preferences
-from kleash.stages.rlaif import LOOKS, judges_at_work, label_by_judges
-from kleash.stages.scoring import build_comparer
+from kleash.stages.support.comparing import PreferencesSettings, SimulatedJudgeSettings
+from kleash.stages.support.rlaif import LOOKS, judges_at_work, label_by_judges
+from kleash.stages.support.scoring import build_comparer
 from raters.replay_server import replaying, shown, verdict
 from stages.tiny_recipe import tiny_context
 

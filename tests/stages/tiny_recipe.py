@@ -8,9 +8,9 @@ import torch
 from kleash.artifacts import read
 from kleash.durable import partial_path
 from kleash.recipe import Recipe
-from kleash.stages.alarming import AlarmSettings, AlarmSetup
 from kleash.stages.context import ModelSettings, StageContext
 from kleash.stages.round import Round, run_rounds
+from kleash.stages.support.alarming import AlarmSettings, AlarmSetup
 
 STAGES = ("sft", "candidates", "preferences", "reward", "policy", "direct", "evaluation")
 JUDGE = "stages.judge:likes_short_words"  # by module: a name with a path would draw other labels in each checkout

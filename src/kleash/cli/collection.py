@@ -334,7 +334,7 @@ def judge(
     """
     from kleash.cli.tables import judges_table
     from kleash.raters.configuration import load_judges
-    from kleash.stages.judging import judge_campaign
+    from kleash.stages.support.judging import judge_campaign
 
     settings = load_judges(judges, overrides or [])
     with opened(store) as database:

@@ -56,8 +56,8 @@ def compare_checkpoints(
     from kleash.collection.store.campaigns import progress
     from kleash.collection.store.database import Database
     from kleash.raters.configuration import load_judges
-    from kleash.stages.judging import judge_campaign
     from kleash.stages.people import freeze_checkpoints, open_campaign
+    from kleash.stages.support.judging import judge_campaign
 
     settings = settings_for_stage(recipe, overrides)
     policy = read(find_policy(run, runs_dir))

@@ -2,7 +2,8 @@
 
 `AlarmTracker` remembers the checkpoints that a reading compares and each alarm's state; its memory is plain JSON, part
 of every checkpoint of a run. It looks at figures only: `external_signal.py` asks for verdicts,
-`stages/online_evaluation.py` brings both together and keeps the files. docs/alarms.md says how often alarms are right.
+`stages/support/online_evaluation.py` brings both together and keeps the files. docs/alarms.md says how often alarms
+are right.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ from kleash.records import Completion, Preference
 from kleash.results import PolicySummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.candidates import CandidatesSettings
-from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import StageContext
-from kleash.stages.refreshing import RefreshSettings
-from kleash.stages.scoring import ScorerSettings
+from kleash.stages.support.comparing import PreferencesSettings
+from kleash.stages.support.refreshing import RefreshSettings
+from kleash.stages.support.scoring import ScorerSettings
 from kleash.stages.wiring import make, scorer_source
 
 ROUND = "round-000"

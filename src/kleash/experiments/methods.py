@@ -26,12 +26,12 @@ from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
 from kleash.results import EvaluationSummary, Summary
 from kleash.rollout.local import answer_prompts
-from kleash.stages.alarming import AlarmSettings
 from kleash.stages.context import StageContext
-from kleash.stages.encoding import prompts_that_fit
 from kleash.stages.evaluate import answer, build_judge
 from kleash.stages.round import Round
 from kleash.stages.summary import peak_rss_mb
+from kleash.stages.support.alarming import AlarmSettings
+from kleash.stages.support.encoding import prompts_that_fit
 from kleash.stages.wiring import make, scorer_source
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def answer_prompts(
     policy_id: str = "",
     on_done: Callable[[int], None] = lambda num_done: None,
 ) -> Rollouts:
-    """Have a policy answer prompts that fit (`stages/encoding.py` leaves out the others); see `LocalGenerator`."""
+    """Have a policy answer prompts that fit (`support/encoding.py` leaves out the others); see `LocalGenerator`."""
     generator = LocalGenerator(
         model,
         max_new_tokens=sampling.max_new_tokens,

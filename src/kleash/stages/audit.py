@@ -2,7 +2,7 @@
 
 A reward model of ours is measured on the pairs that its training held out; one made elsewhere, or a Python function, on
 all pairs given. The figures are in `evaluation/reward_audit.py` and `evaluation/probe_gains.py`, what makes a model
-fail in `evaluation/gates.py`; `stages/scoring.py` refuses one that did. The page is `monitor/pages/audit_page.py`'s.
+fail in `evaluation/gates.py`; `support/scoring.py` refuses one that did. The page is `monitor/pages/audit_page.py`'s.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from kleash.scorers.function import FunctionScorer
 from kleash.scorers.ranked_examples import misordered_pairs
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.support.encoding import prompts_that_fit
 
 SURE_SHARE = 2 / 3
 

@@ -11,18 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.errors import ModelError
-from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-
-
-class AverageSettings(Settings):
-    """How fast the average follows."""
-
-    share: float = Field(0.5, gt=0, le=1, description="weight of the newer policy; the older average keeps the rest")
+from kleash.stages.support.refreshing import AverageSettings
 
 
 @torch.no_grad()

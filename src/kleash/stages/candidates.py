@@ -32,9 +32,9 @@ from kleash.results import CandidatesSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import dropped_figures, prompts_that_fit
-from kleash.stages.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
-from kleash.stages.scoring import ScorerSource
+from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
+from kleash.stages.support.scoring import ScorerSource
 
 PROMPTS_PER_BLOCK = 256
 NOT_PICKED, WRONG_DIFFICULTY = "not picked", "difficulty"

@@ -41,8 +41,8 @@ from kleash.records import LabelledCompletion, Preference
 from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import Encoded, encode
-from kleash.stages.heldout import measure_heldout
+from kleash.stages.support.encoding import Encoded, encode
+from kleash.stages.support.heldout import measure_heldout
 from kleash.training.fit import FitObjective, FitSettings, build_trainer, fit
 
 

@@ -27,8 +27,8 @@ from kleash.records import Prompt
 from kleash.results import EvaluationSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import prompts_that_fit
-from kleash.stages.scoring import NO_SCORER, ScorerSource, build_named_scorer
+from kleash.stages.support.encoding import prompts_that_fit
+from kleash.stages.support.scoring import NO_SCORER, ScorerSource, build_named_scorer
 
 
 class EvaluateSettings(SamplingSettings):

@@ -21,9 +21,9 @@ from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt, group_by_slice
 from kleash.results import AuditSummary, GateSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
-from kleash.stages.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import prompts_that_fit
+from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
+from kleash.stages.support.encoding import prompts_that_fit
 
 
 class GateSettings(SamplingSettings):

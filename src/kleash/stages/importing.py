@@ -28,7 +28,7 @@ from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
 
 
 class Provenance(Settings):

@@ -30,12 +30,12 @@ from kleash.progress import Advance, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
 from kleash.results import PolicySummary, RewardSummary
-from kleash.stages.alarming import NO_ALARMS, AlarmSetup
-from kleash.stages.checkpointing import BestWeights, Checkpointing
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import dropped_figures, encode, prompts_that_fit
-from kleash.stages.online_evaluation import OnlineEvaluation
-from kleash.stages.scoring import ScorerSource
+from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
+from kleash.stages.support.checkpointing import BestWeights, Checkpointing
+from kleash.stages.support.encoding import dropped_figures, encode, prompts_that_fit
+from kleash.stages.support.online_evaluation import OnlineEvaluation
+from kleash.stages.support.scoring import ScorerSource
 from kleash.tracking import ResumableTracker
 
 

@@ -30,11 +30,11 @@ from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, comparisons_of, content_id
 from kleash.results import PreferencesSummary
 from kleash.settings import Settings
-from kleash.stages.comparing import PEOPLE, Chosen, PreferencesSettings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import dropped_figures
-from kleash.stages.judging import have_compared
-from kleash.stages.rlaif import judges_at_work, label_by_judges, report_on_judges
+from kleash.stages.support.comparing import PEOPLE, Chosen, PreferencesSettings
+from kleash.stages.support.encoding import dropped_figures
+from kleash.stages.support.judging import have_compared
+from kleash.stages.support.rlaif import judges_at_work, label_by_judges, report_on_judges
 
 ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0

@@ -20,7 +20,7 @@ from kleash.errors import DataError
 from kleash.models.causal_lm import LanguageModel
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.likelihood import CompletionNLL
+from kleash.stages.support.likelihood import CompletionNLL
 from kleash.training.fit import FitSettings, build_trainer, fit
 
 

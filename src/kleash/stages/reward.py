@@ -30,8 +30,8 @@ from kleash.results import RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import Encoded, encode, prompts_that_fit
-from kleash.stages.heldout import measure_heldout
+from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit
+from kleash.stages.support.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, build_trainer, fit
 

@@ -15,8 +15,8 @@ from kleash.formats import read_demonstrations
 from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import dropped_figures, encode
-from kleash.stages.likelihood import CompletionNLL
+from kleash.stages.support.encoding import dropped_figures, encode
+from kleash.stages.support.likelihood import CompletionNLL
 from kleash.training.fit import FitSettings, build_trainer, fit
 
 

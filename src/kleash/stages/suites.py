@@ -36,7 +36,7 @@ from kleash.results import SuitesSummary
 from kleash.rollout.local import LocalGenerator, SamplingSettings
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.encoding import readable_by
+from kleash.stages.support.encoding import readable_by
 
 ITEMS = "items.jsonl"
 _CHUNK_ITEMS = 128

@@ -19,12 +19,12 @@ from kleash.collection.store.database import Database
 from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
 from kleash.plugins import resolve
-from kleash.stages.alarming import build_alarms
-from kleash.stages.comparing import JUDGES
 from kleash.stages.context import StageContext
 from kleash.stages.preferences import open_store
-from kleash.stages.refreshing import chosen_by
-from kleash.stages.scoring import ScorerSource, build_comparer, build_scorer
+from kleash.stages.support.alarming import build_alarms
+from kleash.stages.support.comparing import JUDGES
+from kleash.stages.support.refreshing import chosen_by
+from kleash.stages.support.scoring import ScorerSource, build_comparer, build_scorer
 from kleash.stages.table import PROVIDERS, STAGES, Input, Stage
 
 if TYPE_CHECKING:

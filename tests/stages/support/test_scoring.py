@@ -6,7 +6,7 @@ from kleash.errors import SettingsError
 from kleash.records import Completion, Prompt
 from kleash.settings import load_toml
 from kleash.stages.context import StageContext
-from kleash.stages.scoring import ScorerSettings, build_scorer
+from kleash.stages.support.scoring import ScorerSettings, build_scorer
 
 
 def test_rules_of_a_recipe_score_by_weight(tmp_path):

@@ -22,8 +22,8 @@ from kleash.protocols import CallLog
 from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.settings import Settings
-from kleash.stages.comparing import PEOPLE, PreferencesSettings
-from kleash.stages.scoring import build_comparer
+from kleash.stages.support.comparing import PEOPLE, PreferencesSettings
+from kleash.stages.support.scoring import build_comparer
 
 
 class AlarmSettings(Settings):

@@ -9,8 +9,8 @@ from kleash.errors import DataError
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
 from kleash.records import Demonstration, Message, Prompt
-from kleash.stages.encoding import encode, prompts_that_fit, readable_by
-from kleash.stages.likelihood import CompletionNLL
+from kleash.stages.support.encoding import encode, prompts_that_fit, readable_by
+from kleash.stages.support.likelihood import CompletionNLL
 from kleash.testing import TabularPolicy
 
 

@@ -34,7 +34,7 @@ from kleash.raters.monitoring import BandSettings, majority_choices
 from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison
 from kleash.results import PreferencesSummary
-from kleash.stages.judging import have_batch_compared, hold_to_band
+from kleash.stages.support.judging import have_batch_compared, hold_to_band
 
 LOOKS = "judge_looks.jsonl"
 

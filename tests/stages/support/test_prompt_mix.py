@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kleash.errors import SettingsError
 from kleash.evaluation.jailbreaks import WRAPPERS
 from kleash.records import Prompt
-from kleash.stages.prompt_mix import PromptMix, attacks, difficulty_of, mixed, with_difficulty
+from kleash.stages.support.prompt_mix import PromptMix, attacks, difficulty_of, mixed, with_difficulty
 
 SUMS = [Prompt(f"what is {n} plus 1?", {"topic": "sums"}) for n in range(30)]
 FACTS = [Prompt(f"what is fact {n}?", {"topic": "facts"}) for n in range(5)]

@@ -20,10 +20,15 @@ from kleash.evaluation.external_signal import ExternalSignal
 from kleash.protocols import Scorer
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
-from kleash.stages.alarming import AlarmSetup
-from kleash.stages.averaging import AverageSettings
-from kleash.stages.comparing import Chosen
-from kleash.stages.scoring import ScorerSource
+from kleash.stages.support.alarming import AlarmSetup
+from kleash.stages.support.comparing import Chosen
+from kleash.stages.support.scoring import ScorerSource
+
+
+class AverageSettings(Settings):
+    """How fast the average follows."""
+
+    share: float = Field(0.5, gt=0, le=1, description="weight of the newer policy; the older average keeps the rest")
 
 
 class RefreshSettings(Settings):

@@ -14,7 +14,7 @@ from kleash.raters.configuration import JudgeSettings, JudgesSettings
 from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.monitoring import BandSettings
 from kleash.records import Comparison, Judgement, Prompt
-from kleash.stages.judging import judge_campaign
+from kleash.stages.support.judging import judge_campaign
 from raters.replay_server import replaying, shown, verdict
 
 NUM_ITEMS = 24

@@ -3,9 +3,9 @@
 from kleash.data.selection import ARM, SelectionSettings
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.records import Completion, Prompt
-from kleash.stages.alarming import AlarmSettings, AlarmSetup
-from kleash.stages.refreshing import chosen_by, externally_judged, scored
-from kleash.stages.scoring import ScorerSource
+from kleash.stages.support.alarming import AlarmSettings, AlarmSetup
+from kleash.stages.support.refreshing import chosen_by, externally_judged, scored
+from kleash.stages.support.scoring import ScorerSource
 from kleash.testing import FakeComparer, FakeScorer
 
 NUM_PROMPTS = 20

@@ -8,7 +8,7 @@ from kleash.recipe import load_recipe
 from kleash.records import Prompt
 from kleash.sandbox.labellers import SimulatedLabellers
 from kleash.sandbox.world import train_prompts
-from kleash.stages.alarming import AlarmSettings, build_alarms
+from kleash.stages.support.alarming import AlarmSettings, build_alarms
 from stages.tiny_recipe import JUDGE
 
 

@@ -27,8 +27,8 @@ from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
 from kleash.settings import Settings
-from kleash.stages.comparing import JUDGES, PEOPLE, PreferencesSettings
 from kleash.stages.context import StageContext
+from kleash.stages.support.comparing import JUDGES, PEOPLE, PreferencesSettings
 
 
 class ScorerSettings(Settings):

@@ -13,7 +13,7 @@ from kleash.artifacts import Draft
 from kleash.durable import write_rows
 from kleash.maths.intervals import wilson_interval
 from kleash.records import Preference, group_by_slice
-from kleash.stages.encoding import Encoded
+from kleash.stages.support.encoding import Encoded
 
 
 def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: Draft) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import pytest
 from kleash.data.batches import TokenSequence
 from kleash.formats import write_jsonl
 from kleash.records import Pair, Preference, Prompt
-from kleash.stages.comparing import PreferencesSettings
 from kleash.stages.context import ModelSettings, StageContext
 from kleash.stages.direct import DirectSettings, train_direct
-from kleash.stages.encoding import Encoded
-from kleash.stages.heldout import measure_heldout
 from kleash.stages.preferences import import_preferences
+from kleash.stages.support.comparing import PreferencesSettings
+from kleash.stages.support.encoding import Encoded
+from kleash.stages.support.heldout import measure_heldout
 from kleash.training.fit import FitSettings
 from tiny import tiny_language_model_folder
 
