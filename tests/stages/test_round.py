@@ -11,7 +11,7 @@ from kleash.artifacts import read
 from kleash.collection.store.calls import StoredCalls
 from kleash.errors import SettingsError
 from kleash.stages.context import as_artifact
-from kleash.stages.round import Round
+from kleash.stages.round import Round, run_rounds
 from kleash.stages.summary import summarise, write_summary
 from kleash.stages.wiring import SERVICES, Making
 from raters.replay_server import replaying, verdict
@@ -81,6 +81,13 @@ def test_a_round_without_a_model_to_start_from_is_refused(data, tmp_path):
     recipe = tiny_recipe("", data, stages=("sft",)).model_copy(update={"base": None})
     with pytest.raises(SettingsError, match=r"The recipe names no model to start from. Set `base`"):
         Round(recipe, tmp_path, tiny_context()).run()
+
+
+def test_a_run_that_needs_no_model_ends_without_one(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    recipe = tiny_recipe("", {"preferences": str(tmp_path / "pairs.jsonl")}, stages=("preferences",))
+    [one] = run_rounds(recipe.model_copy(update={"base": None}), tmp_path / "run", tiny_context())
+    assert set(one.artifacts) == {"preferences"}
 
 
 def test_each_stage_is_announced_as_it_is_made(base, data, made, round_folder):

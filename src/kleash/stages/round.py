@@ -191,16 +191,22 @@ class Round:
         return {"sft": self.start, **{one.folder.name: one.trained for one in self.before}}
 
     @property
-    def accepted(self) -> dict[str, Source]:
-        """The policies to go on from: those that no gate held back."""
+    def accepted_names(self) -> list[str]:
+        """The rounds to go on from, oldest first, after the SFT model: those that no gate held back."""
         gates = {one.folder.name: one.artifacts["gate"] for one in self.before if "gate" in one.artifacts}
         held_back = {name for name, gate in gates.items() if not GateSummary.of(gate).moves}
-        return {name: policy for name, policy in self.all_policies.items() if name not in held_back}
+        return ["sft", *(one.folder.name for one in self.before if one.folder.name not in held_back)]
+
+    @property
+    def accepted(self) -> dict[str, Source]:
+        """The policies to go on from, by round."""
+        policies = self.all_policies
+        return {name: policies[name] for name in self.accepted_names}
 
     @property
     def current_name(self) -> str:
-        """The round whose policy is the current one, "sft" while none is."""
-        return list(self.accepted)[-1]
+        """The round whose policy is the current one, "sft" while none is; a run may have no model at all."""
+        return self.accepted_names[-1]
 
     @property
     def current_policy(self) -> Source:
