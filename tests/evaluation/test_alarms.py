@@ -188,7 +188,8 @@ def test_a_bound_comes_before_an_alarm():
 
 def test_nothing_that_alarms_are_made_of_reads_the_sandbox():
     """Gold judges alarms afterwards; an alarm that read it would be training on it. Other layers may not know it."""
-    waiting, seen, others = ["evaluation.watch", "evaluation.external_signal", "stages.support.online_evaluation"], set(), set()
+    waiting = ["evaluation.watch", "evaluation.external_signal", "stages.support.online_evaluation"]
+    seen, others = set(), set()
     while waiting:
         name = waiting.pop()
         seen.add(name)
