@@ -265,11 +265,12 @@ def generate(
     Raises DataError for a prompt that leaves no room for an answer.
     """
     from kleash.rollout.local import SamplingSettings, answer_prompts
+    from kleash.stages.support.encoding import say_how_prompts_are_read
 
+    loaded, asked = load_policy(policy).model, _as_prompts(prompts)
+    say_how_prompts_are_read(loaded.rendering, asked)
     sampling = with_overrides(SamplingSettings(), {"max_new_tokens": max_new_tokens, "temperature": temperature})
-    return answer_prompts(
-        load_policy(policy).model, _as_prompts(prompts), sampling, seed=seed, samples_per_prompt=samples_per_prompt
-    )
+    return answer_prompts(loaded, asked, sampling, seed=seed, samples_per_prompt=samples_per_prompt)
 
 
 def score(
@@ -347,15 +348,23 @@ def _make(
 def _context(model: Mapping[str, Any]) -> Any:
     from kleash.recipe import Recipe
 
-    return context_from(
-        with_overrides(Recipe(), {f"model.{name}": value for name, value in model.items()}), strict=False
-    )
+    return context_from(with_overrides(Recipe(), _loading_settings(model)), strict=False)
+
+
+def _loading_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a model is to be loaded as settings of a recipe: [model]'s, and of [data] how prompts are read."""
+    from kleash.models.rendering import RenderingSettings
+
+    return {
+        f"{'data' if name in RenderingSettings.model_fields else 'model'}.{name}": value
+        for name, value in given.items()
+    }
 
 
 def _as_loaded(source: Model, overrides: Mapping[str, Any] | None, changes: Mapping[str, Any] = NONE) -> dict[str, Any]:
     """Return changes to a recipe: how a policy was loaded, the call's own, and last the user's."""
     loaded = source.settings if isinstance(source, Policy) else NONE
-    return {**{f"model.{name}": value for name, value in loaded.items()}, **changes, **(overrides or NONE)}
+    return {**_loading_settings(loaded), **changes, **(overrides or NONE)}
 
 
 def _named(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import Field
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
 from kleash.functions import NAMES_FUNCTION
+from kleash.models.rendering import RenderingSettings
 from kleash.settings import LoadedSettings, Settings, load_toml
 from kleash.stages.audit import AuditSettings
 from kleash.stages.candidates import CandidatesSettings
@@ -40,7 +41,7 @@ else:
     StageName = Literal[RECIPE_STAGES]
 
 
-class DataSettings(Settings):
+class DataSettings(RenderingSettings):
     """Where a run's data comes from: files in any format `kleash data check` understands. Relative to where you run."""
 
     documents: Path | None = Field(None, description="plain text for the pretrain stage: a file or a folder")

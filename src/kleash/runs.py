@@ -55,6 +55,7 @@ def carry_out(
     messages. Raises SettingsError for what cannot run, before anything is computed.
     """
     from kleash.preflight import look_ahead
+    from kleash.versions import as_begun
 
     origin = runs_dir / recipe.name
     if branch:
@@ -62,6 +63,7 @@ def carry_out(
         _check_origin(origin, branch)
     folder = run_folder(runs_dir, recipe.name)
     with lock_run(folder) if is_first_rank() else nullcontext():
+        recipe = as_begun(recipe, folder / RECIPE_FILE)
         context = context_from(recipe, strict=is_strict)
         if context.ranks.is_first:
             settle_recipe(folder, recipe)
@@ -141,11 +143,17 @@ def locked(output_dir: Path) -> Iterator[None]:
 
 def context_from(recipe: Recipe, *, strict: bool) -> StageContext:
     """Return what every stage is given; joins the other ranks when torchrun started several."""
+    from kleash.models.rendering import RenderingSettings
     from kleash.stages.context import StageContext
     from kleash.training.ranks import join_ranks
 
     return StageContext(
-        model=recipe.model, seed=recipe.seed, is_strict=strict, trackers=recipe.trackers, ranks=join_ranks()
+        model=recipe.model,
+        seed=recipe.seed,
+        is_strict=strict,
+        trackers=recipe.trackers,
+        ranks=join_ranks(),
+        rendering=RenderingSettings(turns=recipe.data.turns, system_prompt=recipe.data.system_prompt),
     )
 
 

@@ -11,7 +11,8 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from kleash import __version__
 from kleash.errors import KleashError, RunError, SettingsError
-from kleash.settings import LoadedSettings, SettingsT, dump_toml, load_toml, record_in
+from kleash.settings import LoadedSettings, SettingsT, dump_toml, load_toml, record_in, with_overrides
 
 FORMAT = 2
 """Of what a run keeps: settled recipe, begun.json, checkpoints, a campaign's export. 0.1.0 wrote none down: that is 1.
@@ -33,6 +34,9 @@ ADDED: Mapping[str, Any] = {
     "PolicySettings.generator": "local",
     "AlarmSettings.symptoms": [],
     "ScorerSettings.accept_failed_spread": None,
+    "DataSettings.turns": "text",
+    "DataSettings.system_prompt": None,
+    "SftSettings.learn_turns": "last",
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 
@@ -42,7 +46,7 @@ RENAMED: Mapping[str, str] = {}
 DROPPED: Mapping[str, Any] = {}
 """By "Record.setting": the value that KLeash now behaves by; recorded with any other, it is a difference."""
 
-UNRECORDED: Sequence[str] = ()
+UNRECORDED: Sequence[str] = ("rendering",)
 """Tables of an artifact's settings that earlier versions did not record: what is missing is taken as it comes."""
 
 LAST_ABLE: Mapping[tuple[str, int], str] = {}
@@ -94,6 +98,18 @@ def load_settled(path: Path, model_class: type[SettingsT], overrides: Sequence[s
     return load_toml(path, model_class, overrides, as_now=lambda settings: as_now(settings, model_class))
 
 
+def as_begun(recipe: SettingsT, settled: Path) -> SettingsT:
+    """Return the recipe by which a run goes on: a setting younger than the run, if nobody set it, means what it did.
+
+    settled: the recipe that the run keeps; where there is none yet, nothing changes.
+    """
+    if not settled.exists():
+        return recipe
+    check_recipe_format(settled)
+    added = dict(_added(tomllib.loads(settled.read_text(encoding="utf-8")), type(recipe)))
+    return with_overrides(recipe, {name: value for name, value in added.items() if not _is_set(recipe, name)})
+
+
 def check_recipe_format(path: Path) -> None:
     """Refuse a recipe that a later version settled. Raises SettingsError."""
     try:
@@ -136,6 +152,22 @@ def as_now(recorded: Mapping[str, Any], record: type[BaseModel]) -> dict[str, An
         elif inner is not None and isinstance(now.get(name), Mapping):
             now[name] = as_now(now[name], inner)
     return now
+
+
+def _added(recorded: Mapping[str, Any], record: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings that a recorded one lacks for its age, by dotted name, as its version behaved."""
+    for name, field in record.model_fields.items():
+        inner = record_in(field.annotation)
+        if name not in recorded and f"{record.__name__}.{name}" in ADDED:
+            yield prefix + name, ADDED[f"{record.__name__}.{name}"]
+        elif inner is not None and isinstance(recorded.get(name), Mapping):
+            yield from _added(recorded[name], inner, f"{prefix}{name}.")
+
+
+def _is_set(settings: BaseModel, name: str) -> bool:
+    """Say whether somebody set a setting, by its dotted name, or it is at its default."""
+    first, _, rest = name.partition(".")
+    return first in settings.model_fields_set and (not rest or _is_set(getattr(settings, first), rest))
 
 
 def _filled(recorded: Mapping[str, Any], record: type[BaseModel]) -> dict[str, Any]:

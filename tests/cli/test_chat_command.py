@@ -148,9 +148,15 @@ def test_sample_shows_prompts_with_their_answers(kleash, plain_folder, tmp_path)
     assert shown.out.count("(cut off)") == 2
 
 
-def test_sample_may_ask_through_the_chat_template(kleash, chatty_folder):
-    shown = kleash("sample", chatty_folder, "--prompt", "hi", "--chat", "--max-new-tokens", 2, "--json")
-    assert json.loads(shown.out)["prompt"] == [{"role": "user", "content": "hi"}]
+def test_sample_asks_through_the_chat_template_and_says_so(kleash, chatty_folder):
+    ask = ("sample", chatty_folder, "--prompt", "hi", "--max-new-tokens", 5, "--temperature", 0, "--json")
+    usual, chat, text = (kleash(*ask, *turns) for turns in ([], ["--chat"], ["--turns", "text"]))
+    assert usual.out == chat.out != text.out
+    assert "Plain prompts become user turns of the chat template" in usual.err
+    assert "Plain prompts are read as they stand, outside the model's chat template" in text.err
+    with_system = kleash(*ask, "--system-prompt", "Be brief.")
+    assert with_system.out != usual.out
+    assert "user turns of the chat template after data.system_prompt" in with_system.err
 
 
 def test_sample_needs_something_to_answer(kleash, plain_folder):

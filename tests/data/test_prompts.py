@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.data.prompts import as_messages, deduplicate, leaking_prompts, split_by_prompt
+from kleash.data.prompts import answers_of, deduplicate, leaking_prompts, split_by_prompt
 from kleash.errors import DataError
 from kleash.formats.conversations import as_transcript
 from kleash.records import Demonstration, Message, Pair, Preference, Prompt
@@ -87,13 +87,17 @@ def test_leaking_prompts_are_found_in_any_kind_of_record():
     assert leaking_prompts(test, training) == [test[0]]
 
 
-def test_a_conversation_as_text_and_text_as_a_conversation():
+def test_a_conversation_as_text():
     talk = Prompt((Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Yes?"),
                    Message("user", "Bye")), {"a": "b"})  # fmt: skip
     plain = as_transcript(talk)
     assert plain.content == "\n\nSystem: Be kind.\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Bye\n\nAssistant:"
     assert plain.slices == {"a": "b"}
     assert as_transcript(plain) is plain
-    assert as_messages(Prompt("Hi", {"a": "b"})) == Prompt((Message("user", "Hi"),))
-    assert as_messages(Prompt("Hi", {"a": "b"})).slices == {"a": "b"}
-    assert as_messages(talk) is talk
+
+
+def test_each_answer_of_a_conversation_can_be_a_demonstration():
+    turns = (Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Bye"))
+    row = Demonstration(Prompt(turns), "Bye!")
+    assert answers_of(row) == [Demonstration(Prompt(turns[:1]), "Yes?"), row]
+    assert answers_of(Demonstration(Prompt("Hi"), "Yes?")) == [Demonstration(Prompt("Hi"), "Yes?")]

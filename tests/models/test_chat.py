@@ -13,10 +13,10 @@ from kleash.models.chat import (
     decode_response,
     encode_prompt,
     encode_response,
-    encode_sequence,
     text_format,
     truncate,
 )
+from kleash.models.rendering import Rendering
 from kleash.records import Message, Prompt
 
 PLAIN = Prompt("the cat")
@@ -54,7 +54,7 @@ class TestPlainText:
         assert word_marking_tokenizer().convert_ids_to_tokens(ids) == ["<s>", "▁a", "▁t"]
 
     def test_prompt_and_response_are_the_text_when_joined(self, tokenizer):
-        sequence = encode_sequence(tokenizer, PLAIN, " sat", EOS_ID)
+        sequence = Rendering(tokenizer, (EOS_ID,), turns="text").encode(PLAIN, " sat")
         assert tokenizer.decode(sequence.prompt_ids + sequence.response_ids) == "the cat sat</s>"
         assert sequence.response_ids.count(EOS_ID) == 1
 
@@ -85,7 +85,7 @@ class TestHostileText:
         assert decode_response(tokenizer, ids) == self.TEXT
 
     def test_in_a_message(self, tokenizer):
-        ids = encode_prompt(tokenizer, conversation(self.TEXT))
+        ids = Rendering(tokenizer, (EOS_ID,)).encode_prompt(conversation(self.TEXT))
         assert [token_id for token_id in ids if token_id <= 2] == [1]  # the template's own BOS
         assert tokenizer.decode(ids) == f"<s>[user] {self.TEXT}\n[assistant] "
 
@@ -94,16 +94,17 @@ class TestMessages:
     def test_ids_are_those_of_the_chat_template(self, tokenizer):
         messages = [{"role": "user", "content": "the cat\n"}, {"role": "assistant", "content": " sat"}]
         expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        assert list(encode_prompt(tokenizer, conversation("the cat\n", " sat"))) == expected
+        assert list(Rendering(tokenizer, (EOS_ID,)).encode_prompt(conversation("the cat\n", " sat"))) == expected
 
-    def test_template_is_needed(self):
-        with pytest.raises(ModelError, match="2 messages, and the tokenizer has no chat template"):
-            encode_prompt(tiny.tiny_tokenizer(), conversation("hello", "yes"))
+    def test_without_a_template_they_are_a_transcript(self):
+        plain = tiny.tiny_tokenizer()
+        ids = Rendering(plain, (EOS_ID,)).encode_prompt(conversation("hello", "yes"))
+        assert plain.decode(ids) == "\n\nHuman: hello\n\nAssistant: yes\n\nAssistant:"
 
     def test_template_may_refuse(self):
         strict = tiny.tiny_tokenizer(chat_template="{{ raise_exception('users only') }}")
-        with pytest.raises(ModelError, match=r"refused the roles \['user'\]: users only"):
-            encode_prompt(strict, conversation("hello"))
+        with pytest.raises(ModelError, match=r"refused a conversation of \['user'\]: users only"):
+            Rendering(strict, (EOS_ID,)).encode_prompt(conversation("hello"))
 
 
 class TestTruncation:

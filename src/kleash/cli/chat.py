@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -19,6 +19,7 @@ from kleash.locations import find_policy
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
+    from kleash.models.rendering import RenderingSettings
     from kleash.protocols import Scorer
     from kleash.records import Completion, Prompt
     from kleash.rollout.local import SamplingSettings
@@ -28,6 +29,17 @@ app = typer.Typer()
 PolicyName = Annotated[str, typer.Argument(metavar="POLICY", help="Model folder, run, RUN/STAGE or hub:owner/name.")]
 PromptTexts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be given often.")]
 PromptsFile = Annotated[Path | None, typer.Option("--prompts", help="File of prompts.")]
+TurnsOption = Annotated[
+    Literal["auto", "chat", "text"],
+    typer.Option(
+        "--turns",
+        help="Plain prompts: a user's turn of the chat template, as they stand, or as the model was trained.",
+    ),
+]
+SystemPrompt = Annotated[
+    str | None, typer.Option("--system-prompt", help="A system turn before prompts that have none.")
+]
+AsChat = Annotated[bool, typer.Option("--chat", help="The same as --turns chat.")]
 
 
 @app.command(epilog=examples("kleash chat quickstart", "kleash chat models/base --temperature 0.7"))
@@ -36,14 +48,18 @@ def chat(
     temperature: Temperature = 1.0,
     max_new_tokens: MaxNewTokens = 256,
     seed: Seed = 0,
+    turns: TurnsOption = "auto",
+    system_prompt: SystemPrompt = None,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
     runs_dir: RunsFolder = RUNS,
 ) -> None:
     """Talk to a policy. /reset forgets the conversation, /temperature 0.7 changes the sampling, /quit ends."""
     from kleash.cli.conversation import Conversation, converse
+    from kleash.models.rendering import RenderingSettings
 
-    model = _load(policy, runs_dir, device, trust_remote_code)
+    rendering = RenderingSettings(turns=turns, system_prompt=system_prompt)
+    model = _load(policy, runs_dir, device, trust_remote_code, rendering)
     converse(Conversation(model, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed))
 
 
@@ -61,17 +77,21 @@ def sample(
     temperature: Temperature = 1.0,
     max_new_tokens: MaxNewTokens = 256,
     seed: Seed = 0,
-    as_chat: Annotated[bool, typer.Option("--chat", help="Ask through the chat template, as a user's turn.")] = False,
+    turns: TurnsOption = "auto",
+    system_prompt: SystemPrompt = None,
+    as_chat: AsChat = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON row per answer.")] = False,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
     runs_dir: RunsFolder = RUNS,
 ) -> None:
     """Sample answers of a policy to prompts."""
+    from kleash.models.rendering import RenderingSettings
     from kleash.rollout.local import SamplingSettings
 
-    asked = asked_prompts(prompt, prompts, as_chat=as_chat)
-    model = _load(policy, runs_dir, device, trust_remote_code)
+    asked = asked_prompts(prompt, prompts)
+    rendering = RenderingSettings(turns="chat" if as_chat else turns, system_prompt=system_prompt)
+    model = _load(policy, runs_dir, device, trust_remote_code, rendering)
     sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
     answers = _answers(model, asked, sampling, samples=samples, seed=seed, name=policy)
     screen = results()
@@ -107,7 +127,9 @@ def compare(
     temperature: Temperature = 1.0,
     max_new_tokens: MaxNewTokens = 256,
     seed: Seed = 0,
-    as_chat: Annotated[bool, typer.Option("--chat", help="Ask through the chat template, as a user's turn.")] = False,
+    turns: TurnsOption = "auto",
+    system_prompt: SystemPrompt = None,
+    as_chat: AsChat = False,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
     runs_dir: RunsFolder = RUNS,
@@ -115,13 +137,22 @@ def compare(
     """Show two policies' answers side by side, with the words that differ in colour."""
     from rich.table import Table
 
+    from kleash.models.rendering import RenderingSettings
     from kleash.rollout.local import SamplingSettings
 
     sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
-    asked = asked_prompts(prompt, prompts, as_chat=as_chat)[:num_prompts]
+    asked = asked_prompts(prompt, prompts)[:num_prompts]
+    rendering = RenderingSettings(turns="chat" if as_chat else turns, system_prompt=system_prompt)
     judge = build_judge(scorer, runs_dir, device, trust_remote_code) if scorer else None
     sides = [
-        _answers(_load(name, runs_dir, device, trust_remote_code), asked, sampling, samples=1, seed=seed, name=name)
+        _answers(
+            _load(name, runs_dir, device, trust_remote_code, rendering),
+            asked,
+            sampling,
+            samples=1,
+            seed=seed,
+            name=name,
+        )
         for name in (first, second)
     ]
     scores = [list(judge.score(side).total) for side in sides] if judge else None
@@ -139,7 +170,7 @@ def compare(
         results().print(_verdict(first, second, *scores), markup=False, soft_wrap=True)
 
 
-def asked_prompts(texts: Sequence[str] | None, file: Path | None, *, as_chat: bool) -> list[Prompt]:
+def asked_prompts(texts: Sequence[str] | None, file: Path | None) -> list[Prompt]:
     """Return the prompts to answer: those written out and those of the file. Raises SettingsError without any."""
     from kleash.formats import read_prompts
     from kleash.records import Prompt
@@ -147,10 +178,6 @@ def asked_prompts(texts: Sequence[str] | None, file: Path | None, *, as_chat: bo
     prompts = [Prompt(text) for text in texts or []] + (list(read_prompts(file).records) if file else [])
     if not prompts:
         raise SettingsError("There is nothing to answer. Expected --prompt TEXT or --prompts FILE. Give one of them.")
-    if as_chat:
-        from kleash.data.prompts import as_messages
-
-        return [as_messages(prompt) for prompt in prompts]
     return prompts
 
 
@@ -186,12 +213,12 @@ def word_difference(first: str, second: str) -> tuple[Text, Text]:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _load(name: str, runs: Path, device: str, trust_remote_code: bool) -> LanguageModel:
+def _load(name: str, runs: Path, device: str, trust_remote_code: bool, rendering: RenderingSettings) -> LanguageModel:
     from kleash.models.causal_lm import load_language_model
 
     folder = find_policy(name, runs)
     remarks().print(f"Loading {folder}", style="dim", markup=False)
-    model = load_language_model(folder, device=device, trust_remote_code=trust_remote_code)
+    model = load_language_model(folder, device=device, trust_remote_code=trust_remote_code, **rendering.model_dump())
     model.model.requires_grad_(False)
     return model
 
@@ -207,7 +234,9 @@ def _answers(
 ) -> list[Completion]:
     from kleash.progress import progress
     from kleash.rollout.local import answer_prompts
+    from kleash.stages.support.encoding import say_how_prompts_are_read
 
+    say_how_prompts_are_read(model.rendering, prompts)
     with progress(len(prompts) * samples, f"Answers of {name}") as advance:
         rollouts = answer_prompts(
             model, prompts, sampling, seed=seed, samples_per_prompt=samples, policy_id=name, on_done=advance

@@ -34,7 +34,7 @@ class Conversation:
 
     @property
     def has_turns(self) -> bool:
-        return bool(self.model.tokenizer.chat_template)
+        return self.model.rendering.is_chat
 
     def answer(self, text: str) -> Iterator[str]:
         """Yield the answer piece by piece; once it has ended, or was cut short, it is part of the conversation."""
@@ -57,14 +57,13 @@ class Conversation:
 
     def prompt_for(self, text: str) -> Prompt:
         """Return the prompt that carries a new line and as much of the conversation before it as fits."""
-        from kleash.models.chat import encode_prompt
         from kleash.records import Message, Prompt
 
         if not self.has_turns:
             return Prompt(text)
         while True:
             prompt = Prompt((*self.turns, Message("user", text)))
-            num_tokens = len(encode_prompt(self.model.tokenizer, prompt))
+            num_tokens = len(self.model.rendering.encode_prompt(prompt))
             if not self.turns or num_tokens + self.max_new_tokens <= self.model.max_positions:
                 return prompt
             del self.turns[:2]  # the oldest question goes with its answer, so that the roles keep taking turns
@@ -78,7 +77,7 @@ def converse(conversation: Conversation, read_line: Callable[[str], str] = input
     screen = results()
     screen.print(HELP, style="dim", markup=False)
     if not conversation.has_turns:
-        screen.print("This model has no chat template: each line is a prompt of its own.", style="dim")
+        screen.print("The model is not asked in turns: each line is a prompt of its own.", style="dim")
     while True:
         try:
             line = read_line("> ").strip()

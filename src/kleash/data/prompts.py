@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kleash.errors import DataError
 from kleash.formats import to_json
-from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Message, Preference, Prompt
+from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Preference, Prompt
 
 Prompted = Prompt | Demonstration | Completion | Comparison | Preference | LabelledCompletion
 PromptedT = TypeVar("PromptedT", bound=Prompted)
@@ -86,11 +86,16 @@ def leaking_prompts(records: Iterable[Prompted], others: Iterable[Prompted]) -> 
     return list(leaking.values())
 
 
-def as_messages(prompt: Prompt) -> Prompt:
-    """Make plain text the user's turn, so that a chat model's template applies; messages stay as they are."""
-    if not isinstance(prompt.content, str):
-        return prompt
-    return replace(prompt, content=(Message("user", prompt.content),))
+def answers_of(demonstration: Demonstration) -> list[Demonstration]:
+    """Return each of the assistant's turns as a demonstration, the conversation before it as its prompt."""
+    prompt = demonstration.prompt
+    turns = () if isinstance(prompt.content, str) else prompt.content
+    earlier = [
+        Demonstration(replace(prompt, content=turns[:number]), turn.content)
+        for number, turn in enumerate(turns)
+        if number and turn.role == "assistant"
+    ]
+    return [*earlier, demonstration]
 
 
 def prompt_of(record: Prompted) -> Prompt:

@@ -15,12 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from kleash.data.batches import TokenSequence
-from kleash.data.prompts import as_messages
 from kleash.errors import DataError
 from kleash.evaluation.probe_gains import Answer
-from kleash.formats.conversations import as_transcript
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.models.chat import encode_sequence
 from kleash.models.forward import micro_batches
 from kleash.models.heads import ScalarModel
 from kleash.protocols import Scorer
@@ -58,12 +55,10 @@ class ModelReader:
         *,
         others: Sequence[ScalarModel] = (),
         max_batch_tokens: int = 4096,
-        as_chat: bool = False,
     ) -> None:
         self.model = model
         self.others = others
         self.max_batch_tokens = max_batch_tokens
-        self.as_chat = as_chat
         self._sequence_of: dict[Answer, TokenSequence] = {}
         self._score_of: dict[Answer, float] = {}
 
@@ -109,13 +104,7 @@ class ModelReader:
 
     def _sequence(self, answer: Answer) -> TokenSequence:
         if answer not in self._sequence_of:
-            prompt, text = answer
-            tokenizer = self.model.tokenizer
-            if not tokenizer.chat_template:
-                prompt = as_transcript(prompt)
-            elif self.as_chat:
-                prompt = as_messages(prompt)
-            self._sequence_of[answer] = encode_sequence(tokenizer, prompt, text, eos_id=self.model.eos_ids[0])
+            self._sequence_of[answer] = self.model.rendering.encode(*answer)
         return self._sequence_of[answer]
 
 

@@ -24,6 +24,7 @@ from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
 from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import Adapters, LoraSettings, base_folder_of, is_adapter_folder, merged_weights
+from kleash.models.rendering import Rendering, Turns, load_rendering
 
 if TYPE_CHECKING:
     from kleash.models.heads import ValueHead
@@ -41,7 +42,8 @@ class ResponseOutputs:
 class LanguageModel:
     """A causal language model with its tokenizer, on one device.
 
-    eos_ids: ids that end a response; the first is the one to write.  pad_id: fills padding; never an EOS.
+    eos_ids: ids that end a response.  rendering: how prompts and responses are put to it; by default as its tokenizer
+    has it.  pad_id: fills padding; never an EOS.
     max_positions: longest sequence, in tokens.
     """
 
@@ -51,15 +53,17 @@ class LanguageModel:
         tokenizer: Any,
         *,
         eos_ids: tuple[int, ...],
+        rendering: Rendering | None = None,
         is_autocast: bool = False,
         adapters: Adapters | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.eos_ids = eos_ids
+        self.rendering = rendering or Rendering(tokenizer, eos_ids)
+        self.eos_ids = self.rendering.eos_ids
         self.is_autocast = is_autocast
         self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
-        self.pad_id = folders.choose_pad_id(tokenizer, eos_ids, self.vocabulary_size)
+        self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, self.vocabulary_size)
         self.max_positions = folders.position_limit(model.config)
         self._adapters = adapters
         self._workspace = HeadWorkspace()
@@ -176,6 +180,8 @@ def load_language_model(
     lora: LoraSettings | None = None,
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
+    turns: Turns = "auto",
+    system_prompt: str | None = None,
 ) -> LanguageModel:
     """Load a causal language model for training, in eval mode with every dropout at zero.
 
@@ -183,6 +189,7 @@ def load_language_model(
     dtype: weights are float32 either way; "bfloat16_autocast" computes in bfloat16 where that is safe.
     lora: train an adapter instead of the weights; an adapter folder goes on training its own.
     eos_token: the token, or its id, that ends a text, for models whose settings name another.
+    turns, system_prompt: how plain prompts are put to it; see `RenderingSettings`.
     Raises ModelError for what cannot be loaded: no such folder, pickled weights, weights missing, not a causal model.
     """
     path = folders.find_model_folder(folder)
@@ -200,7 +207,10 @@ def load_language_model(
         adapters = Adapters.fresh(model, lora, base_folder=base_path)
     model.eval()
     is_autocast = dtype == "bfloat16_autocast"
-    return LanguageModel(model, tokenizer, eos_ids=eos_ids, is_autocast=is_autocast, adapters=adapters)
+    rendering = load_rendering(path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token)
+    return LanguageModel(
+        model, tokenizer, eos_ids=eos_ids, rendering=rendering, is_autocast=is_autocast, adapters=adapters
+    )
 
 
 def _check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:

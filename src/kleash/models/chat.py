@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from kleash.data.batches import TokenSequence
 from kleash.errors import ModelError
-from kleash.records import Message, Prompt
+from kleash.records import Prompt
 
 # Tokenizers that mark word starts (SentencePiece) put a space before any text they encode. Text that continues other
 # text is therefore encoded, and decoded, behind this anchor, whose own tokens are then taken away.
@@ -26,15 +27,11 @@ _FIRST_STAND_IN = 0xF0000  # the private-use plane: no tokenizer's special token
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
-    """Return a prompt's token ids, as the model reads them just before its answer begins.
+    """Return the ids of a prompt of plain text, as the model reads it just before its answer begins.
 
-    Plain text is encoded as it stands, with the BOS the tokenizer adds and without the EOS some add at the end.
-    Messages go through the tokenizer's chat template, up to where the assistant's turn opens.
-    Raises ModelError for messages when the tokenizer has no chat template, or one that refuses them.
+    The text is encoded as it stands, with the BOS the tokenizer adds and without the EOS some add at the end.
     """
-    if not isinstance(prompt.content, str):
-        return _encode_messages(tokenizer, prompt.content)
-    ids = tokenizer.encode(prompt.content, split_special_tokens=True)
+    ids = tokenizer.encode(prompt.text, split_special_tokens=True)
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
     return tuple(ids)
@@ -57,11 +54,6 @@ def decode_response(tokenizer: Any, ids: tuple[int, ...] | list[int]) -> str:
     anchor = _decode(tokenizer, anchor_ids)
     text = _decode(tokenizer, [*anchor_ids, *ids])
     return text[len(anchor) :] if text.startswith(anchor) else _decode(tokenizer, list(ids))
-
-
-def encode_sequence(tokenizer: Any, prompt: Prompt, text: str, eos_id: int) -> TokenSequence:
-    """Return prompt and response as one sequence of tokens."""
-    return TokenSequence(encode_prompt(tokenizer, prompt), encode_response(tokenizer, prompt, text, eos_id=eos_id))
 
 
 def truncate(sequence: TokenSequence, max_tokens: int) -> TokenSequence:
@@ -105,51 +97,40 @@ def text_format(tokenizer: Any) -> dict[str, str | None]:
     }
 
 
-def _encode_messages(tokenizer: Any, messages: tuple[Message, ...]) -> tuple[int, ...]:
-    """Render messages by the chat template and encode them, hostile control tokens in their text as plain text.
+def encode_rendered(
+    tokenizer: Any, rendered: str, stand_in_of: Mapping[str, str], *, is_continuation: bool = False
+) -> list[int]:
+    """Encode what a template wrote, its control tokens as such and those somebody wrote in their text as plain text.
 
-    Special-token strings in the contents are rendered as private-use stand-ins; afterwards the pieces between the
-    stand-ins are encoded with the template's control tokens, the stand-ins' originals without. Messages with nothing
-    to hide are one piece, so their ids are exactly what `apply_chat_template` gives.
+    stand_in_of: for each control token in the contents, the private-use character that stands for it in `rendered`.
+    The pieces between the stand-ins are encoded with control tokens, the stand-ins' originals without. Where nothing
+    was hidden there is one piece, so the ids are exactly what `apply_chat_template` gives.
+    is_continuation: the text follows other text, whose tokens are not asked for.
     """
-    stand_in_of = _stand_ins(tokenizer, messages)
-    rendered = _render(tokenizer, messages, stand_in_of)
     original_of = {stand_in: special for special, stand_in in stand_in_of.items()}
     first, *others = re.split(f"([{''.join(original_of)}])", rendered) if original_of else [rendered]
-    ids = _encode_text(tokenizer, first, keeps_control_tokens=True)
+    encode_first = _encode_continuation if is_continuation else _encode_text
+    ids = encode_first(tokenizer, first, keeps_control_tokens=True)
     for piece in others:
         text = original_of.get(piece, piece)
         ids += _encode_continuation(tokenizer, text, keeps_control_tokens=piece not in original_of)
-    return tuple(ids)
+    return ids
 
 
-def _render(tokenizer: Any, messages: tuple[Message, ...], stand_in_of: dict[str, str]) -> str:
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"The prompt is a conversation of {len(messages)} messages, and the tokenizer has no chat template. "
-            "Expected a template to turn messages into text. Use a chat model, set `chat_template` in the model's "
-            "tokenizer, or give prompts as plain text."
-        )
-    turns = [{"role": message.role, "content": _replace_all(message.content, stand_in_of)} for message in messages]
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is code: it may raise anything, and says why in its own words
-        raise ModelError(
-            f"The chat template refused the roles {[message.role for message in messages]}: {error}. Expected roles in "
-            "an order that the template knows. Reorder or merge the messages, or change the template."
-        ) from error
-
-
-def _stand_ins(tokenizer: Any, messages: tuple[Message, ...]) -> dict[str, str]:
-    """Map each special-token string that occurs in the messages, longest first, to a private-use character."""
+def control_tokens(tokenizer: Any) -> list[str]:
+    """Return the tokenizer's control tokens as they are written, longest first."""
     added = tokenizer.added_tokens_decoder.values()
     specials = set(tokenizer.all_special_tokens) | {str(token) for token in added if token.special}
-    found = [special for special in specials if any(special in message.content for message in messages)]
-    ordered = sorted(found, key=lambda special: (-len(special), special))
-    return {special: chr(_FIRST_STAND_IN + index) for index, special in enumerate(ordered)}
+    return sorted(specials, key=lambda special: (-len(special), special))
 
 
-def _replace_all(text: str, replacement_of: dict[str, str]) -> str:
+def stand_ins(tokenizer: Any, texts: Sequence[str]) -> dict[str, str]:
+    """Map each control token that is written out in the texts, longest first, to a private-use character."""
+    found = [special for special in control_tokens(tokenizer) if any(special in text for text in texts)]
+    return {special: chr(_FIRST_STAND_IN + index) for index, special in enumerate(found)}
+
+
+def replace_all(text: str, replacement_of: Mapping[str, str]) -> str:
     for old, replacement in replacement_of.items():
         text = text.replace(old, replacement)
     return text

@@ -31,6 +31,8 @@ class Loading(TypedDict, total=False):
     dtype: Precision
     trust_remote_code: bool
     eos_token: str | int | None
+    turns: Literal["auto", "chat", "text"]
+    system_prompt: str | None
 
 
 NO_POSITION_LIMIT = 1 << 30
@@ -147,7 +149,7 @@ def choose_pad_id(tokenizer: Any, eos_ids: tuple[int, ...], vocabulary_size: int
 
 
 def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | int | None) -> tuple[int, ...]:
-    """Return the ids that end a text, the one that is written at the end of responses first.
+    """Return the ids that end a text, the one that is written at the end of plain texts first.
 
     `eos_token`, a token or its id, overrides everything. Otherwise the folder's generation settings decide, as they do
     in transformers, then config.json, then the tokenizer (an encoder's separator counts); the tokenizer's own EOS comes

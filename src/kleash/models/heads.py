@@ -26,6 +26,7 @@ from kleash.data.batches import TokenBatch
 from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
+from kleash.models.rendering import Rendering, Turns, load_rendering
 
 Pooling = Literal["last", "mean"]
 
@@ -109,6 +110,7 @@ class ScalarModel(nn.Module):
         tokenizer: Any,
         *,
         eos_ids: tuple[int, ...],
+        rendering: Rendering | None = None,
         pooling: Pooling = "last",
         is_autocast: bool = False,
     ) -> None:
@@ -119,8 +121,9 @@ class ScalarModel(nn.Module):
         self.pooling: Pooling = pooling
         self.is_autocast = is_autocast
         self.max_positions = folders.position_limit(backbone.config)
-        self.eos_ids = eos_ids
-        self.pad_id = folders.choose_pad_id(tokenizer, eos_ids, backbone.get_input_embeddings().weight.shape[0])
+        self.rendering = rendering or Rendering(tokenizer, eos_ids)
+        self.eos_ids = self.rendering.eos_ids
+        self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, backbone.get_input_embeddings().weight.shape[0])
         self.is_causal = _is_causal(backbone)
         self._last_feed_forward = LastFeedForward(backbone)
 
@@ -183,7 +186,8 @@ class ScalarModel(nn.Module):
         """Write the model: in the portable form if it has one, else with our own head file. Not atomic."""
         folder = Path(folder)
         config = self.backbone.config
-        config.pad_token_id, config.eos_token_id = self.pad_id, self.eos_ids[0]
+        config.pad_token_id = self.pad_id
+        config.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
         if self.is_portable:
             config.num_labels = 1
             classifier = _empty_classifier(config)
@@ -234,6 +238,8 @@ def load_reward_model(
     dtype: folders.Precision = "float32",
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
+    turns: Turns = "auto",
+    system_prompt: str | None = None,
 ) -> ScalarModel:
     """Load a reward model, ours or anybody's sequence-classification folder with one label, in eval mode.
 
@@ -256,7 +262,12 @@ def load_reward_model(
     recorded = RewardNormaliser.load(folder).measured_with.get("eos_ids")
     eos_ids = tuple(recorded or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
     is_autocast = dtype == "bfloat16_autocast"
-    model = ScalarModel(backbone, head, tokenizer, eos_ids=eos_ids, pooling=pooling, is_autocast=is_autocast)
+    rendering = load_rendering(
+        path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
+    )
+    model = ScalarModel(
+        backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast
+    )
     return model.to(folders.resolve_device(device)).eval()
 
 
@@ -269,6 +280,8 @@ def reward_model_from(
     dtype: folders.Precision = "float32",
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
+    turns: Turns = "auto",
+    system_prompt: str | None = None,
 ) -> ScalarModel:
     """Start a reward model from a language model or an encoder: its backbone, and a fresh head without bias.
 
@@ -285,7 +298,12 @@ def reward_model_from(
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
     eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
     is_autocast = dtype == "bfloat16_autocast"
-    model = ScalarModel(backbone, head, tokenizer, eos_ids=eos_ids, pooling=pooling, is_autocast=is_autocast)
+    rendering = load_rendering(
+        path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
+    )
+    model = ScalarModel(
+        backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast
+    )
     return model.to(folders.resolve_device(device)).eval()
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.chat import decode_response, encode_prompt
+from kleash.models.chat import decode_response
 from kleash.records import Prompt
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
 from kleash.settings import Settings
@@ -162,7 +162,7 @@ class LocalGenerator:
         num_seen: Counter[str] = Counter()
         asks: list[Ask] = []
         for prompt in prompts:
-            ids = encode_prompt(self.language_model.tokenizer, prompt)
+            ids = self.language_model.rendering.encode_prompt(prompt)
             room = self.language_model.max_positions - len(ids)
             if room < 1 or not ids:
                 raise DataError(

@@ -16,7 +16,7 @@ import torch
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
 from kleash.maths.bradley_terry import normalise_reward
-from kleash.models.chat import encode_prompt, encode_response, text_format
+from kleash.models.chat import text_format
 from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
@@ -73,11 +73,11 @@ class RewardModelScorer:
         )
 
     def _sequence(self, completion: Completion) -> TokenSequence:
-        tokenizer, eos_ids = self.model.tokenizer, self.model.eos_ids
-        prompt_ids = encode_prompt(tokenizer, completion.prompt)
+        rendering = self.model.rendering
+        prompt_ids = rendering.encode_prompt(completion.prompt)
         if completion.token_ids and self.reads_sampled_ids:
-            return TokenSequence(prompt_ids, _up_to_eos(completion.token_ids, eos_ids))
-        response_ids = encode_response(tokenizer, completion.prompt, completion.text, eos_id=eos_ids[0])
+            return TokenSequence(prompt_ids, _up_to_eos(completion.token_ids, rendering.eos_ids))
+        response_ids = rendering.encode_response(completion.prompt, completion.text)
         is_cut_off = completion.finish_reason == "length"
         return TokenSequence(prompt_ids, response_ids[:-1] if is_cut_off and len(response_ids) > 1 else response_ids)
 

@@ -291,17 +291,14 @@ def each_member(reader: Reader) -> list[Reader]:
     """Return a reader for each member of an ensemble; of anything else, the reader itself."""
     if not isinstance(reader, ModelReader) or not reader.others:
         return [reader]
-    return [
-        ModelReader(model, max_batch_tokens=reader.max_batch_tokens, as_chat=reader.as_chat)
-        for model in (reader.model, *reader.others)
-    ]
+    return [ModelReader(model, max_batch_tokens=reader.max_batch_tokens) for model in (reader.model, *reader.others)]
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
 def _reader(context: StageContext, settings: AuditSettings, model: Artifact) -> ModelReader:
     first, *others = [context.load_scalar_model(folder) for folder in member_folders(model.path)]
     RewardNormaliser.load(model.path).warn_of_precision(first)
-    return ModelReader(first, others=others, max_batch_tokens=settings.max_batch_tokens, as_chat=not _is_ours(model))
+    return ModelReader(first, others=others, max_batch_tokens=settings.max_batch_tokens)
 
 
 def _is_ours(model: Artifact) -> bool:

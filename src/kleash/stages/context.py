@@ -6,6 +6,7 @@ artifact, else check the inputs, do the work in a draft that can be resumed, and
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ from pydantic import Field
 from kleash import artifacts
 from kleash.artifacts import MANIFEST, Artifact, Draft
 from kleash.durable import PARTIAL, partial_path
+from kleash.errors import ArtifactError
 from kleash.functions import FUNCTIONS, recorded_functions
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
-from kleash.models.chat import text_format
 from kleash.models.folders import Loading, Precision, find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
+from kleash.models.rendering import Rendering, RenderingSettings
 from kleash.protocols import Scorer
 from kleash.scorers.reward_model import load_members
 from kleash.settings import Settings
@@ -68,23 +70,29 @@ class StageContext:
     is_strict: bool = False
     trackers: tuple[str, ...] = ()
     ranks: Ranks = field(default_factory=Ranks)
+    rendering: RenderingSettings = field(default_factory=RenderingSettings)
+
+    @property
+    def loading(self) -> Loading:
+        """How a model is loaded, whatever its role."""
+        return Loading(**self.model.loading, turns=self.rendering.turns, system_prompt=self.rendering.system_prompt)
 
     def load_policy(self, folder: Path | Artifact, *, trainable: bool = False) -> LanguageModel:
         """Load a language model; with adapters when it is to be trained and the settings ask for LoRA."""
         path = folder.path if isinstance(folder, Artifact) else folder
-        return load_language_model(path, lora=self.model.lora if trainable else None, **self.model.loading)
+        return load_language_model(path, lora=self.model.lora if trainable else None, **self.loading)
 
     def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
         """Start a reward model or critic from a language model's weights, with a fresh head."""
-        return reward_model_from(folder.path, seed=seed, pooling=pooling, **self.model.loading)
+        return reward_model_from(folder.path, seed=seed, pooling=pooling, **self.loading)
 
     def load_scalar_model(self, folder: Path) -> ScalarModel:
         """Load a reward model as it is: to be scaled, audited, trained further or turned into a critic."""
-        return load_reward_model(folder, **self.model.loading)
+        return load_reward_model(folder, **self.loading)
 
     def load_scorers(self, folder: Path, *, z_clip: float) -> list[Scorer]:
         """Load a reward model to score with: one scorer per member, most have one."""
-        return load_members(folder, z_clip=z_clip, **self.model.loading)
+        return load_members(folder, z_clip=z_clip, **self.loading)
 
     @contextmanager
     def write_artifact(
@@ -108,6 +116,8 @@ class StageContext:
                 yield Draft(Path(scratch), is_resumed=False)
                 self.ranks.barrier()
             return
+        if language_model is not None:
+            require_rendering(language_model.rendering, parents)
         began = time.perf_counter()
         with artifacts.writing(
             output_dir,
@@ -116,7 +126,7 @@ class StageContext:
             settings=self.resolved(settings, extra_settings),
             records=self._records(settings, extra_settings),
             seed=self.seed,
-            text_format=text_format(language_model.tokenizer) if language_model else None,
+            text_format=language_model.rendering.text_format() if language_model else None,
         ) as draft:
             self.ranks.barrier()
             yield draft
@@ -161,12 +171,39 @@ class StageContext:
         functions = dict(extra.pop(FUNCTIONS, {}))
         for name, record in named.items():
             functions |= recorded_functions(record, f"{name}." if name else "")
-        shared = {"model": self.model.model_dump(mode="json"), "seed": self.seed}
+        shared = {"model": as_plain(self.model), "rendering": as_plain(self.rendering), "seed": self.seed}
         return {**settings.model_dump(mode="json"), **extra, **({FUNCTIONS: functions} if functions else {}), **shared}
 
     def _records(self, settings: Settings, extra_settings: Mapping[str, Any]) -> dict[str, type[Settings]]:
         extra = {name: type(value) for name, value in extra_settings.items() if isinstance(value, Settings)}
-        return {"": type(settings), "model": ModelSettings, **extra}
+        return {"": type(settings), "model": ModelSettings, "rendering": RenderingSettings, **extra}
+
+
+def require_rendering(rendering: Rendering, parents: Mapping[str, Artifact]) -> None:
+    """Refuse parents whose texts were put to the same tokenizer in another way; one without a record means "text".
+
+    Raises ArtifactError naming the parent and what to set.
+    """
+    own = rendering.text_format()
+    for role, parent in parents.items():
+        recorded = parent.text_format or {}
+        if not recorded.get("chat_template") or recorded.get("tokenizer") != own["tokenizer"]:
+            continue
+        if "turns" not in recorded:
+            print(
+                f"The {role} {parent.path} was made before KLeash recorded how prompts are read: plain ones outside "
+                "the chat template, as they stand.",
+                file=sys.stderr,
+                flush=True,
+            )
+        for part, meant in (("turns", "text"), ("system_prompt", None)):
+            was, now = recorded.get(part, meant), own[part]
+            if was != now:
+                raise ArtifactError(
+                    f"The {role} {parent.path} was made with data.{part} {was!r}, and here it is {now!r}. Expected the "
+                    f"same, for one reads other tokens than the other. Set data.{part} to {was!r}, or make the {role} "
+                    "again."
+                )
 
 
 def as_plain(settings: Any) -> Any:

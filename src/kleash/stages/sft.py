@@ -6,11 +6,12 @@ The loss is the negative log-likelihood of completion tokens (EOS included), nev
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from kleash.artifacts import Artifact, read
-from kleash.data.prompts import split_by_prompt
+from kleash.data.prompts import answers_of, split_by_prompt
 from kleash.formats import read_demonstrations
 from kleash.results import PolicySummary
 from kleash.settings import Settings
@@ -24,6 +25,9 @@ class SftSettings(Settings):
     """Supervised fine-tuning."""
 
     max_tokens: int = Field(512, ge=2, description="longer rows (prompt and completion) are left out, and counted")
+    learn_turns: Literal["last", "all"] = Field(
+        "last", description="of a conversation: the last answer, or each of the assistant's, as a row of its own"
+    )
     holdout_share: float = Field(0.05, ge=0, lt=1, description="share of the prompts kept apart to measure the loss")
     fit: FitSettings = FitSettings(epochs=3.0, learning_rate=2e-5)
 
@@ -37,6 +41,8 @@ def train_sft(
         return done
     loaded = read_demonstrations(demonstrations, strict=context.is_strict)
     training, unseen = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
+    if settings.learn_turns == "all":
+        training, unseen = ([turn for row in rows for turn in answers_of(row)] for rows in (training, unseen))
     model = context.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
     apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if unseen else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, Draft, external, read, require
 from kleash.data.batches import derived_seed
-from kleash.data.prompts import as_messages
 from kleash.durable import read_rows, write_rows, write_text
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.code import CodeLimits
@@ -29,14 +28,13 @@ from kleash.evaluation.suites.reading import find_suite, read_suite
 from kleash.evaluation.suites.running import Answers, answer_items, judge_answers, to_row, with_limits
 from kleash.evaluation.suites.variants import with_variants
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.chat import encode_prompt
 from kleash.progress import Advance, progress
 from kleash.records import Prompt
 from kleash.results import SuitesSummary
 from kleash.rollout.local import LocalGenerator, SamplingSettings
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import readable_by
+from kleash.stages.support.encoding import say_how_prompts_are_read
 
 ITEMS = "items.jsonl"
 _CHUNK_ITEMS = 128
@@ -69,7 +67,7 @@ class SuitesSettings(SamplingSettings):
     max_new_tokens: int = Field(256, ge=1)
     max_prompt_tokens: int = Field(1024, ge=1, description="longer prompts are not asked, and counted")
     temperature: float = Field(0.0, ge=0, description="0 = the likeliest answer")
-    as_messages: bool = Field(False, description="put plain text into a user's turn of the chat template")
+    as_messages: bool = Field(False, description="former name of data.turns = 'chat', for the suites alone")
     max_batch_tokens: int = Field(16_384, ge=1)
     code: CodeSettings = CodeSettings()
     harness: HarnessSettings = HarnessSettings()
@@ -160,6 +158,8 @@ def _ask(
     advance: Advance,
 ) -> _Asked:
     """Have one model answer everything, loaded once and only if something is left to answer."""
+    if settings.as_messages:
+        context = replace(context, rendering=context.rendering.model_copy(update={"turns": "chat"}))
     loaded = cache(lambda: context.load_policy(artifact))
     by_suite: list[list[Answers]] = []
     for number, suite in enumerate(tests):
@@ -192,7 +192,6 @@ def _run_harness(
         folder=settings.harness.folder,
         num_prompts=settings.num_prompts,
         batch_size=settings.harness.batch_size,
-        as_messages=settings.as_messages,
         seed=context.seed,
     )
     return asdict(results)
@@ -202,6 +201,7 @@ def _answer_chunk(
     context: StageContext, settings: SuitesSettings, loaded: Callable[[], LanguageModel], items: Sequence[SuiteItem]
 ) -> list[Answers]:
     model = loaded()
+    say_how_prompts_are_read(model.rendering, [item.prompt for item in items])
     generator = LocalGenerator(
         model,
         max_new_tokens=settings.max_new_tokens,
@@ -217,8 +217,7 @@ def _asking(settings: SuitesSettings, model: LanguageModel) -> Callable[[Prompt]
     room = settings.prompt_room(model)
 
     def as_asked(prompt: Prompt) -> Prompt | None:
-        shown = readable_by(model, as_messages(prompt) if settings.as_messages else prompt)
-        return shown if len(encode_prompt(model.tokenizer, shown)) <= room else None
+        return prompt if len(model.rendering.encode_prompt(prompt)) <= room else None
 
     return as_asked
 

@@ -54,9 +54,7 @@ def tasks(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("default")  # the library's own and its dependencies' warnings are not ours to mend
 def test_local_tasks_run_with_the_real_library(tasks, tmp_path):
     model = load_language_model(tiny_language_model_folder(tmp_path / "model"), device="cpu")
-    found = run_tasks(
-        model, ["animals", "sayings"], folder=tasks, num_prompts=2, batch_size=2, as_messages=False, seed=0
-    )
+    found = run_tasks(model, ["animals", "sayings"], folder=tasks, num_prompts=2, batch_size=2, seed=0)
     assert [(row["suite"], row["id"]) for row in found.rows] == [
         ("animals", "0"), ("animals", "1"), ("sayings", "0"), ("sayings", "1"),
     ]  # fmt: skip

@@ -35,13 +35,12 @@ def run_tasks(
     folder: Path | None,
     num_prompts: int | None,
     batch_size: int,
-    as_messages: bool,
     seed: int,
 ) -> HarnessResults:
     """Run tasks, or groups of tasks, on a loaded model.
 
     folder: YAML tasks of one's own, looked at first. num_prompts: the first so many documents of each task.
-    as_messages: through the tokenizer's chat template. Raises SettingsError for a task that nobody knows.
+    Raises SettingsError for a task that nobody knows.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -51,7 +50,8 @@ def run_tasks(
         tasks=list(tasks),
         task_manager=_task_manager(tasks, folder),
         limit=num_prompts,
-        apply_chat_template=as_messages,
+        system_instruction=model.rendering.system_prompt,
+        apply_chat_template=model.rendering.is_chat,
         log_samples=True,
         bootstrap_iters=0,
         random_seed=seed,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kleash.data.batches import TokenSequence
-from kleash.errors import DataError
+from kleash.errors import DataError, ModelError
 from kleash.formats import Loaded
-from kleash.formats.conversations import as_transcript
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.chat import encode_prompt, encode_sequence
+from kleash.models.rendering import Rendering, difference, holds_marks
 from kleash.records import Demonstration, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT", Demonstration, Preference, LabelledCompletion)
+
+_NUM_COMPARED = 20  # rows whose training tokens are held against what the template serves
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,6 @@ class Encoded(Generic[RecordT]):
         return len(self.records)
 
 
-def readable_by(model: LanguageModel, prompt: Prompt) -> Prompt:
-    """Turn a conversation into a plain transcript for a model without a chat template; else change nothing."""
-    return prompt if model.tokenizer.chat_template else as_transcript(prompt)
-
-
 def encode(
     records: Sequence[RecordT],
     texts_of: Callable[[RecordT], Sequence[str]],
@@ -43,30 +41,50 @@ def encode(
 ) -> Encoded[RecordT]:
     """Encode each record's completions after its prompt; records longer than max_tokens are left out, and counted.
 
-    Leaving out is honest where cutting is not: a cut answer teaches the model to stop in mid-sentence.
-    Raises DataError when nothing is left.
+    Leaving out is honest where cutting is not: a cut answer teaches the model to stop in mid-sentence. So are those
+    whose turns the chat template refuses.
+    Raises DataError when nothing is left, or when most rows are text that a template has rendered already.
     """
     limit = min(max_tokens, model.max_positions)
+    rendering = model.rendering
+    say_how_prompts_are_read(rendering, [record.prompt for record in records])
     kept: list[RecordT] = []
     sequences: list[list[TokenSequence]] = []
+    refused: list[str] = []
     for record in records:
-        prompt = readable_by(model, record.prompt)
-        row = [encode_sequence(model.tokenizer, prompt, text, eos_id=model.eos_ids[0]) for text in texts_of(record)]
+        try:
+            row = [rendering.encode(record.prompt, text) for text in texts_of(record)]
+        except ModelError as error:
+            refused.append(f"{_beginning(record.prompt)}: {error}")
+            continue
         if max((sequence.num_tokens for sequence in row), default=0) <= limit:
             kept.append(record)
             sequences.append(row)
+    num_too_long = len(records) - len(kept) - len(refused)
+    _say_refused(refused, len(records))
     if not kept:
         raise DataError(
             f"None of the {len(records)} rows fits into {limit} tokens. Expected at least one. Raise max_tokens, use a "
             "model with a longer context, or shorten the data."
         )
-    return Encoded(kept, sequences, len(records) - len(kept))
+    _compare_with_served(rendering, [(record.prompt, text) for record in kept for text in texts_of(record)])
+    return Encoded(kept, sequences, num_too_long)
 
 
 def prompts_that_fit(prompts: Sequence[Prompt], model: LanguageModel, *, max_tokens: int) -> list[Prompt]:
-    """Keep the prompts of at most max_tokens tokens. Raises DataError when none is left."""
-    readable = [readable_by(model, prompt) for prompt in prompts]
-    kept = [prompt for prompt in readable if len(encode_prompt(model.tokenizer, prompt)) <= max_tokens]
+    """Keep the prompts of at most max_tokens tokens that the model can be asked. Raises DataError if none is left."""
+    say_how_prompts_are_read(model.rendering, prompts)
+    kept: list[Prompt] = []
+    refused: list[str] = []
+    for prompt in prompts:
+        try:
+            is_kept = len(model.rendering.encode_prompt(prompt)) <= max_tokens
+        except ModelError as error:
+            refused.append(f"{_beginning(prompt)}: {error}")
+            continue
+        if is_kept:
+            kept.append(prompt)
+    _say_refused(refused, len(prompts))
     if not kept:
         raise DataError(
             f"None of the {len(prompts)} prompts fits into {max_tokens} tokens. Expected at least one. Raise "
@@ -75,6 +93,98 @@ def prompts_that_fit(prompts: Sequence[Prompt], model: LanguageModel, *, max_tok
     return kept
 
 
+def say_how_prompts_are_read(rendering: Rendering, prompts: Sequence[Prompt]) -> None:
+    """Say on the screen, once a model, what becomes of plain prompts and system turns where there is a choice.
+
+    Raises DataError when most of the plain prompts are text that a chat template has rendered already.
+    """
+    template = rendering.tokenizer.chat_template
+    plain = [prompt.content for prompt in prompts if isinstance(prompt.content, str) and prompt.content]
+    if plain and template and rendering.is_chat:
+        with_system = " after data.system_prompt" if rendering.system_prompt else ""
+        say_once(
+            rendering,
+            f"Plain prompts become user turns of the chat template{with_system} (data.turns = 'text' leaves them as "
+            "they stand).",
+        )
+    elif plain and template:
+        say_once(
+            rendering,
+            "Plain prompts are read as they stand, outside the model's chat template (data.turns = 'chat' makes user "
+            "turns of them).",
+        )
+    if template:
+        _refuse_rendered(rendering, plain)
+        systems = sum(not isinstance(prompt.content, str) and prompt.content[0].role == "system" for prompt in prompts)
+        if systems and not rendering.takes_system_turns:
+            say_once(
+                rendering,
+                f"The chat template has no system turn: {systems:,} of {len(prompts):,} conversations have theirs at "
+                "the head of the user's first turn.",
+            )
+
+
+def say_once(rendering: Rendering, remark: str) -> None:
+    """Say something of how a model reads text, once for the model and on the first rank alone."""
+    if remark not in rendering.remarks:
+        rendering.remarks.add(remark)
+        if os.environ.get("RANK", "0") == "0":
+            print(remark, file=sys.stderr, flush=True)
+
+
 def dropped_figures(loaded: Loaded) -> dict[str, int]:
     """What reading a file dropped, for an artifact's summary."""
     return {"rows": loaded.num_rows, "bad_rows": len(loaded.bad_rows), "duplicates": loaded.num_duplicates}
+
+
+def _refuse_rendered(rendering: Rendering, texts: Sequence[str]) -> None:
+    rendered = [marks for text in texts if (marks := holds_marks(rendering.tokenizer, [text]))]
+    if not rendered:
+        return
+    found = (
+        f"{len(rendered):,} of {len(texts):,} plain prompts hold {rendered[0][0]}, a mark of the model's chat "
+        "template, written out"
+    )
+    if len(rendered) > len(texts) / 2:
+        raise DataError(
+            f"{found}: they were put through a template already, and would be read as letters. Expected plain text or "
+            "messages. Give the conversations as messages ([{'role': 'user', 'content': ...}]), and leave the template "
+            "to KLeash."
+        )
+    say_once(rendering, f"{found}; it is read as letters, not as a turn.")
+
+
+def _compare_with_served(rendering: Rendering, rows: Sequence[tuple[Prompt, str]]) -> None:
+    """Hold the first rows' tokens against what the template makes of prompt and answer, and show where they part."""
+    if not rendering.tokenizer.chat_template:
+        return
+    for prompt, text in rows[:_NUM_COMPARED]:
+        try:
+            parted = difference(rendering, prompt, text)
+        except ModelError:
+            continue
+        if parted is not None:
+            say_once(
+                rendering,
+                "What is trained is not what the chat template makes of prompt and answer; they part at token "
+                f"{parted.position + 1}:\n  trained {' '.join(parted.trained)}\n  served  {' '.join(parted.served)}",
+            )
+            return
+
+
+def _say_refused(refused: Sequence[str], num_rows: int) -> None:
+    """Say which rows the chat template refused. Raises DataError when it refused them all."""
+    if not refused:
+        return
+    if len(refused) == num_rows:
+        raise DataError(f"None of the {num_rows} rows can be put to the model. The first: {refused[0]}")
+    print(
+        f"{len(refused):,} of {num_rows:,} rows are left out, for the chat template refuses them. The first: "
+        f"{refused[0]} `kleash data check FILE --tokenizer MODEL` names their lines.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _beginning(prompt: Prompt) -> str:
+    return f"the prompt {prompt.text[:60]!r}"
