@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart overoptimisation test check bench clean
+.PHONY: quickstart overoptimisation test check bench chat-model clean
 
 quickstart: $(VENV)/installed  ## the whole loop on the sandbox: prints the result table and the report's path
 	$(BIN)/kleash run recipes/quickstart.toml --set seed=$(SEED) --name quickstart-$(SEED)
@@ -16,6 +16,7 @@ overoptimisation: $(VENV)/installed  ## proxy and true reward against KL, C1 to 
 test: $(VENV)/installed-dev  ## every test, with what tests need installed first
 	scripts/install_chromium
 	scripts/install_postgres
+	$(BIN)/python scripts/fetch_smollm2
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
@@ -30,6 +31,9 @@ check: $(VENV)/installed-dev  ## the fast tier: lint, types, unit tests
 
 bench: $(VENV)/installed-dev  ## speed and memory, side by side with a peer where one is installed
 	$(BIN)/python benchmarks/run.py
+
+chat-model: $(VENV)/installed-dev  ## a small real chat model's folder, made once in the user's cache: prints where
+	$(BIN)/python scripts/fetch_smollm2
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || python3 -m venv $(VENV)

@@ -1,11 +1,13 @@
-"""Fixtures shared by all tests: disks that refuse without being full, death at any moment, a browser."""
+"""Fixtures shared by all tests: disks that refuse without being full, death at any moment, a chat model, a browser."""
 
 import itertools
 import os
 import resource
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -86,6 +88,16 @@ def kill_at_every_write():
         sys.addaudithook(hook)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chat_model_folder():
+    """The folder of a small real chat model, SmolLM2-135M-Instruct, made when it is not there yet."""
+    script = Path(__file__).parents[1] / "scripts" / "fetch_smollm2"
+    # Its own lock makes parallel workers wait for the first one.
+    made = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert made.returncode == 0, "scripts/fetch_smollm2 failed; what it said stands above"
+    return Path(made.stdout.strip())
 
 
 # One per module: while Playwright runs, its event loop is in the way of tests that start their own.
