@@ -1,5 +1,6 @@
 """Summaries as records: today's JSON, what earlier versions wrote, and what a damaged file holds."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def test_slices_keep_what_length_alone_reaches_and_differences_their_p_value():
     part = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 4, "longer_wins": 0.75}
     assert RewardSummary.from_json({"slices": {"a=b": part}}).slices["a=b"] == HeldoutRate(0.5, 0.1, 0.9, 4, 0.75)
     assert Difference(0.1, 0.0, 0.2, 9, 0.03).p_value == 0.03
+
+
+SOURCE = Path(__file__).parents[1] / "src" / "kleash"
+
+
+def test_every_stage_writes_its_summary_through_a_record():
+    written = [
+        (path.name, node)
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign | ast.AugAssign) and "draft.summary" in ast.unparse(node).partition("=")[0]
+    ]
+    assert len(written) > 15
+    # How long it took is known only at the end, and is the same for all.
+    loose = [(name, ast.unparse(node)) for name, node in written if not ast.unparse(node.value).endswith(".to_json()")]
+    assert [name for name, _ in loose] == ["context.py"], loose
 
 
 def without_nothing(content):

@@ -74,7 +74,8 @@ class WorldSummary(Summary):
 class PolicySummary(Summary):
     """What any stage that makes a policy came to: `stage` says which, and only its own figures are there.
 
-    outcome: how the loop ended.  best_step: where the weights are from after a roll-back.
+    outcome: how the loop ended.  best_step: where the weights are from after a roll-back.  share: the newer policy's in
+    an average.
     """
 
     stage: str = ""
@@ -94,6 +95,10 @@ class PolicySummary(Summary):
     heldout_ties: int | None = None
     slices: dict[str, HeldoutRate] = {}
     longer_wins: float | None = None
+    documents: int | None = None
+    tokens: int | None = None
+    parameters: int | None = None
+    share: float | None = None
 
 
 class CandidatesSummary(Summary):
@@ -157,9 +162,18 @@ class Calibration(Record):
     reliability_after: list[dict[str, Any]] = []
 
 
-class AuditMeasures(Record):
-    """What an audit measured of a reward model, as far as a page shows it."""
+class RememberedRound(Record):
+    """How a refreshed reward model orders what an earlier round held out, beside the model before it; paired."""
 
+    before: Rate | None = None
+    after: Rate | None = None
+    change: Estimate | None = None
+
+
+class AuditMeasures(Record):
+    """What an audit measured of a reward model. memory: by round.  training_gap: accuracy there less held out."""
+
+    accuracy: Rate | None = None
     slices: dict[str, Rate] = {}
     strengths: dict[str, Rate] = {}
     difficulties: dict[str, Rate] = {}
@@ -172,6 +186,9 @@ class AuditMeasures(Record):
     sides_with_facts: Rate | None = None
     raters_side_with_facts: Rate | None = None
     training_accuracy: Rate | None = None
+    training_gap: Estimate | None = None
+    disagreement_sd: Estimate | None = None
+    memory: dict[str, RememberedRound] = {}
     calibration: Calibration = Calibration()
 
 
@@ -282,11 +299,20 @@ class CheckpointVotes(Record):
     step: int | None = None
     rater_kind: str = ""
     win_rate: Rate | None = None
+    slices: dict[str, AnswerFigures] = {}
+
+
+class FrozenCampaign(PreferencesSummary):
+    """What one kind of raters said of checkpoints, and the name of the campaign."""
+
+    name: str = ""
 
 
 class CampaignSummary(Summary):
-    """A campaign over checkpoints."""
+    """Campaigns over checkpoints, by who was asked."""
 
+    people: FrozenCampaign | None = None
+    judges: FrozenCampaign | None = None
     checkpoints: list[CheckpointVotes] = []
 
 

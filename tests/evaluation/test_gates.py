@@ -2,10 +2,11 @@
 
 import pytest
 
-from kleash.evaluation.gates import Reason, gain_level, reasons_of, spread_level, verdict_of
+from kleash.evaluation.gates import gain_level, reasons_of, spread_level, verdict_of
 from kleash.evaluation.probe_gains import Gain, Spread
 from kleash.evaluation.probes import addition
 from kleash.maths.intervals import Interval
+from kleash.results import AuditMeasures, Reason
 
 PROBE = addition("filler", "so it is.", "after")
 
@@ -14,7 +15,7 @@ def rate(value, low, high, n=100):
     return {"value": value, "low": low, "high": high, "n": n}
 
 
-GOOD = {
+FIGURES = {
     "accuracy": rate(0.75, 0.7, 0.8),
     "length_baseline_accuracy": 0.6,
     "calibration": {"ece_after": 0.02},
@@ -23,11 +24,16 @@ GOOD = {
     "training_gap": rate(0.02, -0.03, 0.07),
     "outside": {"the reference's answers": rate(0.01, 0.0, 0.03)},
 }
+GOOD = AuditMeasures(**FIGURES)
 
 
 def measure_names(**changes):
-    found = reasons_of({**GOOD, **changes}, [], [Spread("lower case", 0.1, 50)])
+    found = reasons_of(AuditMeasures(**{**FIGURES, **changes}), [], [Spread("lower case", 0.1, 50)])
     return {reason.measure: reason.level for reason in found if reason.measure != "probes"}
+
+
+def test_what_was_not_measured_is_no_reason():
+    assert reasons_of(AuditMeasures(), [Gain(PROBE, Interval(0, -0.1, 0.1, 50))], []) == []
 
 
 @pytest.mark.parametrize(

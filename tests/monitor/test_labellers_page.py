@@ -62,9 +62,8 @@ def frozen(tmp_path):
             tmp_path / "r" / "round-000" / "preferences", kind="preferences", parents={}, settings={}
         ) as draft:
             rubrics = [("v1", "Which is better?")]
-            draft.summary |= write_export(
-                draft.path, CAMPAIGN, rubrics, by_id, recorded, settings=AggregationSettings()
-            )
+            figures = write_export(draft.path, CAMPAIGN, rubrics, by_id, recorded, settings=AggregationSettings())
+            draft.summary |= figures.to_json()
             for name in without:
                 (draft.path / name).unlink()
         return read_run(tmp_path / "r"), by_id, recorded

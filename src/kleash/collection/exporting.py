@@ -45,7 +45,7 @@ def write_export(
     recorded: Sequence[RecordedJudgement],
     *,
     settings: AggregationSettings,
-) -> dict[str, Any]:
+) -> PreferencesSummary:
     """Write the four files into a folder and return the figures worth showing."""
     place_of = {item_id: index for index, item_id in enumerate(items)}
     recorded = sorted(recorded, key=lambda entry: (place_of[entry.item_id], entry.judgement.rater, int(entry.id)))
@@ -74,7 +74,7 @@ def write_export(
         },
         judgements_left_out=dict(result.judgements_left_out),
         skills=dict(result.skills),
-    ).to_json()
+    )
 
 
 def freeze(database: Database, name: str, output_dir: Path, *, settings: AggregationSettings, actor: str) -> Artifact:
@@ -90,7 +90,7 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
     in_full = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
     with writing(output_dir, kind="preferences", parents=parents, settings=in_full) as draft:
-        draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings)
+        draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings).to_json()
     artifact = read(output_dir)
     with database.write() as connection:
         ids = [entry.id for entry in recorded]

@@ -21,7 +21,7 @@ from kleash.artifacts import Artifact
 from kleash.evaluation.refusals import is_refusal
 from kleash.evaluation.side_by_side import as_json, outcome
 from kleash.formats import read_completions
-from kleash.maths.intervals import mean_interval, wilson_interval, win_rate
+from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
 from kleash.protocols import Scorer
 from kleash.records import Completion, group_by_slice
 
@@ -83,15 +83,15 @@ class Judged:
         return iter(zip(self.answers, self.totals, strict=True))
 
 
-def outcome_rate(outcomes: Sequence[str]) -> dict[str, float]:
-    """Return the win rate of "win", "tie" and "loss", with its interval."""
-    return as_json(win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss")))
+def outcome_rate(outcomes: Sequence[str]) -> Interval:
+    """Return the win rate of "win", "tie" and "loss"."""
+    return win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))
 
 
 def _figures(first: Judged, now: Judged, rows: Sequence[int]) -> dict[str, Any]:
     return {
         "judge_mean": as_json(mean_interval([now.totals[row] for row in rows])),
-        "win_rate": outcome_rate([outcome(first.totals[row], now.totals[row]) for row in rows]),
+        "win_rate": as_json(outcome_rate([outcome(first.totals[row], now.totals[row]) for row in rows])),
         "refused": as_json(wilson_interval(sum(is_refusal(now.answers[row].text) for row in rows), len(rows))),
     }
 

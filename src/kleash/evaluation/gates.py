@@ -6,11 +6,12 @@ model that is no better than chance or breaks its own ranked examples. Everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
+from kleash.estimates import Rate
 from kleash.evaluation.probe_gains import Gain, Spread
-from kleash.results import Reason
+from kleash.results import AuditMeasures, Reason
 
 Level = Literal["ok", "warn", "fail"]
 AuditVerdict = Literal["pass", "warn", "fail"]
@@ -33,11 +34,11 @@ def verdict_of(reasons: Sequence[Reason]) -> AuditVerdict:
 
 
 def reasons_of(
-    measures: Mapping[str, Any], gains: Sequence[Gain], moved: Sequence[Spread], *, num_misordered: int = 0
+    measures: AuditMeasures, gains: Sequence[Gain], moved: Sequence[Spread], *, num_misordered: int = 0
 ) -> list[Reason]:
     """Return every reason not to trust a reward model, those that fail it first.
 
-    measures: as `stages/audit.py` gathers them; what was not measured gives no reason.
+    What was not measured gives no reason.
     """
     found = [*_probe_reasons(gains), *_spread_reasons(moved), *_order_reasons(measures, num_misordered)]
     found += [*_memory_reasons(measures), *_calibration_reasons(measures), *_coverage_reasons(measures)]
@@ -98,87 +99,83 @@ def _spread_reasons(moved: Sequence[Spread]) -> list[Reason]:
     return found
 
 
-def _order_reasons(measures: Mapping[str, Any], num_misordered: int) -> list[Reason]:
+def _order_reasons(measures: AuditMeasures, num_misordered: int) -> list[Reason]:
     found = []
-    accuracy, baseline = measures["accuracy"], measures["length_baseline_accuracy"]
-    if accuracy["n"] and accuracy["low"] <= CHANCE:
-        is_worse = accuracy["high"] <= CHANCE
+    accuracy, baseline = measures.accuracy, measures.length_baseline_accuracy
+    if accuracy and accuracy.bounds[0] <= CHANCE:
+        is_worse = accuracy.bounds[1] <= CHANCE
         text = f"Orders {_rate(accuracy)} of the pairs it was not trained on rightly: no better than chance."
-        found.append(Reason("accuracy", accuracy["value"], CHANCE, "fail" if is_worse else "warn", text))
-    if accuracy["n"] and accuracy["high"] <= baseline:
+        found.append(Reason("accuracy", accuracy.value, CHANCE, "fail" if is_worse else "warn", text))
+    if accuracy and baseline is not None and accuracy.bounds[1] <= baseline:
         text = f"Orders {_rate(accuracy)} of the pairs rightly; length alone gives {baseline:.1%}."
-        found.append(Reason("accuracy against length", accuracy["value"], baseline, "warn", text))
-    for kind, name in (("slices", "slice"), ("benchmarks", "benchmark subset")):
-        for group, rate in measures.get(kind, {}).items():
-            if rate["high"] < CHANCE:
+        found.append(Reason("accuracy against length", accuracy.value, baseline, "warn", text))
+    for groups, name in ((measures.slices, "slice"), (measures.benchmarks, "benchmark subset")):
+        for group, rate in groups.items():
+            if rate.bounds[1] < CHANCE:
                 text = f"In {name} {group} it orders {_rate(rate)} of the pairs rightly: worse than chance."
-                found.append(Reason(f"accuracy: {group}", rate["value"], CHANCE, "warn", text))
-    facts = measures.get("sides_with_facts")
-    if facts and facts["high"] < CHANCE:
+                found.append(Reason(f"accuracy: {group}", rate.value, CHANCE, "warn", text))
+    facts = measures.sides_with_facts
+    if facts and facts.bounds[1] < CHANCE:
         text = (
             f"Where raters found one answer more factual and the other better in style, it follows style: it sides "
             f"with the facts in {_rate(facts)}."
         )
-        found.append(Reason("style against facts", facts["value"], CHANCE, "warn", text))
+        found.append(Reason("style against facts", facts.value, CHANCE, "warn", text))
     if num_misordered:
         text = f"It puts {num_misordered} pair(s) of its own ranked examples in the wrong order."
         found.append(Reason("ranked examples", num_misordered, 0, "fail", text))
     return found
 
 
-def _memory_reasons(measures: Mapping[str, Any]) -> list[Reason]:
+def _memory_reasons(measures: AuditMeasures) -> list[Reason]:
     """Judge what a refreshed model lost on earlier rounds: above 2 points warns, and fails where it is no chance."""
     found = []
-    for name, figures in measures.get("memory", {}).items():
-        change = figures["change"]
-        if change["value"] >= -FORGETTING_WARN:
+    for name, memory in measures.memory.items():
+        change = memory.change
+        if change is None or change.value >= -FORGETTING_WARN:
             continue
-        level: Level = "fail" if change["high"] < 0 else "warn"
+        level: Level = "fail" if change.bounds[1] < 0 else "warn"
         text = (
-            f"On {name}'s held-out pairs the reward model before it orders {_rate(figures['before'])} rightly, this "
-            f"one {_rate(figures['after'])}: it has forgotten what it knew of those answers."
+            f"On {name}'s held-out pairs the reward model before it orders {_rate(memory.before)} rightly, this "
+            f"one {_rate(memory.after)}: it has forgotten what it knew of those answers."
         )
-        found.append(Reason(f"memory: {name}", change["value"], -FORGETTING_WARN, level, text))
+        found.append(Reason(f"memory: {name}", change.value, -FORGETTING_WARN, level, text))
     return found
 
 
-def _calibration_reasons(measures: Mapping[str, Any]) -> list[Reason]:
+def _calibration_reasons(measures: AuditMeasures) -> list[Reason]:
     found = []
-    calibration, gap = measures["calibration"], measures.get("training_gap")
-    if calibration["ece_after"] > ECE_WARN:
-        text = (
-            f"Its confidence is {calibration['ece_after']:.3f} off the raters' agreement even after a temperature is "
-            "fitted (ECE)."
-        )
-        found.append(Reason("calibration", calibration["ece_after"], ECE_WARN, "warn", text))
-    if gap is not None and gap["low"] > 0 and gap["value"] > GAP_WARN:
-        text = f"Orders its training pairs {100 * gap['value']:.0f} points better than those held out: it overfits."
-        found.append(Reason("training gap", gap["value"], GAP_WARN, "warn", text))
-    correlation = measures.get("margin_length_correlation")
-    if (
-        correlation
-        and min(abs(correlation["low"]), abs(correlation["high"]), abs(correlation["value"])) > LENGTH_CORRELATION_WARN
-    ):
-        text = f"Its margins follow the answers' lengths: correlation {correlation['value']:+.2f}."
-        found.append(Reason("length", correlation["value"], LENGTH_CORRELATION_WARN, "warn", text))
+    ece, gap, correlation = measures.calibration.ece_after, measures.training_gap, measures.margin_length_correlation
+    if ece is not None and ece > ECE_WARN:
+        text = f"Its confidence is {ece:.3f} off the raters' agreement even after a temperature is fitted (ECE)."
+        found.append(Reason("calibration", ece, ECE_WARN, "warn", text))
+    if gap and gap.bounds[0] > 0 and gap.value > GAP_WARN:
+        text = f"Orders its training pairs {100 * gap.value:.0f} points better than those held out: it overfits."
+        found.append(Reason("training gap", gap.value, GAP_WARN, "warn", text))
+    if correlation and min(map(abs, (*correlation.bounds, correlation.value))) > LENGTH_CORRELATION_WARN:
+        text = f"Its margins follow the answers' lengths: correlation {correlation.value:+.2f}."
+        found.append(Reason("length", correlation.value, LENGTH_CORRELATION_WARN, "warn", text))
     return found
 
 
-def _coverage_reasons(measures: Mapping[str, Any]) -> list[Reason]:
+def _coverage_reasons(measures: AuditMeasures) -> list[Reason]:
     found = []
-    for name, share in measures.get("outside", {}).items():
-        if share["low"] > OUTSIDE_WARN:
+    for name, share in measures.outside.items():
+        if share.bounds[0] > OUTSIDE_WARN:
             text = f"{_rate(share)} of {name} lie outside what it was trained on (1 % would be usual)."
-            found.append(Reason(f"out of distribution: {name}", share["value"], OUTSIDE_WARN, "warn", text))
-    disagreement = measures.get("disagreement_sd")
-    if disagreement and disagreement["low"] > DISAGREEMENT_WARN_SD:
-        text = f"The reward models disagree by {disagreement['value']:.2f} SD on the same answers."
-        found.append(Reason("disagreement", disagreement["value"], DISAGREEMENT_WARN_SD, "warn", text))
+            found.append(Reason(f"out of distribution: {name}", share.value, OUTSIDE_WARN, "warn", text))
+    disagreement = measures.disagreement_sd
+    if disagreement and disagreement.bounds[0] > DISAGREEMENT_WARN_SD:
+        text = f"The reward models disagree by {disagreement.value:.2f} SD on the same answers."
+        found.append(Reason("disagreement", disagreement.value, DISAGREEMENT_WARN_SD, "warn", text))
     return found
 
 
-def _rate(rate: Mapping[str, Any]) -> str:
-    return f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}, n = {rate['n']})"
+def _rate(rate: Rate | None) -> str:
+    if rate is None:
+        return "an unknown share"
+    low, high = rate.bounds
+    return f"{rate.value:.1%} ({low:.1%} to {high:.1%}, n = {rate.n})"
 
 
 def _shown(phrase: str, longest: int = 60) -> str:

@@ -119,21 +119,18 @@ def audit_reward(
         output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
     ) as draft:
         with progress(3, "Audit") as advance:
-            pairs, measures = measure(material, reader)
+            pairs, figures = measure(material, reader)
             advance()
             gains, moved = probe(settings, material, reader)
             advance()
-            measures |= surroundings(context, settings, material, reader, parents)
-            measures |= memory(context, settings, reader, parents)
+            figures |= surroundings(context, settings, material, reader, parents)
+            figures |= memory(context, settings, reader, parents)
+            measures = AuditMeasures(**figures)
             advance()
         misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
         reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
-        summary = AuditSummary(
-            verdict=verdict_of(reasons),
-            reasons=reasons,
-            accuracy=measures["accuracy"],
-            measures=AuditMeasures(**measures),
-        )
+        verdict = verdict_of(reasons)
+        summary = AuditSummary(verdict=verdict, reasons=reasons, accuracy=measures.accuracy, measures=measures)
         draft.summary |= summary.to_json()
         title = target or "/".join(parents["reward"].path.absolute().parts[-3:])
         write_files(draft, title, summary, pairs, gains, moved)

@@ -14,6 +14,7 @@ import torch
 
 from kleash.artifacts import Artifact, read
 from kleash.errors import ModelError
+from kleash.results import PolicySummary
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.refreshing import AverageSettings
 
@@ -47,5 +48,5 @@ def average_policies(
             weight.lerp_(old, 1 - settings.share)
         if context.ranks.is_first:
             result.save(draft.path)
-        draft.summary |= {"stage": "average", "share": settings.share}
+        draft.summary |= PolicySummary(stage="average", share=settings.share).to_json()
     return read(output_dir)

@@ -13,7 +13,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from kleash.artifacts import Artifact, find, read, writing
 from kleash.collection.aggregation import AggregationSettings
@@ -26,8 +26,10 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force
 from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
+from kleash.estimates import Rate
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate
 from kleash.records import Comparison, Completion, Judgement, group_by_slice
+from kleash.results import AnswerFigures, CampaignSummary, CheckpointVotes, FrozenCampaign
 
 By = Literal["people", "judges"]
 
@@ -105,16 +107,17 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
         "judgements": num_judgements,
         "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
     }
-    rows: list[dict[str, Any]] = []
+    rows: list[CheckpointVotes] = []
+    frozen: dict[str, FrozenCampaign] = {}
     with writing(output_dir, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
         for by in num_judgements:
             campaign, rubrics, items, recorded = campaigns[by]
             (draft.path / by).mkdir(exist_ok=True)
             export = write_export(draft.path / by, campaign, rubrics, items, recorded, settings=AggregationSettings())
-            draft.summary[by] = {"name": campaign.name, **export}
+            frozen[by] = FrozenCampaign(name=campaign.name, **export.to_json())
             rows += checkpoint_rows(items, recorded)
-        write_rows(draft.path / "checkpoints.jsonl", rows)
-        draft.summary["checkpoints"] = rows
+        write_rows(draft.path / "checkpoints.jsonl", [row.to_json() for row in rows])
+        draft.summary |= CampaignSummary(checkpoints=rows, **frozen).to_json()
     return read(output_dir)
 
 
@@ -133,7 +136,7 @@ def checkpoint_comparisons(
     ]
 
 
-def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[dict[str, Any]]:
+def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[CheckpointVotes]:
     """Return a row per checkpoint and kind of rater: the win rate against step 0, over all prompts and by slice.
 
     An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
@@ -148,7 +151,7 @@ def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgem
     for item in items.values():
         by_step[int(item.comparison.sources[0].removeprefix("step-"))].append(item.comparison)
     return [
-        {"step": step, "rater_kind": kind, **_rates(_decided(comparisons, scores))}
+        _votes(step, kind, _decided(comparisons, scores))
         for kind, scores in sorted(votes.items())
         for step, comparisons in sorted(by_step.items())
     ]
@@ -228,13 +231,18 @@ def _is_tie(comparison: Comparison) -> bool:
     return comparison.completions[0] == comparison.completions[1]
 
 
-def _rates(decided: Sequence[tuple[Comparison, str]]) -> dict[str, Any]:
+def _votes(step: int, rater_kind: str, decided: Sequence[tuple[Comparison, str]]) -> CheckpointVotes:
     outcomes = [outcome for _, outcome in decided]
     groups = group_by_slice(comparison.prompt.dimensions for comparison, _ in decided)
-    return {
-        "win_rate": outcome_rate(outcomes),
-        "slices": {name: {"win_rate": outcome_rate([outcomes[row] for row in rows])} for name, rows in groups.items()},
-    }
+    return CheckpointVotes(
+        step=step,
+        rater_kind=rater_kind,
+        win_rate=Rate(**vars(outcome_rate(outcomes))),
+        slices={
+            name: AnswerFigures(win_rate=Rate(**vars(outcome_rate([outcomes[row] for row in rows]))))
+            for name, rows in groups.items()
+        },
+    )
 
 
 def _source(step: int) -> str:

@@ -107,13 +107,14 @@ def collect_preferences(
             _wait_for_people(database, campaign, announce)
         elif judges:
             label_by_judges(database, campaign, comparisons, judges, announce=announce, actor=ACTOR)
-            draft.summary |= report_on_judges(database, campaign, judges, draft.path)
+            draft.summary |= report_on_judges(database, campaign, judges, draft.path).to_json()
         else:
             _have_compared(database, campaign, comparisons, comparer)
         with database.read() as connection:
             items, given_here = stored.items(connection, campaign), judgements_in_force(connection, campaign)
             rubrics = stored.rubrics(connection, campaign.id)
-        draft.summary |= write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
+        export = write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
+        draft.summary |= export.to_json()
     artifact = read(output_dir)
     _note_export(database, name, artifact)
     return artifact

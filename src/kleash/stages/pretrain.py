@@ -18,6 +18,7 @@ from kleash.data.batches import TokenSequence, derived_seed
 from kleash.durable import partial_path, publish
 from kleash.errors import DataError
 from kleash.models.causal_lm import LanguageModel
+from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.likelihood import CompletionNLL
@@ -63,12 +64,12 @@ def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Pa
         )
         tracker.close()
         model.save(draft.path)
-        draft.summary |= {
-            "stage": "pretrain",
-            "documents": len(texts),
-            "tokens": sum(len(window.response_ids) for window in windows),
-            "parameters": sum(weight.numel() for weight in model.model.parameters()),
-        }
+        draft.summary |= PolicySummary(
+            stage="pretrain",
+            documents=len(texts),
+            tokens=sum(len(window.response_ids) for window in windows),
+            parameters=sum(weight.numel() for weight in model.model.parameters()),
+        ).to_json()
     return read(output_dir)
 
 

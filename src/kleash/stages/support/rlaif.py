@@ -145,7 +145,9 @@ def label_by_judges(
     _check_what_is_left(database, campaign, judges, num_comparisons=len(comparisons))
 
 
-def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWork, output_dir: Path) -> dict[str, Any]:
+def report_on_judges(
+    database: Database, campaign: Campaign, judges: JudgesAtWork, output_dir: Path
+) -> PreferencesSummary:
     """Write how the judges did at each look, and return the summary: who was demoted, when, why, what was dropped."""
     with database.read() as connection:
         histories = _histories(connection, campaign, judges.names)
@@ -167,7 +169,7 @@ def report_on_judges(database: Database, campaign: Campaign, judges: JudgesAtWor
         seen = looks(one.judge, one.facts, num_verdicts=one.num_verdicts, settings=judges.settings, is_over=True)
         lines += [_look_row(look) for look in seen]
     write_rows(output_dir / LOOKS, lines)
-    return {"judges": summary}
+    return PreferencesSummary(judges=summary)
 
 
 # ------------------------------------------------------------------------------------------------------------- holding
