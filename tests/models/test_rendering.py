@@ -1,10 +1,12 @@
 """How a model reads prompts and answers: what is trained is what its chat template writes when it is served."""
 
 import json
+import shutil
 
 import pytest
 
 import tiny
+from kleash import artifacts
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import load_reward_model, reward_model_from
@@ -172,7 +174,12 @@ def test_a_model_reads_as_its_artifact_records_and_every_end_survives_saving(tmp
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
     assert load_language_model(folder, device="cpu").rendering.is_chat, "somebody else's model: it has a template"
     for recorded, turns in (({"turns": "chat"}, "chat"), ({"turns": "text"}, "text"), ({}, "text")):
-        (folder / "artifact.json").write_text(json.dumps({"text_format": recorded}))
+        parent = tmp_path / f"{turns}{len(recorded)}"
+        with artifacts.writing(
+            parent, kind="policy", parents={}, settings={}, seed=0, text_format={"tokenizer": "0", **recorded}
+        ) as draft:
+            (draft.path / "notes.txt").write_text("a model")
+        shutil.copyfile(parent / "artifact.json", folder / "artifact.json")
         assert load_language_model(folder, device="cpu").rendering.turns == turns
         assert recorded_rendering(folder)["turns"] == turns
     model = load_language_model(folder, device="cpu", turns="chat", system_prompt="Be brief.")

@@ -7,11 +7,14 @@ import pytest
 import torch
 import transformers
 
+import tiny
+from kleash import artifacts
 from kleash.data.prompts import split_by_prompt
-from kleash.errors import DataError
+from kleash.errors import ArtifactError, DataError
 from kleash.formats import read_demonstrations, write_jsonl
 from kleash.models.causal_lm import load_language_model
-from kleash.records import Demonstration, Prompt
+from kleash.models.rendering import RenderingSettings
+from kleash.records import Demonstration, Message, Prompt
 from kleash.stages.sft import SftSettings, train_sft
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
@@ -30,6 +33,48 @@ def test_the_artifact_is_a_plain_hugging_face_folder(made):
     assert (artifact.kind, set(artifact.parents)) == ("policy", {"base", "demonstrations"})
     assert artifact.text_format["tokenizer"]
     assert artifact.summary["rows_trained"] + artifact.summary["rows_heldout"] == 15
+
+
+def test_each_answer_of_a_conversation_may_be_learnt(base, tmp_path):
+    turns = (Message("user", "hi"), Message("assistant", "hello"), Message("user", "why"))
+    file = tmp_path / "talks.jsonl"
+    write_jsonl(file, [Demonstration(Prompt(turns), "yes"), Demonstration(Prompt("red"), "blue")])
+    rows = {
+        which: train_sft(
+            tiny_context(),
+            settings_of(learn_turns=which),
+            base=base,
+            demonstrations=file,
+            output_dir=tmp_path / which,
+        ).summary["rows_trained"]
+        for which in ("last", "all")
+    }
+    assert rows == {"last": 2, "all": 3}
+
+
+def test_how_prompts_are_read_is_recorded_and_a_parent_read_otherwise_is_refused(data, tmp_path, capsys):
+    base = tiny.tiny_language_model_folder(tmp_path / "base", chat_template=tiny.CHAT_TEMPLATE)
+
+    def trained(name, start, **rendering):
+        context = replace(tiny_context(), rendering=RenderingSettings(**rendering))
+        files = {"base": start, "demonstrations": data["demonstrations"]}
+        return train_sft(context, settings_of(), **files, output_dir=tmp_path / name)
+
+    first = trained("first", base)
+    assert (first.text_format["turns"], first.text_format["system_prompt"]) == ("chat", None)
+    assert trained("text", base, turns="text").text_format["turns"] == "text"
+    assert trained("on", tmp_path / "text").text_format["turns"] == "text", "auto goes on as the parent was made"
+    with pytest.raises(
+        ArtifactError, match=r"made with data\.turns 'chat', and here it is 'text'\. .* Set data\.turns"
+    ):
+        trained("other", first, turns="text")
+    with pytest.raises(ArtifactError, match=r"made with data\.system_prompt None, and here it is 'Be brief\.'"):
+        trained("other", first, system_prompt="Be brief.")
+    without = {part: first.text_format[part] for part in ("tokenizer", "chat_template")}
+    (first.path / "artifact.json").write_text(artifacts._manifest_text(replace(first, text_format=without)))
+    capsys.readouterr()
+    assert trained("old", first.path).text_format["turns"] == "text"
+    assert "was made before KLeash recorded how prompts are read: plain ones outside" in capsys.readouterr().err
 
 
 def test_training_lowers_the_loss_of_what_was_shown(base, data, tmp_path):

@@ -7,12 +7,23 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from kleash.cli.options import RUNS, Device, MaxNewTokens, RunsFolder, Seed, Temperature, TrustRemoteCode, examples
+from kleash.cli.options import (
+    RUNS,
+    Device,
+    MaxNewTokens,
+    RunsFolder,
+    Seed,
+    SystemPrompt,
+    Temperature,
+    TrustRemoteCode,
+    TurnsOption,
+    examples,
+)
 from kleash.cli.screen import harmless, remarks, results
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
@@ -29,16 +40,6 @@ app = typer.Typer()
 PolicyName = Annotated[str, typer.Argument(metavar="POLICY", help="Model folder, run, RUN/STAGE or hub:owner/name.")]
 PromptTexts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be given often.")]
 PromptsFile = Annotated[Path | None, typer.Option("--prompts", help="File of prompts.")]
-TurnsOption = Annotated[
-    Literal["auto", "chat", "text"],
-    typer.Option(
-        "--turns",
-        help="Plain prompts: a user's turn of the chat template, as they stand, or as the model was trained.",
-    ),
-]
-SystemPrompt = Annotated[
-    str | None, typer.Option("--system-prompt", help="A system turn before prompts that have none.")
-]
 AsChat = Annotated[bool, typer.Option("--chat", help="The same as --turns chat.")]
 
 

@@ -1,4 +1,4 @@
-"""`kleash data check`: what a data file was understood as, before compute is spent on it."""
+"""`kleash data check` and `show`: what a data file was understood as, and as which tokens it will be trained."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from kleash.cli.options import examples
-from kleash.cli.screen import results
+from kleash.cli.options import SystemPrompt, TurnsOption, examples
+from kleash.cli.screen import remarks, results
 
 app = typer.Typer(help="Look at data files.", epilog=examples("kleash data check pairs.jsonl"))
 
 
 @app.callback()
 def _group() -> None:
-    """Look at data files."""  # with a callback, `check` stays a name to type though it is the only command
+    """Look at data files."""
 
 
 @app.command(
@@ -59,3 +59,30 @@ def check(
         strict=strict,
     )
     results().print(render(report))
+
+
+@app.command(
+    epilog=examples(
+        "kleash data show pairs.jsonl --tokenizer models/base -n 3",
+        'kleash data show talks.jsonl --tokenizer models/chat --turns chat --system-prompt "Be brief."',
+    )
+)
+def show(
+    file: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    tokenizer: Annotated[str, typer.Option("--tokenizer", help="Model folder whose tokenizer and template are used.")],
+    num_rows: Annotated[int, typer.Option("-n", "--num-rows", min=1, help="Show the first so many rows.")] = 3,
+    turns: TurnsOption = "auto",
+    system_prompt: SystemPrompt = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
+    ] = None,
+    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
+) -> None:
+    """Print the first rows as the tokens that will be trained: what is learnt stands in ⟦ ⟧, in green."""
+    from kleash.cli.tokens import LEGEND, tokens_of_file
+
+    remarks().print(LEGEND, style="dim", markup=False)
+    for part in tokens_of_file(
+        file, tokenizer, num_rows=num_rows, turns=turns, system_prompt=system_prompt, kind=kind, format=format
+    ):
+        results().print(part, soft_wrap=True)

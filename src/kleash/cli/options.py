@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,16 @@ Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is o
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Sampling temperature; 0 = likeliest token.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling; the same seed gives the same answers.")]
+TurnsOption = Annotated[
+    Literal["auto", "chat", "text"],
+    typer.Option(
+        "--turns",
+        help="Plain prompts: a user's turn of the chat template, as they stand, or as the model was trained.",
+    ),
+]
+SystemPrompt = Annotated[
+    str | None, typer.Option("--system-prompt", help="A system turn before prompts that have none.")
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model folder.")
 ]

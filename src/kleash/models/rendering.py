@@ -7,7 +7,6 @@ assistant's turn opens and the token that ends it. Read `chat.py` next for how t
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import transformers
 from pydantic import Field
 
+from kleash.artifacts import MANIFEST, read
 from kleash.data.batches import TokenSequence
 from kleash.errors import ModelError
 from kleash.formats.conversations import as_transcript
+from kleash.models import folders
 from kleash.models.chat import (
     control_tokens,
     encode_prompt,
@@ -40,7 +42,6 @@ CLOCK = datetime(2024, 7, 26)
 It is the one that Llama's own templates fall back on.
 """
 
-_MANIFEST = "artifact.json"
 _MARK = chr(0xF8FF)  # a private-use character, to find a text again in what a template wrote
 _CLOCK_CALL = re.compile(r"""strftime_now\(\s*(['"])([^'"]*)\1\s*\)""")
 _THINK, _END_OF_THOUGHT = "<think>", "</think>"
@@ -93,9 +94,9 @@ class Rendering:
                 "data.system_prompt is set, and prompts are put to this model as plain text. Expected a chat template "
                 "to write the system's turn. Use a chat model with data.turns 'chat', or leave the system prompt out."
             )
-        self.turn_end_id = end_id if end_id is not None else (_turn_end(tokenizer) if has_template else None)
-        if self.turn_end_id is None:
-            self.turn_end_id = eos_ids[0]
+        written_end = _turn_end(tokenizer) if has_template else None
+        self.template_ends_turns = written_end is not None
+        self.turn_end_id = next(one for one in (end_id, written_end, eos_ids[0]) if one is not None)
         self.eos_ids = eos_ids if self.turn_end_id in eos_ids else (*eos_ids, self.turn_end_id)
 
     @property
@@ -146,7 +147,8 @@ class Rendering:
         if isinstance(shown.content, str):
             return encode_response(self.tokenizer, shown, text, eos_id=self.eos_ids[0])
         written, hidden = self._written(shown.content, text)
-        assert self.turn_end_id is not None
+        if written == replace_all(text, hidden):  # as it stands: encoded whole, so that no token is cut at a stand-in
+            return encode_response(self.tokenizer, shown, text, eos_id=self.turn_end_id)
         return (*encode_rendered(self.tokenizer, written, hidden, is_continuation=True), self.turn_end_id)
 
     def encode(self, prompt: Prompt, text: str) -> TokenSequence:
@@ -199,10 +201,14 @@ def difference(rendering: Rendering, prompt: Prompt, text: str, *, num_shown: in
 
     What a template writes after the end of the turn is not learnt and not compared.
     """
-    trained = list(rendering.encode(prompt, text).prompt_ids + rendering.encode(prompt, text).response_ids)
+    sequence = rendering.encode(prompt, text)
+    trained = list(sequence.prompt_ids + sequence.response_ids)
     served = rendering.served(prompt, text)
     tokenizer = rendering.tokenizer
-    if tokenizer.decode(served[: len(trained)]) == tokenizer.decode(trained):
+    # Text against text: a token that would straddle the border of prompt and answer is no matter, for answers are
+    # sampled behind the prompt's own tokens.
+    compared = trained if rendering.template_ends_turns else trained[:-1]
+    if str(tokenizer.decode(served)).startswith(str(tokenizer.decode(compared))):
         return None
     position = next(
         (index for index, (one, other) in enumerate(zip(trained, served, strict=False)) if one != other),
@@ -253,18 +259,26 @@ def load_rendering(
     )
 
 
+def rendering_of_folder(folder: Path, *, turns: Turns = "auto", system_prompt: str | None = None) -> Rendering:
+    """Return how a model will read prompts, from its tokenizer and settings alone; weights need not be there.
+
+    Raises ModelError for a folder without a tokenizer, or one whose settings name no end of text.
+    """
+    tokenizer = folders.load_tokenizer(folder)
+    has_settings = (folder / "config.json").is_file()
+    config = folders.load_config(folder) if has_settings else transformers.PretrainedConfig()
+    eos_ids = folders.resolve_eos_ids(folder, config, tokenizer, None)
+    return load_rendering(folder, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt)
+
+
 def recorded_rendering(folder: Path) -> dict[str, Any]:
     """Return how the artifact in a folder says its model reads prompts; empty for a model of somebody else's.
 
     A version that did not record it put plain prompts as they stood.
     """
     for place in (folder, folder.parent):  # an ensemble's members lie one below
-        try:
-            manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        recorded = manifest.get("text_format") if isinstance(manifest, dict) else None
-        if isinstance(recorded, dict):
+        recorded = read(place).text_format if (place / MANIFEST).is_file() else None
+        if recorded is not None:
             return {"turns": recorded.get("turns", "text"), "system_prompt": recorded.get("system_prompt")}
     return {}
 
