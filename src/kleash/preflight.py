@@ -106,8 +106,10 @@ def _comparer(recipe: Recipe) -> str:
 
 def _scorer(recipe: Recipe) -> str:
     from kleash.stages.context import StageContext
-    from kleash.stages.support.scoring import build_scorer
+    from kleash.stages.support.scoring import REWARD_MODELS, build_scorer
 
+    if recipe.scorer.kind in REWARD_MODELS and recipe.scorer.reward_models:
+        return ", ".join(map(_model_folder, recipe.scorer.reward_models))
     if not _scores_with_its_own_reward_model(recipe):
         build_scorer(StageContext(), recipe.scorer).require()
     return recipe.scorer.function or recipe.scorer.kind
@@ -136,7 +138,9 @@ def _direct_algorithm(recipe: Recipe) -> str:
 
 
 def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:
-    return "reward" in recipe.stages and recipe.scorer.kind in ("reward_model", "ensemble")
+    from kleash.stages.support.scoring import REWARD_MODELS
+
+    return "reward" in recipe.stages and recipe.scorer.kind in REWARD_MODELS
 
 
 def _counted(reader: Callable[..., Any], path: Path, strict: bool) -> str:

@@ -31,7 +31,7 @@ from kleash.stages.suites import SuitesSettings
 from kleash.stages.support.alarming import AlarmSettings
 from kleash.stages.support.comparing import PreferencesSettings
 from kleash.stages.support.refreshing import RefreshSettings
-from kleash.stages.support.scoring import ScorerSettings, check_members
+from kleash.stages.support.scoring import REWARD_MODELS, ScorerSettings, check_members
 from kleash.stages.table import PROVIDERS, RECIPE_STAGES, STAGES
 from kleash.versions import check_recipe_format
 
@@ -93,6 +93,11 @@ class Recipe(Settings):
     refresh: RefreshSettings = RefreshSettings()
     gate: GateSettings = GateSettings()
 
+    @property
+    def waits_for_reward(self) -> bool:
+        """Whether answers are scored by a reward model that the run has yet to train."""
+        return self.scorer.kind in REWARD_MODELS and ("reward" in self.stages or not self.scorer.reward_models)
+
     def setting(self, name: str) -> Any:
         """Return a setting by its dotted name, such as policy.steps."""
         return attrgetter(name)(self)
@@ -113,28 +118,30 @@ def check_order(recipe: Recipe) -> None:
         rows = [row for row in STAGES[stage].inputs if (recipe.setting(row.when) if row.when else not row.is_optional)]
         for row in rows:
             setting, provider, noun = PROVIDERS.get(row.origin, ("", "", ""))
-            has_setting = bool(setting) and recipe.setting(setting) is not None
+            has_setting = bool(setting) and recipe.setting(setting) not in (None, ())
             if row.origin not in PROVIDERS or has_setting or provider in before:
                 continue
-            if not setting:
+            if noun:
+                named = f", name one in {setting}" if setting else ""
                 raise SettingsError(
-                    f"Stage {stage} needs {noun}, and no {provider} stage comes before it. Add it to `stages`, or run "
-                    f"{stage} by a command of its own."
+                    f"Stage {stage} needs {noun}, and no {provider} stage comes before it. Add it to `stages`{named}, "
+                    f"or run {stage} by a command of its own."
                 )
             why = f", because {row.when} is {recipe.setting(row.when)}" if row.when else ""
             add = f", or put the {provider} stage before it" if provider else ""
             raise SettingsError(f"Stage {stage} needs {setting}, which is not set{why}. Set it{add}.")
     if "suites" in recipe.stages and not (recipe.suites.files or recipe.suites.harness.tasks):
         raise SettingsError("Stage suites needs suites.files, which is not set. Set it.")
-    if "reward" in recipe.stages and recipe.scorer.kind in ("reward_model", "ensemble"):
-        check_members(recipe.scorer, recipe.reward.members)
+    num_models = len(recipe.scorer.reward_models) + (recipe.reward.members if "reward" in recipe.stages else 0)
+    if num_models and recipe.scorer.kind in REWARD_MODELS:
+        check_members(recipe.scorer, num_models)
     if recipe.rounds > 1:
         check_rounds(recipe)
-    elif recipe.candidates.needs_scorer and recipe.scorer.kind in ("reward_model", "ensemble"):
+    elif recipe.candidates.needs_scorer and recipe.waits_for_reward:
         raise SettingsError(
             f"candidates.picks or candidates.mix.difficulty ask a scorer, and scorer.kind is {recipe.scorer.kind!r}. "
             "Expected one that is there before the first comparisons are. Set rounds to 2 or more, where later rounds "
-            "ask the last one's reward model, or scorer.kind to function or rules."
+            "ask the last one's reward model, or set scorer.reward_models, or scorer.kind to function or rules."
         )
 
 

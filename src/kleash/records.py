@@ -98,7 +98,8 @@ class Completion:
     """One sampled answer with everything needed to know where it came from.
 
     token_ids and logprobs (nats, at `temperature`) are as sampled and are never re-tokenized; an answer that no
-    policy of ours sampled (a file's) has neither.
+    policy of ours sampled (a file's) has neither. tokenizer: whose ids they are, as `models.chat.tokenizer_digest`
+    has it; to any other model, and where it is not recorded, they mean nothing, and the text is read.
     """
 
     prompt: Prompt
@@ -110,6 +111,7 @@ class Completion:
     policy_version: int = 0
     temperature: float = 1.0
     seed: int = 0
+    tokenizer: str = ""
 
     @property
     def id(self) -> str:

@@ -75,7 +75,7 @@ class PolicySummary(Summary):
     """What any stage that makes a policy came to: `stage` says which, and only its own figures are there.
 
     outcome: how the loop ended.  best_step: where the weights are from after a roll-back.  share: the newer policy's in
-    an average.
+    an average.  audit: what the audits said of the reward models, "not audited" where there was none.
     """
 
     stage: str = ""
@@ -99,6 +99,7 @@ class PolicySummary(Summary):
     tokens: int | None = None
     parameters: int | None = None
     share: float | None = None
+    audit: str = ""
 
 
 class CandidatesSummary(Summary):
@@ -391,8 +392,8 @@ class RoundSummary(Record):
 class RunSummary(Record):
     """What a run came to: summary.json, which `kleash summary --json` prints.
 
-    seconds: by stage, and in total.  kl_target_nats: what the leash aimed at, if it aimed.  slices: by name, the
-    dimension `topic` left out of it.  unfinished: stages still to do.
+    seconds: by stage, and in total.  kl_target_nats: what the leash aimed at, if it aimed.  audit: of the reward model
+    that trained the policy.  slices: by name, the dimension `topic` left out of it.  unfinished: stages still to do.
     """
 
     name: str = ""
@@ -404,6 +405,7 @@ class RunSummary(Record):
     beta_final: float | None = None
     kl_target_nats: float | None = None
     outcome: str = ""
+    audit: str = ""
     judge: str = ""
     sft: JudgedSide | None = None
     policy: JudgedSide | None = None

@@ -37,6 +37,7 @@ ADDED: Mapping[str, Any] = {
     "DataSettings.turns": "text",
     "DataSettings.system_prompt": None,
     "SftSettings.learn_turns": "last",
+    "ScorerSettings.reward_models": [],
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

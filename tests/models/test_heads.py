@@ -231,3 +231,16 @@ class TestErrors:
         (tmp_path / "kleash_head.json").write_text(json.dumps({"pooling": "mean"}))
         with pytest.raises(ModelError, match=r"There is no model folder .*backbone"):
             load_reward_model(tmp_path, device="cpu")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_reward_model_has_rows_is_refused(tmp_path):
+    base = tiny.tiny_language_model_folder(tmp_path / "base")
+    reward_model_from(base, seed=0, device="cpu").save(tmp_path / "reward")
+    larger = tiny.tiny_tokenizer()
+    larger.add_tokens([f"<extra_{number}>" for number in range(20)])
+    for folder in (base, tmp_path / "reward"):
+        larger.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"tokenizer in .*reward has 396 tokens.* embedding 376 rows.* Use the tok"):
+        load_reward_model(tmp_path / "reward", device="cpu")
+    with pytest.raises(ModelError, match=r"tokenizer in .*base has 396 tokens"):
+        reward_model_from(base, seed=0, device="cpu")

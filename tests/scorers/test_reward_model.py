@@ -9,7 +9,7 @@ import torch
 import tiny
 from kleash.data.batches import TokenSequence, token_batch
 from kleash.errors import DataError, SettingsError
-from kleash.models.chat import encode_prompt
+from kleash.models.chat import encode_prompt, tokenizer_digest
 from kleash.models.heads import RewardNormaliser, reward_model_from
 from kleash.records import Completion, Prompt
 from kleash.scorers.reward_model import RewardModelScorer, load_scorer
@@ -37,7 +37,8 @@ def raw_score(model, prompt, response_ids):
 
 
 def sampled(prompt, *token_ids):
-    return Completion(prompt, "not what the ids say", token_ids=token_ids)
+    tokenizer = tokenizer_digest(tiny.tiny_tokenizer())
+    return Completion(prompt, "not what the ids say", token_ids=token_ids, tokenizer=tokenizer)
 
 
 def test_total_is_the_z_score_and_the_raw_score_is_kept(model, scorer):
@@ -81,15 +82,21 @@ def test_an_empty_answer_is_read_as_its_eos_alone(model, scorer):
     assert scorer.score(answers).parts["raw"] == pytest.approx([raw, raw], rel=1e-5)
 
 
-def test_ids_of_another_tokenizer_are_not_read(model):
+def test_ids_of_another_tokenizer_or_of_nobody_knows_which_are_not_read(model, scorer):
     other = tiny.tiny_tokenizer()
     other.add_tokens(["<tool>"])
-    answer = Completion(PROMPTS[0], " sat on mat", token_ids=(50, 60, EOS), finish_reason="stop")
-    same = RewardModelScorer(model, NORMALISER, sampling_tokenizer=model.tokenizer).score([answer]).parts["raw"]
-    encoded = RewardModelScorer(model, NORMALISER, sampling_tokenizer=other).score([answer]).parts["raw"]
+    own = Completion(
+        PROMPTS[0],
+        " sat on mat",
+        token_ids=(50, 60, EOS),
+        finish_reason="stop",
+        tokenizer=tokenizer_digest(model.tokenizer),
+    )
+    foreign, unknown = replace(own, tokenizer=tokenizer_digest(other)), replace(own, tokenizer="")
     text_ids = model.tokenizer.encode(" sat on mat")
-    assert same == pytest.approx([raw_score(model, PROMPTS[0], [50, 60, EOS])], rel=1e-5)
-    assert encoded == pytest.approx([raw_score(model, PROMPTS[0], [*text_ids, EOS])], rel=1e-5)
+    as_sampled, as_text = (raw_score(model, PROMPTS[0], ids) for ids in ([50, 60, EOS], [*text_ids, EOS]))
+    expected = [as_sampled, as_text, as_text]
+    assert scorer.score([own, foreign, unknown]).parts["raw"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_scores_depend_neither_on_batch_nor_on_order(model):

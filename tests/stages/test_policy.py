@@ -267,13 +267,13 @@ def test_each_kept_answer_brings_the_score_and_the_vote_it_got(made):
 
 
 def test_a_separate_critic_starts_as_the_reward_model_in_z_scores(made):
-    artifact = made["reward"]
-    critic = build_critic(tiny_context(), settings_of(), None, {"reward": artifact})
+    artifact, policy = made["reward"], load_language_model(made["sft"].path, device="cpu")
+    critic = build_critic(tiny_context(), settings_of(), policy, {"reward": artifact})
     scored = load_reward_model(artifact.path, device="cpu")
     sd, mean = artifact.summary["sd"], artifact.summary["mean"]
     torch.testing.assert_close(critic.head.weight, scored.head.weight / sd)
     assert critic.head.bias.item() == pytest.approx(-mean / sd)
-    zero = build_critic(tiny_context(), settings_of(critic_head="zero"), None, {"reward": artifact})
+    zero = build_critic(tiny_context(), settings_of(critic_head="zero"), policy, {"reward": artifact})
     assert not zero.head.weight.any()
 
 

@@ -128,6 +128,7 @@ class Rollouts:
     Samples of one prompt stand together: row p * samples_per_prompt + g is sample g of prompt p.
     logprob_BT: nats at `temperature`, float32, zero where masked; mask_BT: True = a token the policy chose (interior
     False = tool output).  is_finished_B: the answer ended with EOS rather than at the length limit.
+    tokenizer: whose ids these are, as `models.chat.tokenizer_digest` has it; a reward model reads none but its own.
     """
 
     prompts: tuple[Prompt, ...]
@@ -141,6 +142,7 @@ class Rollouts:
     policy_version: int = 0
     temperature: float = 1.0
     seeds: tuple[int, ...] = ()
+    tokenizer: str = ""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -159,6 +161,7 @@ class Rollouts:
                 policy_version=self.policy_version,
                 temperature=self.temperature,
                 seed=self.seeds[row] if self.seeds else 0,
+                tokenizer=self.tokenizer,
             )
             for row, (prompt, sequence, text) in enumerate(zip(self.prompts, self.sequences, self.texts, strict=True))
         ]

@@ -113,6 +113,7 @@ def _write_completion(row: Completion) -> dict[str, Any]:
         "policy_version": row.policy_version,
         "temperature": float(row.temperature),
         "seed": row.seed,
+        **_filled(tokenizer=row.tokenizer),
         **dimension_columns(row.prompt),
     }
 
@@ -180,6 +181,7 @@ def completion_from_json(row: Content, prompt: Prompt) -> Completion:
         policy_version=fields.whole_number({"policy_version": 0, **row}, "policy_version"),
         temperature=fields.number({"temperature": 1.0, **row}, "temperature"),
         seed=fields.whole_number({"seed": 0, **row}, "seed"),
+        tokenizer=fields.text({"tokenizer": "", **row}, "tokenizer"),
     )
 
 

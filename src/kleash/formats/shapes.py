@@ -127,7 +127,7 @@ SHAPES: tuple[Shape, ...] = (
         ("prompt", "completion", "finish_reason"),
         ("completions", "prompts", "demonstrations"),
         readings.read_sampled,
-        optional=("token_ids", "logprobs", "policy_id", "policy_version", "temperature", "seed"),
+        optional=("token_ids", "logprobs", "policy_id", "policy_version", "temperature", "seed", "tokenizer"),
     ),
     Shape(
         "prompt-completion",

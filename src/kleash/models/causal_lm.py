@@ -197,7 +197,7 @@ def load_language_model(
     model = folders.load_weights(transformers.AutoModelForCausalLM, base_path, trust_remote_code=trust_remote_code)
     has_tokenizer = (path / "tokenizer_config.json").is_file()  # not every adapter folder brings one
     tokenizer = folders.load_tokenizer(path if has_tokenizer else base_path, trust_remote_code=trust_remote_code)
-    _check_vocabulary(path, model, tokenizer)
+    folders.check_vocabulary(path, model, tokenizer)
     eos_ids = folders.resolve_eos_ids(path, model.config, tokenizer, eos_token)
     model.to(folders.resolve_device(device))
     adapters = None
@@ -211,15 +211,6 @@ def load_language_model(
     return LanguageModel(
         model, tokenizer, eos_ids=eos_ids, rendering=rendering, is_autocast=is_autocast, adapters=adapters
     )
-
-
-def _check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
-    num_rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > num_rows:
-        raise ModelError(
-            f"The tokenizer in {folder} has {len(tokenizer)} tokens, and the model's embedding {num_rows} rows. "
-            "Expected at least as many rows as tokens. Use the tokenizer the model was trained with."
-        )
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ Read `data/batches.py` next for what becomes of the sequences.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -81,8 +82,23 @@ def truncate(sequence: TokenSequence, max_tokens: int) -> TokenSequence:
 def text_format(tokenizer: Any) -> dict[str, str | None]:
     """Digest how text becomes tokens: {"tokenizer": 16 hex digits, "chat_template": 16 hex digits or None}.
 
-    Two models with equal digests read the same text as the same ids. Padding and truncation settings do not count.
+    Two models with equal digests read the same text as the same ids.
     """
+    template = tokenizer.chat_template
+    return {
+        "tokenizer": tokenizer_digest(tokenizer),
+        "chat_template": _digest(template) if template else None,
+    }
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Return in 16 hex digits whose ids a tokenizer's are; padding and truncation settings do not count."""
+    return _digest_of_rules(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of_rules(tokenizer: Any, num_tokens: int) -> str:
+    """num_tokens: a tokenizer that was given more tokens since is another one."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         content = json.loads(backend.to_str())
@@ -90,11 +106,7 @@ def text_format(tokenizer: Any) -> dict[str, str | None]:
         rules["model"] = content["model"]
     else:
         rules = {"vocabulary": tokenizer.get_vocab()}
-    template = tokenizer.chat_template
-    return {
-        "tokenizer": _digest(rules),
-        "chat_template": _digest(template) if template else None,
-    }
+    return _digest(rules)
 
 
 def encode_rendered(

@@ -223,6 +223,16 @@ def load_weights(model_class: Any, folder: Path, *, trust_remote_code: bool, may
     return model
 
 
+def check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Refuse a model whose tokenizer writes ids that it has no row for. Raises ModelError."""
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_rows:
+        raise ModelError(
+            f"The tokenizer in {folder} has {len(tokenizer)} tokens, and the model's embedding {num_rows} rows. "
+            "Expected at least as many rows as tokens. Use the tokenizer the model was trained with."
+        )
+
+
 def save_weights(model: Any, folder: Path, **settings: Any) -> None:
     """Write a transformers model as safetensors with its config.json, without its progress bars."""
     with _quiet_transformers():

@@ -257,6 +257,7 @@ def load_reward_model(
         path = folders.find_model_folder(folder)
         backbone, head = _read_classifier(path, trust_remote_code=trust_remote_code)
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
+    folders.check_vocabulary(path, backbone, tokenizer)
     if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
         eos_token = None
     recorded = RewardNormaliser.load(folder).measured_with.get("eos_ids")
@@ -296,6 +297,7 @@ def reward_model_from(
     with torch.no_grad():
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
+    folders.check_vocabulary(path, backbone, tokenizer)
     eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(

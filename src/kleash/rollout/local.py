@@ -19,7 +19,7 @@ from torch import Tensor
 from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.chat import decode_response
+from kleash.models.chat import decode_response, tokenizer_digest
 from kleash.records import Prompt
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
 from kleash.settings import Settings
@@ -129,6 +129,7 @@ class LocalGenerator:
             policy_version=policy_version,
             temperature=self.temperature,
             seeds=tuple(ask.seed for ask in asks),
+            tokenizer=tokenizer_digest(tokenizer),
         )
 
     def stream(self, prompt: Prompt, *, seed: int) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A reward model as a scorer: raw scores z-scored by constants frozen on the reference policy, then clipped.
 
 Frozen constants make the KL penalty, the missing-EOS penalty and the value clip mean the same after every refresh of
-the reward model. Answers are scored on the tokens that were sampled; only answers that came as text are encoded.
+the reward model. Answers are scored on the tokens that were sampled, if these are the reward model's own; all else
+is encoded from its text.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 
 from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, SettingsError
 from kleash.maths.bradley_terry import normalise_reward
-from kleash.models.chat import text_format
+from kleash.models.chat import tokenizer_digest
 from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
@@ -29,8 +30,6 @@ class RewardModelScorer:
 
     Parts: "raw", before normalisation, and "clipped_share", 1 where the clip acted; a mean above .05 is a sign of
     over-optimisation.
-    sampling_tokenizer: the policy's tokenizer; None when it is the reward model's. When the two read text differently,
-    an answer's text is encoded anew, for its token ids mean something else to the reward model.
     max_batch_tokens: padded tokens of one forward pass.
     """
 
@@ -41,7 +40,6 @@ class RewardModelScorer:
         *,
         z_clip: float = 5.0,
         max_batch_tokens: int = 4096,
-        sampling_tokenizer: Any = None,
     ) -> None:
         if not z_clip > 0 or not (normaliser.sd > 0 and math.isfinite(normaliser.sd + normaliser.mean)):
             raise SettingsError(
@@ -53,9 +51,7 @@ class RewardModelScorer:
         self.normaliser = normaliser
         self.z_clip = z_clip
         self.max_batch_tokens = max_batch_tokens
-        self.reads_sampled_ids = sampling_tokenizer is None or (
-            text_format(sampling_tokenizer)["tokenizer"] == text_format(model.tokenizer)["tokenizer"]
-        )
+        self.own_tokenizer = tokenizer_digest(model.tokenizer)
 
     @torch.no_grad()
     def score(self, completions: Sequence[Completion]) -> Scores:
@@ -75,7 +71,7 @@ class RewardModelScorer:
     def _sequence(self, completion: Completion) -> TokenSequence:
         rendering = self.model.rendering
         prompt_ids = rendering.encode_prompt(completion.prompt)
-        if completion.token_ids and self.reads_sampled_ids:
+        if completion.token_ids and completion.tokenizer == self.own_tokenizer:
             return TokenSequence(prompt_ids, _up_to_eos(completion.token_ids, rendering.eos_ids))
         response_ids = rendering.encode_response(completion.prompt, completion.text)
         is_cut_off = completion.finish_reason == "length"
@@ -87,7 +83,6 @@ def load_scorer(
     *,
     z_clip: float = 5.0,
     max_batch_tokens: int = 4096,
-    sampling_tokenizer: Any = None,
     **loading: Unpack[Loading],
 ) -> RewardModelScorer:
     """Load a reward artifact, or any Hugging Face sequence-classification folder with one label, as a scorer.
@@ -103,7 +98,6 @@ def load_scorer(
         normaliser,
         z_clip=z_clip,
         max_batch_tokens=max_batch_tokens,
-        sampling_tokenizer=sampling_tokenizer,
     )
 
 

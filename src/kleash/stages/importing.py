@@ -8,7 +8,6 @@ The way out is `exporting.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -155,7 +154,5 @@ def _measured_scale(
     chosen = (fitting * num_rounds)[: scale.num_samples]
     sampling = SamplingSettings(max_new_tokens=scale.max_new_tokens, temperature=scale.temperature)
     answers = answer_prompts(policy, chosen, sampling, seed=derived_seed(context.seed, "imported scale")).completions()
-    # The policy's token ids mean nothing to a stranger's tokenizer: its texts are read anew.
-    texts = [replace(answer, token_ids=(), logprobs=()) for answer in answers]
-    score_N = torch.tensor(reader.score(texts).parts["raw"], dtype=torch.float64)
+    score_N = torch.tensor(reader.score(answers).parts["raw"], dtype=torch.float64)
     return RewardNormaliser.measured(score_N, reader.model)

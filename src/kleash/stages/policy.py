@@ -7,6 +7,7 @@ kept, so that evaluation can judge each checkpoint afterwards.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,18 +25,19 @@ from kleash.formats import read_demonstrations, read_prompts
 from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.heads import ScalarModel, ValueHead, critic_from_reward_model
+from kleash.models.chat import tokenizer_digest
+from kleash.models.heads import RewardNormaliser, ScalarModel, ValueHead, critic_from_reward_model
 from kleash.plugins import make_component, resolve, resolve_row
 from kleash.progress import Advance, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
-from kleash.results import PolicySummary, RewardSummary
+from kleash.results import PolicySummary
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.support.checkpointing import BestWeights, Checkpointing
 from kleash.stages.support.encoding import dropped_figures, encode, prompts_that_fit
 from kleash.stages.support.online_evaluation import OnlineEvaluation
-from kleash.stages.support.scoring import ScorerSource
+from kleash.stages.support.scoring import NOT_AUDITED, ScorerSource
 from kleash.tracking import ResumableTracker
 
 
@@ -77,6 +79,14 @@ def train_policy(
     algorithm = algorithm_named(settings)
     check_batch(settings, num_ranks=context.ranks.num_ranks)
     scorer = scorer_source.require()
+    if NOT_AUDITED in scorer_source.audit:
+        models = ", ".join(str(one.path) for role, one in parents.items() if role.startswith("reward"))
+        print(
+            f"Reward model {models}: {scorer_source.audit}. A policy learns to exploit what is wrong with one; `kleash "
+            "audit` looks for it.",
+            file=sys.stderr,
+            flush=True,
+        )
     loaded = read_prompts(prompts, strict=context.is_strict)
     model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)
@@ -128,6 +138,7 @@ def train_policy(
             best_step=watch.best_step if state.outcome == "roll_back" else None,
             prompts=len(fitting),
             dropped=dropped_figures(loaded),
+            **({"audit": scorer_source.audit} if scorer_source.audit else {}),
         ).to_json()
     return read(output_dir)
 
@@ -325,21 +336,25 @@ def build_engine(
 def build_critic(
     context: StageContext, settings: PolicySettings, model: LanguageModel, parents: Mapping[str, Artifact]
 ) -> ScalarModel | ValueHead:
-    """Start the critic: from the reward model by default, from the reference where there is none."""
+    """Start the critic: from the reward model by default, from the reference where there is none that reads its ids."""
     if settings.critic == "shared":
         return ValueHead(model.model.config.hidden_size).to(model.device)
-    reward_model = parents.get("reward")
-    if reward_model is None:
-        critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
-        critic.head.weight.data.zero_()
-        return critic
-    scale = RewardSummary.of(reward_model)
-    return critic_from_reward_model(
-        context.load_scalar_model(reward_model.path),
-        mean=scale.mean,
-        sd=scale.sd,
-        zero_head=settings.critic_head == "zero",
-    )
+    if "reward" in parents:
+        reward_model = context.load_scalar_model(parents["reward"].path)
+        if tokenizer_digest(reward_model.tokenizer) == tokenizer_digest(model.tokenizer):
+            scale = RewardNormaliser.load(parents["reward"].path)
+            return critic_from_reward_model(
+                reward_model, mean=scale.mean, sd=scale.sd, zero_head=settings.critic_head == "zero"
+            )
+        print(
+            f"The reward model {parents['reward'].path} has another tokenizer than the policy, and a critic reads the "
+            "policy's token ids: it starts from the reference, with a head of zeros.",
+            file=sys.stderr,
+            flush=True,
+        )
+    critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
+    critic.head.weight.data.zero_()
+    return critic
 
 
 def _texts(

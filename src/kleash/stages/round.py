@@ -21,6 +21,7 @@ from kleash.errors import SettingsError
 from kleash.plugins import resolve
 from kleash.results import GateSummary, PolicySummary
 from kleash.stages.context import StageContext
+from kleash.stages.support.scoring import named_reward_models
 from kleash.stages.table import STAGES, Stage
 from kleash.stages.wiring import make
 from kleash.training.ranks import Ranks
@@ -90,7 +91,7 @@ class Round:
         changes: dict[str, Any] = {}
         if recipe.refresh.every_updates is not None:
             changes["policy"] = recipe.policy.model_copy(update={"steps": recipe.refresh.every_updates})
-        if not self.before and recipe.scorer.kind in ("reward_model", "ensemble"):
+        if not self.before and recipe.waits_for_reward:
             changes["candidates"] = recipe.candidates.without_scorer()
         return recipe.model_copy(update=changes)
 
@@ -262,6 +263,12 @@ class Round:
     def reward_to_continue(self) -> Artifact | None:
         # Its seed is the first round's: it decides which prompts are held out, and those are never trained on later.
         return self.before[-1].artifacts["reward"] if self.before and self.recipe.refresh.continues_reward else None
+
+    @property
+    def reward_to_audit(self) -> Artifact | None:
+        """This round's own reward model, or the first of those made elsewhere."""
+        named = named_reward_models(self.recipe.scorer)
+        return self.artifacts.get("reward") or (named[0] if named else None)
 
     @property
     def audits(self) -> list[Artifact]:

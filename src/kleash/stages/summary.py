@@ -62,6 +62,8 @@ def summarise(made: Mapping[str, Artifact], recipe: Recipe) -> RunSummary:
         figures["beta_final"] = trained.beta_final
         figures["kl_target_nats"] = leash.target_nats if leash.kind == "adaptive" else None
         figures["outcome"] = trained.outcome
+        if trained.audit:
+            figures["audit"] = trained.audit
     if "evaluation" in made:
         figures |= _evaluation_figures(EvaluationSummary.of(made["evaluation"]))
     return RunSummary(**figures)

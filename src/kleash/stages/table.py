@@ -76,9 +76,9 @@ PROVIDERS: Mapping[str, tuple[str, str, str]] = {
     "evaluation_prompts": ("data.evaluation_prompts", "world", ""),
     "candidates_to_compare": ("data.preferences", "candidates", ""),
     "labels": ("", "preferences", "preferences"),
-    "reward": ("", "reward", "a reward model"),
+    "reward_to_audit": ("scorer.reward_models", "reward", "a reward model"),
 }
-"""Where a run has an input from: a setting, an earlier stage, and what to call it where there is no setting."""
+"""Where a run has an input from: a setting, an earlier stage, and what to call it where no file is expected."""
 
 _PROMPTS = Input("prompts", help="File of prompts.")
 REWARDS = Input(
@@ -220,7 +220,7 @@ STAGES: Mapping[str, Stage] = {
             inputs=(
                 Input(
                     "reward_model",
-                    "reward",
+                    "reward_to_audit",
                     help="Reward artifact, RUN/reward, sequence-classification folder, or function (module:name).",
                     reads="reward_model",
                 ),

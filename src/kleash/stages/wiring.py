@@ -65,7 +65,7 @@ def inputs_asked_for(stage: Stage, recipe: Recipe, inputs: Mapping[str, Any]) ->
         asks = recipe.setting(row.when) if row.when else not (row.is_optional or row.alternative)
         if asks and row.name not in wanted:
             setting = PROVIDERS.get(row.origin, ("",))[0]
-            if setting and recipe.setting(setting) is not None:
+            if setting and row.reads == "path" and recipe.setting(setting) is not None:
                 wanted[row.name] = recipe.setting(setting)
                 continue
             raise SettingsError(

@@ -16,6 +16,7 @@ from pydantic import Field
 from kleash.artifacts import Artifact, require
 from kleash.errors import SettingsError
 from kleash.functions import NAMES_FUNCTION, load_function
+from kleash.models.folders import find_model_folder
 from kleash.plugins import is_scoring_function, make_component
 from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.raters.ai_feedback import AIJudge
@@ -27,8 +28,13 @@ from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
 from kleash.settings import Settings
-from kleash.stages.context import StageContext
+from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import JUDGES, PEOPLE, PreferencesSettings
+
+REWARD_MODELS = ("reward_model", "ensemble")
+"""The kinds of scorer that ask reward models."""
+
+NOT_AUDITED = "not audited"
 
 
 class ScorerSettings(Settings):
@@ -43,6 +49,9 @@ class ScorerSettings(Settings):
         None,
         description="module:attribute or file.py:attribute, for kind = function",
         json_schema_extra=NAMES_FUNCTION,
+    )
+    reward_models: tuple[str, ...] = Field(
+        (), description="reward models made elsewhere: folders or hub:owner/name; several make an ensemble"
     )
     combine: Literal["mean", "worst_case", "uncertainty"] = Field("mean", description="an ensemble's one score")
     uncertainty_penalty: float = Field(1.0, ge=0, description="ensemble: score = mean - this x variance")
@@ -75,8 +84,8 @@ class ScorerSource:
         if self.scorer is None:
             kind = f"scorer.kind is {self.settings.kind!r} and there is" if self.settings else "There is no scorer and"
             raise SettingsError(
-                f"{kind} no reward model. Run the `reward` stage first, name reward artifacts, or set scorer.kind to "
-                "function."
+                f"{kind} no reward model. Run the `reward` stage first, name reward artifacts, or set "
+                "scorer.reward_models, or scorer.kind to function."
             )
         return self.scorer
 
@@ -99,12 +108,13 @@ def build_scorer(
 ) -> ScorerSource:
     """Return the scorer that the settings describe; of none where a reward model is wanted and is not there.
 
-    audits: of the reward models. To train on one that failed raises SettingsError, unless the settings say why.
+    reward_models: trained here, beside those that the settings name.  audits: of the reward models. To train on one
+    that failed raises SettingsError, unless the settings say why.
     """
-    if settings.kind in ("reward_model", "ensemble"):
-        if not reward_models:
+    if settings.kind in REWARD_MODELS:
+        used = [*(require(artifact, "reward") for artifact in reward_models), *named_reward_models(settings)]
+        if not used:
             return ScorerSource(None, {}, settings)
-        used = [require(artifact, "reward") for artifact in reward_models]
         audited = check_audits(used, audits, settings)
         parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
         parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
@@ -112,6 +122,11 @@ def build_scorer(
         check_members(settings, len(members))
         scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
         return ScorerSource(scorer, parents, settings, audited)
+    if settings.reward_models:
+        raise SettingsError(
+            f"scorer.reward_models names {', '.join(settings.reward_models)}, and scorer.kind is {settings.kind!r}, "
+            'which would not ask them. Set scorer.kind to "reward_model" (several: "ensemble"), or leave them out.'
+        )
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
@@ -122,6 +137,12 @@ def build_scorer(
     if settings.kind == "rules":
         return ScorerSource(RuleScorer(settings.rules), {}, settings)
     return ScorerSource(build_named_scorer(settings.kind), {}, settings)
+
+
+def named_reward_models(settings: ScorerSettings) -> list[Artifact]:
+    """Return the reward models made elsewhere, each by its digest, as parents of what is made with them."""
+    names = settings.reward_models
+    return [as_artifact(find_model_folder(name), "reward model") for name in names]
 
 
 def build_named_scorer(name: str) -> Scorer:
@@ -161,7 +182,7 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
     for model in reward_models:
         audit = of_model.get(model.id)
         if audit is None:
-            verdicts.append("not audited")
+            verdicts.append(NOT_AUDITED)
         elif (found := AuditSummary.of(audit)).verdict in ("pass", "warn"):
             verdicts.append(found.verdict)
         elif accepted := settings.accept_failed_audit or (

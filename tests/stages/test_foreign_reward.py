@@ -1,0 +1,113 @@
+"""A reward model made elsewhere, with a tokenizer of its own, named in a recipe: what it reads, critic, audit."""
+
+import json
+
+import pytest
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+import tiny
+from kleash.artifacts import external
+from kleash.durable import read_rows
+from kleash.errors import SettingsError
+from kleash.preflight import look_ahead
+from kleash.recipe import check_order
+from kleash.records import Completion, Prompt
+from kleash.results import PolicySummary
+from kleash.scorers.reward_model import load_scorer
+from kleash.stages.round import Round
+from kleash.stages.summary import summarise
+from kleash.stages.support.scoring import ScorerSettings, build_scorer
+from stages.tiny_recipe import tiny_context, tiny_recipe
+
+NUM_ROWS = 300  # fewer than the policy's 376: its later ids have no row here
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A one-label folder whose 300 tokens are in another order than the policy's, and other words besides."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=NUM_ROWS, special_tokens=["<e>", "<p>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["the quick brown fox jumps over a lazy dog"] * 9, trainer)
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<p>", eos_token="<e>")
+    config = tiny.tiny_config(vocabulary_size=NUM_ROWS)
+    config.num_labels, config.pad_token_id, config.eos_token_id = 1, 1, 0
+    folder = tmp_path_factory.mktemp("theirs") / "reward"
+    return tiny.save_tiny(folder, transformers.LlamaForSequenceClassification(config), theirs, seed=5)
+
+
+@pytest.fixture(scope="module")
+def audited(base, data, foreign, tmp_path_factory):
+    """A round that trains a policy on it after its audit; what the screen said is in "screen"."""
+    folder = tmp_path_factory.mktemp("round")
+    rows = [
+        {"prompt": f"is {number} big?", "chosen": f"yes {number}", "rejected": f"no {number}"} for number in range(12)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tiny_recipe(
+        base,
+        {**data, "preferences": str(folder / "pairs.jsonl")},
+        stages=("preferences", "audit", "policy"),
+        scorer={"reward_models": [str(foreign)], "accept_failed_audit": "it is random"},
+        policy={"steps": 1},
+    )
+    return Round(recipe, folder, tiny_context()).run()
+
+
+def unaudited(base, data, foreign, folder, **scorer):
+    recipe = tiny_recipe(
+        base, data, stages=("policy",), scorer={"reward_models": [str(foreign)], **scorer}, policy={"steps": 1}
+    )
+    return recipe, Round(recipe, folder, tiny_context())
+
+
+def test_it_reads_the_policys_answers_as_text_and_not_as_foreign_ids(base, data, foreign, tmp_path, capfd):
+    recipe, round_ = unaudited(base, data, foreign, tmp_path)
+    alarms_of = round_.inputs
+
+    def inputs(stage):
+        return alarms_of(stage) | {"evaluation_prompts": round_.evaluation_prompts}
+
+    round_.inputs = inputs
+    policy = round_.run()["policy"]
+    kept = read_rows(policy.path / "answers" / "step-00000000.jsonl")
+    assert max(max(row["token_ids"]) for row in kept) >= NUM_ROWS
+    texts = [Completion(Prompt(row["prompt"]), row["completion"], finish_reason=row["finish_reason"]) for row in kept]
+    expected = load_scorer(foreign, device="cpu").score(texts).total
+    assert [row["proxy"] for row in kept] == pytest.approx(expected, abs=1e-5)
+    said = " ".join(capfd.readouterr().err.split())
+    assert "has another tokenizer than the policy, and a critic reads the policy's token ids: it starts from" in said
+    assert "not audited. A policy learns to exploit what is wrong with one" in said
+    assert PolicySummary.of(policy).audit == "not audited"
+    assert summarise({"policy": policy}, recipe).audit == "not audited"
+    assert policy.parents["reward"] == external(foreign, "reward model").id
+
+
+def test_its_audit_counts_as_one_of_ours_does(audited, foreign):
+    assert audited["audit"].parents["reward"] == external(foreign, "reward model").id
+    assert PolicySummary.of(audited["policy"]).audit in ("pass", "warn", "fail, accepted: it is random")
+    assert audited["policy"].parents["audit"] == audited["audit"].id
+
+
+def test_it_takes_part_in_an_ensemble_with_one_of_ours(made, foreign):
+    settings = ScorerSettings(kind="ensemble", reward_models=(str(foreign),))
+    source = build_scorer(tiny_context(), settings, reward_models=[made["reward"]])
+    assert [source.parents[role].kind for role in ("reward", "reward_1")] == ["reward", "reward model"]
+    assert source.audit == "not audited; not audited"
+
+
+def test_a_name_that_nothing_would_ask_or_that_leads_nowhere_is_refused(base, data, foreign, tmp_path):
+    recipe, _ = unaudited(base, data, foreign, tmp_path, kind="rules", rules=[{"rule": "ends"}])
+    with pytest.raises(SettingsError, match=r"scorer.reward_models names .*reward, and scorer.kind is 'rules', which"):
+        look_ahead(recipe, strict=False, source="recipe.toml")
+    recipe, _ = unaudited(base, data, tmp_path / "nowhere", tmp_path)
+    with pytest.raises(SettingsError, match=r"scorer.kind: There is no model folder .*nowhere"):
+        look_ahead(recipe, strict=False, source="recipe.toml")
+    recipe = tiny_recipe(base, data, stages=("policy",), scorer={"reward_models": [str(foreign)] * 2})
+    with pytest.raises(SettingsError, match=r"the number of reward models is 2. Expected one. Set scorer.kind to"):
+        check_order(recipe)
