@@ -12,7 +12,10 @@ def result(method, rate, *, seed=0, half=0.02, kl=2.0, seconds=60.0, passes=100.
         "length_before": 10.0,
         "length_after": 12.0,
     }
-    return MethodResult(method, seed, "judge", figures, passes, per_answer, seconds, 500.0, "note")
+    return MethodResult(
+        method=method, seed=seed, judge="judge", figures=figures, passes=passes, passes_per_answer=per_answer,
+        seconds=seconds, peak_rss_mb=500.0, note="note",
+    )  # fmt: skip
 
 
 def said(*results):

@@ -1,6 +1,5 @@
 """Methods compared on the same preferences: the budget by hand, and a comparison of tiny runs."""
 
-import json
 
 import pytest
 
@@ -83,9 +82,9 @@ def test_every_method_starts_from_the_same_model_and_is_measured_alike(compared)
     folder, _, _ = compared
     results = {result.method: result for result in results_in(folder)}
     assert list(results) == list(METHODS)
-    counts = {result.figures["n"] for result in results.values()}
+    counts = {result.figures.n for result in results.values()}
     assert counts == {15}
-    before = {json.dumps(result.figures["judge_before"]) for result in results.values()}
+    before = {result.figures.judge_before for result in results.values()}
     assert len(before) == 1, "all are compared with the same answers of the SFT policy"
     trained = (("ppo", "policy"), ("grpo", "policy"), ("dpo", "direct"), ("kto", "direct"))
     made = [read(folder / "seed-0" / name / "round-000" / stage) for name, stage in trained]

@@ -62,10 +62,10 @@ def standings(results: Sequence[MethodResult]) -> list[MethodStanding]:
 
 
 def _standing(name: str, group: Sequence[MethodResult]) -> MethodStanding:
-    rates = [one.figures["win_rate"] for one in group]
-    values = [rate["value"] for rate in rates]
+    rates = [one.figures.win_rate for one in group]
+    values = [rate.value for rate in rates]
     mean, sd = fmean(values), stdev(values) if len(values) > 1 else 0.0
-    over_prompts = fmean((rate["high"] - rate["low"]) / 2 for rate in rates) / len(rates) ** 0.5
+    over_prompts = fmean((rate.bounds[1] - rate.bounds[0]) / 2 for rate in rates) / len(rates) ** 0.5
     half = max(over_prompts, 1.96 * sd / len(values) ** 0.5)
     return MethodStanding(
         method=name,
@@ -74,9 +74,9 @@ def _standing(name: str, group: Sequence[MethodResult]) -> MethodStanding:
         win_rate_low=mean - half,
         win_rate_high=mean + half,
         seed_sd=sd,
-        gain=fmean(one.figures["judge_difference"]["value"] for one in group),
-        kl_nats=fmean(one.figures["kl_nats_per_sequence"]["value"] for one in group),
-        length_ratio=fmean(one.figures["length_after"] / max(one.figures["length_before"], 1e-9) for one in group),
+        gain=fmean(one.figures.judge_difference.value for one in group),
+        kl_nats=fmean(one.figures.kl_nats_per_sequence.value for one in group),
+        length_ratio=fmean(one.figures.length_after / max(one.figures.length_before, 1e-9) for one in group),
         passes=fmean(one.passes for one in group),
         passes_per_answer=fmean(one.passes_per_answer for one in group),
         seconds=fmean(one.seconds for one in group),

@@ -55,7 +55,7 @@ def compare_methods(
             "judge": recipe.evaluation.judge,
             "standings": [asdict(standing) for standing in table],
             "advice": advice(table),
-            "results": [asdict(result) for result in results],
+            "results": [result.to_json() for result in results],
         }
         write_text(folder / METHODS_FILE, json.dumps(content, indent=1) + "\n")
     return content

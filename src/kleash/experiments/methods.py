@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,11 +20,12 @@ from kleash.artifacts import Artifact
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import usable_pairs
 from kleash.durable import write_text
+from kleash.estimates import Estimate, Rate
 from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.records import Completion, Demonstration
-from kleash.results import EvaluationSummary, Summary
+from kleash.results import EvaluationSummary, Record, Summary
 from kleash.rollout.local import answer_prompts
 from kleash.stages.context import StageContext
 from kleash.stages.evaluate import answer, build_judge
@@ -75,9 +76,18 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-@dataclass(frozen=True)
-class MethodResult:
-    """One method on one seed. figures: `side_by_side.compare`'s, against the SFT policy, on the evaluation prompts.
+class MethodFigures(EvaluationSummary):
+    """An evaluation against the SFT policy that measured all that methods are compared by."""
+
+    win_rate: Rate
+    judge_difference: Estimate
+    kl_nats_per_sequence: Estimate
+    length_before: float
+    length_after: float
+
+
+class MethodResult(Record):
+    """One method on one seed.
 
     passes: token passes of training.  passes_per_answer: those of answering one prompt, in answers' lengths.
     seconds: of training.  peak_rss_mb: of the process that trained.
@@ -86,7 +96,7 @@ class MethodResult:
     method: str
     seed: int
     judge: str
-    figures: Mapping[str, Any]
+    figures: MethodFigures
     passes: float
     passes_per_answer: float
     seconds: float
@@ -114,8 +124,8 @@ class Bench:
         if not file.is_file():
             found = self._measured(name, METHODS[name], self.shared())
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(asdict(found), indent=1) + "\n")
-        return MethodResult(**json.loads(file.read_text(encoding="utf-8")))
+            write_text(file, json.dumps(found.to_json(), indent=1) + "\n")
+        return _read_result(file)
 
     # -------------------------------------------------------------------------------------------------------- inside
     def _measured(self, name: str, method: Method, shared: Round) -> MethodResult:
@@ -131,16 +141,17 @@ class Bench:
             rewards=shared.rewards,
         )
         seconds = Summary.of(trained).seconds or 0.0
+        figures = MethodFigures(**measured.summary)
         return MethodResult(
-            name,
-            self.context.seed,
-            EvaluationSummary.of(measured).judge,
-            measured.summary,
-            passes,
-            1.0,
-            seconds,
-            peak_rss_mb(),
-            note,
+            method=name,
+            seed=self.context.seed,
+            judge=figures.judge,
+            figures=figures,
+            passes=passes,
+            passes_per_answer=1.0,
+            seconds=seconds,
+            peak_rss_mb=peak_rss_mb(),
+            note=note,
         )
 
     def _trained(self, name: str, method: Method, shared: Round) -> tuple[float, str, Artifact]:
@@ -201,17 +212,16 @@ class Bench:
         kl_nats = [best_of_n_kl(n)] * len(best)
         lengths = [len(one.token_ids) for one in best]
         after = Answered([one.text for one in best], lengths, scorer.score(best), judge.score(best), kl_nats)
-        figures = compare(chosen, before, after)
         return MethodResult(
-            name,
-            self.context.seed,
-            settings.judge,
-            figures,
-            0.0,
-            2.0 * n,
-            0.0,
-            peak_rss_mb(),
-            f"n = {n}, nothing trained",
+            method=name,
+            seed=self.context.seed,
+            judge=settings.judge,
+            figures=MethodFigures(**compare(chosen, before, after)),
+            passes=0.0,
+            passes_per_answer=2.0 * n,
+            seconds=0.0,
+            peak_rss_mb=peak_rss_mb(),
+            note=f"n = {n}, nothing trained",
         )
 
     def _make(self, stage: str, name: str, tables: Mapping[str, Any] = NO_CHANGES, **inputs: Any) -> Artifact:
@@ -278,5 +288,9 @@ def results_in(folder: Path) -> list[MethodResult]:
     for seed in sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-"))):
         for name in METHODS:
             with suppress(FileNotFoundError):
-                found.append(MethodResult(**json.loads((seed / name / RESULT_FILE).read_text(encoding="utf-8"))))
+                found.append(_read_result(seed / name / RESULT_FILE))
     return found
+
+
+def _read_result(file: Path) -> MethodResult:
+    return MethodResult(**json.loads(file.read_text(encoding="utf-8")))
