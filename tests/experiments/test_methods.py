@@ -1,6 +1,5 @@
 """Methods compared on the same preferences: the budget by hand, and a comparison of tiny runs."""
 
-
 import pytest
 
 import tiny

@@ -117,15 +117,16 @@ def test_every_role_of_a_model_keeps_every_setting(base, data, rounded, tmp_path
         prompts=Path(data["prompts"]),
         scale=ScaleSettings(num_samples=4, max_new_tokens=6),
     )
+    policy = context.load_policy(rounded["sft"], trainable=True)
     roles = {
-        "policy": context.load_policy(rounded["sft"], trainable=True),
+        "policy": policy,
         "reference": context.load_policy(rounded["sft"]),
         "reward model to be trained": context.fresh_scalar_model(rounded["sft"], seed=0),
         "reward model of a stranger": context.load_scalar_model(theirs),
         "scorer": scorer_of(context, imported).model,
         "scorer of another run": scorer_of(plain, imported).model,
-        "critic": build_critic(context, PolicySettings(), None, {"reward": imported}),
-        "critic without a reward model": build_critic(context, PolicySettings(), None, {"reference": rounded["sft"]}),
+        "critic": build_critic(context, PolicySettings(), policy, {"reward": imported}),
+        "critic without a reward model": build_critic(context, PolicySettings(), policy, {"reference": rounded["sft"]}),
     }
     for role, model in roles.items():
         assert (role, model.is_autocast, model.eos_ids, model.device.type) == (role, True, (50,), "cpu")
