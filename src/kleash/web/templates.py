@@ -14,12 +14,14 @@ from kleash.web.visible import visible_text
 def environment(folder: Path) -> Environment:
     """Return what renders a folder's templates: values are escaped, and one that a page was not given is an error.
 
+    A template that ends in .md writes Markdown: nothing is escaped there.
+
     Global: `plotly`, the file name below /shared of what draws figures.
     Filters: `seen` for texts of people and models, `safe_html` for HTML that was made of escaped texts.
     """
     jinja = Environment(
         loader=FileSystemLoader(folder),
-        autoescape=select_autoescape(default=True, default_for_string=True),
+        autoescape=select_autoescape(disabled_extensions=("md",), default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
