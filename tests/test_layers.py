@@ -50,7 +50,7 @@ MAY_IMPORT = {
     **dict.fromkeys(PLUMBING, GROUND),
     "versions": GROUND | {"settings"},
     "functions": GROUND | {"plugins"},
-    "artifacts": GROUND | {"settings", "versions", "functions"},
+    "artifacts": GROUND | {"settings", "versions", "functions", "formats.sources"},
     "lineage": GROUND | {"artifacts"},
     "estimates": GROUND | {"web.wording"},
     "results": GROUND | {"artifacts", "estimates"},

@@ -32,6 +32,7 @@ from kleash.durable import (
     write_text,
 )
 from kleash.errors import ArtifactError, SettingsError
+from kleash.formats.sources import files_of
 from kleash.functions import FUNCTIONS, edited
 from kleash.records import content_id
 from kleash.settings import difference
@@ -202,6 +203,8 @@ def external(
     elif path.is_dir():
         found = _file_digests(path, digest_of=digest_of)
         files = {name: digest for name, digest in found.items() if not name.startswith(".")}
+    elif set(str(path)) & set(":*?["):  # FOLDER:SPLIT, a pattern
+        files = {str(file): digest_of(file) for file in files_of(path)}
     else:
         raise ArtifactError(f"No {kind} at {path}: no such file or folder. Give the path of an existing {kind}.")
     identity = content_id("external", kind, sorted(files.values()))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kleash.errors import KleashError, SettingsError
 
 if TYPE_CHECKING:
+    from kleash.formats import Kind
     from kleash.recipe import Recipe
 
 Look = Callable[[], str]
@@ -38,7 +39,6 @@ def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, 
 
 # ----------------------------------------------------------------------------------------------------------- inside
 def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]:
-    from kleash import formats
     from kleash.plugins import resolve
     from kleash.stages.pretrain import read_documents
 
@@ -46,15 +46,15 @@ def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]
         yield "base", partial(_model_folder, recipe.base)
     elif "world" in recipe.stages:
         yield "base", lambda: _model_folder(resolve("world_base", recipe.world.kind)())
-    readers = {
-        "demonstrations": formats.read_demonstrations,
-        "prompts": formats.read_prompts,
-        "evaluation_prompts": formats.read_prompts,
-        "preferences": formats.read_preferences,
+    kinds: dict[str, Kind] = {
+        "demonstrations": "demonstrations",
+        "prompts": "prompts",
+        "evaluation_prompts": "prompts",
+        "preferences": "preferences",
     }
-    for name, reader in readers.items():
+    for name, kind in kinds.items():
         if (path := getattr(recipe.data, name)) is not None:
-            yield f"data.{name}", partial(_counted, reader, path, strict)
+            yield f"data.{name}", partial(_counted, kind, path, strict)
     if recipe.data.documents is not None:
         documents = recipe.data.documents
         yield "data.documents", lambda: f"{len(read_documents(documents)):,} documents"
@@ -143,7 +143,8 @@ def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:
     return "reward" in recipe.stages and recipe.scorer.kind in REWARD_MODELS
 
 
-def _counted(reader: Callable[..., Any], path: Path, strict: bool) -> str:
-    loaded = reader(path, strict=strict)
-    bad = f", {len(loaded.bad_rows):,} bad rows left out" if loaded.bad_rows else ""
-    return f"{len(loaded.records):,} rows, format {loaded.format}{bad}"
+def _counted(kind: Kind, path: Path, strict: bool) -> str:
+    from kleash.formats import read
+
+    loaded = read(path, kind, strict=strict)
+    return "; ".join([f"{len(loaded.records):,} rows, format {loaded.format}", *filter(None, [loaded.losses()])])

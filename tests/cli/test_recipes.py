@@ -43,7 +43,7 @@ def test_check_says_what_would_run(kleash, workplace):
 def test_check_counts_the_rows_of_the_recipe_s_files(kleash, workplace):
     Path("good.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c"}\n')
     Path("own.toml").write_text('base = "base"\nstages = ["sft"]\n[data]\ndemonstrations = "good.jsonl"\n')
-    assert "1 rows, format prompt-completion, 1 bad rows left out" in kleash("recipe", "check", "own.toml").out
+    assert "1 rows, format prompt-completion; bad rows left out: 1" in kleash("recipe", "check", "own.toml").out
     shown = kleash("recipe", "check", "own.toml", "--strict")
     assert shown.code == 2
     assert "data.demonstrations: 1 of the 2 rows of good.jsonl cannot be used" in shown.err

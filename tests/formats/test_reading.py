@@ -320,9 +320,9 @@ def test_other_bad_rows_of_other_formats_say_what_is_wrong(jsonl):
     [bad] = formats.read_preferences(jsonl(rows[0], {**rows[0], "annotator2": 3})).bad_rows
     assert "its annotators say [1, 3, 1]" in bad.reason
     [bad] = formats.read_labelled(
-        jsonl({"prompt": "p", "completion": "a", "label": 1}, {"prompt": "p", "completion": "a", "label": "good"})
+        jsonl({"prompt": "p", "completion": "a", "label": 1}, {"prompt": "p", "completion": "a", "label": "so-so"})
     ).bad_rows
-    assert "'label' is 'good', neither true nor false" in bad.reason
+    assert "'label' is 'so-so', neither a thumb up nor down" in bad.reason
     [bad] = formats.read_preferences(
         jsonl({"chosen": "say a", "rejected": "say b"}, {"chosen": "a", "rejected": "b"})
     ).bad_rows

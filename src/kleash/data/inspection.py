@@ -30,15 +30,6 @@ NUM_BINS = 8
 BAR_WIDTH = 30
 _SHOWN_CHARACTERS = 300
 
-_READERS: dict[str, Callable[..., Loaded[Any]]] = {
-    "prompts": formats.read_prompts,
-    "demonstrations": formats.read_demonstrations,
-    "preferences": formats.read_preferences,
-    "labelled": formats.read_labelled,
-    "completions": formats.read_completions,
-    "comparisons": formats.read_comparisons,
-}
-
 
 @dataclass(frozen=True)
 class Lengths:
@@ -124,9 +115,9 @@ def inspect_file(
     kind = kind or formats.kind_of_file(path, format=format)
     if kind == "judgements":
         return _report_on_judgements(path, strict=strict, format=format)
-    loaded = _READERS[kind](path, strict=strict, format=format, slice_columns=slice_columns)
+    loaded = formats.read(path, kind, strict=strict, format=format, slice_columns=slice_columns)
     records: list[Prompted] = loaded.records
-    leaks = None if against is None else tuple(leaking_prompts(records, formats.read_prompts(against).records))
+    leaks = None if against is None else tuple(leaking_prompts(records, formats.read(against, "prompts").records))
     thumbs = [row.is_desirable for row in records if isinstance(row, LabelledCompletion)]
     return Report(
         path=str(path),
@@ -181,7 +172,7 @@ def preference_figures(preferences: Sequence[Preference]) -> PreferenceFigures:
 
 
 def _report_on_judgements(path: str | Path, *, strict: bool, format: str | None) -> Report:
-    loaded = formats.read_judgements(path, strict=strict, format=format)
+    loaded: Loaded[Judgement] = formats.read(path, "judgements", strict=strict, format=format)
     slices = {
         name: dict(Counter(str(getattr(row, name)) for row in loaded.records))
         for name in ("rater", "rater_kind", "outcome")

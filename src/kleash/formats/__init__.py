@@ -3,7 +3,8 @@
     reading.py        files to records: `read_preferences` and its like; bad rows, repeats, what was not understood
     shapes.py         the table of formats: one entry per layout of columns
     readings.py       what one row of each format says
-    rows.py           JSONL, JSON, CSV, Parquet, text, folders and hub sets to rows
+    sources.py        which files are meant: a folder, one split of it, a pattern
+    rows.py           JSONL, JSON, CSV, Parquet, Arrow, text and hub sets to rows
     documents.py      plain text to documents
     conversations.py  transcripts and trees to prompts and answers
     fields.py         single columns, checked
@@ -18,6 +19,7 @@ from kleash.formats.reading import (
     Loaded,
     format_names,
     kind_of_file,
+    read,
     read_comparisons,
     read_completions,
     read_demonstrations,
@@ -37,6 +39,7 @@ __all__ = [
     "format_names",
     "kind_of_file",
     "pairs_from_ranks",
+    "read",
     "read_comparisons",
     "read_completions",
     "read_demonstrations",

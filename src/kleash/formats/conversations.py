@@ -5,6 +5,7 @@ Everything here returns `records.Message` turns; `shapes.py` makes records of th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,19 +57,42 @@ def prompt_and_answer(turns: Sequence[Message], name: str) -> tuple[tuple[Messag
     return tuple(turns[:-1]), turns[-1].content
 
 
+def continued(prompt: tuple[Message, ...], turns: tuple[Message, ...], name: str, ask: str) -> tuple[Message, ...]:
+    """Return the whole conversation of a prompt and a column `name` that goes on from it.
+
+    The column may repeat all of the prompt, the end of it, or nothing; every turn of both is kept. Raises RowProblem
+    where the two do not fit together.
+    """
+    whole, size = _bare(turns), len(prompt)
+    asked = _bare(prompt)
+    if any(whole[start : start + size] == asked for start in range(len(whole))):
+        return turns
+    shared = next((size for size in range(min(size, len(turns)), 0, -1) if asked[-size:] == whole[:size]), 0)
+    if not shared and turns[0].role in (prompt[-1].role, "system"):
+        raise RowProblem(
+            f"{name!r} opens with a turn of the {turns[0].role} that does not follow {ask!r}",
+            f"let {name!r} repeat {ask!r}, or begin with the answer to it",
+        )
+    return (*prompt, *turns[shared:])
+
+
+def _bare(turns: Sequence[Message]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content.strip()) for turn in turns]
+
+
 def shared_prompt_and_answers(
-    chosen: Sequence[Message], rejected: Sequence[Message]
+    chosen: Sequence[Message], rejected: Sequence[Message], names: tuple[str, str] = ("chosen", "rejected")
 ) -> tuple[tuple[Message, ...], str, str]:
     """Part two conversations that agree up to their last turn, each an answer of the assistant's."""
-    prompt, better = prompt_and_answer(chosen, "chosen")
-    other_prompt, worse = prompt_and_answer(rejected, "rejected")
+    prompt, better = prompt_and_answer(chosen, names[0])
+    other_prompt, worse = prompt_and_answer(rejected, names[1])
     if prompt != other_prompt:
         index = next(
             (i for i, (one, other) in enumerate(zip(prompt, other_prompt, strict=False)) if one != other),
             min(len(prompt), len(other_prompt)),
         )
         raise RowProblem(
-            f"'chosen' and 'rejected' part at turn {index + 1}, before the last answer "
+            f"{names[0]!r} and {names[1]!r} part at turn {index + 1}, before the last answer "
             f"(they have {len(chosen)} and {len(rejected)} turns)",
             "cut both after the first answer that differs, or remove the row",
         )
@@ -124,4 +148,7 @@ def branchings(tree: Mapping[str, Any]) -> Iterator[Branching]:
 
 
 def _rank(reply: Mapping[str, Any]) -> int | None:
-    return None if reply.get("rank") is None else fields.whole_number(reply, "rank") + 1
+    rank = reply.get("rank")
+    if isinstance(rank, float):  # what pandas makes of a column with gaps
+        rank = int(rank) if rank.is_integer() else None if math.isnan(rank) else rank
+    return None if rank is None else fields.whole_number({"rank": rank}, "rank") + 1

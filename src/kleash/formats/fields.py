@@ -5,8 +5,11 @@ Every function takes a row and a column name and raises `RowProblem` with a reas
 
 from __future__ import annotations
 
+import ast
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from kleash.formats.rows import RowProblem
@@ -22,8 +25,20 @@ ROLE_OF: Mapping[str, Role] = {
     "bot": "assistant",
     "model": "assistant",
 }
-_TRUE = frozenset({True, "true", "1", "yes"})
-_FALSE = frozenset({False, "false", "0", "no"})
+THUMBS = ("label", "kto_tag", "thumb", "thumbs", "is_desirable")
+_UP = "true yes y good up thumbs_up thumbs-up thumbsup 👍 positive desirable chosen like liked accepted"
+_DOWN = "false no n bad down thumbs_down thumbs-down thumbsdown 👎 negative undesirable rejected dislike disliked"
+_THUMB_OF: Mapping[str, bool] = {**dict.fromkeys(_UP.split(), True), **dict.fromkeys(_DOWN.split(), False)}
+_THUMB_OF_NUMBER: Mapping[float, bool] = {1.0: True, 0.0: False, -1.0: False}
+
+SYSTEM = ("system", "system_prompt")
+HISTORY = "history"
+# What a turn may hold that changes what an answer is; templates and trainers here read its text alone.
+_UNREAD = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
+_PARTS_OF_A_TURN = frozenset({"role", "content", "from", "value"})
+_CONVERSATION = re.compile(
+    r"""^["\s]*(?:array\()?\[\s*\{\s*\\*['"](?:role|content|from|value)\\*['"]\s*:""", re.IGNORECASE
+)
 
 
 def shown(value: object, *, max_characters: int = 60) -> str:
@@ -98,17 +113,29 @@ def numbers(row: Content, name: str) -> tuple[float, ...]:
     return tuple(number({f"{name}[{index}]": value}, f"{name}[{index}]") for index, value in enumerate(values))
 
 
-def is_truth_value(value: object) -> bool:
-    value = value.strip().lower() if isinstance(value, str) else value
-    return isinstance(value, bool | int | float | str) and (value in _TRUE or value in _FALSE)
+def thumb_of(row: Content) -> bool | None:
+    """Return a row's thumb, up or down, in any spelling that people write; None where there is none."""
+    return next((thumb for name in THUMBS if (thumb := _as_thumb(row.get(name))) is not None), None)
 
 
-def truth_value(row: Content, name: str) -> bool:
-    """Return true or false, also from the words and digits that CSV files hold."""
-    value = column(row, name)
-    if not is_truth_value(value):
-        raise RowProblem(f"{name!r} is {shown(value)}, neither true nor false", "write true or false")
-    return (value.strip().lower() if isinstance(value, str) else value) in _TRUE
+def thumb(row: Content) -> bool:
+    found = thumb_of(row)
+    if found is None:
+        name = next((name for name in THUMBS if name in row), THUMBS[0])
+        raise RowProblem(f"{name!r} is {shown(row.get(name))}, neither a thumb up nor down", "write true or false")
+    return found
+
+
+def _as_thumb(value: object) -> bool | None:
+    if isinstance(value, str):
+        word = value.strip().lower().replace(" ", "_")
+        if word in _THUMB_OF:
+            return _THUMB_OF[word]
+        try:
+            value = float(word)
+        except ValueError:
+            return None
+    return _THUMB_OF_NUMBER.get(value) if isinstance(value, bool | int | float) else None
 
 
 def one_of(row: Content, name: str, allowed: Iterable[str]) -> str:
@@ -126,9 +153,10 @@ def strength(row: Content) -> Strength | None:
     return one_of(row, "strength", get_args(Strength))  # type: ignore[return-value]
 
 
-def with_dimensions(content: str | tuple[Message, ...], row: Content, names: Sequence[str]) -> Prompt:
-    """Return the prompt with what stands under "slices" and "tags", and in the named columns; an empty cell is none.
+def prompt_of(content: str | tuple[Message, ...], row: Content, names: Sequence[str]) -> Prompt:
+    """Return the prompt with the system turn and the history that stand in columns of their own, and its dimensions.
 
+    Dimensions are what stands under "slices" and "tags", and in the named columns; an empty cell is none.
     Which of them are tags is told by their names: earlier versions wrote tags among the slices. Tags of other names,
     which many data sets have, are nothing of ours.
     """
@@ -138,17 +166,85 @@ def with_dimensions(content: str | tuple[Message, ...], row: Content, names: Seq
     ours = {name: tags[name] for name in TAGS if name in tags} if isinstance(tags, Mapping) else {}
     dimensions = {**slices, **ours, **{name: row.get(name) for name in names}}
     known = {str(name): str(value) for name, value in dimensions.items() if value not in (None, "")}
-    return Prompt(content).with_dimensions(known)
+    return Prompt(_in_context(content, row)).with_dimensions(known)
+
+
+def _in_context(content: str | tuple[Message, ...], row: Content) -> str | tuple[Message, ...]:
+    system = next((text(row, name) for name in SYSTEM if row.get(name) not in (None, "")), "")
+    before = ([Message("system", system)] if system.strip() else []) + _history(row)
+    if before and content != "":
+        asked = (Message("user", content),) if isinstance(content, str) else content
+        content = merged([*before, *(asked[1:] if asked[0] == before[0] else asked)])
+    if isinstance(content, tuple):
+        first = next((turn.role for turn in content if turn.role != "system"), None)
+        if first != "user":
+            opens = f"opens with a turn of the {first}" if first else "has no turn of the user"
+            raise RowProblem(f"its conversation {opens}", "begin with the user's turn, or remove the row")
+    return content
+
+
+def _history(row: Content) -> list[Message]:
+    """Return earlier turns, given as messages or as [question, answer] pairs."""
+    turns = row.get(HISTORY)
+    if turns in (None, "", [], ()):
+        return []
+    if isinstance(turns, list | tuple) and all(isinstance(turn, Mapping) for turn in turns):
+        return list(messages(turns, HISTORY))
+    is_pairs = isinstance(turns, list | tuple) and all(isinstance(t, list | tuple) and len(t) == 2 for t in turns)
+    if not is_pairs or not all(isinstance(part, str) for turn in turns for part in turn):
+        raise RowProblem(f"{HISTORY!r} is {shown(turns)}, neither messages nor pairs of texts", "write messages")
+    return [turn for asked, said in turns for turn in (Message("user", asked), Message("assistant", said))]
 
 
 def messages(value: object, name: str) -> tuple[Message, ...]:
     """Return a conversation from [{"role", "content"}], or ShareGPT's [{"from", "value"}].
 
-    Turns of one role in a row become one: chat templates want roles to alternate.
+    Turns of one role in a row become one: chat templates want roles to alternate. One turn may stand without a list.
     """
+    value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise RowProblem(f"{name!r} is {shown(value)}, not messages", 'write [{"role": ..., "content": ...}]')
     return merged(_message(turn, f"{name}[{index}]") for index, turn in enumerate(value))
+
+
+def unpacked(row: Content) -> Content:
+    """Return the row with conversations that were stored as text, as JSON or as Python prints them, read as lists.
+
+    Raises RowProblem for what looks like one and cannot be read: it must not be trained on as it stands.
+    """
+    packed = {name: value for name, value in row.items() if isinstance(value, str) and _CONVERSATION.match(value)}
+    if not packed:
+        return row
+    return {**row, **{name: _parsed(value, name) for name, value in packed.items()}}
+
+
+def _parsed(value: str, name: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(value.strip())
+            found = parse(found) if isinstance(found, str) else found
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        roles = [turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None for turn in found]
+        # An answer may well be a list of objects in JSON; one that has a conversation's roles is no such answer.
+        return found if all(roles) and any(str(role).lower() in ROLE_OF for role in roles) else value
+    if any(re.search(rf"""['"](role|from)\\*['"]\s*:\s*\\*['"]{role}\\*['"]""", value) for role in ROLE_OF):
+        raise RowProblem(
+            f"{name!r} is a conversation stored as text that cannot be read: {shown(value)}",
+            'store it as a list of {"role": ..., "content": ...}, or as JSON',
+        )
+    return value
+
+
+def parts_of_turns(row: Content) -> Iterator[str]:
+    """Yield what stands in conversations beside roles and texts, such as messages[].name: nothing here reads it."""
+    for name, value in row.items():
+        turns = value["messages"] if isinstance(value, Mapping) and isinstance(value.get("messages"), list) else value
+        if isinstance(value, Mapping) and turns is not value:
+            yield from (f"{name}.{key}" for key in value if key != "messages" and value[key])
+        for turn in turns if isinstance(turns, list | tuple) else ():
+            if isinstance(turn, Mapping) and ("role" in turn or "from" in turn):
+                yield from (f"{name}[].{key}" for key in turn if key not in _PARTS_OF_A_TURN and turn[key] is not None)
 
 
 def merged(turns: Iterable[Message]) -> tuple[Message, ...]:
@@ -168,6 +264,10 @@ def _message(turn: object, name: str) -> Message:
     role = turn.get("role", turn.get("from"))
     if not isinstance(role, str) or role.lower() not in ROLE_OF:
         raise RowProblem(f"{name} has the role {shown(role)}", f"use one of {', '.join(get_args(Role))}")
+    if unread := [key for key in _UNREAD if turn.get(key)]:
+        raise RowProblem(
+            f"{name} holds {', '.join(unread)}, and only the text of turns is read", "write it into the text, as served"
+        )
     content = turn.get("content", turn.get("value"))
     if isinstance(content, Sequence) and not isinstance(content, str):
         content = _joined_parts(content, name)
@@ -184,10 +284,20 @@ def _joined_parts(parts: Sequence[object], name: str) -> str:
     return "".join(str(part) for part in texts)
 
 
-def prompt(row: Content, name: str, slice_columns: Sequence[str]) -> Prompt:
-    """Return a prompt from text, which is used as it stands, or from a list of messages."""
+def content(row: Content, name: str, about: Sequence[str] = ()) -> str | tuple[Message, ...]:
+    """Return what a column asks: text as it stands, with the text it is about after a blank line; or messages."""
     value = column(row, name)
-    return with_dimensions(value if isinstance(value, str) else messages_not_text(value, name), row, slice_columns)
+    if isinstance(value, Mapping) and "messages" in value:
+        value = value["messages"]
+    if not isinstance(value, str):
+        return messages_not_text(value, name)
+    texts_about = [text(row, more) for more in about if row.get(more) is not None and more != name]
+    return "\n\n".join([value, *(more for more in texts_about if more.strip())])
+
+
+def prompt(row: Content, name: str, slice_columns: Sequence[str], about: Sequence[str] = ()) -> Prompt:
+    """Return a prompt from text, which is used as it stands, or from a list of messages."""
+    return prompt_of(content(row, name, about), row, slice_columns)
 
 
 def messages_not_text(value: object, name: str) -> tuple[Message, ...]:

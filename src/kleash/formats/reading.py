@@ -10,21 +10,26 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from kleash.errors import DataError
+from kleash.formats import fields
 from kleash.formats.canonical import to_json
+from kleash.formats.readings import Reading
 from kleash.formats.rows import Row, RowProblem, rows_of
-from kleash.formats.shapes import SHAPES, Kind, Reading, Shape
+from kleash.formats.shapes import SHAPES, Kind, Shape
 from kleash.plugins import resolve_row
 from kleash.records import Comparison, Completion, Demonstration, Judgement, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT")
 
+LOG = logging.getLogger(__name__)
 _NUM_ROWS_LOOKED_AT = 100
 _NUM_SHOWN = 3
 
@@ -48,6 +53,7 @@ class Loaded(Generic[RecordT]):
 
     num_rows: rows found, bad ones included; a tree is one row and many records. num_duplicates: exact repeats dropped.
     columns_unused: what the format does not speak of; name such columns as slice_columns to keep them as slices.
+    path, kind: what was read as what.
     """
 
     records: list[RecordT]
@@ -56,6 +62,19 @@ class Loaded(Generic[RecordT]):
     num_rows: int
     num_duplicates: int = 0
     columns_unused: tuple[str, ...] = ()
+    path: str = ""
+    kind: Kind = "prompts"
+
+    def losses(self) -> str:
+        """Say what was left out or not read, and of the bad rows the first; empty where nothing was."""
+        lost = []
+        if self.bad_rows:
+            lost.append(f"bad rows left out: {len(self.bad_rows):,} (the first: {self.bad_rows[0]})")
+        if self.num_duplicates:
+            lost.append(f"exact repeats left out: {self.num_duplicates:,}")
+        if self.columns_unused:
+            lost.append(f"not read: {', '.join(self.columns_unused)}")
+        return "; ".join(lost)
 
 
 def read_prompts(
@@ -64,50 +83,51 @@ def read_prompts(
     """Read prompts from any file whose rows have one, answers or not; a text file holds one per line.
 
     Here and below: path may be a file, a folder (an artifact, or shards) or `hub:owner/name[:split]`. strict: raise
-    DataError at bad rows rather than leave them out. format: a name of `format_names()`, where finding out fails.
+    DataError at bad rows rather than leave them out; what is left out is said, as a warning in the log, which the
+    command line shows. format: a name of `format_names()`, where finding out fails.
     slice_columns: columns to keep as slices, beside those under "slices". Raises DataError when nothing can be used.
     """
-    return _read(path, "prompts", strict, format, slice_columns)
+    return _said(read(path, "prompts", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_demonstrations(
     path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
 ) -> Loaded[Demonstration]:
     """Read answers worth imitating; of preferences, the chosen one. Plain text gives documents with empty prompts."""
-    return _read(path, "demonstrations", strict, format, slice_columns)
+    return _said(read(path, "demonstrations", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_preferences(
     path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
 ) -> Loaded[Preference]:
     """Read which answers were preferred: pairs, votes, rankings with ties."""
-    return _read(path, "preferences", strict, format, slice_columns)
+    return _said(read(path, "preferences", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_labelled(
     path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
 ) -> Loaded[LabelledCompletion]:
     """Read single answers with a thumb up or down."""
-    return _read(path, "labelled", strict, format, slice_columns)
+    return _said(read(path, "labelled", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_completions(
     path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
 ) -> Loaded[Completion]:
     """Read every answer of every row, repeats included: candidates to score or to compare."""
-    return _read(path, "completions", strict, format, slice_columns)
+    return _said(read(path, "completions", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_comparisons(
     path: str | Path, *, strict: bool = False, format: str | None = None, slice_columns: Sequence[str] = ()
 ) -> Loaded[Comparison]:
     """Read prompts with two or more answers, to be judged; what was judged already is left aside."""
-    return _read(path, "comparisons", strict, format, slice_columns)
+    return _said(read(path, "comparisons", strict=strict, format=format, slice_columns=slice_columns))
 
 
 def read_judgements(path: str | Path, *, strict: bool = False, format: str | None = None) -> Loaded[Judgement]:
     """Read what each rater said, of our own judgements or of PandaLM's three annotators."""
-    return _read(path, "judgements", strict, format, ())
+    return _said(read(path, "judgements", strict=strict, format=format))
 
 
 def format_names() -> tuple[str, ...]:
@@ -116,9 +136,35 @@ def format_names() -> tuple[str, ...]:
 
 
 def kind_of_file(path: str | Path, *, format: str | None = None) -> Kind:
-    """Return what a file is mainly kept for: demonstrations, preferences, prompts ... Raises DataError."""
-    _, shape = _rows_and_shape(rows_of(path, own_files=list(_OWN_FILES.values())), path, None, format)
-    return shape.gives[0]
+    """Return what a file is mainly kept for: demonstrations, preferences, prompts ... Raises DataError.
+
+    A format that may hold several kinds is told by its first rows: conversations without an answer are prompts.
+    """
+    rows, shape = _rows_and_shape(rows_of(path, own_files=list(_OWN_FILES.values())), path, None, format)
+    first = list(itertools.islice(rows, _NUM_ROWS_LOOKED_AT))
+    if shape.gives == ("prompts",) and format is None:
+        _check_that_nothing_is_answered(path, shape, first)
+    num_of = {kind: len(_gather(first, shape, kind, ()).records) for kind in shape.gives}
+    return next(
+        (kind for kind, number in num_of.items() if 2 * number >= len(first)), max(num_of, key=num_of.__getitem__)
+    )
+
+
+_SOUNDS_LIKE_AN_ANSWER = re.compile("answer|response|repl|output|completion|chosen|rejected|preferred", re.IGNORECASE)
+
+
+def _check_that_nothing_is_answered(path: str | Path, shape: Shape, rows: Iterable[Row]) -> None:
+    """Refuse a layout with answers that nothing here reads: it must not be taken for prompts."""
+    names = {name for row in rows if isinstance(row.content, Mapping) for name in row.content}
+    answers = [
+        name for name in sorted(names - {*shape.columns, *shape.optional}) if _SOUNDS_LIKE_AN_ANSWER.search(name)
+    ]
+    if answers:
+        raise DataError(
+            f"{path} has a column {shape.columns[0]!r} and, beside it, {', '.join(answers)}, in a layout that is not "
+            f"known. Expected one of: {_layouts(None)}. Rename the columns to one of these, or say that only prompts "
+            "are meant: --kind prompts."
+        )
 
 
 _KINDS: Mapping[Kind, Callable[[Reading], Iterable[Any]]] = {
@@ -144,7 +190,31 @@ _PART_OF_OTHERS: frozenset[Kind] = frozenset({"prompts", "completions", "compari
 _KEEPS_REPEATS: frozenset[Kind] = frozenset({"completions", "judgements"})
 
 
-def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_columns: Sequence[str]) -> Loaded[Any]:
+_SAID: set[str] = set()
+
+
+def _said(loaded: Loaded[RecordT]) -> Loaded[RecordT]:
+    """Warn of what was left out, once per process."""
+    if losses := loaded.losses():
+        text = (
+            f"{loaded.path}: {loaded.num_rows:,} rows of the format {loaded.format} gave {len(loaded.records):,} "
+            f"{_NAME_OF[loaded.kind]}; {losses}. `kleash data check` shows more."
+        )
+        if text not in _SAID:
+            _SAID.add(text)
+            LOG.warning("%s", text)
+    return loaded
+
+
+def read(
+    path: str | Path,
+    kind: Kind,
+    *,
+    strict: bool = False,
+    format: str | None = None,
+    slice_columns: Sequence[str] = (),
+) -> Loaded[Any]:
+    """Read a file as any kind, as the functions above do, but leave it to the caller to say what was left out."""
     others = _OWN_FILES.values() if kind in _PART_OF_OTHERS else ()
     rows = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
     rows, shape = _rows_and_shape(rows, path, kind, format)
@@ -167,7 +237,7 @@ def _read(path: str | Path, kind: Kind, strict: bool, format: str | None, slice_
     known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags"}
     unused = tuple(name for name in gathered.columns if name not in known)
     num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
-    return Loaded(gathered.records, bad_rows, shape.name, num_rows, num_duplicates, unused)
+    return Loaded(gathered.records, bad_rows, shape.name, num_rows, num_duplicates, unused, str(path), kind)
 
 
 class _Gathered:
@@ -184,16 +254,16 @@ class _Gathered:
 def _gather(rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequence[str]) -> _Gathered:
     gathered = _Gathered()
     seen: set[bytes] = set()
-    for row in rows:
-        gathered.num_rows += 1
+    for row, members in _grouped(rows, shape):
+        gathered.num_rows += len(members)
+        for content in members:
+            if isinstance(content, Mapping):
+                gathered.columns |= dict.fromkeys([*map(str, content), *fields.parts_of_turns(content)])
         try:
             records = _records_of(row, shape, kind, slice_columns)
         except RowProblem as problem:
             gathered.bad_rows.append(BadRow(row.file, row.line, problem.reason, problem.fix))
             continue
-        finally:
-            if isinstance(row.content, Mapping):
-                gathered.columns |= dict.fromkeys(row.content)
         for record in records:
             digest = _digest(record) if kind not in _KEEPS_REPEATS else b""
             if digest in seen:
@@ -205,11 +275,32 @@ def _gather(rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequen
     return gathered
 
 
+def _grouped(rows: Iterable[Row], shape: Shape) -> Iterator[tuple[Row, list[Any]]]:
+    """Yield rows, each with the contents it was made of: one, or those of neighbours that the shape reads together."""
+
+    def key(row: Row) -> object:
+        if not shape.group_by or isinstance(row.content, RowProblem) or _missing(row.content, shape):
+            return object()  # like no other
+        return row.file, json.dumps(row.content[shape.group_by], default=str)
+
+    for _, group in itertools.groupby(rows, key):
+        members = list(group)
+        contents = [row.content for row in members]
+        first = contents[0]
+        if shape.group_by and not isinstance(first, RowProblem) and not _missing(first, shape):
+            yield Row(members[0].file, members[0].line, {**first, "rows": contents}), contents
+        else:
+            yield members[0], contents
+
+
+def _missing(content: Mapping[str, Any], shape: Shape) -> list[str]:
+    return [name for name in shape.columns if name not in content]
+
+
 def _records_of(row: Row, shape: Shape, kind: Kind, slice_columns: Sequence[str]) -> list[Any]:
     if isinstance(row.content, RowProblem):
         raise row.content
-    missing = [name for name in shape.columns if name not in row.content]
-    if missing:
+    if missing := _missing(row.content, shape):
         columns = ", ".join(map(str, row.content)) or "none"
         names = ", ".join(missing)
         raise RowProblem(f"has no {names} (columns: {columns})", f"fill {names} or remove the row")
@@ -224,7 +315,7 @@ def _records_of(row: Row, shape: Shape, kind: Kind, slice_columns: Sequence[str]
 _NAME_OF: Mapping[Kind, str] = {kind: kind for kind in get_args(Kind)} | {"labelled": "labelled answers"}
 _WHY_NOTHING: Mapping[Kind, str] = {
     "prompts": "there is no prompt",
-    "demonstrations": "it has no best answer, or an empty one",
+    "demonstrations": "it has no best answer, an empty one, or a thumb down",
     "preferences": "nothing was compared",
     "labelled": "there is no label",
     "completions": "there is no answer",
@@ -253,6 +344,7 @@ def _rows_and_shape(
     rows: Iterator[Row], path: str | Path, kind: Kind | None, format: str | None
 ) -> tuple[Iterator[Row], Shape]:
     """Return the rows, none lost, and the shape that the first of them have."""
+    rows = map(_unpacked, rows)
     first = list(itertools.islice(rows, _NUM_ROWS_LOOKED_AT))
     contents = [row.content for row in first if isinstance(row.content, Mapping)]
     rows = itertools.chain(first, rows)
@@ -266,7 +358,23 @@ def _rows_and_shape(
     shape = _best_shape([shape for shape in SHAPES if kind is None or kind in shape.gives], contents)
     if shape is None:
         raise DataError(_not_understood(path, kind, contents))
+    try:
+        shape.check(contents)
+    except RowProblem as problem:
+        raise DataError(
+            f"{path} is of the format {shape.name}, and {problem.reason}. Expected one meaning. In the file, "
+            f"{problem.fix}."
+        ) from problem
     return rows, shape
+
+
+def _unpacked(row: Row) -> Row:
+    if isinstance(row.content, RowProblem):
+        return row
+    try:
+        return replace(row, content=fields.unpacked(row.content))
+    except RowProblem as problem:
+        return replace(row, content=problem)
 
 
 def _problems(rows: Iterable[Row]) -> list[Any]:
@@ -304,15 +412,20 @@ def _not_understood(path: str | Path, kind: Kind | None, contents: Sequence[Mapp
     columns = Counter(str(name) for content in contents for name in content)
     names = ", ".join(columns) or "none"
     other = _best_shape(SHAPES, contents) if kind else None
-    known = [f"{s.name} ({', '.join(s.columns)})" for s in SHAPES if kind is None or kind in s.gives]
     if kind is not None and other is not None:
         holds = f"{path} has the format {other.name} (columns: {names}), which holds no {_NAME_OF[kind]}"
     else:
         holds = f"{path} is not understood: its columns are {names}"
     return (
-        f"{holds}. Expected one of: {'; '.join(known)}. Rename the columns to one of these layouts, or name the file "
+        f"{holds}. Expected one of: {_layouts(kind)}. Rename the columns to one of these layouts, or name the file "
         "you mean."
     )
+
+
+def _layouts(kind: Kind | None) -> str:
+    """List the known layouts, those that only vary others' names left off."""
+    shapes = [shape for shape in SHAPES if shape.is_listed and (kind is None or kind in shape.gives)]
+    return "; ".join(f"{shape.name} ({', '.join(shape.columns)})" for shape in shapes)
 
 
 def _check_slice_columns(path: str | Path, slice_columns: Sequence[str], columns: Mapping[str, None]) -> None:

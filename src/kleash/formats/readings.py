@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kleash.formats import canonical, conversations, fields
@@ -15,6 +15,7 @@ from kleash.records import (
     Demonstration,
     Judgement,
     LabelledCompletion,
+    Message,
     Pair,
     Preference,
     Prompt,
@@ -35,9 +36,24 @@ class Reading:
     judgements: tuple[Judgement, ...] = ()
 
 
-def answered(prompt: Prompt, answer: str) -> list[Reading]:
-    """A prompt with one answer worth imitating."""
-    return [Reading(prompt, demonstration=Demonstration(prompt, answer), completions=(Completion(prompt, answer),))]
+Reader = Callable[[Content, Sequence[str]], list[Reading]]
+
+
+def answered(prompt: Prompt, answer: str, row: Content, name: str) -> list[Reading]:
+    """A prompt with one answer: worth imitating unless the row has a thumb, which makes it a labelled one.
+
+    name: the answer's column. Raises RowProblem for an empty answer without a thumb.
+    """
+    thumb = fields.thumb_of(row)
+    answer = fields.not_blank(answer, name) if thumb is None else answer
+    return [
+        Reading(
+            prompt,
+            demonstration=Demonstration(prompt, answer) if thumb is not False and answer.strip() else None,
+            labelled=None if thumb is None else LabelledCompletion(prompt, answer, thumb),
+            completions=(Completion(prompt, answer),),
+        )
+    ]
 
 
 def judged(
@@ -66,12 +82,9 @@ def judged(
     )
 
 
-def chosen_over(
-    prompt: Prompt, chosen: str, rejected: str, strength: Strength | None, *, imitated: str | None = None
-) -> list[Reading]:
-    """A pair with a clear winner; `imitated` is the demonstration where it is not the winner itself."""
-    reading = judged(prompt, (chosen, rejected), (Pair(0, 1, 1.0, strength),), best=0)
-    return [reading if imitated is None else replace(reading, demonstration=Demonstration(prompt, imitated))]
+def chosen_over(prompt: Prompt, chosen: str, rejected: str, strength: Strength | None) -> list[Reading]:
+    """A pair with a clear winner."""
+    return [judged(prompt, (chosen, rejected), (Pair(0, 1, 1.0, strength),), best=0)]
 
 
 def pairs_from_ranks(ranks: Sequence[int], strength: Strength | None = None) -> tuple[Pair, ...]:
@@ -82,11 +95,8 @@ def pairs_from_ranks(ranks: Sequence[int], strength: Strength | None = None) -> 
     )
 
 
-def instruction(row: Content, slice_columns: Sequence[str], *, more: str) -> Prompt:
-    """Return an instruction, with the text it is about after a blank line."""
-    about = fields.text({more: "", **row}, more)
-    whole = fields.text(row, "instruction") + (f"\n\n{about}" if about.strip() else "")
-    return fields.with_dimensions(whole, row, slice_columns)
+ABOUT = ("input", "context")
+"""Columns with the text that an instruction is about."""
 
 
 def completion_text(row: Content, name: str) -> str:
@@ -101,52 +111,39 @@ def completion_text(row: Content, name: str) -> str:
 
 
 # -------------------------------------------------------------------------------------------------- one answer, or none
-def read_prompt(column: str) -> Callable[[Content, Sequence[str]], list[Reading]]:
-    return lambda row, slice_columns: [Reading(fields.prompt(row, column, slice_columns))]
+def read_prompt(column: str, about: Sequence[str] = ()) -> Reader:
+    return lambda row, slice_columns: [Reading(fields.prompt(row, column, slice_columns, about))]
 
 
-def read_instruction(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    return [Reading(instruction(row, slice_columns, more="input"))]
+def read_answered(ask: str, answer: str, about: Sequence[str] = ()) -> Reader:
+    """One column asks, another answers: the most common layout there is."""
+
+    def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+        text = completion_text(row, answer)
+        return answered(fields.prompt(row, ask, slice_columns, about), text, row, answer)
+
+    return read
 
 
-def read_alpaca(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    return answered(instruction(row, slice_columns, more="input"), fields.answer(row, "output"))
-
-
-def read_dolly(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    return answered(instruction(row, slice_columns, more="context"), fields.answer(row, "response"))
-
-
-def read_gsm8k(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    return answered(fields.prompt(row, "question", slice_columns), fields.answer(row, "answer"))
-
-
-def read_prompt_completion(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    answer = fields.not_blank(completion_text(row, "completion"), "completion")
-    return answered(fields.prompt(row, "prompt", slice_columns), answer)
-
-
-def read_messages(column: str) -> Callable[[Content, Sequence[str]], list[Reading]]:
+def read_messages(column: str) -> Reader:
     def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
         turns = fields.messages(fields.column(row, column), column)
         if turns[-1].role != "assistant":
-            return [Reading(fields.with_dimensions(turns, row, slice_columns))]
+            return [Reading(fields.prompt_of(turns, row, slice_columns))]
         prompt, answer = conversations.prompt_and_answer(turns, column)
-        return answered(fields.with_dimensions(prompt, row, slice_columns), fields.not_blank(answer, column))
+        return answered(fields.prompt_of(prompt, row, slice_columns), answer, row, column)
 
     return read
 
 
 def read_document(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = fields.with_dimensions("", row, slice_columns)
+    prompt = fields.prompt_of("", row, slice_columns)
     return [Reading(demonstration=Demonstration(prompt, fields.answer(row, "text")))]
 
 
 def read_unpaired(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = fields.prompt(row, "prompt", slice_columns)
-    answer = completion_text(row, "completion")
-    labelled = LabelledCompletion(prompt, answer, fields.truth_value(row, "label"))
-    return [Reading(prompt, labelled=labelled, completions=(Completion(prompt, answer),))]
+    fields.thumb(row)
+    return read_answered("prompt", "completion")(row, slice_columns)
 
 
 def read_sampled(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -161,14 +158,44 @@ def read_judgement(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
 
 
 # ------------------------------------------------------------------------------------------------------ several answers
+def read_pair(ask: str, chosen: str = "chosen", rejected: str = "rejected", about: Sequence[str] = ()) -> Reader:
+    """One column asks, and two hold the better and the worse answer, each as text, turns, or all over again."""
+
+    def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+        asked = fields.content(row, ask, about)
+        sides = [fields.column(row, name) for name in (chosen, rejected)]
+        if all(isinstance(side, str | bool) for side in sides) or (
+            isinstance(asked, str) and not any(map(_long, sides))
+        ):
+            prompt = fields.prompt_of(asked, row, slice_columns)
+            return chosen_over(
+                prompt, completion_text(row, chosen), completion_text(row, rejected), fields.strength(row)
+            )
+        before = (Message("user", asked),) if isinstance(asked, str) else asked
+        turns, better, worse = conversations.shared_prompt_and_answers(
+            conversations.continued(before, _turns(row, chosen), chosen, ask),
+            conversations.continued(before, _turns(row, rejected), rejected, ask),
+            names=(chosen, rejected),
+        )
+        return chosen_over(fields.prompt_of(turns, row, slice_columns), better, worse, fields.strength(row))
+
+    return read
+
+
+def _long(side: object) -> bool:
+    return isinstance(side, list | tuple) and len(side) > 1
+
+
+def _turns(row: Content, name: str) -> tuple[Message, ...]:
+    value = row[name]
+    return (Message("assistant", value),) if isinstance(value, str) else fields.messages(value, name)
+
+
 def read_alpaca_preference(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    return chosen_over(
-        instruction(row, slice_columns, more="input"),
-        fields.text(row, "chosen"),
-        fields.text(row, "rejected"),
-        fields.strength(row),
-        imitated=fields.answer(row, "output") if row.get("output") else None,
-    )
+    [reading] = read_pair("instruction", about=ABOUT)(row, slice_columns)
+    if reading.prompt is None or not row.get("output"):
+        return [reading]
+    return [replace(reading, demonstration=Demonstration(reading.prompt, fields.answer(row, "output")))]
 
 
 def read_hh(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -176,7 +203,7 @@ def read_hh(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
         conversations.transcript_turns(fields.text(row, "chosen"), "chosen"),
         conversations.transcript_turns(fields.text(row, "rejected"), "rejected"),
     )
-    return chosen_over(fields.with_dimensions(turns, row, slice_columns), chosen, rejected, fields.strength(row))
+    return chosen_over(fields.prompt_of(turns, row, slice_columns), chosen, rejected, fields.strength(row))
 
 
 def read_hh_text(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -188,29 +215,20 @@ def read_hh_text(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     return chosen_over(prompt, f" {chosen}", f" {rejected}", fields.strength(row))
 
 
-def read_trl(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = fields.prompt(row, "prompt", slice_columns)
-    sides = [fields.column(row, name) for name in ("chosen", "rejected")]
-    if any(isinstance(side, list) and len(side) > 1 for side in sides):
-        return read_trl_conversations(row, slice_columns)
-    return chosen_over(prompt, completion_text(row, "chosen"), completion_text(row, "rejected"), fields.strength(row))
-
-
 def read_trl_implicit(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+    """Both sides are whole conversations or texts; what they share is the prompt, unless another column could be it."""
     if not isinstance(fields.column(row, "chosen"), str):
-        return read_trl_conversations(row, slice_columns)
-    start, chosen, rejected = conversations.shared_text_and_rests(
-        fields.text(row, "chosen"), fields.text(row, "rejected")
-    )
-    return chosen_over(fields.with_dimensions(start, row, slice_columns), chosen, rejected, fields.strength(row))
-
-
-def read_trl_conversations(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    """Both sides are whole conversations; a prompt column beside them repeats what they share."""
-    turns, chosen, rejected = conversations.shared_prompt_and_answers(
-        fields.messages(row["chosen"], "chosen"), fields.messages(fields.column(row, "rejected"), "rejected")
-    )
-    return chosen_over(fields.with_dimensions(turns, row, slice_columns), chosen, rejected, fields.strength(row))
+        turns, better, worse = conversations.shared_prompt_and_answers(_turns(row, "chosen"), _turns(row, "rejected"))
+        return chosen_over(fields.prompt_of(turns, row, slice_columns), better, worse, fields.strength(row))
+    known = {"chosen", "rejected", "strength", *fields.SYSTEM, *slice_columns}
+    others = [name for name, value in row.items() if name not in known and isinstance(value, str) and " " in value]
+    if others:
+        raise RowProblem(
+            f"'chosen' and 'rejected' stand beside the text {', '.join(map(repr, others))}, and none is named 'prompt'",
+            "rename the prompt's column to 'prompt', and keep or name the others as slice columns",
+        )
+    start, better, worse = conversations.shared_text_and_rests(fields.text(row, "chosen"), fields.text(row, "rejected"))
+    return chosen_over(fields.prompt_of(start, row, slice_columns), better, worse, fields.strength(row))
 
 
 def read_ranking(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -221,25 +239,122 @@ def read_ranking(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     return [judged(comparison.prompt, comparison.completions, pairs, best=best, sources=comparison.sources)]
 
 
-_WINNER = {
+_WINNER: Mapping[str, float] = {
     **dict.fromkeys(("a", "1", "first", "response_a", "answer_a", "model_a"), 1.0),
     **dict.fromkeys(("b", "2", "second", "response_b", "answer_b", "model_b"), 0.0),
-    **dict.fromkeys(("tie", "equal", "0"), 0.5),
+    **dict.fromkeys(("tie", "equal"), 0.5),
 }
 _BOTH_BAD = frozenset({"both_bad", "both bad", "tie (bothbad)", "neither"})
 
 
-def read_two_answers(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = fields.prompt(row, "prompt", slice_columns)
-    answers = (fields.text(row, "response_a"), fields.text(row, "response_b"))
-    winner = str(fields.column(row, "winner")).strip().lower()
-    if winner in _BOTH_BAD:
-        return [judged(prompt, answers, (), best=None, left_out="both_bad")]
-    if winner not in _WINNER:
-        raise RowProblem(f"'winner' is {fields.shown(winner)}", "write a, b, tie or both_bad")
-    label = _WINNER[winner]
-    pair = Pair(0, 1, label, fields.strength(row))
-    return [judged(prompt, answers, (pair,), best={1.0: 0, 0.0: 1}.get(label))]
+def read_two_answers(
+    ask: str, first: str, second: str, verdict: str, label_of: Mapping[str, float] = _WINNER
+) -> Reader:
+    """One column asks, two answer, one says which is better. label_of: what its words mean, 1 = the first."""
+
+    def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+        prompt = fields.prompt_of(fields.content(row, ask), {**row, fields.HISTORY: None}, slice_columns)
+        answers = (fields.text(row, first), fields.text(row, second))
+        winner = _word(fields.column(row, verdict))
+        if winner in _BOTH_BAD:
+            return [judged(prompt, answers, (), best=None, left_out="both_bad")]
+        if winner not in label_of:
+            words = "a, b, tie or both_bad" if label_of is _WINNER else f"one of {', '.join(label_of)}"
+            raise RowProblem(f"{verdict!r} is {fields.shown(row[verdict])}", f"write {words}")
+        label = label_of[winner]
+        pair = Pair(0, 1, label, fields.strength(row))
+        return [judged(prompt, answers, (pair,), best={1.0: 0, 0.0: 1}.get(label))]
+
+    return read
+
+
+def _word(value: object) -> str:
+    """Return a verdict in one spelling; what pandas made 1.0 of is 1."""
+    word = str(value).strip().lower()
+    return word.removesuffix(".0")
+
+
+def check_winner(rows: Sequence[Content]) -> None:
+    """Refuse a file whose winner may be 0: to some a tie, to others the first answer; then 1 is unclear too."""
+    if any(_word(row.get("winner")) == "0" for row in rows):
+        raise RowProblem("'winner' is 0 in some rows, which may be a tie or the first answer", "write a, b or tie")
+
+
+def check_thumbs(rows: Sequence[Content]) -> None:
+    """Refuse a file with the numbers -1, 0 and 1 for thumbs: 0 is down only where there is no -1."""
+    for name in fields.THUMBS:
+        if {"0", "-1"} <= {_word(row.get(name)) for row in rows}:
+            raise RowProblem(f"{name!r} is -1 in some rows and 0 in others", "write true, false, or leave the row out")
+
+
+def read_listed(
+    ask: str, answers: str, text: str, standing: Sequence[str], *, sign: int, about: Sequence[str] = ()
+) -> Reader:
+    """One column lists answers as objects with a text and a rank (sign 1, the lowest is best) or a score (sign -1).
+
+    standing: the names under which an object may hold it; the first one that is there counts.
+    """
+
+    def read(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+        listed = fields.column(row, answers)
+        if (
+            not isinstance(listed, list | tuple)
+            or not all(isinstance(one, Mapping) for one in listed)
+            or len(listed) < 2
+        ):
+            raise RowProblem(
+                f"{answers!r} is {fields.shown(listed)}, not a list of two or more objects", "repair the row"
+            )
+        asked = fields.content(row, ask, about)
+        if isinstance(asked, str) and conversations.is_transcript(asked):
+            turns = conversations.transcript_turns(asked, ask)
+            asked = turns if turns[-1].content else turns[:-1]
+        texts = tuple(fields.text(one, text) for one in listed)
+        values = [_standing(one, standing) for one in listed]
+        prompt = fields.prompt_of(asked, row, slice_columns)
+        sources = tuple(str(one.get("model") or "") for one in listed)
+        return [by_standing(prompt, texts, [sign * value for value in values], sources=sources)]
+
+    return read
+
+
+def _standing(one: Content, names: Sequence[str]) -> float:
+    return fields.number(one, next((name for name in names if one.get(name) is not None), names[0]))
+
+
+def by_standing(prompt: Prompt, texts: tuple[str, ...], standing: Sequence[float], sources: tuple[str, ...]) -> Reading:
+    """All pairs of answers by a number each, the lowest best."""
+    ranks = [1 + sum(other < own for other in standing) for own in standing]
+    best = ranks.index(1)
+    return judged(prompt, texts, pairs_from_ranks(ranks), best=best, sources=sources if all(sources) else ())
+
+
+def read_rated(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+    """HelpSteer2: neighbouring rows with one prompt, an answer each, rated apart; the more helpful one is preferred."""
+    answers = row["rows"]
+    prompt = fields.prompt(answers[0], "prompt", slice_columns)
+    texts = tuple(fields.text(one, "response") for one in answers)
+    if len(texts) < 2:
+        return [Reading(prompt, completions=(Completion(prompt, texts[0]),))]
+    return [by_standing(prompt, texts, [-fields.number(one, "helpfulness") for one in answers], sources=())]
+
+
+def read_flat_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
+    """OpenAssistant's messages, a row each: those of one tree stand together."""
+    nodes = {one["message_id"]: {**one, "replies": []} for one in row["rows"]}
+    roots = [node for node in nodes.values() if node.get("parent_id") is None]
+    for node in nodes.values():
+        if node in roots:
+            continue
+        if node["parent_id"] not in nodes:
+            raise RowProblem(
+                f"message {node['message_id']!r} answers {node['parent_id']!r}, which is not beside it",
+                "sort the file by message_tree_id",
+            )
+        nodes[node["parent_id"]]["replies"].append(node)
+    if len(roots) != 1:
+        raise RowProblem(f"its tree has {len(roots)} first messages", "sort the file by message_tree_id")
+    return read_tree({**row["rows"][0], "prompt": roots[0]}, slice_columns)
 
 
 def read_preference(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
@@ -263,7 +378,7 @@ _PANDALM_RANKS = {0: (1, 1), 1: (1, 2), 2: (2, 1)}
 
 
 def read_pandalm(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
-    prompt = instruction(row, slice_columns, more="input")
+    prompt = fields.prompt(row, "instruction", slice_columns, ABOUT)
     answers = (_response(row, "response1"), _response(row, "response2"))
     votes = [fields.whole_number(row, rater) for rater in PANDALM_RATERS]
     if not set(votes) <= set(_PANDALM_RANKS):
@@ -299,10 +414,10 @@ def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     root = fields.column(row, "prompt")
     points: list[Reading] = []
     for point in conversations.branchings(root):
-        prompt = fields.with_dimensions(point.prompt, row, slice_columns)
+        prompt = fields.prompt_of(point.prompt, row, slice_columns)
         ranked = [index for index, rank in enumerate(point.rank) if rank is not None]
         if len(ranked) < 2:
-            points += answered(prompt, point.replies[0]) if len(point.replies) == 1 else [Reading(prompt)]
+            points += answered(prompt, point.replies[0], {}, "text") if len(point.replies) == 1 else [Reading(prompt)]
             continue
         ranks = [point.rank[index] or 0 for index in ranked]
         points.append(

@@ -10,7 +10,9 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +20,14 @@ from typing import Any
 
 from kleash.errors import DataError
 from kleash.formats.documents import documents_of
+from kleash.formats.sources import SUFFIXES, files_of
 
 HUB_PREFIX = "hub:"
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 # What a CSV cell may hold as JSON; any other cell is text, also one that begins with a bracket.
-_JSON_COLUMNS = frozenset({"messages", "conversations", "completions", "ranks", "pairs", "slices", "sources", "tags"})
-_MESSAGE_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
+# Conversations in any column are found by `fields.unpacked`.
+_JSON_COLUMNS = frozenset({"completions", "ranks", "pairs", "slices", "sources", "tags"})
+_UP_TO_VALUE = re.compile(r"[\s:]*")
 
 _KNOWN_BINARY = {
     b"\x1f\x8b": "gzip data: unpack it first",
@@ -55,53 +58,30 @@ class Row:
 
 
 def rows_of(source: str | Path, *, own_files: Sequence[str], text_as_lines: bool = False) -> Iterator[Row]:
-    """Yield the rows of a file, of each data file of a folder, or of a hub set `hub:owner/name[:split]`.
+    """Yield the rows of the files that a source names (`sources.files_of`), or of a hub set `hub:owner/name[:split]`.
 
-    own_files: what an artifact folder keeps such records in; the first one that is there is taken.
     text_as_lines: read plain text line by line (prompts) rather than as documents.
     Raises DataError when there is nothing to read: missing, empty, binary, a folder without data.
     """
     if str(source).startswith(HUB_PREFIX):
         yield from _hub_rows(str(source))
         return
-    path = Path(source)
     try:
-        for file in _files_of_folder(path, own_files) if path.is_dir() else [path]:
+        for file in files_of(source, own_files):
             yield from _reader_for(file, text_as_lines)(file)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror or error}. Expected a readable file. Check its permissions."
+            f"{source} cannot be read: {error.strerror or error}. Expected a readable file. Check its permissions."
         ) from error
 
 
-def _files_of_folder(folder: Path, own_files: Sequence[str]) -> list[Path]:
-    """Return an artifact's own file, else all data files if they are of one suffix (shards, a shelf of books)."""
-    for name in own_files:
-        if (folder / name).exists():
-            return [folder / name]
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    data = [path for path in files if path.name != "artifact.json"]
-    if len({path.suffix.lower() for path in data}) == 1 and not (folder / "artifact.json").exists():
-        return data
-    names = ", ".join(path.name for path in data) or "no data file"
-    raise DataError(
-        f"Folder {folder} holds {names}. Expected {own_files[0]}, or data files of one kind ({' '.join(SUFFIXES)}). "
-        "Name the file you mean."
-    )
-
-
 def _reader_for(path: Path, text_as_lines: bool) -> Callable[[Path], Iterator[Row]]:
-    if not path.exists():
-        raise DataError(
-            f"There is no file {path}. Expected a data file ({' '.join(SUFFIXES)}), a folder or hub:owner/name. "
-            "Check the path."
-        )
     with open(path, "rb") as file:
         start = file.read(4096)
     if not start.strip(codecs.BOM_UTF8 + b" \t\r\n"):
         raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
-    if start.startswith(b"PAR1"):
-        return _parquet_rows
+    if start.startswith((b"PAR1", b"ARROW1")) or path.suffix.lower() == ".arrow":
+        return _table_rows
     _refuse_binary(path, start)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
@@ -236,7 +216,19 @@ def _json_object_rows(path: Path) -> Iterator[Row]:
     if wrapped is None:
         yield Row(str(path), 1, _from_bytes(content))
     else:
-        yield from _items_of_list(path, text, start=text.index(json.dumps(wrapped, ensure_ascii=False)))
+        yield from _items_of_list(path, text, start=_value_of_key(text, wrapped))
+
+
+def _value_of_key(text: str, wanted: str) -> int:
+    """Return where a key's value begins in the text of a JSON object that is known to be whole."""
+    decoder = json.JSONDecoder(strict=False)
+    position, found = text.index("{") + 1, 0
+    while (start := text.find('"', position)) >= 0:
+        key, position = decoder.raw_decode(text, start)
+        position = _UP_TO_VALUE.match(text, position).end()  # type: ignore[union-attr]  # fits everywhere
+        found = position if key == wanted else found  # of a key written twice, the last counts, as json.loads has it
+        _, position = decoder.raw_decode(text, position)
+    return found
 
 
 def _only_list_of_objects(content: Mapping[str, Any]) -> str | None:
@@ -246,26 +238,70 @@ def _only_list_of_objects(content: Mapping[str, Any]) -> str | None:
     return lists[0] if len(lists) == 1 and not is_row else None
 
 
+class _Lines:
+    """The lines of a text file, one at a time; lines that were taken can be given back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.source = lines
+        self.waiting: deque[str] = deque()
+        self.taken: list[str] = []
+        self.number = 1
+        self.is_over = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self.waiting.popleft() if self.waiting else next(self.source, None)
+        self.is_over = line is None
+        if line is None:
+            raise StopIteration
+        self.taken.append(line)
+        return line
+
+    def next_row(self, *, gives_back: bool = False) -> None:
+        """Go on after the lines taken, or after the first of them."""
+        if gives_back:
+            self.waiting.extendleft(reversed(self.taken[1:]))
+        self.number += 1 if gives_back else len(self.taken)
+        self.taken.clear()
+
+
 def _csv_rows(path: Path) -> Iterator[Row]:
+    """Yield a CSV file's rows. Where a row over several lines is none, its first line is bad and the next begins anew.
+
+    So a quote that nobody closed costs its own row rather than all that follow.
+    """
     csv.field_size_limit(sys.maxsize)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header_line = file.readline()
         file.seek(0)
-        reader = csv.reader(file, delimiter=max(",;\t", key=header_line.count))
-        header = [name.strip() for name in next(reader)]
-        line = reader.line_num + 1
+        separator = max(",;\t", key=header_line.count)
+        lines = _Lines(iter(file))
+        try:
+            header = [name.strip() for name in next(csv.reader(lines, delimiter=separator))]
+        except csv.Error as error:
+            raise DataError(
+                f"{path} has no header that could be read as CSV: {error}. Expected the columns' names in its first "
+                "line. Repair the file."
+            ) from error
+        lines.next_row()
         while True:
+            content: Mapping[str, Any] | RowProblem
+            cells: list[str] | None = None
             try:
-                cells = next(reader)
-            except StopIteration:
-                return
+                cells = next(csv.reader(lines, delimiter=separator), None)
             except csv.Error as error:
-                yield Row(str(path), line, RowProblem(f"is not CSV: {error}", "quote cells that hold line breaks"))
-                line = reader.line_num + 1
-                continue
-            if cells:
-                yield Row(str(path), line, _csv_content(header, cells))
-            line = reader.line_num + 1
+                content = RowProblem(f"is not CSV: {error}", "quote cells that hold line breaks")
+            else:
+                if not lines.taken:
+                    return
+                content = _csv_content(header, cells or [])
+                if lines.is_over:  # it wanted more lines than there are
+                    content = RowProblem("opens a quote that is never closed", "close the quote")
+            if cells or (isinstance(content, RowProblem) and "".join(lines.taken).strip()):
+                yield Row(str(path), lines.number, content)
+            lines.next_row(gives_back=isinstance(content, RowProblem))
 
 
 def _csv_content(header: list[str], cells: list[str]) -> Mapping[str, Any] | RowProblem:
@@ -277,8 +313,7 @@ def _csv_content(header: list[str], cells: list[str]) -> Mapping[str, Any] | Row
 
 
 def _cell(name: str, cell: str) -> Any:
-    may_be_json = name in _JSON_COLUMNS or (name in _MESSAGE_COLUMNS and cell.lstrip().startswith("[{"))
-    if not may_be_json or not cell.lstrip().startswith(("[", "{")):
+    if name not in _JSON_COLUMNS or not cell.lstrip().startswith(("[", "{")):
         return cell
     try:
         return json.loads(cell)
@@ -286,23 +321,41 @@ def _cell(name: str, cell: str) -> Any:
         return cell
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _table_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet or Arrow file."""
     import pyarrow
-    import pyarrow.parquet
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for content in batch.to_pylist():
-                    number += 1
-                    yield Row(str(path), number, _without_nulls(content))
-    except pyarrow.ArrowException as error:
+        for batch in _batches(path):
+            for content in batch.to_pylist():
+                number += 1
+                yield Row(str(path), number, _without_nulls(content))
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        kind = "Arrow" if path.suffix.lower() == ".arrow" else "Parquet"
         raise DataError(
-            f"{path} is a damaged Parquet file (after row {number}): {error}. Expected a whole one. Write it anew."
+            f"{path} is a damaged {kind} file (after row {number}): {error}. Expected a whole one. Write it anew."
         ) from error
     if not number:
         raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if start.startswith(b"PAR1"):
+        with pyarrow.parquet.ParquetFile(path) as table:
+            yield from table.iter_batches(batch_size=1024)
+        return
+    # `datasets` writes streams, and others files, under one suffix.
+    opened = pyarrow.ipc.open_file if start == b"ARROW1" else pyarrow.ipc.open_stream
+    with pyarrow.memory_map(str(path)) as source, opened(source) as reader:
+        if start == b"ARROW1":
+            yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        else:
+            yield from reader
 
 
 def _without_nulls(content: Mapping[str, Any]) -> Mapping[str, Any]:

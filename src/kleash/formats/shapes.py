@@ -6,13 +6,13 @@ formats give plain text prompts, conversation formats give messages; `data/promp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kleash.formats import conversations, fields, readings
 from kleash.formats.fields import Content
-from kleash.formats.readings import Reading
+from kleash.formats.readings import ABOUT, Reader
 
 Kind = Literal["prompts", "demonstrations", "preferences", "labelled", "completions", "comparisons", "judgements"]
 
@@ -23,15 +23,21 @@ class Shape:
 
     gives: the kinds of records in it, first the one that such files are kept for. is_like: a closer look at a row where
     columns alone do not tell. is_tree: a row says many things, or nothing, and neither is a fault.
+    group_by: neighbouring rows that agree in this column are read as one, {"rows": [...]}.
+    check: a look at a file's first rows together; raises RowProblem where they mean nothing certain.
+    is_listed: named in messages; a layout that only varies the names of another is not.
     """
 
     name: str
     columns: tuple[str, ...]
     gives: tuple[Kind, ...]
-    read: Callable[[Content, Sequence[str]], list[Reading]]
+    read: Reader
     is_like: Callable[[Content], bool] = lambda row: True
     optional: tuple[str, ...] = ()
     is_tree: bool = False
+    group_by: str = ""
+    is_listed: bool = True
+    check: Callable[[Sequence[Content]], None] = lambda rows: None
 
     def fits(self, row: Content) -> bool:
         return all(row.get(name) is not None for name in self.columns) and self.is_like(row)
@@ -39,10 +45,64 @@ class Shape:
 
 _ANSWERED: tuple[Kind, ...] = ("demonstrations", "prompts", "completions")
 _PAIRED: tuple[Kind, ...] = ("preferences", "comparisons", "prompts", "completions", "demonstrations")
+_CONTEXT = (*fields.SYSTEM, fields.HISTORY)
 
 
 def _holds_transcripts(row: Content) -> bool:
     return conversations.is_transcript(row.get("chosen")) or conversations.is_transcript(row.get("rejected"))
+
+
+def _lists_objects(column: str) -> Callable[[Content], bool]:
+    return lambda row: isinstance(row[column], list) and bool(row[column]) and isinstance(row[column][0], dict)
+
+
+def _answered(name: str, columns: tuple[str, ...], read: Reader, optional: tuple[str, ...] = ()) -> tuple[Shape, Shape]:
+    """A layout with one answer, with a thumb and without: only the latter is worth imitating."""
+    unpaired = Shape(
+        f"{name}-unpaired",
+        columns,
+        ("labelled", "prompts", "completions"),
+        read,
+        lambda row: fields.thumb_of(row) is not None,
+        optional=(*optional, *_CONTEXT, *fields.THUMBS),
+        check=readings.check_thumbs,
+        is_listed=False,
+    )
+    return unpaired, Shape(
+        name,
+        columns,
+        _ANSWERED,
+        read,
+        lambda row: fields.thumb_of(row) is None,
+        optional=(*optional, *_CONTEXT),
+        is_listed=name != "-".join(columns) or columns in _NAMES,
+    )
+
+
+def _pair(name: str, ask: str, chosen: str = "chosen", rejected: str = "rejected") -> Shape:
+    read = readings.read_pair(ask, chosen, rejected)
+    return Shape(name, (ask, chosen, rejected), _PAIRED, read, optional=("strength", *_CONTEXT))
+
+
+def _two_answers(name: str, columns: tuple[str, str, str, str], label_of: Mapping[str, float]) -> Shape:
+    """columns: what asks, the two answers, the verdict."""
+    read = readings.read_two_answers(*columns, label_of)
+    return Shape(name, columns, _PAIRED, read, optional=("strength",))
+
+
+# Which columns ask and which answer where a row has one answer; the usual pairs have names of their own.
+_ASKS = ("prompt", "instruction", "question", "query", "input")
+_ANSWERS = ("completion", "response", "output", "answer")
+_NAMES = {
+    ("prompt", "completion"): "prompt-completion",
+    ("instruction", "output"): "alpaca",
+    ("instruction", "response"): "dolly",
+    ("question", "answer"): "gsm8k",
+}
+
+
+def _about(ask: str) -> tuple[str, ...]:
+    return {"instruction": ABOUT, "question": ("context",)}.get(ask, ())
 
 
 # The more particular shape comes first: the first one that fits half of a file's rows is taken.
@@ -85,13 +145,59 @@ SHAPES: tuple[Shape, ...] = (
         is_tree=True,
     ),
     Shape(
+        "oasst-flat",
+        ("message_id", "message_tree_id", "role", "text"),
+        _PAIRED,
+        readings.read_flat_tree,
+        optional=("parent_id", "rank", "deleted", "model_name"),
+        is_tree=True,
+        group_by="message_tree_id",
+    ),
+    Shape(
+        "ultrafeedback",
+        ("instruction", "completions"),
+        _PAIRED,
+        readings.read_listed(
+            "instruction", "completions", "response", ("overall_score", "fine-grained_score"), sign=-1
+        ),
+        _lists_objects("completions"),
+        optional=_CONTEXT,
+    ),
+    Shape(
+        "nectar",
+        ("prompt", "answers"),
+        _PAIRED,
+        readings.read_listed("prompt", "answers", "answer", ("rank",), sign=1),
+        _lists_objects("answers"),
+        optional=_CONTEXT,
+    ),
+    Shape(
+        "helpsteer2",
+        ("prompt", "response", "helpfulness"),
+        _PAIRED,
+        readings.read_rated,
+        group_by="prompt",
+    ),
+    _two_answers(
+        "helpsteer2-preference",
+        ("prompt", "response_1", "response_2", "preference_strength"),
+        {"-3": 1.0, "-2": 1.0, "-1": 1.0, "0": 0.5, "1": 0.0, "2": 0.0, "3": 0.0},
+    ),
+    _two_answers("pku-saferlhf", ("prompt", "response_0", "response_1", "better_response_id"), {"0": 1.0, "1": 0.0}),
+    _two_answers("shp", ("history", "human_ref_A", "human_ref_B", "labels"), {"1": 1.0, "0": 0.0}),
+    _two_answers("llmbar", ("input", "output_1", "output_2", "label"), {"1": 1.0, "2": 0.0}),
+    Shape(
         "alpaca-preference",
         ("instruction", "chosen", "rejected"),
         _PAIRED,
         readings.read_alpaca_preference,
-        optional=("input", "output", "strength"),
+        optional=(*ABOUT, "output", "strength", *_CONTEXT),
     ),
-    Shape("trl-preference", ("prompt", "chosen", "rejected"), _PAIRED, readings.read_trl, optional=("strength",)),
+    _pair("trl-preference", "prompt"),
+    _pair("question-preference", "question"),
+    _pair("sharegpt-preference", "conversations"),
+    _pair("messages-preference", "messages"),
+    _pair("openai-preference", "input", "preferred_output", "non_preferred_output"),
     Shape("hh", ("chosen", "rejected"), _PAIRED, readings.read_hh, _holds_transcripts, optional=("strength",)),
     Shape(
         "hh-text",
@@ -106,21 +212,24 @@ SHAPES: tuple[Shape, ...] = (
         ("chosen", "rejected"),
         _PAIRED,
         readings.read_trl_implicit,
-        optional=("strength",),
+        optional=("strength", *_CONTEXT),
     ),
     Shape(
         "two-answers",
         ("prompt", "response_a", "response_b", "winner"),
         _PAIRED,
-        readings.read_two_answers,
-        optional=("strength",),
+        readings.read_two_answers("prompt", "response_a", "response_b", "winner"),
+        optional=("strength", *_CONTEXT),
+        check=readings.check_winner,
     ),
     Shape(
         "trl-unpaired",
         ("prompt", "completion", "label"),
         ("labelled", "prompts", "completions"),
         readings.read_unpaired,
-        lambda row: fields.is_truth_value(row["label"]),
+        lambda row: fields.thumb_of(row) is not None,
+        optional=(*fields.THUMBS, *_CONTEXT),
+        check=readings.check_thumbs,
     ),
     Shape(
         "sampled",
@@ -129,26 +238,22 @@ SHAPES: tuple[Shape, ...] = (
         readings.read_sampled,
         optional=("token_ids", "logprobs", "policy_id", "policy_version", "temperature", "seed", "tokenizer"),
     ),
-    Shape(
-        "prompt-completion",
-        ("prompt", "completion"),
-        _ANSWERED,
-        readings.read_prompt_completion,
-        lambda row: not fields.is_truth_value(row.get("label")),
+    *(
+        shape
+        for ask in _ASKS
+        for answer in _ANSWERS
+        for shape in _answered(
+            _NAMES.get((ask, answer), f"{ask}-{answer}"),
+            (ask, answer),
+            readings.read_answered(ask, answer, _about(ask)),
+            optional=_about(ask),
+        )
     ),
-    Shape("messages", ("messages",), _ANSWERED, readings.read_messages("messages")),
-    Shape("sharegpt", ("conversations",), _ANSWERED, readings.read_messages("conversations")),
-    Shape("alpaca", ("instruction", "output"), _ANSWERED, readings.read_alpaca, optional=("input",)),
-    Shape("dolly", ("instruction", "response"), _ANSWERED, readings.read_dolly, optional=("context",)),
-    Shape("gsm8k", ("question", "answer"), _ANSWERED, readings.read_gsm8k),
-    Shape("prompt", ("prompt",), ("prompts",), readings.read_prompt("prompt")),
-    Shape("question", ("question",), ("prompts",), readings.read_prompt("question")),
-    Shape(
-        "instruction",
-        ("instruction",),
-        ("prompts",),
-        readings.read_instruction,
-        optional=("input",),
+    *_answered("messages", ("messages",), readings.read_messages("messages")),
+    *_answered("sharegpt", ("conversations",), readings.read_messages("conversations")),
+    *(
+        Shape(ask, (ask,), ("prompts",), readings.read_prompt(ask, _about(ask)), optional=(*_about(ask), *_CONTEXT))
+        for ask in ("prompt", "question", "instruction")
     ),
     Shape("text", ("text",), ("demonstrations",), readings.read_document),
 )
