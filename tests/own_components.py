@@ -117,7 +117,7 @@ SHOUTING = Symptom("shouting", "share of answers", 0.1, 2.0, shouting, "{value:.
 
 
 def read_question(row, slices):
-    return readings.read_prompt_completion({"prompt": row["frage"], "completion": row["antwort"]}, slices)
+    return readings.read_answered("frage", "antwort")(row, slices)
 
 
 GERMAN = Shape("german", ("frage", "antwort"), ("demonstrations",), read_question)

@@ -36,11 +36,36 @@ def test_prompts_outside_the_template_are_shown_beside_what_it_would_write(kleas
     assert "The chat template would write, from token 1 on: <s> [" in shown.out
 
 
-def test_a_row_that_the_template_refuses_says_so(kleash, tmp_path):
-    template = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + tiny.CHAT_TEMPLATE
-    folder = tiny.tiny_language_model_folder(tmp_path / "strict", chat_template=template)
+REFUSING = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% if messages | length > 3 %}{{ raise_exception('too many turns') }}{% endif %}"
+) + tiny.CHAT_TEMPLATE
+TURN = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+
+
+@pytest.fixture
+def talks(tmp_path):
     file = tmp_path / "talks.jsonl"
-    turns = [{"role": role, "content": "hi"} for role in ("assistant", "user", "assistant")]
-    file.write_text(json.dumps({"messages": turns}) + "\n")
-    shown = kleash("data", "show", file, "--tokenizer", folder)
-    assert "row 1: The chat template refused a conversation of ['assistant', 'user']: user first." in shown.out
+    rows = [TURN, [{"role": "system", "content": "Be kind."}, *TURN], [*TURN, *TURN, *TURN]]
+    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return file
+
+
+def test_a_row_that_the_template_refuses_says_so(kleash, talks, tmp_path):
+    folder = tiny.tiny_language_model_folder(tmp_path / "strict", chat_template=REFUSING)
+    shown = kleash("data", "show", talks, "--tokenizer", folder)
+    assert "row 3: The chat template refused a conversation of ['user', 'assistant', 'user'," in shown.out
+    assert "too many turns" in shown.out
+
+
+def test_data_check_names_the_lines_of_rows_that_the_template_refuses(kleash, talks, tmp_path):
+    folder = tiny.tiny_language_model_folder(tmp_path / "strict", chat_template=REFUSING)
+    shown = kleash("data", "check", talks, "--tokenizer", folder)
+    assert shown.code == 0
+    assert "line 3" in shown.out
+    assert "line 2" not in shown.out, "its system turn stands at the head of the user's"
+    assert "refused a conversation" in " ".join(shown.out.split())
+    strict = kleash("data", "check", talks, "--tokenizer", folder, "--strict")
+    assert strict.code == 2
+    assert "The chat template refuses 1 rows. The first is" in strict.err
+    assert "talks.jsonl:3: " in strict.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,6 +59,10 @@ def check(
         slice_columns=slices or (),
         strict=strict,
     )
+    if tokenizer is not None and Path(tokenizer).is_dir():
+        from kleash.cli.tokens import held_against_template
+
+        report = held_against_template(report, tokenizer, is_strict=strict)
     results().print(render(report))
 
 

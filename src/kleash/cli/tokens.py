@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,10 @@ from rich.text import Text
 
 from kleash import formats
 from kleash.cli.screen import harmless
-from kleash.errors import KleashError, SettingsError
+from kleash.data.inspection import Report
+from kleash.data.prompts import prompt_of
+from kleash.errors import DataError, KleashError, ModelError, SettingsError
+from kleash.formats import BadRow
 from kleash.models.rendering import Rendering, difference, rendering_of_folder
 from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Preference, Prompt
 
@@ -38,12 +42,32 @@ def tokens_of_file(
     yield Text(_how_read(rendering), style="dim")
     loaded = getattr(formats, f"read_{kind}")(file, format=format)
     for number, record in enumerate(loaded.records[:num_rows], start=1):
-        prompt = record if isinstance(record, Prompt) else record.prompt
         for name, answer in _answers(record):
             try:
-                yield _shown(rendering, f"row {number}{name}", prompt, answer)
+                yield _shown(rendering, f"row {number}{name}", prompt_of(record), answer)
             except KleashError as error:
                 yield Text(f"row {number}{name}: {error}", style="red")
+
+
+def held_against_template(report: Report, tokenizer: str, *, is_strict: bool) -> Report:
+    """Return a report in which rows whose turns a chat template refuses are bad rows, with their lines.
+
+    Raises DataError for such a row if they are not to be left out.
+    """
+    rendering = rendering_of_folder(Path(tokenizer))
+    if not rendering.tokenizer.chat_template or report.kind == "judgements":
+        return report
+    loaded = report.loaded
+    refused = []
+    for record, (file, line) in zip(loaded.records, loaded.places, strict=True):
+        try:
+            rendering.encode_prompt(prompt_of(record))
+        except ModelError as error:
+            reason, _, fix = str(error).rstrip(".").rpartition(". ")
+            refused.append(BadRow(file, line, reason, fix))
+    if refused and is_strict:
+        raise DataError(f"The chat template refuses {len(refused):,} rows. The first is {refused[0]}. Repair them.")
+    return replace(report, loaded=replace(loaded, bad_rows=[*loaded.bad_rows, *refused]))
 
 
 def _how_read(rendering: Rendering) -> str:

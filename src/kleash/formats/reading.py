@@ -53,7 +53,7 @@ class Loaded(Generic[RecordT]):
 
     num_rows: rows found, bad ones included; a tree is one row and many records. num_duplicates: exact repeats dropped.
     columns_unused: what the format does not speak of; name such columns as slice_columns to keep them as slices.
-    path, kind: what was read as what.
+    path, kind: what was read as what.  places: file and line of each record.
     """
 
     records: list[RecordT]
@@ -64,6 +64,7 @@ class Loaded(Generic[RecordT]):
     columns_unused: tuple[str, ...] = ()
     path: str = ""
     kind: Kind = "prompts"
+    places: tuple[tuple[str, int], ...] = ()
 
     def losses(self) -> str:
         """Say what was left out or not read, and of the bad rows the first; empty where nothing was."""
@@ -237,7 +238,17 @@ def read(
     known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags"}
     unused = tuple(name for name in gathered.columns if name not in known)
     num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
-    return Loaded(gathered.records, bad_rows, shape.name, num_rows, num_duplicates, unused, str(path), kind)
+    return Loaded(
+        gathered.records,
+        bad_rows,
+        shape.name,
+        num_rows,
+        num_duplicates,
+        unused,
+        path=str(path),
+        kind=kind,
+        places=tuple(gathered.places),
+    )
 
 
 class _Gathered:
@@ -245,6 +256,7 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.records: list[Any] = []
+        self.places: list[tuple[str, int]] = []
         self.bad_rows: list[BadRow] = []
         self.columns: dict[str, None] = {}
         self.num_rows = 0
@@ -272,6 +284,7 @@ def _gather(rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequen
             if digest:
                 seen.add(digest)
             gathered.records.append(record)
+            gathered.places.append((row.file, row.line))
     return gathered
 
 
