@@ -2,9 +2,9 @@
 
 How a page is made, for whoever adds one:
 
-* `routes.py` has two routes for it. A page about one run is at `/NAME/RUN`, and what it shows is asked for again at
-  `/data/NAME/RUN`; `rendering.RUN_PAGES` gives it a tab, `rendering.MAIN_PAGES` gives one to a page about all runs. RUN
-  may hold slashes; `run_or_404` is the only way from a name to a folder.
+* `routes.py` has two routes for it, made by `run_page` where it is about one run: the page is at `/NAME/RUN`, and what
+  it shows is asked for again at `/data/NAME/RUN`. `rendering.RUN_PAGES` gives it a tab, `rendering.MAIN_PAGES` one to a
+  page about all runs. RUN may hold slashes; `run_or_404` is the only way from a name to a folder.
 * A module of `pages/` gathers its figures and has templates/parts write them: the `Live` that the data route returns.
 * Its template extends frame.html (run_frame.html for a page about one run), sets `source` to the address of its data
   and holds `<div id="NAME">` for what changes and the macro `chart` of parts/pieces.html for charts; both are filled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,7 +81,7 @@ def answer_poll(request: Request, state: object, make: Callable[[], Live]) -> Re
     return Response(text, media_type="application/json", headers={"ETag": etag})
 
 
-def run_or_404(catalogue: Catalogue, name: str) -> Path:
+def run_or_404(catalogue: Runs, name: str) -> Path:
     """Return the folder of the run of this name. Raises 404 if there is none."""
     folder = catalogue.runs().get(name)
     if folder is None:
@@ -166,23 +167,49 @@ def experiments_data(request: Request, catalogue: Runs, chosen: Experiment = "")
 
 
 # ------------------------------------------------------------------------------------------------------------ one run
-@route_with_charts("/run/{name:path}")
-def show_run(
-    request: Request, catalogue: Runs, shelf: Logs, name: str, round_number: Round = None, slice_name: Slice = ""
-) -> Response:
-    live = live_run(shelf, run_or_404(catalogue, name), round_number=round_number, slice_name=slice_name)
-    source = f"/data/run/{quote(name)}"
-    return render(request, "run.html", run=name, page="run", source=source, parts=live.html, part_names=PARTS)
+Folder = Annotated[Path, Depends(run_or_404)]
 
 
-@route("/data/run/{name:path}")
-def run_data(
-    request: Request, catalogue: Runs, shelf: Logs, name: str, round_number: Round = None, slice_name: Slice = ""
-) -> Response:
-    folder = run_or_404(catalogue, name)
-    return answer_poll(
-        request, run_state(folder), lambda: live_run(shelf, folder, round_number=round_number, slice_name=slice_name)
-    )
+@dataclass(frozen=True)
+class RunPage:
+    """A page about one run. state: what it depends on (`answer_poll`).  live: makes what it shows.
+
+    at_once: makes what it shows before its data is asked for the first time, where that is less.  query: of its data's
+    address.  context: what its template takes besides.
+    """
+
+    state: object
+    live: Callable[[], Live]
+    at_once: Callable[[], Live] | None = None
+    query: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_page(
+    page: str, template: str = "one_part.html", *, register: Callable[..., Any] = route_with_charts
+) -> Callable[[Callable[..., RunPage]], None]:
+    """Give what a function returns its two addresses, /PAGE/RUN and /data/PAGE/RUN, with the function's parameters."""
+
+    def decorate(page_of: Callable[..., RunPage]) -> None:
+        of_request = Depends(page_of)
+
+        def show(request: Request, name: str, shown: RunPage = of_request) -> Response:
+            parts, source = (shown.at_once or shown.live)().html, f"/data/{page}/{quote(name)}{shown.query}"
+            return render(request, template, run=name, page=page, source=source, parts=parts, **shown.context)
+
+        def data(request: Request, shown: RunPage = of_request) -> Response:
+            return answer_poll(request, shown.state, shown.live)
+
+        register(f"/{page}/{{name:path}}")(show)
+        route(f"/data/{page}/{{name:path}}")(data)
+
+    return decorate
+
+
+@run_page("run", "run.html")
+def overview(folder: Folder, shelf: Logs, round_number: Round = None, slice_name: Slice = "") -> RunPage:
+    live = partial(live_run, shelf, folder, round_number=round_number, slice_name=slice_name)
+    return RunPage(run_state(folder), live, context={"part_names": PARTS})
 
 
 def _choice(
@@ -196,85 +223,41 @@ def _choice(
     return Choice(moment=moment, slice=slice, outcome=outcome, order=order, text=text, num_shown=shown)
 
 
-Chosen = Annotated[Choice, Depends(_choice)]
-
-
-@route("/samples/{name:path}")
-def show_samples(request: Request, catalogue: Runs, shelf: Logs, name: str, choice: Chosen) -> Response:
-    parts = _sample_parts(shelf, run_or_404(catalogue, name), choice)
-    source = f"/data/samples/{quote(name)}"
-    return render(request, "samples.html", run=name, page="samples", source=source, choice=choice, parts=parts)
-
-
-@route("/data/samples/{name:path}")
-def samples_data(request: Request, catalogue: Runs, shelf: Logs, name: str, choice: Chosen) -> Response:
-    folder = run_or_404(catalogue, name)
-
+@run_page("samples", "samples.html", register=route)
+def samples(folder: Folder, shelf: Logs, choice: Annotated[Choice, Depends(_choice)]) -> RunPage:
     def live() -> Live:
-        return Live(_sample_parts(shelf, folder, choice), poll_seconds=QUIET_SECONDS)
+        browser = browse(shelf, folder, choice)
+        menus = fragment("sample_menus.html", browser=browser, choice=choice)
+        cards = fragment("sample_cards.html", browser=browser)
+        return Live({"sample-menus": menus, "sample-cards": cards}, poll_seconds=QUIET_SECONDS)
 
-    return answer_poll(request, run_state(folder), live)
-
-
-def _sample_parts(shelf: Shelf, folder: Path, choice: Choice) -> dict[str, str]:
-    browser = browse(shelf, folder, choice)
-    return {
-        "sample-menus": fragment("sample_menus.html", browser=browser, choice=choice),
-        "sample-cards": fragment("sample_cards.html", browser=browser),
-    }
+    return RunPage(run_state(folder), live, context={"choice": choice})
 
 
-@route_with_charts("/aims/{name:path}")
-def show_aims(request: Request, catalogue: Runs, shelf: Logs, name: str) -> Response:
-    parts = live_aims(shelf, run_or_404(catalogue, name)).html
-    return render(request, "one_part.html", run=name, page="aims", source=f"/data/aims/{quote(name)}", parts=parts)
+@run_page("aims")
+def aims(folder: Folder, shelf: Logs) -> RunPage:
+    return RunPage(run_state(folder), partial(live_aims, shelf, folder))
 
 
-@route("/data/aims/{name:path}")
-def aims_data(request: Request, catalogue: Runs, shelf: Logs, name: str) -> Response:
-    folder = run_or_404(catalogue, name)
-    return answer_poll(request, run_state(folder), lambda: live_aims(shelf, folder))
+@run_page("audit")
+def audit(folder: Folder, shelf: Logs, name: str, round_number: Round = None) -> RunPage:
+    query = "" if round_number is None else f"?round={round_number}"
+    return RunPage(run_state(folder), partial(live_audit, shelf, folder, name, round_number=round_number), query=query)
 
 
-@route_with_charts("/audit/{name:path}")
-def show_audit(request: Request, catalogue: Runs, shelf: Logs, name: str, round_number: Round = None) -> Response:
-    parts = live_audit(shelf, run_or_404(catalogue, name), name, round_number=round_number).html
-    source = f"/data/audit/{quote(name)}" + ("" if round_number is None else f"?round={round_number}")
-    return render(request, "one_part.html", run=name, page="audit", source=source, parts=parts)
-
-
-@route("/data/audit/{name:path}")
-def audit_data(request: Request, catalogue: Runs, shelf: Logs, name: str, round_number: Round = None) -> Response:
-    folder = run_or_404(catalogue, name)
-    return answer_poll(request, run_state(folder), lambda: live_audit(shelf, folder, name, round_number=round_number))
-
-
-@route_with_charts("/labellers/{name:path}")
-def show_labellers(request: Request, catalogue: Runs, name: str) -> Response:
-    """Show what the artifacts say at once; the page's data brings each rater's habits once they are counted."""
-    parts = {"labellers": labels_summary(read_run(run_or_404(catalogue, name), is_lazy=True))}
-    source = f"/data/labellers/{quote(name)}"
-    return render(request, "one_part.html", run=name, page="labellers", source=source, parts=parts)
-
-
-@route("/data/labellers/{name:path}")
-def labellers_data(request: Request, catalogue: Runs, name: str) -> Response:
-    run = read_run(run_or_404(catalogue, name), is_lazy=True)
+@run_page("labellers")
+def labellers(folder: Folder) -> RunPage:
+    """What the artifacts say is shown at once; the page's data brings each rater's habits once they are counted."""
+    run = read_run(folder, is_lazy=True)
     state = [(number, stage.artifact.id if stage.artifact else "") for number, stage in frozen_preferences(run)]
-    return answer_poll(request, state, lambda: Live({"labellers": labels_page(labels_of(run))}))
+    return RunPage(
+        state,
+        lambda: Live({"labellers": labels_page(labels_of(run))}),
+        at_once=lambda: Live({"labellers": labels_summary(run)}),
+    )
 
 
-Artifact = Annotated[str, Query(alias="artifact", max_length=200)]
-
-
-@route("/lineage/{name:path}")
-def show_lineage(request: Request, catalogue: Runs, name: str, chosen: Artifact = "") -> Response:
-    parts = live_lineage(run_or_404(catalogue, name), name, chosen=chosen).html
-    source = f"/data/lineage/{quote(name)}" + (f"?artifact={quote(chosen, safe='')}" if chosen else "")
-    return render(request, "lineage.html", run=name, page="lineage", source=source, parts=parts)
-
-
-@route("/data/lineage/{name:path}")
-def lineage_data(request: Request, catalogue: Runs, name: str, chosen: Artifact = "") -> Response:
-    folder = run_or_404(catalogue, name)
-    return answer_poll(request, lineage_state(folder), lambda: live_lineage(folder, name, chosen=chosen))
+@run_page("lineage", "lineage.html", register=route)
+def lineage(folder: Folder, name: str, chosen: Annotated[str, Query(alias="artifact", max_length=200)] = "") -> RunPage:
+    query = f"?artifact={quote(chosen, safe='')}" if chosen else ""
+    return RunPage(lineage_state(folder), partial(live_lineage, folder, name, chosen=chosen), query=query)
