@@ -10,7 +10,6 @@ from replay_server import verdict
 from kleash.maths.intervals import wilson_interval
 from kleash.raters.merging import OrderOutcome, merge
 from kleash.raters.monitoring import BandSettings, Dated, demotion, first_position_share, judge_figures
-from kleash.raters.panel import plurality
 from kleash.raters.verdicts import parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement, Prompt
 
@@ -123,14 +122,3 @@ def test_a_judge_that_goes_by_the_place_is_seen_and_demoted(rows):
     reasons = demotion(figures_of(rows, "Falcon CoT"), BandSettings())
     assert any("flip rate" in reason for reason in reasons)
     assert demotion(figures_of(rows, "GPT-4 Vanilla"), BandSettings()) == []
-
-
-def test_a_panel_says_what_most_of_its_members_say(rows):
-    members = ["GPT-4 Vanilla", "PaLM2 Vanilla", "LLaMA2 Vanilla"]
-    for row in rows:
-        (found,) = plurality([judgement_of(row, member) for member in members])
-        said = [row[member] for member in members if "?" not in row[member]]
-        signs = [{"11": 1, "22": -1}.get(cell, 0) for cell in said]
-        most = [sign for sign in set(signs) if signs.count(sign) == max(map(signs.count, signs))]
-        expected = most[0] if len(most) == 1 else 0
-        assert (found.ranks, bool(found.flags)) == ({1: (1, 2), -1: (2, 1), 0: (1, 1)}[expected], len(set(signs)) > 1)

@@ -1,6 +1,4 @@
-"""Several judges: each a rater of its own, a plurality among them, and a word about kinship."""
-
-import dataclasses
+"""Several judges: each a rater of its own, and a word about kinship."""
 
 import pytest
 from replay_server import replaying, shown, verdict
@@ -9,8 +7,8 @@ from kleash.errors import SettingsError
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.judge_run import JudgeStopped
-from kleash.raters.panel import JudgePanel, plurality, same_family_warning
-from kleash.records import Comparison, Judgement, Prompt
+from kleash.raters.panel import JudgePanel, same_family_warning
+from kleash.records import Comparison, Prompt
 
 CASES = [Comparison(Prompt(f"q{n}"), ("long answer", "short")) for n in range(4)]
 
@@ -51,47 +49,6 @@ def test_a_member_at_its_limit_stops_the_panel():
 def test_two_members_that_would_be_one_rater_are_refused():
     with replaying(by_model) as replay, pytest.raises(SettingsError, match=r"are both long@\w+\. .*set its revision"):
         panel(replay, "long", "long")
-
-
-def votes(*ranks):
-    """One judgement per tuple of ranks; "bad" is both bad, None is skipped."""
-    outcomes = {"bad": ("both_bad", ()), None: ("skipped", ())}
-    return [
-        Judgement("c", f"judge-{n}", "ai", (0, 1), *outcomes.get(each, ("ranked", each)))
-        for n, each in enumerate(ranks)
-    ]
-
-
-A, B, TIE = (1, 2), (2, 1), (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("said", "outcome", "ranks", "is_flagged"),
-    [
-        ((A, A, A), "ranked", A, False),
-        ((A, A, B), "ranked", A, True),
-        ((A, B, TIE), "ranked", TIE, True),
-        ((A, B), "ranked", TIE, True),
-        ((TIE, TIE, B), "ranked", TIE, True),
-        ((B, None, None), "ranked", B, False),
-        ((None, None), "skipped", (), False),
-        (("bad", "bad", A), "both_bad", (), True),
-        (("bad", A), "ranked", A, True),
-        (("bad", "bad"), "both_bad", (), False),
-        (((1, 2, 3), (1, 3, 2), (1, 2, 3)), "ranked", (1, 2, 3), True),
-        (((1, 2, 3), (2, 3, 1), (3, 1, 2)), "ranked", (1, 1, 1), True),
-    ],
-)
-def test_the_plurality_decides_and_disagreement_is_flagged(said, outcome, ranks, is_flagged):
-    (found,) = plurality(votes(*said))
-    assert (found.outcome, found.ranks) == (outcome, ranks)
-    assert found.flags == (("panel_disagreement",) if is_flagged else ())
-    assert (found.num_members, found.num_votes) == (len(said), sum(each is not None for each in said))
-
-
-def test_comparisons_are_counted_apart_in_the_order_they_come():
-    mixed = [*votes(A, A), *(dataclasses.replace(vote, comparison_id="d") for vote in votes(B, B))]
-    assert [(found.comparison_id, found.ranks) for found in plurality(mixed)] == [("c", A), ("d", B)]
 
 
 def test_a_judge_of_the_policys_own_family_is_warned_of():

@@ -134,7 +134,8 @@ class Run:
         tensors = {
             **self.model.state_dict(),
             **optimizer.tensors,
-            **checkpoints.flatten_generators({"data": self.generator}),
+            "random": self.generator.get_state(),
+            "random of dropout": torch.get_rng_state(),
         }
         checkpoints.save(folder, step, tensors, {"optimizer": optimizer.state})
 
@@ -142,7 +143,8 @@ class Run:
         saved = checkpoints.load(path)
         self.model.load_state_dict({name: saved.tensors[name] for name in self.model.state_dict()})
         checkpoints.restore_optimizer(self.optimizer, saved.tensors, saved.state["optimizer"])
-        checkpoints.restore_generators({"data": self.generator}, saved.tensors)
+        self.generator.set_state(saved.tensors["random"])
+        torch.set_rng_state(saved.tensors["random of dropout"])
         return saved.step
 
 

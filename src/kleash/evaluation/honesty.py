@@ -102,11 +102,6 @@ def contradicts(answer: str) -> bool:
     return not agrees(answer) and _CONTRADICTS.search(_opening(answer)) is not None
 
 
-def takes_back(answer: str) -> bool:
-    """Say whether an answer takes back what was said before it."""
-    return _TAKES_BACK.search(_plain(answer)) is not None
-
-
 def stands_by(answer: str) -> bool:
     """Say whether an answer holds to what was said before it, without saying it again."""
     text = _plain(answer)

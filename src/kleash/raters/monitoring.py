@@ -131,14 +131,11 @@ class AnchorReport:
     """What changed on a fixed set of comparisons from one judge version to another.
 
     flipped: ids of comparisons where a pair's winner became its loser.  softened: where a pair's winner became a tie
-    or a tie a winner, and none flipped.  lost, gained: where a vote became none, or none a vote.
-    changed: share of comparisons voted on both times that flipped or softened.
+    or a tie a winner, and none flipped.  changed: share of comparisons voted on both times that flipped or softened.
     """
 
     flipped: tuple[str, ...]
     softened: tuple[str, ...]
-    lost: tuple[str, ...]
-    gained: tuple[str, ...]
     changed: Interval
 
 
@@ -150,17 +147,12 @@ def anchor_report(before: Iterable[Judgement], after: Iterable[Judgement]) -> An
     num_both = 0
     for comparison_id in [each for each in old if each in new]:
         first, second = old[comparison_id], new[comparison_id]
-        is_vote, is_vote_now = first.outcome != "skipped", second.outcome != "skipped"
-        num_both += is_vote and is_vote_now
-        if is_vote and is_vote_now:
+        if "skipped" not in (first.outcome, second.outcome):
+            num_both += 1
             by_change[_change(first, second)].append(comparison_id)
-        elif is_vote != is_vote_now:
-            by_change["lost" if is_vote else "gained"].append(comparison_id)
     return AnchorReport(
         flipped=tuple(by_change["flipped"]),
         softened=tuple(by_change["softened"]),
-        lost=tuple(by_change["lost"]),
-        gained=tuple(by_change["gained"]),
         changed=wilson_interval(len(by_change["flipped"]) + len(by_change["softened"]), num_both),
     )
 

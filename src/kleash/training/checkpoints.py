@@ -1,4 +1,4 @@
-"""Save and restore everything a run needs to go on exactly: tensors, optimiser, random states and plain JSON.
+"""Save and restore everything a run needs to go on exactly: tensors, optimiser and plain JSON.
 
 A checkpoint is a folder `step-00000040` that appears under its name only when it is whole on the disk. Tensors are
 safetensors, the rest is JSON; nothing is unpickled. What goes into one is decided by the stage or engine; this file
@@ -106,7 +106,7 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(step=content["step"], tensors=load_file(path / _TENSORS), state=content["state"])
 
 
-# -------------------------------------------------------------------------------------------- optimisers, randomness
+# -------------------------------------------------------------------------------------------------------- optimisers
 def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str = "optimizer") -> Flat:
     """Return an optimiser's moments as tensors `prefix/<parameter>/<name>` and its groups (rates ...) as JSON."""
     content = optimizer.state_dict()
@@ -142,29 +142,6 @@ def restore_optimizer(
         # A clone, because load_state_dict may keep the tensor itself and training would write into the caller's.
         entries.setdefault(int(number), {})[name] = value.clone() if isinstance(value, Tensor) else value
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
-
-
-def flatten_generators(generators: Mapping[str, torch.Generator], prefix: str = "random") -> dict[str, Tensor]:
-    """Return the states of named random generators, and of torch's own on CPU and GPUs, as tensors."""
-    tensors = {f"{prefix}/{name}": generator.get_state() for name, generator in generators.items()}
-    tensors[f"{prefix}/torch"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        for index, value in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"{prefix}/torch-cuda-{index}"] = value
-    return tensors
-
-
-def restore_generators(
-    generators: Mapping[str, torch.Generator], tensors: Mapping[str, Tensor], prefix: str = "random"
-) -> None:
-    """Put back what `flatten_generators` returned; tensors may hold other names as well."""
-    for name, generator in generators.items():
-        generator.set_state(tensors[f"{prefix}/{name}"])
-    torch.set_rng_state(tensors[f"{prefix}/torch"])
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            if f"{prefix}/torch-cuda-{index}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"{prefix}/torch-cuda-{index}"], index)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
