@@ -58,7 +58,11 @@ def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) 
     """
     names = slice_names(findings.updates) if slices is None else list(slices)
     possible = [_alarms(findings), _reward(findings, names), *_external_panels(findings, names)]
-    possible += [_kl(findings, names), _kl_per_token(findings), _beta(findings)]
+    possible += [
+        _kl(findings, names),
+        _low_panel(findings, "kl_nats_per_token", "KL per token", "nats (k1)"),
+        _low_panel(findings, "beta", "Beta", "price of KL: reward SD per nat"),
+    ]
     panels, steps = [panel for panel in possible if panel is not None], steps_of(findings)
     if not panels or not steps:
         return None
@@ -217,30 +221,16 @@ def _kl(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
     return ChartPanel("KL to the SFT model", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"})
 
 
-def _kl_per_token(findings: Findings) -> ChartPanel | None:
-    line = _low_panel_line(findings, "kl_nats_per_token", "KL per token")
-    if line is None:
+def _low_panel(findings: Findings, metric: str, title: str, unit: str) -> ChartPanel | None:
+    steps, values = column(findings.updates, metric)
+    if not values:
         return None
-    trace, last = line
-    end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
-    return ChartPanel("KL per token", "nats (k1)", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
-
-
-def _beta(findings: Findings) -> ChartPanel | None:
-    line = _low_panel_line(findings, "beta", "beta")
-    if line is None:
-        return None
-    trace, last = line
-    end, axis = (last, number(last, 3), MUTED), {"rangemode": "tozero", "nticks": 3}
-    return ChartPanel("Beta", "price of KL: reward SD per nat", [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+    trace, end = marks.line(steps, values, title, color=MUTED), (values[-1], number(values[-1], 3), MUTED)
+    axis = {"rangemode": "tozero", "nticks": 3}
+    return ChartPanel(title, unit, [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
 
 
 # ------------------------------------------------------------------------------------------------------------ traces
-def _low_panel_line(findings: Findings, metric: str, name: str) -> tuple[Part, float] | None:
-    steps, values = column(findings.updates, metric)
-    return (marks.line(steps, values, name, color=MUTED), values[-1]) if values else None
-
-
 def _slice_lines(updates: Rows, metric: str, names: Sequence[str]) -> list[Part]:
     lines = []
     for name in names:

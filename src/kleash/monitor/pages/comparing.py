@@ -103,6 +103,11 @@ class RunCurves:
         """Return the checkpoints that were measured so."""
         return [checkpoint for checkpoint in self.checkpoints if measure in checkpoint.quality]
 
+    def start(self, measure: str) -> float:
+        """Return what a measure is at KL 0: what it cannot but be there, else what it was at the first checkpoint."""
+        known, at_start = self.having(measure), MEASURES[measure].at_start
+        return at_start if at_start is not None else known[0].quality[measure].value if known else 0.0
+
 
 @dataclass(frozen=True)
 class ComparedStanding:
@@ -146,16 +151,8 @@ def curves_of(run: RunFolder, name: str, *, round_folder: RoundFolder | None = N
 
 def gains(curves: RunCurves, measure: str) -> tuple[list[float], list[float]]:
     """Return the KL and the gain over the start of every checkpoint that has this measure."""
-    known = [
-        (checkpoint.kl_nats, checkpoint.quality[measure].value)
-        for checkpoint in curves.checkpoints
-        if measure in checkpoint.quality
-    ]
-    if not known:
-        return [], []
-    start = MEASURES[measure].at_start
-    start = known[0][1] if start is None else start
-    return [kl for kl, _ in known], [value - start for _, value in known]
+    known, start = curves.having(measure), curves.start(measure)
+    return [one.kl_nats for one in known], [one.quality[measure].value - start for one in known]
 
 
 def standing(curves: RunCurves) -> ComparedStanding:
@@ -357,37 +354,26 @@ def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
 
 
 def _proxy_curve(run: RunCurves, index: int) -> DrawnCurve:
-    points = [
-        (checkpoint.distance, Estimate(checkpoint.proxy))
-        for checkpoint in run.checkpoints
-        if checkpoint.proxy is not None
-    ]
+    points = [(distance, Estimate(value)) for distance, value in run.proxy]
     return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points)
 
 
 def _quality_curve(run: RunCurves, index: int, measure: str) -> DrawnCurve:
     points = [(checkpoint.distance, checkpoint.quality[measure]) for checkpoint in run.having(measure)]
-    stands, start = standing(run), MEASURES[measure].at_start
-    if start is None:
-        start = points[0][1].value if points else 0.0
+    stands, color, symbol = standing(run), COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)]
     fit = stands.fit if stands.measure == measure else None
-    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points, fit, start)
+    return DrawnCurve(run.name, color, symbol, points, fit, run.start(measure))
 
 
 def _proxy_gain(curves: RunCurves) -> DrawnCurve:
-    known = [
-        (checkpoint.distance, checkpoint.proxy) for checkpoint in curves.checkpoints if checkpoint.proxy is not None
-    ]
-    start = known[0][1] if known else 0.0
-    points = [(distance, Estimate(value - start)) for distance, value in known]
+    known = curves.proxy
+    points = [(distance, Estimate(value - known[0][1])) for distance, value in known]
     return DrawnCurve("reward", ACCENT, "circle", points, is_dashed=True)
 
 
 def _quality_gain(curves: RunCurves, measure: str) -> DrawnCurve:
-    known = curves.having(measure)
-    start = MEASURES[measure].at_start
-    start = known[0].quality[measure].value if start is None else start
-    points = [(checkpoint.distance, _less(checkpoint.quality[measure], start)) for checkpoint in known]
+    start = curves.start(measure)
+    points = [(one.distance, _less(one.quality[measure], start)) for one in curves.having(measure)]
     return DrawnCurve("quality", INK, "square", points)
 
 
