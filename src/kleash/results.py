@@ -115,8 +115,9 @@ class CandidatesSummary(Summary):
 
 
 class PreferencesSummary(Summary):
-    """Preferences, as collected, imported or replayed. agreement: the raters', ties apart.  skills: by rater.
+    """Preferences, as collected, imported or replayed, or answers with thumbs.
 
+    agreement: the raters', ties apart.  skills: by rater.
     replay: what a buffer of old and fresh rows is mixed of.
     """
 
@@ -124,6 +125,8 @@ class PreferencesSummary(Summary):
     prompts: int | None = None
     pairs: int | None = None
     ties: int | None = None
+    thumbs_up: int | None = None
+    thumbs_down: int | None = None
     left_out: dict[str, int] = {}
     format: str = ""
     dropped: dict[str, Any] = {}

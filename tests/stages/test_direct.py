@@ -1,17 +1,25 @@
 """Offline training: the objectives by hand and by split, and DPO, IPO and KTO from preferences to a policy."""
 
 import math
+from dataclasses import replace
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 
 from kleash.algorithms.direct import DPO, KTO, DirectLossSettings
 from kleash.data.batches import TokenSequence
+from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
 from kleash.formats import write_jsonl
+from kleash.lineage import lineage_of
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
+from kleash.recipe import Recipe
+from kleash.monitor.cards import model_card
 from kleash.records import Pair, Preference, Prompt
+from kleash.stages import wiring
 from kleash.stages.direct import (
     DecidedPair,
     DirectSettings,
@@ -20,6 +28,8 @@ from kleash.stages.direct import (
     PolicyAndReference,
     train_direct,
 )
+from kleash.stages.importing import Provenance
+from kleash.stages.importing import import_preferences as import_from_elsewhere
 from kleash.stages.preferences import import_preferences
 from kleash.stages.support.comparing import PreferencesSettings
 from kleash.testing import TabularPolicy
@@ -167,7 +177,7 @@ def test_ties_alone_teach_nothing(base, tmp_path):
             tiny_context(), DirectSettings(), reference=base, preferences=preferences, output_dir=tmp_path / "direct"
         )
     assert not (tmp_path / "direct.partial").exists()
-    with pytest.raises(DataError, match=r"None of the 0 rows fits"):
+    with pytest.raises(DataError, match=r"All pairs of the 1 comparisons are ties, and kto learns from decided ones"):
         train_direct(
             tiny_context(),
             DirectSettings(algorithm="kto"),
@@ -175,3 +185,109 @@ def test_ties_alone_teach_nothing(base, tmp_path):
             preferences=preferences,
             output_dir=tmp_path / "direct",
         )
+
+
+# ------------------------------------------------------------------------------------------- single answers with thumbs
+def thumbs(folder, *, num_up=12, num_down=4, up="yes the cat"):
+    """A file of TRL's unpaired format, imported."""
+    rows = [("is it big?", f"{up} {number}", True) for number in range(num_up)]
+    rows += [("is it big?", f"no {number}", False) for number in range(num_down)]
+    columns = [dict(zip(("prompt", "completion", "label"), row, strict=True)) for row in rows]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(columns), folder / "kto.parquet")
+    return import_from_elsewhere(
+        tiny_context(),
+        Provenance(origin="us"),
+        source=str(folder / "kto.parquet"),
+        output_dir=folder / "thumbs",
+    )
+
+
+def kto_on(artifact, base, folder, **settings):
+    fit = FitSettings(epochs=6, batch_size=16, learning_rate=1e-2, schedule="constant")
+    settings = DirectSettings(**{"algorithm": "kto", "fit": fit} | settings)
+    return train_direct(tiny_context(), settings, reference=base, preferences=artifact, output_dir=folder / "direct")
+
+
+def test_kto_learns_from_single_answers_and_says_how_many_of_each(base, tmp_path, capsys):
+    labels = thumbs(tmp_path)
+    assert labels.kind == "labelled"
+    assert (labels.summary["thumbs_up"], labels.summary["thumbs_down"]) == (12, 4)
+    made = kto_on(labels, base, tmp_path)
+    rows = JsonlTracker(made.path / "metrics.jsonl").rows()
+    assert rows[-1]["logratio_desirable_nats"] > rows[-1]["logratio_undesirable_nats"] + 0.5
+    assert made.summary["rows_trained"] == 16
+    said = capsys.readouterr().err
+    assert "KTO learns from 12 answers with a thumb up and 4 with a thumb down." in said
+    card = model_card(lineage_of(tmp_path), made.id, name="x")
+    assert "- single answers: 12 thumbs up, 4 thumbs down, from us" in card
+    assert "count 3 times as much; direct.loss.weight_undesirable=3 balances them." in said
+
+
+@pytest.mark.parametrize(
+    ("weights", "suggested"), [({"weight_undesirable": 3.0}, False), ({"weight_desirable": 0.1}, True)]
+)
+def test_weights_are_suggested_where_the_thumbs_are_out_of_balance(base, tmp_path, capsys, weights, suggested):
+    kto_on(thumbs(tmp_path), base, tmp_path, loss=DirectLossSettings(**weights))
+    assert ("direct.loss.weight_desirable=0.333 balances" in capsys.readouterr().err) == suggested
+
+
+def test_a_recipe_takes_single_answers_too(base, tmp_path):
+    thumbs(tmp_path)
+    frozen = import_preferences(
+        tiny_context(), PreferencesSettings(), file=tmp_path / "kto.parquet", output_dir=tmp_path / "preferences"
+    )
+    assert (frozen.kind, frozen.summary["rows"]) == ("labelled", 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": "dpo"}, r"algorithm is 'dpo', which asks for pairs, and .* Set direct.algorithm='kto'"),
+        ({"holdout_share": 0.5}, r"holdout_share is 0.5, which asks for pairs, .* Set direct.holdout_share=0"),
+    ],
+)
+def test_single_answers_are_no_pairs(base, tmp_path, settings, message):
+    with pytest.raises(SettingsError, match=message):
+        kto_on(thumbs(tmp_path), base, tmp_path, **settings)
+
+
+@pytest.mark.parametrize("name", ["kto.parquet", "*.parquet"])
+def test_a_data_file_given_as_an_artifact_is_sent_to_be_imported(base, tmp_path, name):
+    thumbs(tmp_path)
+    inputs = {"reference": base, "preferences": tmp_path / name}
+    with pytest.raises(SettingsError, match=r"--preferences is .*parquet, data as it came. .*kleash import pref"):
+        wiring.make("direct", Recipe(), tiny_context(), inputs, tmp_path / "direct")
+
+
+def test_thumbs_of_one_kind_alone_are_refused(base, tmp_path):
+    labels = thumbs(tmp_path, up="yes the cat " * 30)
+    with pytest.raises(DataError, match=r"fits into 40 tokens is 0 answers with a thumb up and 4 with a thumb down"):
+        kto_on(labels, base, tmp_path, max_tokens=40)
+
+
+def test_kto_drops_both_answers_of_a_pair_where_one_is_too_long(base, tmp_path, capsys):
+    rows = [
+        Preference(Prompt(f"is {n} big?"), ("yes " * (60 if n < 3 else 1), "no"), (Pair(0, 1, 1.0),)) for n in range(8)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    preferences = import_preferences(
+        tiny_context(), PreferencesSettings(), file=tmp_path / "rows.jsonl", output_dir=tmp_path / "preferences"
+    )
+    made = kto_on(preferences, base, tmp_path, max_tokens=40)
+    assert (made.summary["rows_trained"], made.summary["rows_too_long"]) == (10, 3)
+    said = capsys.readouterr().err
+    assert "3 of 8 rows are longer than 40 tokens, and left out." in said
+    assert "5 answers with a thumb up and 5 with a thumb down." in said
+
+
+def test_held_out_pairs_that_do_not_fit_are_not_measured_on(base, tmp_path):
+    rows = [Preference(Prompt(f"is {n} big?"), ("yes", "no"), (Pair(0, 1, 1.0),)) for n in range(10)]
+    apart = split_by_prompt(rows, holdout_share=0.2, seed=0)[1]
+    rows = [replace(row, completions=("yes " * 60, "no")) if row in apart else row for row in rows]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    preferences = import_preferences(
+        tiny_context(), PreferencesSettings(), file=tmp_path / "rows.jsonl", output_dir=tmp_path / "preferences"
+    )
+    made = kto_on(preferences, base, tmp_path, algorithm="dpo", max_tokens=40, holdout_share=0.2)
+    assert (made.summary["rows_trained"], made.summary["rows_too_long"]) == (10 - len(apart), len(apart))
+    assert "heldout_accuracy" not in made.summary

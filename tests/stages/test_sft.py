@@ -125,16 +125,19 @@ def test_rows_that_never_fit_are_refused_before_training(base, data, tmp_path, h
     assert list(tmp_path.iterdir()) == []
 
 
-def test_held_out_rows_that_do_not_fit_are_refused_before_training(base, tmp_path):
+def test_held_out_rows_that_do_not_fit_are_not_measured_on(base, tmp_path, capsys):
     demonstrations = [Demonstration(Prompt(f"is it {letter}?"), "yes") for letter in "abcdefgh"]
     apart = held_out(demonstrations)
     assert 0 < len(apart) < len(demonstrations)
     long = [replace(row, completion="yes " * 60) if row in apart else row for row in demonstrations]
     write_jsonl(tmp_path / "rows.jsonl", long)
     short = settings_of(max_tokens=30, holdout_share=0.2)
-    with pytest.raises(DataError, match=f"None of the {len(apart)} rows fits into 30 tokens"):
-        train_sft(tiny_context(), short, base=base, demonstrations=tmp_path / "rows.jsonl", output_dir=tmp_path / "sft")
-    assert not (tmp_path / "sft.partial").exists()
+    made = train_sft(
+        tiny_context(), short, base=base, demonstrations=tmp_path / "rows.jsonl", output_dir=tmp_path / "sft"
+    )
+    assert made.summary["rows_too_long"] == len(apart)
+    assert "heldout_loss_nats_per_token" not in made.summary
+    assert f"{len(apart)} of {len(apart)} rows are longer than 30 tokens, and left out." in capsys.readouterr().err
 
 
 def test_lora_leaves_a_merged_folder_and_trains_only_adapters(base, data, tmp_path):

@@ -56,6 +56,9 @@ def _telling(artifact: Artifact) -> list[str]:
             labels = PreferencesSummary.of(artifact)
             agreed = f"raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
             return [f"{labels.pairs or 0:,} pairs", agreed]
+        case "labelled":
+            thumbs = PreferencesSummary.of(artifact)
+            return [f"{thumbs.thumbs_up:,} thumbs up", f"{thumbs.thumbs_down:,} thumbs down"]
         case "reward":
             return _telling_of_heldout(RewardSummary.of(artifact))
         case "audit":

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -201,7 +202,7 @@ def _said(loaded: Loaded[RecordT]) -> Loaded[RecordT]:
             f"{loaded.path}: {loaded.num_rows:,} rows of the format {loaded.format} gave {len(loaded.records):,} "
             f"{_NAME_OF[loaded.kind]}; {losses}. `kleash data check` shows more."
         )
-        if text not in _SAID:
+        if text not in _SAID and os.environ.get("RANK", "0") == "0":
             _SAID.add(text)
             LOG.warning("%s", text)
     return loaded

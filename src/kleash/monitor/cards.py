@@ -45,6 +45,7 @@ SUMMARIES: Mapping[str, type[Summary]] = {
     "world": WorldSummary,
     "policy": PolicySummary,
     "preferences": PreferencesSummary,
+    "labelled": PreferencesSummary,
     "reward": RewardSummary,
     "audit": AuditSummary,
     "evaluation": EvaluationSummary,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kleash.algorithms.direct import (
     DIRECT_ALGORITHMS,
+    KTO,
     DirectAlgorithm,
     DirectLossSettings,
     LabelledAlgorithm,
@@ -27,10 +28,10 @@ from kleash.algorithms.direct import (
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.artifacts import Artifact, read, require
 from kleash.data.batches import TokenSequence
-from kleash.data.preferences import labelled_from_preferences
+from kleash.data.preferences import labelled_from_preferences, usable_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
-from kleash.formats import read_preferences
+from kleash.formats import read_labelled, read_preferences
 from kleash.functions import NAMES_FUNCTION
 from kleash.maths.preference_losses import kto_baseline
 from kleash.maths.tally import Tally
@@ -41,9 +42,11 @@ from kleash.records import LabelledCompletion, Preference
 from kleash.results import PolicySummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import Encoded, encode
+from kleash.stages.support.encoding import Encoded, encode, say
 from kleash.stages.support.heldout import measure_heldout
 from kleash.training.fit import FitObjective, FitSettings, build_trainer, fit
+
+Label = Preference | LabelledCompletion
 
 
 class DirectSettings(Settings):
@@ -178,13 +181,16 @@ def train_direct(
     preferences: Artifact,
     output_dir: Path,
 ) -> Artifact:
-    """Train a policy from `reference` on preferences, offline; the artifact is an ordinary Hugging Face folder."""
-    parents = {"reference": as_artifact(reference, "model"), "preferences": require(preferences, "preferences")}
+    """Train a policy from `reference` on preferences, offline; the artifact is an ordinary Hugging Face folder.
+
+    preferences: pairs, or for KTO also single answers with a thumb up or down.
+    """
+    labels = require(preferences, ("preferences", "labelled"))
+    parents = {"reference": as_artifact(reference, "model"), "preferences": labels}
     if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
         return done
     algorithm = direct_algorithm_named(settings.algorithm)
-    loaded = read_preferences(preferences.path / "preferences.jsonl")
-    usable = [row for row in loaded.records if row.pairs and not row.left_out]
+    usable = _usable_labels(labels, settings, algorithm)
     model = context.load_policy(parents["reference"], trainable=True)
     frozen = None
     if model.has_adapters:
@@ -195,7 +201,8 @@ def train_direct(
     models = PolicyAndReference(model, frozen)
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm)
-    apart = encode(heldout, lambda row: row.completions, model, max_tokens=settings.max_tokens) if heldout else None
+    pairs = [row for row in heldout if isinstance(row, Preference)]
+    apart = encode(pairs, lambda row: row.completions, model, max_tokens=settings.max_tokens, may_be_empty=True)
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
     ) as draft:
@@ -215,8 +222,8 @@ def train_direct(
         if context.ranks.is_first:
             model.save(draft.path)
         heldout_figures: dict[str, Any] = {}
-        if apart is not None:
-            num_too_long += apart.num_too_long
+        num_too_long += apart.num_too_long
+        if len(apart):
             heldout_figures = measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
         draft.summary |= PolicySummary(
             stage="direct",
@@ -247,21 +254,54 @@ def heldout_log_ratios(models: PolicyAndReference, rows: Encoded[Preference], se
     return models.log_ratio(sequences, max_tokens=settings.fit.max_batch_tokens).tolist()
 
 
+def _usable_labels(labels: Artifact, settings: DirectSettings, algorithm: DirectAlgorithm) -> Sequence[Label]:
+    """Read the rows to train on. Raises SettingsError where the algorithm, or measuring, needs pairs there are not."""
+    if labels.kind == "preferences":
+        return usable_preferences(read_preferences(labels.path / "preferences.jsonl").records)
+    for asks, name, remedy in (
+        (isinstance(algorithm, PairAlgorithm), f"direct.algorithm is {settings.algorithm!r}", "algorithm='kto'"),
+        (settings.holdout_share > 0, f"direct.holdout_share is {settings.holdout_share}", "holdout_share=0"),
+    ):
+        if asks:
+            raise SettingsError(
+                f"{name}, which asks for pairs, and {labels.path} holds single answers with a thumb up or down. "
+                f"Expected answers compared with each other. Set direct.{remedy}, or give pairs."
+            )
+    return read_labelled(labels.path / "labelled.jsonl").records
+
+
 def build_objective(
     models: PolicyAndReference,
-    preferences: Sequence[Preference],
+    labels: Sequence[Label],
     settings: DirectSettings,
     algorithm: DirectAlgorithm,
 ) -> tuple[FitObjective, int, int]:
-    """Return the algorithm's objective over the preferences, its number of rows, and how many did not fit."""
+    """Return the algorithm's objective over the labels, its number of rows, and how many did not fit.
+
+    Of a comparison either all answers fit or none is trained on: what is long would be disliked, or liked, for that.
+    """
+    preferences = [row for row in labels if isinstance(row, Preference)]
+    labelled = [row for row in labels if isinstance(row, LabelledCompletion)]
+    if not labelled and all(pair.label == 0.5 for row in preferences for pair in row.pairs):
+        raise DataError(
+            f"All pairs of the {len(preferences)} comparisons are ties, and {algorithm.name} learns from decided ones. "
+            "Expected at least one. Collect more votes per comparison, or more comparisons."
+        )
+    rows = encode(
+        preferences,
+        lambda row: row.completions,
+        models.policy,
+        max_tokens=settings.max_tokens,
+        may_be_empty=bool(labelled),
+    )
     if isinstance(algorithm, LabelledAlgorithm):
-        labelled: list[LabelledCompletion] = labelled_from_preferences(preferences)
+        labelled += labelled_from_preferences(rows.records)
         encoded = encode(labelled, lambda row: [row.completion], models.policy, max_tokens=settings.max_tokens)
         sequences = [of_row[0] for of_row in encoded.sequences]
         is_desirable = [row.is_desirable for row in encoded.records]
+        _say_thumbs(is_desirable, settings, algorithm)
         objective = LabelledObjective(models, sequences, is_desirable, settings.loss, algorithm=algorithm)
-        return objective, len(encoded), encoded.num_too_long
-    rows = encode(preferences, lambda row: row.completions, models.policy, max_tokens=settings.max_tokens)
+        return objective, len(encoded), rows.num_too_long + encoded.num_too_long
     pairs = []
     for record, of_row in zip(rows.records, rows.sequences, strict=True):
         for pair in record.pairs:
@@ -270,7 +310,33 @@ def build_objective(
                 pairs.append(DecidedPair(of_row[chosen], of_row[rejected], max(pair.label, 1 - pair.label)))
     if not pairs:
         raise DataError(
-            f"All pairs of the {len(rows)} comparisons are ties, and {algorithm.name} learns from decided ones. "
-            "Expected at least one. Collect more votes per comparison, or more comparisons."
+            f"All pairs of the {len(rows)} comparisons that fit are ties, and {algorithm.name} learns from decided "
+            "ones. Expected at least one. Raise direct.max_tokens, or give more comparisons."
         )
     return PairObjective(models, pairs, settings.loss, algorithm=algorithm), len(pairs), rows.num_too_long
+
+
+def _say_thumbs(is_desirable: Sequence[bool], settings: DirectSettings, algorithm: LabelledAlgorithm) -> None:
+    """Say how many answers have which thumb, and what would balance them. Raises DataError where all have the same.
+
+    Source: Ethayarajh et al. 2024, arXiv:2402.01306, section 4.2: weight times count of thumbs up should be 1 to 4/3 of
+    that of thumbs down.
+    """
+    num_up = sum(is_desirable)
+    num_down = len(is_desirable) - num_up
+    counts = f"{num_up:,} answers with a thumb up and {num_down:,} with a thumb down"
+    if not num_up or not num_down:
+        raise DataError(
+            f"{algorithm.name} learns from answers of both kinds, and what fits into {settings.max_tokens} tokens is "
+            f"{counts}. Expected some of each. Raise direct.max_tokens, or give the other kind too."
+        )
+    say(f"{algorithm.name.upper()} learns from {counts}.")
+    loss = settings.loss
+    share = loss.weight_desirable * num_up / (loss.weight_undesirable * num_down)
+    if algorithm is KTO and not 0.9 <= share <= 1.5:
+        name = "weight_desirable" if share < 1 else "weight_undesirable"
+        weight = getattr(loss, name) / share if share < 1 else getattr(loss, name) * share
+        say(
+            f"By their weights, the former count {share:.2g} times as much; direct.loss.{name}={weight:.3g} balances "
+            "them."
+        )

@@ -14,20 +14,20 @@ import torch
 from pydantic import Field
 
 from kleash.artifacts import Artifact, external, read
-from kleash.collection.exporting import rows_summary
 from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
-from kleash.formats import read_preferences, read_prompts, write_jsonl
+from kleash.formats import read_prompts
 from kleash.formats.rows import HUB_PREFIX
 from kleash.models.folders import copy_model_files, find_model_folder
 from kleash.models.heads import RewardNormaliser, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
-from kleash.results import PolicySummary, PreferencesSummary, RewardSummary
+from kleash.results import PolicySummary, RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.support.encoding import prompts_that_fit
+from kleash.stages.support.freezing import freeze_labels
 
 
 class Provenance(Settings):
@@ -120,27 +120,20 @@ def import_preferences(
     format: str | None = None,
     slice_columns: Sequence[str] = (),
 ) -> Artifact:
-    """Import preferences in any format `kleash data check` understands."""
+    """Import preferences, or answers with thumbs, in any format `kleash data check` understands."""
     # A hub set is not a file that could be hashed: what was read of it is in the artifact itself.
     parents = {} if source.startswith(HUB_PREFIX) else {"source": external(Path(source), "preferences file")}
-    extra_settings = {"format": format, "slice_columns": list(slice_columns)}
-    if done := context.find_finished(
-        output_dir, kind="preferences", parents=parents, settings=provenance, extra_settings=extra_settings
-    ):
-        return done
-    loaded = read_preferences(source, strict=context.is_strict, format=format, slice_columns=slice_columns)
-    with context.write_artifact(
-        output_dir, kind="preferences", parents=parents, settings=provenance, extra_settings=extra_settings
-    ) as draft:
-        write_jsonl(draft.path / "preferences.jsonl", loaded.records)
-        draft.summary |= PreferencesSummary(
-            **rows_summary(loaded.records),
-            format=loaded.format,
-            dropped=dropped_figures(loaded),
-            agreement=None,
-            **provenance.model_dump(),
-        ).to_json()
-    return read(output_dir)
+    return freeze_labels(
+        context,
+        provenance,
+        source=source,
+        parents=parents,
+        output_dir=output_dir,
+        format=format,
+        slice_columns=slice_columns,
+        extra_settings={"format": format, "slice_columns": list(slice_columns)},
+        **provenance.model_dump(),
+    )
 
 
 def _measured_scale(

@@ -14,13 +14,13 @@ from typing import Any
 
 from kleash.artifacts import Artifact, begun_settings, read, require
 from kleash.collection.campaign import Campaign
-from kleash.collection.exporting import rows_summary, write_export
+from kleash.collection.exporting import write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import exports_of, judgements_in_force, record_export
 from kleash.errors import RunError
-from kleash.formats import read_completions, read_preferences, write_jsonl
+from kleash.formats import read_completions
 from kleash.functions import FUNCTIONS
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
@@ -32,7 +32,7 @@ from kleash.results import PreferencesSummary
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import PEOPLE, Chosen, PreferencesSettings
-from kleash.stages.support.encoding import dropped_figures
+from kleash.stages.support.freezing import freeze_labels
 from kleash.stages.support.judging import have_compared
 from kleash.stages.support.rlaif import judges_at_work, label_by_judges, report_on_judges
 
@@ -128,14 +128,7 @@ def open_store(settings: PreferencesSettings, output_dir: Path) -> Database:
 def import_preferences(context: StageContext, settings: Settings, *, file: Path, output_dir: Path) -> Artifact:
     """Freeze a file of preferences, in any format `kleash data check` understands."""
     parents = {"file": as_artifact(file, "preferences file")}
-    if done := context.find_finished(output_dir, kind="preferences", parents=parents, settings=settings):
-        return done
-    loaded = read_preferences(file, strict=context.is_strict)
-    with context.write_artifact(output_dir, kind="preferences", parents=parents, settings=settings) as draft:
-        write_jsonl(draft.path / "preferences.jsonl", loaded.records)
-        figures = PreferencesSummary(**rows_summary(loaded.records), dropped=dropped_figures(loaded), agreement=None)
-        draft.summary |= figures.to_json()
-    return read(output_dir)
+    return freeze_labels(context, settings, source=file, parents=parents, output_dir=output_dir)
 
 
 def _campaign(

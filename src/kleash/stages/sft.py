@@ -45,7 +45,7 @@ def train_sft(
         training, unseen = ([turn for row in rows for turn in answers_of(row)] for rows in (training, unseen))
     model = context.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
-    apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens) if unseen else None
+    apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens, may_be_empty=True)
     objective = CompletionNLL(model, [sequences[0] for sequences in rows.sequences])
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
@@ -66,7 +66,7 @@ def train_sft(
         if context.ranks.is_first:
             model.save(draft.path)
         heldout: dict[str, float] = {}
-        if apart is not None:
+        if len(apart):
             likelihood = CompletionNLL(model, [sequences[0] for sequences in apart.sequences])
             heldout["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
             heldout["rows_heldout"] = len(apart)
@@ -74,7 +74,7 @@ def train_sft(
             stage="sft",
             steps=settings.fit.num_steps(len(rows)),
             rows_trained=len(rows),
-            rows_too_long=rows.num_too_long,
+            rows_too_long=rows.num_too_long + apart.num_too_long,
             dropped=dropped_figures(loaded),
             **heldout,
         ).to_json()

@@ -38,11 +38,13 @@ def encode(
     model: LanguageModel,
     *,
     max_tokens: int,
+    may_be_empty: bool = False,
 ) -> Encoded[RecordT]:
     """Encode each record's completions after its prompt; records longer than max_tokens are left out, and counted.
 
     Leaving out is honest where cutting is not: a cut answer teaches the model to stop in mid-sentence. So are those
     whose turns the chat template refuses.
+    may_be_empty: what is kept apart to measure on may come to nothing.
     Raises DataError when nothing is left, or when most rows are text that a template has rendered already.
     """
     limit = min(max_tokens, model.max_positions)
@@ -62,7 +64,9 @@ def encode(
             sequences.append(row)
     num_too_long = len(records) - len(kept) - len(refused)
     _say_refused(refused, len(records))
-    if not kept:
+    if num_too_long and (kept or may_be_empty):
+        say(f"{num_too_long:,} of {len(records):,} rows are longer than {limit:,} tokens, and left out.")
+    if not kept and not may_be_empty:
         raise DataError(
             f"None of the {len(records)} rows fits into {limit} tokens. Expected at least one. Raise max_tokens, use a "
             "model with a longer context, or shorten the data."
@@ -128,8 +132,13 @@ def say_once(rendering: Rendering, remark: str) -> None:
     """Say something of how a model reads text, once for the model and on the first rank alone."""
     if remark not in rendering.remarks:
         rendering.remarks.add(remark)
-        if os.environ.get("RANK", "0") == "0":
-            print(remark, file=sys.stderr, flush=True)
+        say(remark)
+
+
+def say(remark: str) -> None:
+    """Say something on the screen, beside what was asked for, and on the first rank alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print(remark, file=sys.stderr, flush=True)
 
 
 def dropped_figures(loaded: Loaded) -> dict[str, int]:
@@ -178,11 +187,9 @@ def _say_refused(refused: Sequence[str], num_rows: int) -> None:
         return
     if len(refused) == num_rows:
         raise DataError(f"None of the {num_rows} rows can be put to the model. The first: {refused[0]}")
-    print(
+    say(
         f"{len(refused):,} of {num_rows:,} rows are left out, for the chat template refuses them. The first: "
-        f"{refused[0]} `kleash data check FILE --tokenizer MODEL` names their lines.",
-        file=sys.stderr,
-        flush=True,
+        f"{refused[0]} `kleash data check FILE --tokenizer MODEL` names their lines."
     )
 
 
