@@ -8,6 +8,7 @@ cannot change it, and without a mask the fused causal attention is used. Loading
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from kleash.errors import ModelError
 from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
 from kleash.models.last_layer import LastFeedForward
-from kleash.models.lora import Adapters, LoraSettings, base_folder_of, is_adapter_folder, merged_weights
+from kleash.models.lora import Adapters, LoraSettings, adapter_stack, merged_weights, put_on, uppermost
 from kleash.models.rendering import Rendering, Turns, load_rendering
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ class LanguageModel:
         Not atomic: the artifact layer writes into a partial folder and renames it.
         """
         self.model.generation_config.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
-        folders.save_weights(self.model, Path(folder), state_dict=dict(self.named_weights()))
+        weights = dict(self.named_weights())
+        if self._adapters is not None:
+            self._adapters.check_merged(weights)
+        folders.save_weights(self.model, Path(folder), state_dict=weights)
         self.tokenizer.save_pretrained(str(folder))
 
     def save_adapter(self, folder: str | Path) -> None:
@@ -193,24 +197,37 @@ def load_language_model(
     Raises ModelError for what cannot be loaded: no such folder, pickled weights, weights missing, not a causal model.
     """
     path = folders.find_model_folder(folder)
-    base_path = base_folder_of(path) if is_adapter_folder(path) else path
-    model = folders.load_weights(transformers.AutoModelForCausalLM, base_path, trust_remote_code=trust_remote_code)
-    has_tokenizer = (path / "tokenizer_config.json").is_file()  # not every adapter folder brings one
-    tokenizer = folders.load_tokenizer(path if has_tokenizer else base_path, trust_remote_code=trust_remote_code)
-    folders.check_vocabulary(path, model, tokenizer)
-    eos_ids = folders.resolve_eos_ids(path, model.config, tokenizer, eos_token)
+    stack = adapter_stack(path)
+    _require_cached_decoding(folders.load_config(stack[0], trust_remote_code=trust_remote_code), path)
+    model = folders.load_weights(transformers.AutoModelForCausalLM, stack[0], trust_remote_code=trust_remote_code)
     model.to(folders.resolve_device(device))
-    adapters = None
-    if path is not base_path:
-        adapters = Adapters.read(model, path, base_folder=base_path)
-    elif lora is not None:
-        adapters = Adapters.fresh(model, lora, base_folder=base_path)
+    model, adapters = put_on(model, stack, may_train=True)
+    if adapters is None and lora is not None:
+        adapters = Adapters.fresh(model, lora, base_folder=path)
+    tokenizer_path = uppermost(stack, "tokenizer_config.json")  # not every adapter folder brings one
+    tokenizer = folders.load_tokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
+    folders.check_vocabulary(path, model, tokenizer)
+    eos_ids = folders.resolve_eos_ids(uppermost(stack, "generation_config.json"), model.config, tokenizer, eos_token)
     model.eval()
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token)
     return LanguageModel(
         model, tokenizer, eos_ids=eos_ids, rendering=rendering, is_autocast=is_autocast, adapters=adapters
     )
+
+
+def _require_cached_decoding(config: Any, folder: Path) -> None:
+    """Refuse an architecture that keeps its past in another form than the cache that the sampler hands it.
+
+    Such a model would forget its context after the first token, and say nothing. Raises ModelError.
+    """
+    model_class: Any = transformers.AutoModelForCausalLM._model_mapping.get(type(config), None)
+    if hasattr(model_class, "forward") and "past_key_values" not in inspect.signature(model_class.forward).parameters:
+        raise ModelError(
+            f"{folder} is a {config.model_type} model, which keeps its past in a state of its own. Expected a model "
+            "that decodes with a cache of keys and values, for the sampler would forget the context otherwise. Use a "
+            "transformer (Llama, Qwen, GPT ...) or one of the hybrids that docs/models.md lists."
+        )
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ NO_POSITION_LIMIT = 1 << 30
 _HUB_PREFIX = "hub:"
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.py"]
 _OF_OTHERS = {"artifact.json", "trainer_state.json"}  # what made the model says so itself, elsewhere
+_OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".inv_freq")
+_LAYER_NUMBER = re.compile(r"\.\d+\.")  # a head's weights are not numbered, a layer's are
 _TOKENIZER_FILES = ["tokenizer.*", "vocab.*", "spiece.model", "*.tiktoken", "tokenization_*.py"]
 
 
@@ -71,6 +74,22 @@ def find_model_folder(folder: str | Path) -> Path:
             "trust it: `AutoModel.from_pretrained(old).save_pretrained(new)` writes safetensors."
         )
     return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a model folder. Raises ModelError when it holds no object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}. Expected JSON. Copy the file anew from where the model is from."
+        ) from error
+    if not isinstance(found, dict):
+        raise ModelError(
+            f"{path} holds {str(found)[:40]!r}. Expected an object of settings. Copy the file anew from where the "
+            "model is from."
+        )
+    return found
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -190,13 +209,25 @@ def weights_digest(folder: Path) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
-def load_weights(model_class: Any, folder: Path, *, trust_remote_code: bool, may_lack: tuple[str, ...] = ()) -> Any:
+def load_weights(
+    model_class: Any,
+    folder: Path,
+    *,
+    trust_remote_code: bool,
+    may_lack: tuple[str, ...] = (),
+    has_own_head: bool = True,
+    num_labels: int | None = None,
+) -> Any:
     """Load a folder's weights, in float32, into one of transformers' Auto classes.
 
-    Raises ModelError when the folder does not fit the class, or lacks weights: those would be random.
-    may_lack: endings of weight names that are allowed to be absent.
+    may_lack: endings of weight names that are allowed to be absent.  has_own_head: False where the folder's head, or
+    heads, may be left unread.  num_labels: of a classifier, where config.json does not say.
+    Raises ModelError when the folder does not fit the class, lacks weights (those would be random), or holds weights
+    that the model described by config.json has no place for (it would compute without them).
     """
     config = load_config(folder, trust_remote_code=trust_remote_code)
+    if num_labels is not None:
+        config.num_labels = num_labels
     logging.getLogger("transformers.modeling_utils").addFilter(_is_no_padding_advice)
     try:
         with _quiet_transformers():
@@ -219,6 +250,16 @@ def load_weights(model_class: Any, folder: Path, *, trust_remote_code: bool, may
         raise ModelError(
             f"{folder} lacks {len(missing)} weights that {model_class.__name__} needs ({', '.join(missing[:3])}). "
             "Expected all of them: the rest would be random. Check that the folder is whole and of this kind."
+        )
+    unread = sorted(name for name in report["unexpected_keys"] if not name.endswith(_OLD_BUFFERS))
+    if not has_own_head:
+        unread = [name for name in unread if _LAYER_NUMBER.search(name)]
+    if unread:
+        raise ModelError(
+            f"{folder} holds {len(unread)} weights that {type(model).__name__} has no place for "
+            f"({', '.join(unread[:3])}). Expected every weight to be used: without them it is another model. Check "
+            "that config.json is this model's own (its number of layers, its kind), and that the folder is not of "
+            "another kind, such as a reward model given as a policy."
         )
     return model
 

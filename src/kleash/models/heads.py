@@ -26,6 +26,7 @@ from kleash.data.batches import TokenBatch
 from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
+from kleash.models.lora import adapter_shape, adapter_stack, put_on, uppermost
 from kleash.models.rendering import Rendering, Turns, load_rendering
 
 Pooling = Literal["last", "mean"]
@@ -251,11 +252,15 @@ def load_reward_model(
     pooling: Pooling = "last"
     if (Path(folder) / _HEAD_SETTINGS_FILE).is_file():
         path = folders.find_model_folder(backbone_folder)
-        backbone = folders.load_weights(transformers.AutoModel, path, trust_remote_code=trust_remote_code)
+        backbone = folders.load_weights(
+            transformers.AutoModel, path, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
+        )
         head, pooling = _read_head(Path(folder))
     else:
         path = folders.find_model_folder(folder)
-        backbone, head = _read_classifier(path, trust_remote_code=trust_remote_code)
+        stack = adapter_stack(path)
+        backbone, head = _read_classifier(stack, trust_remote_code=trust_remote_code)
+        path = uppermost(stack, "tokenizer_config.json")
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, backbone, tokenizer)
     if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
@@ -264,7 +269,7 @@ def load_reward_model(
     eos_ids = tuple(recorded or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(
-        path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
+        Path(folder), tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
     )
     model = ScalarModel(
         backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast
@@ -289,14 +294,23 @@ def reward_model_from(
     The head's weights have standard deviation 1 / sqrt(d + 1), so that first scores spread by about one.
     """
     path = folders.find_model_folder(folder)
-    backbone = folders.load_weights(
-        transformers.AutoModel, path, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
-    )
-    head = nn.Linear(backbone.config.get_text_config().hidden_size, 1, bias=False)
+    stack = adapter_stack(path)
+    if len(stack) > 1:  # made for the language model, whose names it has
+        model = folders.load_weights(transformers.AutoModelForCausalLM, stack[0], trust_remote_code=trust_remote_code)
+        backbone = put_on(model, stack)[0].base_model
+    else:
+        backbone = folders.load_weights(
+            transformers.AutoModel,
+            path,
+            trust_remote_code=trust_remote_code,
+            may_lack=_UNUSED_WEIGHTS,
+            has_own_head=False,
+        )
+    head = nn.Linear(state_size(backbone), 1, bias=False)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
-    tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
+    tokenizer = folders.load_tokenizer(uppermost(stack, "tokenizer_config.json"), trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, backbone, tokenizer)
     eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
     is_autocast = dtype == "bfloat16_autocast"
@@ -326,11 +340,19 @@ def critic_from_reward_model(model: ScalarModel, *, mean: float, sd: float, zero
     return model
 
 
-def _read_classifier(folder: Path, *, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
-    """Return backbone and head of a sequence-classification folder."""
+def _read_classifier(stack: list[Path], *, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
+    """Return backbone and head of a sequence-classification folder, adapters on it merged."""
+    folder = stack[-1]
+    shapes = [shape for adapter in stack[1:] if (shape := adapter_shape(adapter, "score"))]
     model = folders.load_weights(
-        transformers.AutoModelForSequenceClassification, folder, trust_remote_code=trust_remote_code
+        transformers.AutoModelForSequenceClassification,
+        stack[0],
+        trust_remote_code=trust_remote_code,
+        may_lack=("score.weight",) if shapes else (),
+        has_own_head=not shapes,
+        num_labels=shapes[-1][0] if shapes else None,
     )
+    model, _ = put_on(model, stack)
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise ModelError(
@@ -361,6 +383,23 @@ def _empty_classifier(config: Any) -> Any:
         return None
     with torch.device("meta"):
         return classes.from_config(config)
+
+
+@torch.no_grad()
+def state_size(backbone: Any) -> int:
+    """Return how wide the states are that a head reads; some architectures project them to another width than theirs.
+
+    Raises ModelError for models that need more than token ids, such as an encoder and its decoder.
+    """
+    try:
+        return int(
+            backbone(input_ids=torch.zeros(1, 2, dtype=torch.long, device=backbone.device)).last_hidden_state.shape[-1]
+        )
+    except Exception as error:  # what it raises depends on what it lacks
+        raise ModelError(
+            f"A {backbone.config.model_type} model gives no state for token ids alone: {error} Expected a decoder, or "
+            "an encoder, of one text. Use another base for the reward model."
+        ) from error
 
 
 @torch.no_grad()

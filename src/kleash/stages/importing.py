@@ -101,10 +101,13 @@ def import_reward(
         normalisers = [RewardNormaliser.load(member) for member in member_folders(folder)]
         if prompts is not None:
             normalisers = [_measured_scale(context, one, parents["reference"], prompts, scale) for one in readers]
-        for number, normaliser in enumerate(normalisers):
+        for number, (reader, normaliser) in enumerate(zip(readers, normalisers, strict=True)):
             copy = member_folder(draft.path, number)
             copy.mkdir(exist_ok=True)
-            copy_model_files(member_folder(folder, number), copy)
+            if is_adapter_folder(member_folder(folder, number)):
+                reader.model.save(copy)
+            else:
+                copy_model_files(member_folder(folder, number), copy)
             normaliser.save(copy)
         scale_of = RewardSummary(mean=normalisers[0].mean, sd=normalisers[0].sd, **provenance.model_dump())
         draft.summary |= scale_of.to_json()
