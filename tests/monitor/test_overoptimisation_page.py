@@ -46,7 +46,7 @@ def test_the_page_is_whole_and_loads_nothing(content):
 
 
 def test_gold_its_peak_the_proxy_and_the_fitted_law_are_drawn(content):
-    made = figure_of(FIGURES[0], content["arms"])
+    made = figure_of(FIGURES["biased"], content["arms"])
     gold, ring, proxy, law = made["data"]
     assert gold["y"] == [0.0, 0.3, 0.6, 0.5, 0.2, -0.1, -0.5]
     assert gold["x"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
@@ -57,7 +57,7 @@ def test_gold_its_peak_the_proxy_and_the_fitted_law_are_drawn(content):
 
 
 def test_a_direct_method_is_one_mark_and_not_a_path(content):
-    made = figure_of(next(figure for figure in FIGURES if figure.name == "direct"), content["arms"])
+    made = figure_of(FIGURES["direct"], content["arms"])
     marks = [trace for trace in made["data"] if trace["mode"] == "markers"]
     assert [len(trace["x"]) for trace in marks if trace["marker"].get("symbol") != "circle-open"] == [1, 1, 1]
 

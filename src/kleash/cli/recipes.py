@@ -22,56 +22,8 @@ app = typer.Typer(
     epilog=examples("kleash recipe new mine.toml", "kleash recipe explain policy.leash"),
 )
 
-STARTER = """\
-# A run on your own model and data. Check it with `kleash recipe check`, run it with `kleash run`.
-# Every setting not named here has the default that `kleash recipe explain` prints.
-name = "{name}"
-about = "what this run is for"
-seed = 0
-base = "models/base"  # a Hugging Face folder with safetensors
-stages = ["sft", "candidates", "preferences", "reward", "audit", "policy", "evaluation"]
-
-[data]  # any layout that `kleash data check FILE` understands; paths are relative to where you run
-demonstrations = "data/demonstrations.jsonl"  # {{"prompt": ..., "completion": ...}}
-prompts = "data/prompts.jsonl"  # {{"prompt": ...}}, to train on
-evaluation_prompts = "data/evaluation.jsonl"  # {{"prompt": ...}}, kept apart
-preferences = "data/preferences.jsonl"  # {{"prompt": ..., "chosen": ..., "rejected": ...}}
-# With your own preferences, nothing compares candidates: take "candidates" out of the stages to save the time.
-# Without them, a Python function may compare: remove the line above and set preferences.comparer below.
-
-[model]
-device = "auto"
-dtype = "bfloat16_autocast"  # computes in bfloat16 where that is safe; "float32" for exactness
-lora_rank = 16  # 0 trains all weights, which needs about eight times the memory
-
-[sft]
-max_tokens = 512
-[sft.fit]
-epochs = 2.0
-learning_rate = 1e-4
-
-# [preferences]
-# comparer = "my_judge:score"  # my_judge.py, score(prompt, completion) -> float; the higher one is preferred
-
-[reward]
-max_tokens = 512
-[reward.fit]
-learning_rate = 2e-5
-
-[policy]
-algorithm = "ppo"  # or rloo, grpo (both need samples_per_prompt of 2 or more), reinforce
-steps = 100
-prompts_per_step = 64
-max_new_tokens = 128
-[policy.leash]
-target_nats = 4.0  # how far answers may move from SFT, in nats per answer
-[policy.optimiser]
-learning_rate = 2e-5
-
-[evaluation]
-judge = "proxy"  # better: "my_judge:score", something that did not train the policy
-max_new_tokens = 128
-"""
+STARTER = Path(__file__).parent / "starter.toml"
+"""What a recipe of one's own begins as; NAME is its name."""
 
 
 @app.command(epilog=examples("kleash recipe new mine.toml", "kleash recipe new mine.toml --from quickstart"))
@@ -85,7 +37,8 @@ def new(
 
     if file.exists():
         raise SettingsError(f"{file} exists already. Expected a file to be made. Choose another name, or remove it.")
-    text = find_recipe(origin).read_text(encoding="utf-8") if origin else STARTER.format(name=file.stem)
+    text = (find_recipe(origin) if origin else STARTER).read_text(encoding="utf-8")
+    text = text if origin else text.replace("NAME", file.stem)
     with clear_write_errors("recipe", file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)

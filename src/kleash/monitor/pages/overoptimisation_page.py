@@ -39,88 +39,34 @@ class Drawn:
     has_proxy: bool = False
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the page: the criteria it bears on, what it says in words, and its arms."""
-
-    name: str
-    title: str
-    caption: str
-    arms: tuple[Drawn, ...]
-
-
-FIGURES = (
-    Figure(
-        "biased",
-        "Biased labels, no leash",
-        "The proxy goes on rising; gold peaks (ring) and falls. C1, C2, C8.",
-        (Drawn("ppo-biased", BAD, "PPO", has_proxy=True),),
+FIGURES: Mapping[str, tuple[Drawn, ...]] = {
+    "biased": (Drawn("ppo-biased", BAD, "PPO", has_proxy=True),),
+    "unbiased": (Drawn("ppo-unbiased", ACCENT, "PPO", has_proxy=True),),
+    "leash": (Drawn("ppo-biased", BAD, "beta 0"), Drawn("ppo-leashed", INK, "adaptive leash")),
+    "best-of-n": (
+        Drawn("best-of-n-biased", BAD, "biased", has_proxy=True),
+        Drawn("best-of-n-unbiased", ACCENT, "unbiased", has_proxy=True),
     ),
-    Figure(
-        "unbiased",
-        "Unbiased labels, no leash",
-        "The negative control: the same training on labels without bias. C1, C3, C8.",
-        (Drawn("ppo-unbiased", ACCENT, "PPO", has_proxy=True),),
+    "pairs": (
+        Drawn("ppo-unbiased", ACCENT, "4,000"),
+        Drawn("ppo-unbiased-1000", INK, "1,000"),
+        Drawn("ppo-unbiased-250", BAD, "250"),
     ),
-    Figure(
-        "leash",
-        "What the leash does",
-        "Where the leash holds, beside the way that beta 0 takes with the same reward model. C4.",
-        (Drawn("ppo-biased", BAD, "beta 0"), Drawn("ppo-leashed", INK, "adaptive leash")),
+    "ensembles": (
+        Drawn("ppo-noisy", BAD, "one"),
+        Drawn("ppo-noisy-worst", ACCENT, "worst of four"),
+        Drawn("ppo-noisy-uncertainty", INK, "mean less variance"),
     ),
-    Figure(
-        "best-of-n",
-        "Best of n",
-        "Picking the best of 1 to 64 answers by the proxy. C8.",
-        (
-            Drawn("best-of-n-biased", BAD, "biased", has_proxy=True),
-            Drawn("best-of-n-unbiased", ACCENT, "unbiased", has_proxy=True),
-        ),
+    "shared": (Drawn("ppo-biased", BAD, "one"), Drawn("ppo-biased-worst", ACCENT, "worst of four")),
+    "refresh": (Drawn("ppo-unbiased-1000", BAD, "before"), Drawn("ppo-refreshed", ACCENT, "after")),
+    "direct": (
+        Drawn("ppo-unbiased", MUTED, "PPO"),
+        Drawn("dpo", ACCENT, "DPO"),
+        Drawn("ipo", INK, "IPO"),
+        Drawn("kto", BAD, "KTO"),
     ),
-    Figure(
-        "pairs",
-        "How many comparisons",
-        "PPO without a leash on reward models from 250, 1,000 and 4,000 unbiased comparisons. C5.",
-        (
-            Drawn("ppo-unbiased", ACCENT, "4,000"),
-            Drawn("ppo-unbiased-1000", INK, "1,000"),
-            Drawn("ppo-unbiased-250", BAD, "250"),
-        ),
-    ),
-    Figure(
-        "ensembles",
-        "Ensembles under noise",
-        "A quarter of the labels flipped: one reward model against four on different splits. C6.",
-        (
-            Drawn("ppo-noisy", BAD, "one"),
-            Drawn("ppo-noisy-worst", ACCENT, "worst of four"),
-            Drawn("ppo-noisy-uncertainty", INK, "mean less variance"),
-        ),
-    ),
-    Figure(
-        "shared",
-        "A bias that all members share",
-        "The worst case of four cannot see what all four got wrong. C6.",
-        (Drawn("ppo-biased", BAD, "one"), Drawn("ppo-biased-worst", ACCENT, "worst of four")),
-    ),
-    Figure(
-        "refresh",
-        "One on-policy refresh",
-        "The reward model learns 1,000 comparisons of the policy's own answers beside the old ones. C7.",
-        (Drawn("ppo-unbiased-1000", BAD, "before"), Drawn("ppo-refreshed", ACCENT, "after")),
-    ),
-    Figure(
-        "direct",
-        "Without a reward model",
-        "DPO, IPO and KTO on the same comparisons, beside PPO's curve. C9.",
-        (
-            Drawn("ppo-unbiased", MUTED, "PPO"),
-            Drawn("dpo", ACCENT, "DPO"),
-            Drawn("ipo", INK, "IPO"),
-            Drawn("kto", BAD, "KTO"),
-        ),
-    ),
-)
+}
+"""{figure of the page: its arms}; what it says in words, and the criteria it bears on, stand in its template."""
 
 
 def write_page(folder: Path) -> Path:
@@ -141,7 +87,7 @@ def render(content: Mapping[str, Any]) -> str:
 
 def parts_of(content: Mapping[str, Any]) -> tuple[str, dict[str, Part]]:
     """Return the page's sections, and by name the figures that have an arm that was run."""
-    drawn = {figure.name: part for figure in FIGURES if (part := figure_of(figure, content["arms"]))}
+    drawn = {name: part for name, arms in FIGURES.items() if (part := figure_of(arms, content["arms"]))}
     sections = fragment(
         "parts/overoptimisation.html",
         headline=headline(content["criteria"]),
@@ -150,7 +96,7 @@ def parts_of(content: Mapping[str, Any]) -> tuple[str, dict[str, Part]]:
         verdicts=MARKS,
         seeds_that_hold=_seeds_that_hold,
         figures_in_words=figures_in_words,
-        figures=[figure for figure in FIGURES if figure.name in drawn],
+        figures={name: arms for name, arms in FIGURES.items() if name in drawn},
     )
     return sections, drawn
 
@@ -193,10 +139,10 @@ def figures_in_words(figures: Mapping[str, float | None]) -> str:
     return ", ".join(_in_words(name, value) for name, value in figures.items()) or MISSING
 
 
-def figure_of(figure: Figure, arms: Sequence[Mapping[str, Any]]) -> Part | None:
+def figure_of(wanted: Sequence[Drawn], arms: Sequence[Mapping[str, Any]]) -> Part | None:
     """Draw the arms over sqrt(KL), a line per seed; None if no arm of the figure was run."""
     traces: list[Part] = []
-    for drawn in figure.arms:
+    for drawn in wanted:
         for arm in arms:
             if arm["name"] == drawn.arm:
                 traces += _traces(arm, drawn)
