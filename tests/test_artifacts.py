@@ -11,6 +11,7 @@ import pytest
 from kleash import artifacts
 from kleash.durable import write_text
 from kleash.errors import ArtifactError, RunError, SettingsError
+from kleash.lineage import verify
 
 FORMAT = {"tokenizer": "aaaa1111aaaa", "chat_template": "bbbb2222bbbb"}
 
@@ -51,7 +52,7 @@ def test_complete_artifact_says_what_it_is_and_verifies(folder, data):
     assert artifacts.parent_path(artifact, "data") == data.path
     assert sorted(os.listdir(folder)) == ["artifact.json", "metrics.jsonl", "model"]
     assert os.listdir(folder.parent) == ["sft"]
-    assert artifacts.verify(folder) == []
+    assert verify(folder) == []
     assert artifacts.find(folder) == artifact
 
 
@@ -89,9 +90,9 @@ def test_killed_at_any_write_the_same_command_ends_in_the_same_artifact(folder, 
     uninterrupted = stage(tmp_path / "uninterrupted")
 
     def check():
-        assert not folder.exists() or artifacts.verify(folder) == []
+        assert not folder.exists() or verify(folder) == []
         assert stage().id == uninterrupted.id
-        assert artifacts.verify(folder) == []
+        assert verify(folder) == []
         assert os.listdir(folder.parent) == ["sft"]
         shutil.rmtree(folder)
 
@@ -115,7 +116,7 @@ def test_error_or_interrupt_leaves_the_draft_to_be_resumed(folder, data):
     with artifacts.writing(folder, **plan) as draft:
         assert draft.is_resumed
         assert (draft.work / "checkpoint").read_text() == "40"
-    assert artifacts.verify(folder) == []
+    assert verify(folder) == []
 
 
 def test_changed_setting_or_parent_is_refused_by_name_whether_begun_or_complete(folder, data, tmp_path):
@@ -173,12 +174,12 @@ def test_verify_names_each_file_altered_missing_or_added(folder, data):
     (folder / "model" / "a.bin").write_text("tampered")
     (folder / "metrics.jsonl").unlink()
     (folder / "extra").write_text("")
-    altered, missing, added = sorted(artifacts.verify(folder), key=lambda problem: "added" in problem)[0:3]
+    altered, missing, added = sorted(verify(folder), key=lambda problem: "added" in problem)[0:3]
     problems = "\n".join([altered, missing, added])
     assert "model/a.bin was altered: sha256" in problems
     assert "metrics.jsonl is missing" in problems
     assert "extra was added" in problems
-    assert len(artifacts.verify(folder)) == 3
+    assert len(verify(folder)) == 3
 
 
 def test_verify_notices_a_manifest_with_prettier_figures_or_other_settings(folder, data):
@@ -186,19 +187,19 @@ def test_verify_notices_a_manifest_with_prettier_figures_or_other_settings(folde
     path = folder / "artifact.json"
     honest = path.read_text()
     path.write_text(honest.replace('"loss": 1.5', '"loss": 0.5'))
-    assert artifacts.verify(folder) == [f"{path} was altered: its seal does not fit what it says"]
+    assert verify(folder) == [f"{path} was altered: its seal does not fit what it says"]
     path.write_text(honest.replace('"steps": 4', '"steps": 9'))
-    assert any("is not what its id" in problem for problem in artifacts.verify(folder))
+    assert any("is not what its id" in problem for problem in verify(folder))
 
 
 def test_verify_notices_a_parent_that_changed_but_not_one_that_went(folder, data):
     make(folder, data)
     data.path.write_text("other")
-    (problem,) = artifacts.verify(folder)
+    (problem,) = verify(folder)
     assert f"{data.path} (data of {folder}) has id" in problem
     assert f"{data.id} was used" in problem
     data.path.unlink()
-    assert artifacts.verify(folder) == []
+    assert verify(folder) == []
 
 
 def test_run_moved_as_a_whole_still_knows_its_parents(folder, data, tmp_path):
@@ -207,7 +208,7 @@ def test_run_moved_as_a_whole_still_knows_its_parents(folder, data, tmp_path):
     shutil.move(tmp_path / "runs" / "x", tmp_path / "y")
     moved = artifacts.read(tmp_path / "y" / "round-000" / "reward")
     assert artifacts.parent_path(moved, "data") == tmp_path / "y" / "round-000" / "sft"
-    assert artifacts.verify(moved.path) == []
+    assert verify(moved.path) == []
 
 
 def test_require_refuses_the_wrong_kind_format_or_folder(folder, data, tmp_path):
@@ -247,7 +248,7 @@ def test_unreadable_manifests_are_named(folder, data):
         path.write_text(text)
         with pytest.raises(ArtifactError, match=message):
             artifacts.read(folder)
-        assert len(artifacts.verify(folder)) == 1
+        assert len(verify(folder)) == 1
 
 
 def test_external_parents_are_known_by_content(tmp_path, folder, data):

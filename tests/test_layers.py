@@ -30,6 +30,7 @@ PLUMBING = {
     "lineage",
     "estimates",
     "results",
+    "run_summary",
 }
 MATERIALS = {"models", "data"}
 WORKERS = {"rollout", "scorers", "raters", "training", "algorithms"}
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "lineage": GROUND | {"artifacts"},
     "estimates": GROUND | {"web.wording"},
     "results": GROUND | {"artifacts", "estimates"},
+    "run_summary": GROUND | {"estimates", "results"},
     "tracking": GROUND | {"plugins"},
     "formats": GROUND | {"plugins"},
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),

@@ -16,8 +16,8 @@ from kleash.results import (
     PolicySummary,
     PreferencesSummary,
     RewardSummary,
-    RunSummary,
 )
+from kleash.run_summary import RunSummary
 
 FINISHED = Path(__file__).parent / "fixtures" / "release-0.1.0" / "runs" / "finished"
 KINDS = {

@@ -9,10 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from kleash import artifacts, versions
-from kleash.artifacts import file_digest, find, read, verify, writing
+from kleash.artifacts import file_digest, find, read, writing
 from kleash.cli import main
 from kleash.durable import read_rows
 from kleash.errors import ArtifactError, RunError, SettingsError
+from kleash.lineage import verify
 from kleash.recipe import Recipe, load_recipe
 from kleash.settings import Settings
 from kleash.stages.context import StageContext

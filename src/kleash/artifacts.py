@@ -1,9 +1,10 @@
-"""Write, read and verify artifacts: folders that say what they are, what made them and from which parents.
+"""Write and read artifacts: folders that say what they are, what made them and from which parents.
 
 A stage fills `NAME.partial/`; the manifest `artifact.json` is written last and the folder is renamed to `NAME`. So a
 folder with its plain name is complete, and a `.partial` one is where a killed stage goes on. An artifact's id is a
 hash over kind, parents, resolved settings and files: the same work has the same id, whether interrupted or not.
-No torch here. How artifacts hang together is in `lineage.py`, how bytes get safely to the disk in `durable.py`.
+No torch here. How artifacts hang together, and whether one is still whole, is in `lineage.py`; how bytes get safely to
+the disk in `durable.py`.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def writing(
             settings=begun["settings"],
             settings_given=_plain(settings_given if settings_given is not None else settings),
             seed=seed,
-            files=_file_digests(draft.path),
+            files=file_digests(draft.path),
             unhashed=tuple(sorted(draft.unhashed)),
             text_format=dict(text_format) if text_format is not None else None,
             summary=_plain(draft.summary),
@@ -149,7 +150,7 @@ def writing(
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             path=folder,
         )
-        write_text(draft.path / MANIFEST, _manifest_text(replace(unsealed, id=_artifact_id(unsealed))))
+        write_text(draft.path / MANIFEST, _manifest_text(replace(unsealed, id=artifact_id(unsealed))))
         _finish(folder)
 
 
@@ -201,7 +202,7 @@ def external(
     if path.is_file():
         files = {path.name: digest_of(path)}
     elif path.is_dir():
-        found = _file_digests(path, digest_of=digest_of)
+        found = file_digests(path, digest_of=digest_of)
         files = {name: digest for name, digest in found.items() if not name.startswith(".")}
     elif set(str(path)) & set(":*?["):  # FOLDER:SPLIT, a pattern
         files = {str(file): digest_of(file) for file in files_of(path)}
@@ -213,7 +214,7 @@ def external(
 
 # ------------------------------------------------------------------------------------------------------------- read
 def read(folder: Path) -> Artifact:
-    """Read a complete artifact's manifest; its files are trusted (`verify` checks them)."""
+    """Read a complete artifact's manifest; its files are trusted (`lineage.verify` checks them)."""
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.exists():
@@ -227,7 +228,7 @@ def read(folder: Path) -> Artifact:
             f"No artifact at {folder}: {missing}. A folder made by a kleash stage is needed. "
             "Run that stage first or correct the path."
         )
-    manifest = _read_json(path)
+    manifest = read_manifest(path)
     if manifest.get("format") != MANIFEST_FORMAT:
         raise ArtifactError(
             f"{path} has manifest format {manifest.get('format')!r}, this version of kleash reads {MANIFEST_FORMAT}. "
@@ -268,35 +269,6 @@ def require(
     return artifact
 
 
-def verify(folder: Path) -> list[str]:
-    """Hash an artifact again and list what does not agree with its manifest; an empty list means it is whole.
-
-    Also compares its parents, where they still are at the recorded place, with the ids they had when they were used.
-    """
-    folder = Path(folder)
-    try:
-        artifact = read(folder)
-    except ArtifactError as error:
-        return [str(error)]
-    problems = []
-    manifest = _read_json(folder / MANIFEST)
-    if manifest.get("seal") != _seal(manifest["artifact"]):
-        problems.append(f"{folder / MANIFEST} was altered: its seal does not fit what it says")
-    found = _file_digests(folder)
-    for name in sorted(artifact.files.keys() | found.keys()):
-        if name not in found:
-            problems.append(f"{folder / name} is missing")
-        elif name not in artifact.files:
-            problems.append(f"{folder / name} was added: the manifest does not list it")
-        elif found[name] != artifact.files[name]:
-            problems.append(f"{folder / name} was altered: sha256 {found[name][:12]}, not {artifact.files[name][:12]}")
-    if artifact.id != _artifact_id(artifact):
-        problems.append(
-            f"{folder} is not what its id {artifact.id} stands for: kind, parents, settings or files differ"
-        )
-    return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role))]
-
-
 def begun_settings(folder: Path) -> Mapping[str, Any] | None:
     """Return the settings that an artifact was begun with, by whichever version; None where nothing was begun."""
     partial = partial_path(Path(folder))
@@ -318,7 +290,7 @@ def _beginning(kind: str, parents: Mapping[str, Artifact], settings: Mapping[str
 
 def _read_begun(partial: Path) -> dict[str, Any]:
     """Return how an unfinished artifact was begun; refuses one that this version cannot go on with."""
-    begun = _read_json(partial / _WORK / _BEGUN)
+    begun = read_manifest(partial / _WORK / _BEGUN)
     check_unfinished(str(begun.get("kind")), check_format(begun, partial / _WORK / _BEGUN, ArtifactError), partial)
     return {name: begun.get(name, {}) for name in ("kind", "parents", "settings")}
 
@@ -329,7 +301,7 @@ def _open_draft(folder: Path, begun: Mapping[str, Any], records: Records) -> Dra
     if draft.is_resumed:
         _refuse_difference(partial, _read_begun(partial), begun, records)
         return draft
-    if _file_digests(partial):
+    if file_digests(partial):
         raise ArtifactError(
             f"{partial} holds files but no record of how they were begun. A new artifact needs an empty folder. "
             "Remove it or choose another run name."
@@ -366,7 +338,7 @@ def _finish(folder: Path) -> None:
     publish(partial, folder)
 
 
-def _file_digests(folder: Path, *, digest_of: Callable[[Path], str] = file_digest) -> dict[str, str]:
+def file_digests(folder: Path, *, digest_of: Callable[[Path], str] = file_digest) -> dict[str, str]:
     digests = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -376,7 +348,7 @@ def _file_digests(folder: Path, *, digest_of: Callable[[Path], str] = file_diges
     return digests
 
 
-def _artifact_id(artifact: Artifact) -> str:
+def artifact_id(artifact: Artifact) -> str:
     unhashed = set(artifact.unhashed)
     hashed = {
         name: digest
@@ -390,7 +362,7 @@ def _manifest_text(artifact: Artifact) -> str:
     # asdict copies deep, so the path, which would not survive a move of the folder, can simply be dropped.
     content = {name: value for name, value in asdict(artifact).items() if name != "path"}
     content = _plain(content)
-    manifest = {"format": MANIFEST_FORMAT, "artifact": content, "seal": _seal(content)}
+    manifest = {"format": MANIFEST_FORMAT, "artifact": content, "seal": seal_of(content)}
     return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -399,7 +371,7 @@ def _artifact_from(content: Mapping[str, Any], folder: Path) -> Artifact:
     return Artifact(**{**content, "origins": origins, "unhashed": tuple(content["unhashed"]), "path": folder})
 
 
-def _seal(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
     return content_id("manifest", content)
 
 
@@ -411,20 +383,10 @@ def _origin(parent: Artifact, folder: Path) -> Origin:
     return Origin(kind=parent.kind, path=where)
 
 
-def _parent_problem(artifact: Artifact, role: str) -> str | None:
-    path = parent_path(artifact, role)
-    if not path.exists():
-        return None
-    now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
-    if now == artifact.parents[role]:
-        return None
-    return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"
-
-
 def _plain(value: Any) -> Any:
     """Return the value as JSON would give it back, so that what is compared with a file compares equal."""
     return json.loads(json.dumps(value, default=str))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
     return read_object(path, remedy="A whole JSON object is needed. Restore or remove the file.", error=ArtifactError)

@@ -1,4 +1,4 @@
-"""Walk artifacts both ways: what an artifact was made from, and everything that was made from it.
+"""Walk artifacts both ways, from what one was made of to what was made of it, and check that they are still whole.
 
 Nothing is stored for this: every manifest names its parents, so the graph is read from the manifests below the runs'
 folder. An artifact reached from two runs (a branch and its origin) is one node, because its id is its content.
@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kleash.artifacts import MANIFEST, Artifact, parent_path, read, verify
-from kleash.durable import PARTIAL
+from kleash.artifacts import (
+    MANIFEST,
+    Artifact,
+    artifact_id,
+    external,
+    file_digests,
+    parent_path,
+    read,
+    read_manifest,
+    seal_of,
+)
+from kleash.durable import PARTIAL, file_digest
 from kleash.errors import ArtifactError
 
 JUDGEMENTS_FILE = "judgements.jsonl"
@@ -154,6 +164,35 @@ def describe(artifact: Artifact, *, role: str = "") -> str:
     return f"{kind} {artifact.id[:8]} {index}" + (f" ({', '.join(figures)})" if figures else "")
 
 
+def verify(folder: Path) -> list[str]:
+    """Hash an artifact again and list what does not agree with its manifest; an empty list means it is whole.
+
+    Also compares its parents, where they still are at the recorded place, with the ids they had when they were used.
+    """
+    folder = Path(folder)
+    try:
+        artifact = read(folder)
+    except ArtifactError as error:
+        return [str(error)]
+    problems = []
+    manifest = read_manifest(folder / MANIFEST)
+    if manifest.get("seal") != seal_of(manifest["artifact"]):
+        problems.append(f"{folder / MANIFEST} was altered: its seal does not fit what it says")
+    found = file_digests(folder)
+    for name in sorted(artifact.files.keys() | found.keys()):
+        if name not in found:
+            problems.append(f"{folder / name} is missing")
+        elif name not in artifact.files:
+            problems.append(f"{folder / name} was added: the manifest does not list it")
+        elif found[name] != artifact.files[name]:
+            problems.append(f"{folder / name} was altered: sha256 {found[name][:12]}, not {artifact.files[name][:12]}")
+    if artifact.id != artifact_id(artifact):
+        problems.append(
+            f"{folder} is not what its id {artifact.id} stands for: kind, parents, settings or files differ"
+        )
+    return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role))]
+
+
 def verify_run(run: Path) -> list[str]:
     """Hash every artifact of a run, or a single artifact folder, again; list all that does not agree.
 
@@ -234,3 +273,13 @@ def _tree(lineage: Lineage, root: str, *, upwards: bool) -> list[str]:
 
 def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def _parent_problem(artifact: Artifact, role: str) -> str | None:
+    path = parent_path(artifact, role)
+    if not path.exists():
+        return None
+    now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
+    if now == artifact.parents[role]:
+        return None
+    return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"

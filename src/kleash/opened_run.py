@@ -11,7 +11,7 @@ from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import read_rows
 from kleash.errors import ArtifactError, KleashError
 from kleash.locations import find_policy, find_run, newest_round
-from kleash.results import RunSummary
+from kleash.run_summary import RunSummary
 from kleash.runs import summary_of
 from kleash.stages.table import STAGES
 from kleash.tracking import METRICS_FILE

@@ -17,7 +17,7 @@ from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import clear_write_errors, lock_run, partial_path, publish, read_object, write_text
 from kleash.errors import RunError, SettingsError
 from kleash.locations import RECIPE_FILE, is_run, newest_round
-from kleash.results import RunSummary
+from kleash.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from kleash.artifacts import Artifact
 from kleash.cli.tables import figures_table, in_a_line, result_tables
-from kleash.results import RunSummary
+from kleash.run_summary import RunSummary
 
 RATE = {"value": 0.68, "low": 0.66, "high": 0.7, "n": 2000}
 

@@ -8,10 +8,10 @@ import transformers
 from pydantic import ValidationError
 
 import tiny
-from kleash.artifacts import parent_path, read, verify
+from kleash.artifacts import parent_path, read
 from kleash.errors import ArtifactError, ModelError, SettingsError
 from kleash.formats import read_preferences
-from kleash.lineage import lineage_of
+from kleash.lineage import lineage_of, verify
 from kleash.models.causal_lm import LoraSettings, load_language_model
 from kleash.models.heads import RewardNormaliser, reward_model_from
 from kleash.monitor.cards import model_card

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from kleash.artifacts import read, verify, writing
+from kleash.artifacts import read, writing
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.recording import record
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.formats import write_jsonl
+from kleash.lineage import verify
 from kleash.records import Completion, Judgement, Prompt
 from kleash.stages.people import campaign_name, freeze_checkpoints, open_campaign
 

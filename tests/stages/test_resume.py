@@ -12,7 +12,8 @@ import pytest
 
 import tiny
 from kleash.algorithms.rollout_metrics import KL
-from kleash.artifacts import file_digest, read, verify
+from kleash.artifacts import file_digest, read
+from kleash.lineage import verify
 from kleash.tracking import JsonlTracker, without_timings
 from stages.killed_round import SCENARIOS
 from stages.tiny_recipe import STAGES

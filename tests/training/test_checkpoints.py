@@ -10,6 +10,7 @@ from torch import nn
 
 from kleash import artifacts
 from kleash.errors import RunError
+from kleash.lineage import verify
 from kleash.tracking import JsonlTracker, without_timings
 from kleash.training import checkpoints
 
@@ -226,7 +227,7 @@ def test_killed_at_any_write_the_resumed_stage_ends_in_the_same_bits(tmp_path, k
     def check():
         assert stage(folder).id == whole.id
         assert metrics(folder) == metrics(whole.path)
-        assert artifacts.verify(folder) == []
+        assert verify(folder) == []
         shutil.rmtree(folder)
 
     assert kill_at_every_write(lambda: stage(folder), check) > 50

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kleash.artifacts import read, verify
+from kleash.artifacts import read
+from kleash.lineage import verify
 from kleash.tracking import JsonlTracker
 from kleash.training.ranks import Ranks, join_ranks
 from stages.tiny_recipe import STAGES, run_round, write_data

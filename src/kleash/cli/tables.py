@@ -17,11 +17,11 @@ from kleash.results import (
     PolicySummary,
     PreferencesSummary,
     RewardSummary,
-    RunSummary,
     SuitesSummary,
     Summary,
     WorldSummary,
 )
+from kleash.run_summary import RunSummary
 from kleash.web.wording import MISSING, duration, length_alone, number, number_range, percent, percent_range
 
 if TYPE_CHECKING:

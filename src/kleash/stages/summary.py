@@ -17,14 +17,12 @@ from kleash.results import (
     AnswerFigures,
     EvaluationSummary,
     GateSummary,
-    HeldoutTotals,
     PolicySummary,
     PreferencesSummary,
     RewardSummary,
-    RoundSummary,
-    RunSummary,
     Summary,
 )
+from kleash.run_summary import HeldoutTotals, RoundSummary, RunSummary
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe

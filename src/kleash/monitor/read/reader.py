@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import PARTIAL
 from kleash.errors import ArtifactError, RunError
-from kleash.results import RunSummary, Summary
+from kleash.results import Summary
+from kleash.run_summary import RunSummary
 from kleash.stages.table import STAGES
 
 Row = Mapping[str, Any]

@@ -12,7 +12,8 @@ from typing import Literal
 from kleash.estimates import Estimate
 from kleash.monitor.read.alarms import by_symptom
 from kleash.monitor.read.findings import Findings
-from kleash.results import GateSummary, RoundSummary
+from kleash.results import GateSummary
+from kleash.run_summary import RoundSummary
 from kleash.web.wording import count, length_accuracy, listing, number, percent, percent_range
 
 Mood = Literal["better", "worse", "unclear", "pending"]
