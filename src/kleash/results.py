@@ -297,13 +297,27 @@ class SuitesSummary(Summary, SuiteSides):
     harness: dict[str, Any] = {}
 
 
-class CheckpointVotes(Record):
-    """What raters made of one checkpoint's answers beside step 0's."""
+class CheckpointFigures(Record):
+    """A checkpoint's answers in one slice, beside step 0's. refused: share of them that are refusals."""
+
+    judge_mean: Estimate | None = None
+    win_rate: Rate | None = None
+    refused: Rate | None = None
+
+
+class CheckpointQuality(Record):
+    """A checkpoint's answers beside step 0's: a row of checkpoints.jsonl, by a judge or by one kind of raters.
+
+    refuses_everything: what a policy that does would score, by aim; on the first row.
+    """
 
     step: int | None = None
     rater_kind: str = ""
+    judge_mean: Estimate | None = None
     win_rate: Rate | None = None
-    slices: dict[str, AnswerFigures] = {}
+    refused: Rate | None = None
+    slices: dict[str, CheckpointFigures] = {}
+    refuses_everything: dict[str, float] = {}
 
 
 class FrozenCampaign(PreferencesSummary):
@@ -317,7 +331,7 @@ class CampaignSummary(Summary):
 
     people: FrozenCampaign | None = None
     judges: FrozenCampaign | None = None
-    checkpoints: list[CheckpointVotes] = []
+    checkpoints: list[CheckpointQuality] = []
 
 
 # -------------------------------------------------------------------------------------------------------- inside

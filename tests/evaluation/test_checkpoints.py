@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.checkpoints import judged_rows
+from kleash.evaluation.checkpoints import judged_checkpoints
 from kleash.records import Completion, Prompt
 from kleash.testing import FakeScorer
 
@@ -21,36 +21,36 @@ def judged(**answers_by_step):
         int(name.removeprefix("step_")): [Completion(prompt, text) for prompt, text in zip(ASKED, texts, strict=True)]
         for name, texts in answers_by_step.items()
     }
-    return judged_rows(kept, FakeScorer(lambda answer: SCORES[answer.text]))
+    return judged_checkpoints(kept, FakeScorer(lambda answer: SCORES[answer.text]))
 
 
 def test_quality_and_wins_by_checkpoint_and_slice():
     start, end = judged(step_0=["fair", "poor", "fair"], step_20=["good", "poor", "poor"])
-    assert (start["step"], end["step"]) == (0, 20)
-    assert start["win_rate"]["value"] == 0.5
-    assert end["judge_mean"]["value"] == pytest.approx(0.0)
-    assert end["win_rate"] | {"low": 0, "high": 0} == {"value": 0.5, "low": 0, "high": 0, "n": 3}
-    assert end["slices"]["topic=kitchen"]["judge_mean"]["value"] == pytest.approx(0.5)
-    assert end["slices"]["topic=kitchen"]["win_rate"]["value"] == 0.75
-    assert end["slices"]["topic=crime"]["win_rate"]["value"] == 0.0
-    assert end["refused"]["value"] == 0.0
+    assert (start.step, end.step) == (0, 20)
+    assert start.win_rate.value == 0.5
+    assert end.judge_mean.value == pytest.approx(0.0)
+    assert (end.win_rate.value, end.win_rate.n) == (0.5, 3)
+    assert end.slices["topic=kitchen"].judge_mean.value == pytest.approx(0.5)
+    assert end.slices["topic=kitchen"].win_rate.value == 0.75
+    assert end.slices["topic=crime"].win_rate.value == 0.0
+    assert end.refused.value == 0.0
 
 
 def test_refusing_what_wants_help_is_the_worst_answer_whatever_the_judge_likes():
     _, end = judged(step_0=["fair", "poor", "fair"], step_20=[REFUSAL, REFUSAL, REFUSAL])
-    assert end["slices"]["aim=helpful"]["judge_mean"]["value"] == -1.0
-    assert end["slices"]["aim=helpful"]["win_rate"]["value"] == 0.25
-    assert end["slices"]["aim=helpful"]["refused"]["value"] == 1.0
+    assert end.slices["aim=helpful"].judge_mean.value == -1.0
+    assert end.slices["aim=helpful"].win_rate.value == 0.25
+    assert end.slices["aim=helpful"].refused.value == 1.0
     # What should be refused, and every other slice, is as the judge has it.
-    assert end["slices"]["aim=harmless"]["judge_mean"]["value"] == 5.0
-    assert end["slices"]["topic=kitchen"]["judge_mean"]["value"] == 5.0
-    assert end["judge_mean"]["value"] == 5.0
+    assert end.slices["aim=harmless"].judge_mean.value == 5.0
+    assert end.slices["topic=kitchen"].judge_mean.value == 5.0
+    assert end.judge_mean.value == 5.0
 
 
 def test_a_start_that_refuses_is_held_to_the_same():
     start, end = judged(step_0=[REFUSAL, "poor", "fair"], step_20=["good", "good", "fair"])
-    assert start["slices"]["aim=helpful"]["judge_mean"]["value"] == -1.0
-    assert end["slices"]["aim=helpful"]["win_rate"]["value"] == 1.0
+    assert start.slices["aim=helpful"].judge_mean.value == -1.0
+    assert end.slices["aim=helpful"].win_rate.value == 1.0
 
 
 def test_the_order_of_the_steps_makes_no_difference():
@@ -60,20 +60,20 @@ def test_the_order_of_the_steps_makes_no_difference():
 
 def test_slices_are_every_dimension_with_its_values():
     [row] = judged(step_0=["fair", "poor", "fair"])
-    sizes = {name: figures["win_rate"]["n"] for name, figures in row["slices"].items()}
+    sizes = {name: figures.win_rate.n for name, figures in row.slices.items()}
     assert sizes == {"aim=harmless": 1, "aim=helpful": 2, "topic=crime": 1, "topic=kitchen": 2}
 
 
 def test_a_run_without_kept_answers_has_no_rows():
-    assert judged_rows({}, FakeScorer(lambda answer: 0.0)) == []
+    assert judged_checkpoints({}, FakeScorer(lambda answer: 0.0)) == []
 
 
 def test_what_refusing_everything_would_score_is_told_on_the_first_row():
     start, end = judged(step_0=["fair", "poor", "fair"], step_20=[REFUSAL, "good", REFUSAL])
-    assert start["refuses_everything"] == {"helpful": -1.0, "harmless": 5.0}
-    assert "refuses_everything" not in end
+    assert start.refuses_everything == {"helpful": -1.0, "harmless": 5.0}
+    assert "refuses_everything" not in end.to_json()
 
 
 def test_without_a_refusal_it_is_told_from_the_other_answers():
     start, _ = judged(step_0=["fair", "poor", "fair"], step_20=["good", "good", "good"])
-    assert start["refuses_everything"] == {"helpful": -1.0, "harmless": 2.0}
+    assert start.refuses_everything == {"helpful": -1.0, "harmless": 2.0}

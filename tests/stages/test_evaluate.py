@@ -7,8 +7,9 @@ import torch
 import transformers
 
 from kleash.errors import SettingsError
-from kleash.evaluation.checkpoints import judged_rows, kept_answers
+from kleash.evaluation.checkpoints import judged_checkpoints, kept_answers
 from kleash.formats import read_completions
+from kleash.results import EvaluationSummary
 from kleash.stages.evaluate import EvaluateSettings, build_judge, evaluate_policy
 from kleash.stages.support.scoring import ScorerSource
 from kleash.testing import FakeScorer
@@ -34,19 +35,19 @@ def test_gold_judges_the_sandbox():
 
 
 def test_samples_hold_both_answers_and_their_verdicts(made):
-    folder, figures = made["evaluation"].path, made["evaluation"].summary
+    folder, figures = made["evaluation"].path, EvaluationSummary.of(made["evaluation"])
     rows = lines_of(folder / "samples.jsonl")
-    assert len(rows) == figures["n"] == 15
+    assert len(rows) == figures.n == 15
     for row in rows:
         for side in ("before", "after"):
             assert row[side]["judge"] == pytest.approx(likes_short_words(row["prompt"], row[side]["text"]))
         assert row["before"]["kl_nats"] == 0.0
-    assert figures["win_rate"]["value"] == pytest.approx(
+    assert figures.win_rate.value == pytest.approx(
         sum({"win": 1, "tie": 0.5, "loss": 0}[row["outcome"]] for row in rows) / 15
     )
     mean_kl = sum(row["after"]["kl_nats"] for row in rows) / 15
-    assert figures["kl_nats_per_sequence"]["value"] == pytest.approx(mean_kl)
-    assert set(figures["slices"]) == {f"thing={thing}" for thing in ("cat", "dog", "tree", "house", "mat")}
+    assert figures.kl_nats_per_sequence.value == pytest.approx(mean_kl)
+    assert set(figures.slices) == {f"thing={thing}" for thing in ("cat", "dog", "tree", "house", "mat")}
 
 
 def test_kl_is_that_of_two_plain_forwards(made, data, tmp_path):
@@ -97,13 +98,15 @@ def test_a_policy_against_itself_ties(made, data, tmp_path):
 
 def test_checkpoints_are_judged_against_the_first(made):
     folder = made["policy"].path / "answers"
-    judged = judged_rows(kept_answers(made["policy"]), FakeScorer(lambda answer: likes_short_words("", answer.text)))
-    assert [row["step"] for row in judged] == [0, 1, 2, 3]
-    assert judged[0]["win_rate"]["value"] == 0.5
+    judged = judged_checkpoints(
+        kept_answers(made["policy"]), FakeScorer(lambda answer: likes_short_words("", answer.text))
+    )
+    assert [row.step for row in judged] == [0, 1, 2, 3]
+    assert judged[0].win_rate.value == 0.5
     values = [
         [likes_short_words("", answer.text) for answer in read_completions(folder / f"step-{step:08d}.jsonl").records]
         for step in (0, 3)
     ]
     wins = sum((b > a) + 0.5 * (b == a) for a, b in zip(*values, strict=True))
-    assert judged[3]["win_rate"]["value"] == pytest.approx(wins / 15)
-    assert judged[3]["judge_mean"]["value"] == pytest.approx(sum(values[1]) / 15)
+    assert judged[3].win_rate.value == pytest.approx(wins / 15)
+    assert judged[3].judge_mean.value == pytest.approx(sum(values[1]) / 15)

@@ -13,7 +13,7 @@ from kleash.cli.options import settings_for_stage
 from kleash.cli.screen import remarks, results
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
-from kleash.results import CampaignSummary, CheckpointVotes
+from kleash.results import CampaignSummary, CheckpointQuality
 from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def compare_checkpoints(
         results().print(checkpoints_table(CampaignSummary.of(made).checkpoints))
 
 
-def checkpoints_table(rows: Sequence[CheckpointVotes]) -> Table:
+def checkpoints_table(rows: Sequence[CheckpointQuality]) -> Table:
     """Return win rates against step 0, a row per checkpoint and kind of rater."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("step", "judged by", "wins against step 0", "95 %", "prompts"):

@@ -1,12 +1,12 @@
 """Quality over a run: what became of the same prompts' answers, checkpoint by checkpoint, against step 0's.
 
-A row of `checkpoints.jsonl`: {"step", "judge_mean", "win_rate", "refused", "slices": {"dimension=value": the same
-three}}, each an interval; people's rows, made from verdicts, have no "judge_mean" and say who judged in "rater_kind".
+A row of `checkpoints.jsonl` is a `results.CheckpointQuality`; people's rows, made from verdicts, have no `judge_mean`
+and say who judged in `rater_kind`.
 
 Prompts may carry the dimension `aim`: helpful, honest, harmless. In its slices a refusal of a prompt that wants help
 counts as no better than the worst tenth of step 0's answers to such prompts, whatever the judge thinks of it: a judge
 that likes refusals must not hide that a policy refuses everything. What such a policy would score is told beside them,
-"refuses_everything": {aim: score}, on the first row. `monitor/figures/hhh_chart.py` draws the aims against each other.
+`refuses_everything`, on the first row. `monitor/figures/hhh_chart.py` draws the aims against each other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kleash.artifacts import Artifact
+from kleash.estimates import Estimate, Rate
 from kleash.evaluation.refusals import is_refusal
-from kleash.evaluation.side_by_side import as_json, outcome
+from kleash.evaluation.side_by_side import outcome
 from kleash.formats import read_completions
-from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
+from kleash.maths.intervals import mean_interval, wilson_interval, win_rate
 from kleash.protocols import Scorer
 from kleash.records import Completion, group_by_slice
+from kleash.results import CheckpointFigures, CheckpointQuality
 
 AIM, HELPFUL, HARMLESS = "aim", "helpful", "harmless"
 _WORST_SHARE = 0.1
@@ -35,7 +37,7 @@ def kept_answers(policy: Artifact) -> dict[int, list[Completion]]:
     return {int(file.stem.removeprefix("step-")): list(read_completions(file).records) for file in files}
 
 
-def judged_rows(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list[dict[str, Any]]:
+def judged_checkpoints(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list[CheckpointQuality]:
     """Judge every checkpoint's answers by a scorer and compare them with the first checkpoint's."""
     if not kept:
         return []
@@ -43,22 +45,24 @@ def judged_rows(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list
     first = next(iter(judged.values()))
     strict = {step: now.strict_on_refusals(first) for step, now in judged.items()}
     strict_first = next(iter(strict.values()))
-    rows = [
-        {
-            "step": step,
+    checkpoints = [
+        CheckpointQuality(
+            step=step,
             **_figures(first, now, range(len(now.answers))),
-            "slices": {
-                name: _figures(strict_first, strict[step], group)
-                if name.startswith(f"{AIM}=")
-                else _figures(first, now, group)
+            slices={
+                name: CheckpointFigures(
+                    **_figures(strict_first, strict[step], group)
+                    if name.startswith(f"{AIM}=")
+                    else _figures(first, now, group)
+                )
                 for name, group in group_by_slice(answer.prompt.dimensions for answer in now.answers).items()
             },
-        }
+        )
         for step, now in judged.items()
     ]
     if refusing := _refusing_everything(strict.values()):
-        rows[0]["refuses_everything"] = refusing
-    return rows
+        checkpoints[0] = checkpoints[0].model_copy(update={"refuses_everything": refusing})
+    return checkpoints
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,16 @@ class Judged:
         return iter(zip(self.answers, self.totals, strict=True))
 
 
-def outcome_rate(outcomes: Sequence[str]) -> Interval:
+def outcome_rate(outcomes: Sequence[str]) -> Rate:
     """Return the win rate of "win", "tie" and "loss"."""
-    return win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))
+    return Rate(**vars(win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))))
 
 
 def _figures(first: Judged, now: Judged, rows: Sequence[int]) -> dict[str, Any]:
     return {
-        "judge_mean": as_json(mean_interval([now.totals[row] for row in rows])),
-        "win_rate": as_json(outcome_rate([outcome(first.totals[row], now.totals[row]) for row in rows])),
-        "refused": as_json(wilson_interval(sum(is_refusal(now.answers[row].text) for row in rows), len(rows))),
+        "judge_mean": Estimate(**vars(mean_interval([now.totals[row] for row in rows]))),
+        "win_rate": outcome_rate([outcome(first.totals[row], now.totals[row]) for row in rows]),
+        "refused": Rate(**vars(wilson_interval(sum(is_refusal(now.answers[row].text) for row in rows), len(rows)))),
     }
 
 

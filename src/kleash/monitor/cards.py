@@ -18,7 +18,7 @@ from kleash.records import Preference
 from kleash.results import (
     AuditSummary,
     CampaignSummary,
-    CheckpointVotes,
+    CheckpointQuality,
     EvaluationSummary,
     PolicySummary,
     PreferencesSummary,
@@ -143,7 +143,7 @@ def _method_of(policy: Artifact) -> str:
     return trained.algorithm or trained.stage or policy.kind
 
 
-def _latest_votes(campaign: Artifact) -> dict[str, CheckpointVotes]:
+def _latest_votes(campaign: Artifact) -> dict[str, CheckpointQuality]:
     return {row.rater_kind: row for row in CampaignSummary.of(campaign).checkpoints}
 
 

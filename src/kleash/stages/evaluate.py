@@ -15,7 +15,7 @@ from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.durable import write_rows
 from kleash.errors import SettingsError
-from kleash.evaluation.checkpoints import judged_rows, kept_answers
+from kleash.evaluation.checkpoints import judged_checkpoints, kept_answers
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
 from kleash.formats import read_prompts
 from kleash.functions import FUNCTIONS, NAMES_FUNCTION, recorded_functions
@@ -83,9 +83,9 @@ def evaluate_policy(
         figures = compare(chosen, before, after)
         rows = sample_rows(chosen, before, after)
         write_rows(draft.path / "samples.jsonl", rows)
-        checkpoints = judged_rows(kept_answers(parents["policy"]), judge)
+        checkpoints = judged_checkpoints(kept_answers(parents["policy"]), judge)
         if checkpoints:
-            write_rows(draft.path / "checkpoints.jsonl", checkpoints)
+            write_rows(draft.path / "checkpoints.jsonl", [one.to_json() for one in checkpoints])
         draft.summary |= EvaluationSummary(judge=settings.judge, **figures).to_json()
     return read(output_dir)
 

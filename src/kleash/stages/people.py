@@ -26,10 +26,9 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force
 from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
-from kleash.estimates import Rate
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate
 from kleash.records import Comparison, Completion, Judgement, group_by_slice
-from kleash.results import AnswerFigures, CampaignSummary, CheckpointVotes, FrozenCampaign
+from kleash.results import CampaignSummary, CheckpointFigures, CheckpointQuality, FrozenCampaign
 
 By = Literal["people", "judges"]
 
@@ -107,7 +106,7 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
         "judgements": num_judgements,
         "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
     }
-    rows: list[CheckpointVotes] = []
+    rows: list[CheckpointQuality] = []
     frozen: dict[str, FrozenCampaign] = {}
     with writing(output_dir, kind="campaign", parents={"policy": policy}, settings=settings) as draft:
         for by in num_judgements:
@@ -136,7 +135,7 @@ def checkpoint_comparisons(
     ]
 
 
-def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[CheckpointVotes]:
+def checkpoint_rows(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement]) -> list[CheckpointQuality]:
     """Return a row per checkpoint and kind of rater: the win rate against step 0, over all prompts and by slice.
 
     An item is won, tied or lost by the mean of its votes, "both bad" being a tie. n counts prompts, not votes.
@@ -231,18 +230,13 @@ def _is_tie(comparison: Comparison) -> bool:
     return comparison.completions[0] == comparison.completions[1]
 
 
-def _votes(step: int, rater_kind: str, decided: Sequence[tuple[Comparison, str]]) -> CheckpointVotes:
+def _votes(step: int, rater_kind: str, decided: Sequence[tuple[Comparison, str]]) -> CheckpointQuality:
     outcomes = [outcome for _, outcome in decided]
     groups = group_by_slice(comparison.prompt.dimensions for comparison, _ in decided)
-    return CheckpointVotes(
-        step=step,
-        rater_kind=rater_kind,
-        win_rate=Rate(**vars(outcome_rate(outcomes))),
-        slices={
-            name: AnswerFigures(win_rate=Rate(**vars(outcome_rate([outcomes[row] for row in rows]))))
-            for name, rows in groups.items()
-        },
-    )
+    slices = {
+        name: CheckpointFigures(win_rate=outcome_rate([outcomes[row] for row in rows])) for name, rows in groups.items()
+    }
+    return CheckpointQuality(step=step, rater_kind=rater_kind, win_rate=outcome_rate(outcomes), slices=slices)
 
 
 def _source(step: int) -> str:

@@ -8,13 +8,14 @@ slices of `aim` in checkpoints.jsonl, judged or voted; in them refusals of what 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kleash.estimates import Estimate, estimate, finite
+from kleash.estimates import Estimate
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, value_text
-from kleash.monitor.read.reader import RoundFolder, Row
+from kleash.monitor.read.reader import RoundFolder
+from kleash.results import CheckpointFigures, CheckpointQuality
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
 from kleash.web.visible import visible_text
@@ -51,8 +52,8 @@ class AimsPath:
 def read_aims(round_folder: RoundFolder, judge: str) -> AimsPath | None:
     """Return a round's path by its judge, else by people's (or AI judges') votes; None without slices of `aim`."""
     unit = "gold reward" if judge == "gold" else "reward, SD (the proxy)" if judge == "proxy" else f"judge {judge}"
-    judged = _path(round_folder.rows("evaluation", "checkpoints"), "judge_mean", unit)
-    return judged or _path(round_folder.rows("people", "checkpoints"), "win_rate", "win rate against step 0")
+    judged = _path(round_folder.checkpoints("evaluation"), "judge_mean", unit)
+    return judged or _path(round_folder.checkpoints("people"), "win_rate", "win rate against step 0")
 
 
 def hhh_figure(path: AimsPath) -> Part:
@@ -86,41 +87,23 @@ def hhh_figure(path: AimsPath) -> Part:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _path(rows: Iterable[Row], key: str, unit: str) -> AimsPath | None:
-    rows = list(rows)
-    balances = [balance for row in rows if (balance := _balance(row, key)) is not None]
+def _path(checkpoints: Sequence[CheckpointQuality], name: str, unit: str) -> AimsPath | None:
+    balances = [balance for one in checkpoints if (balance := _balance(one, name)) is not None]
     if not balances:
         return None
-    is_rate = key == "win_rate"
-    # Who loses every comparison on the one and wins every one on the other.
-    refusing = (0.0, 1.0) if is_rate else _refusing(rows)
+    is_rate = name == "win_rate"
+    corners = [one.refuses_everything for one in checkpoints if {"helpful", "harmless"} <= set(one.refuses_everything)]
+    # Of win rates: who loses every comparison on the one and wins every one on the other.
+    refusing = (0.0, 1.0) if is_rate else (corners[0]["helpful"], corners[0]["harmless"]) if corners else None
     return AimsPath(tuple(sorted(balances, key=lambda balance: balance.step)), unit, is_rate, refusing)
 
 
-def _balance(row: Row, key: str) -> Balance | None:
-    slices = row.get("slices")
-    step = finite(row.get("step"))
-    if step is None or not isinstance(slices, Mapping):
+def _balance(checkpoint: CheckpointQuality, name: str) -> Balance | None:
+    by_aim = {aim: checkpoint.slices.get(f"aim={aim}", CheckpointFigures()) for aim in AIMS}
+    helpful, honest, harmless = (getattr(by_aim[aim], name) for aim in AIMS)
+    if checkpoint.step is None or helpful is None or harmless is None:
         return None
-
-    def measured(aim: str, name: str) -> Estimate | None:
-        figures = slices.get(f"aim={aim}")
-        return estimate(figures.get(name)) if isinstance(figures, Mapping) else None
-
-    helpful, harmless = measured("helpful", key), measured("harmless", key)
-    if helpful is None or harmless is None:
-        return None
-    return Balance(int(step), helpful, harmless, measured("honest", key), measured("helpful", "refused"))
-
-
-def _refusing(rows: Iterable[Row]) -> tuple[float, float] | None:
-    for row in rows:
-        corner = row.get("refuses_everything")
-        if isinstance(corner, Mapping):
-            helpful, harmless = finite(corner.get("helpful")), finite(corner.get("harmless"))
-            if helpful is not None and harmless is not None:
-                return helpful, harmless
-    return None
+    return Balance(checkpoint.step, helpful, harmless, honest, by_aim["helpful"].refused)
 
 
 def _colours(path: AimsPath) -> Part:

@@ -150,9 +150,9 @@ def _steps_wanted(run: RunFolder, round_folder: RoundFolder) -> int | None:
 
 def _win_rate(round_folder: RoundFolder) -> tuple[Estimate | None, str]:
     """Return the newest win rate that the proxy did not give itself, and by whom: people, the judge, the panel."""
-    people = [row for row in round_folder.rows("people", "checkpoints") if estimate(row.get("win_rate"))]
+    people = [one.win_rate for one in round_folder.checkpoints("people") if one.win_rate]
     if people:
-        return estimate(people[-1].get("win_rate")), "people"
+        return people[-1], "people"
     evaluation = round_folder.summary("evaluation", EvaluationSummary)
     if evaluation.judge not in ("", "proxy") and evaluation.win_rate:
         return evaluation.win_rate, judge_label(evaluation.judge)

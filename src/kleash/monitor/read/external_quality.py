@@ -6,13 +6,15 @@ is drawn. Read `findings.py` next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.read.measures import column, metric_names
 from kleash.monitor.read.reader import RoundFolder, Row
 from kleash.records import by_slice, slice_metric
+from kleash.results import CheckpointQuality
 
 Points = tuple[tuple[int, Estimate], ...]
 
@@ -37,25 +39,21 @@ def external_scores(round_folder: RoundFolder, judge: str) -> ExternalCurve | No
     """Return what a judge other than the proxy made of the checkpoints, else the external score training watched."""
     watched = round_folder.rows("policy", "evaluations")
     proxy = dict(zip(*column(watched, "score_mean"), strict=True))
-    sources: list[tuple[Iterable[Row], str, str]] = [(watched, "external/score_mean", "external score")]
+    curves = [ExternalCurve("external score", _points(watched, "external/score_mean"))]
     if judge and judge != "proxy":
-        sources.insert(0, (round_folder.rows("evaluation", "checkpoints"), "judge_mean", judge))
-    for rows, key, name in sources:
-        if points := _points(rows, key):
-            return ExternalCurve(name, points, proxy, _points_by_slice(rows, key))
-    return None
+        curves.insert(0, _curve(judge, round_folder.checkpoints("evaluation"), "judge_mean"))
+    return next((replace(curve, proxy=proxy) for curve in curves if curve.points), None)
 
 
 def win_rates(round_folder: RoundFolder, judge: str) -> tuple[ExternalCurve, ...]:
     """Return the win rates against the reference over the checkpoints: by panel, people and judge."""
-    watched, people = round_folder.rows("policy", "evaluations"), round_folder.rows("people", "checkpoints")
-    kinds = {str(row.get("rater_kind") or "person"): "" for row in people}
-    curves = [_panel(watched)]
-    for kind in kinds:
-        rows = [row for row in people if str(row.get("rater_kind") or "person") == kind]
-        curves.append(_curve(RATERS.get(kind, kind), rows))
+    people = round_folder.checkpoints("people")
+    curves = [_panel(round_folder.rows("policy", "evaluations"))]
+    for kind in dict.fromkeys(one.rater_kind for one in people):
+        votes = [one for one in people if one.rater_kind == kind]
+        curves.append(_curve(RATERS.get(kind or "person", kind), votes, "win_rate"))
     if judge and judge != "proxy":
-        curves.append(_curve(judge, round_folder.rows("evaluation", "checkpoints")))
+        curves.append(_curve(judge, round_folder.checkpoints("evaluation"), "win_rate"))
     return tuple(curve for curve in curves if curve.points)
 
 
@@ -65,9 +63,14 @@ def judge_label(name: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _curve(name: str, rows: Iterable[Row]) -> ExternalCurve:
-    rows = list(rows)
-    return ExternalCurve(name, _points(rows, "win_rate"), slices=_points_by_slice(rows, "win_rate"))
+def _curve(name: str, checkpoints: Sequence[CheckpointQuality], figure: str) -> ExternalCurve:
+    points: dict[str, list[tuple[int, Estimate]]] = defaultdict(list)
+    for one in checkpoints:
+        for slice_name, figures in {"": one, **one.slices}.items():
+            if one.step is not None and (value := getattr(figures, figure)) is not None:
+                points[slice_name].append((one.step, value))
+    ordered = {part: tuple(sorted(found, key=lambda point: point[0])) for part, found in sorted(points.items())}
+    return ExternalCurve(name, ordered.pop("", ()), slices=ordered)
 
 
 def _points(rows: Iterable[Row], key: str) -> Points:
@@ -77,16 +80,6 @@ def _points(rows: Iterable[Row], key: str) -> Points:
         if step is not None and value is not None:
             points.append((int(step), value))
     return tuple(sorted(points, key=lambda point: point[0]))
-
-
-def _points_by_slice(rows: Iterable[Row], key: str) -> dict[str, Points]:
-    by_slice: dict[str, list[Row]] = {}
-    for row in rows:
-        slices = row.get("slices")
-        for name, figures in slices.items() if isinstance(slices, Mapping) else ():
-            if isinstance(figures, Mapping):
-                by_slice.setdefault(str(name), []).append({"step": row.get("step"), **figures})
-    return {name: points for name, rows in sorted(by_slice.items()) if (points := _points(rows, key))}
 
 
 def _panel(watched: Iterable[Row]) -> ExternalCurve:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import PARTIAL
 from kleash.errors import ArtifactError, RunError
-from kleash.results import Summary
+from kleash.results import CheckpointQuality, Summary
 from kleash.run_summary import RunSummary
 from kleash.stages.table import STAGES
 
@@ -63,6 +63,10 @@ class RoundFolder:
     def summary(self, stage: str, kind: type[SummaryT]) -> SummaryT:
         """Return what a stage came to, as a record of its kind; an empty one if the stage is missing or unfinished."""
         return kind.from_json(self.stages[stage].summary if stage in self.stages else {})
+
+    def checkpoints(self, stage: str) -> list[CheckpointQuality]:
+        """Return how a run's checkpoints stand by the evaluation's judge, or by people's and AI judges' votes."""
+        return [CheckpointQuality.from_json(row) for row in self.rows(stage, "checkpoints")]
 
     def settings(self, stage: str) -> Mapping[str, Any]:
         return self.stages[stage].settings if stage in self.stages else {}
