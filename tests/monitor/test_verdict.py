@@ -8,7 +8,7 @@ from fake_run import make_fake_run
 from kleash.estimates import Estimate, Rate
 from kleash.monitor.read.findings import Contrast, findings_of
 from kleash.monitor.read.reader import read_run
-from kleash.monitor.read.verdict import gate_told, mood_of, verdict_of
+from kleash.monitor.read.verdict import gate_in_words, mood_of, verdict_of
 from kleash.results import GateSummary
 
 
@@ -77,14 +77,14 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path, healthy):
 
 
 def test_a_gate_says_whether_it_saw_anything():
-    assert gate_told(GateSummary()) == ""
+    assert gate_in_words(GateSummary()) == ""
     seen = {"moves": True, "reasons": [], "against": {"sft": {"value": 0.7}}}
-    assert gate_told(GateSummary.from_json(seen)) == "moves"
-    blind = gate_told(GateSummary.from_json({"moves": True, "reasons": [], "against": {}}))
+    assert gate_in_words(GateSummary.from_json(seen)) == "moves"
+    blind = gate_in_words(GateSummary.from_json({"moves": True, "reasons": [], "against": {}}))
     assert blind == "moves, unseen: alarms.comparer names nobody to compare answers"
     held = {"moves": False, "reasons": ["it lost", "its audit failed"], "against": {}}
-    assert gate_told(GateSummary.from_json(held)) == "held back: it lost; its audit failed"
-    assert gate_told(GateSummary.from_json({"moves": False, "reasons": 3})) == "held back: "
+    assert gate_in_words(GateSummary.from_json(held)) == "held back: it lost; its audit failed"
+    assert gate_in_words(GateSummary.from_json({"moves": False, "reasons": 3})) == "held back: "
 
 
 def test_what_the_watch_saw_is_part_of_the_verdict(tmp_path):

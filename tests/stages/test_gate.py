@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from kleash.artifacts import external
-from kleash.evaluation.external_signal import ExternalSignal
+from kleash.evaluation.external_signal import ExternalSignal, rate_of
 from kleash.maths.intervals import Interval, win_rate
 from kleash.records import Prompt
-from kleash.stages.gate import GateSettings, decide_gate, rate_of, reasons_to_hold, slice_rates
+from kleash.stages.gate import GateSettings, decide_gate, reasons_to_hold, slice_rates
 from kleash.stages.support.alarming import AlarmSetup
 from kleash.testing import FakeComparer
 from stages.tiny_recipe import tiny_context

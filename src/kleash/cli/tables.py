@@ -209,13 +209,13 @@ def _slices(summary: RunSummary) -> Table:
 
 
 def _rounds(summary: RunSummary) -> Table:
-    from kleash.monitor.read.verdict import gate_told
+    from kleash.monitor.read.verdict import gate_in_words
 
     headings = ("round", "gate", "pairs", "reward model right on", "win rate against SFT", "KL nats")
     rows = [
         (
             row.round,
-            gate_told(row),
+            gate_in_words(row),
             f"{row.pairs:,}" if row.pairs is not None else "",
             percent(row.heldout_accuracy) if row.heldout_accuracy is not None else "",
             rate(row.win_rate) if row.win_rate else "",

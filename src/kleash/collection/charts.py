@@ -18,6 +18,7 @@ from kleash.collection.gates import DEFAULT
 from kleash.collection.leaderboard import Leaderboard
 from kleash.collection.quality import Agreement, RaterRow
 from kleash.collection.views import Pace
+from kleash.estimates import json_numbers
 from kleash.maths.intervals import Interval
 from kleash.raters.monitoring import JudgeFigures
 from kleash.web import plots
@@ -309,14 +310,5 @@ def _plain(name: str) -> str:
 
 
 def _figure(traces: Sequence[Part], layout: Part) -> Part:
-    figure: Part = _known_numbers(plots.figure(traces, layout))
+    figure: Part = json_numbers(plots.figure(traces, layout))
     return figure
-
-
-def _known_numbers(value: Any) -> Any:
-    """Replace numbers that are none by null, which plotly leaves out."""
-    if isinstance(value, dict):
-        return {key: _known_numbers(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known_numbers(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

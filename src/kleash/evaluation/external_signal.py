@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from kleash.errors import SettingsError
+from kleash.maths.intervals import Interval, win_rate
 from kleash.protocols import Comparer
 from kleash.records import Comparison, Judgement, Prompt
 
@@ -49,6 +50,13 @@ class ExternalSignal:
             given = verdicts[comparisons[row].id] if row in comparisons else [0.5]
             votes[row] = sum(given) / len(given) if given else None
         return votes
+
+
+def rate_of(votes: Sequence[float | None], *, confidence: float = 0.95) -> Interval:
+    """Return the win rate behind shares of votes; a split vote goes to its majority, an even one is a tie."""
+    cast = [vote for vote in votes if vote is not None]
+    wins, losses = sum(vote > 0.5 for vote in cast), sum(vote < 0.5 for vote in cast)
+    return win_rate(wins, len(cast) - wins - losses, losses, confidence=confidence)
 
 
 def _vote(judgement: Judgement) -> float:

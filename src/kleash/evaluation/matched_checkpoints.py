@@ -36,16 +36,9 @@ class CheckpointSnapshot:
 
     def of(self, rows: Sequence[int]) -> CheckpointSnapshot:
         """Return the same for some of the prompts."""
-        return replace(
-            self,
-            texts=[self.texts[row] for row in rows],
-            num_tokens=[self.num_tokens[row] for row in rows],
-            proxy=[self.proxy[row] for row in rows],
-            external=[self.external[row] for row in rows],
-            kl_nats=[self.kl_nats[row] for row in rows],
-            entropy_nats=[self.entropy_nats[row] for row in rows],
-            parts={name: [part[row] for row in rows] for name, part in self.parts.items()},
-        )
+        per_prompt = ("texts", "num_tokens", "proxy", "external", "kl_nats", "entropy_nats")
+        chosen: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in per_prompt}
+        return replace(self, **chosen, parts={name: [part[row] for row in rows] for name, part in self.parts.items()})
 
     def to_json(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -16,10 +16,11 @@ from typing import Literal
 from kleash.evaluation import symptoms_of_divergence as divergence
 from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text
+from kleash.evaluation.external_signal import rate_of
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
 from kleash.evaluation.symptoms_of_figures import Measure, Severity, gain_of, growth, rise
 from kleash.evaluation.symptoms_of_text import rise_of_rate
-from kleash.maths.intervals import Interval, win_rate
+from kleash.maths.intervals import Interval
 from kleash.plugins import resolve_row
 from kleash.records import Prompt
 
@@ -264,11 +265,8 @@ def read_symptoms(
 
 def external_win_rate(snapshot: CheckpointSnapshot) -> Interval | None:
     """Return the share of prompts where the external signal prefers a checkpoint's answers, ties half."""
-    votes = [vote for vote in snapshot.external if vote is not None]
-    if not votes:
-        return None
-    wins, losses = sum(vote > 0.5 for vote in votes), sum(vote < 0.5 for vote in votes)
-    return win_rate(wins, len(votes) - wins - losses, losses)
+    rate = rate_of(snapshot.external)
+    return rate if rate.n else None
 
 
 def weighed(level: Level, won: Interval | None, *, is_slice: bool) -> Level:

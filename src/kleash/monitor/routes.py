@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from kleash import __version__
+from kleash.estimates import json_numbers
 from kleash.monitor.pages.audit_page import live_audit
 from kleash.monitor.pages.comparing import MOST_RUNS, PLACES, RunCurves, compared, curves_of
 from kleash.monitor.pages.experiments import experiment_state, experiments_below, live_experiment
@@ -27,7 +28,6 @@ from kleash.monitor.pages.run_list import list_state, run_rows, runs_table
 from kleash.monitor.pages.run_page import PARTS, QUIET_SECONDS, live_aims, live_run
 from kleash.monitor.read.catalogue import Catalogue, run_state
 from kleash.monitor.read.live import Shelf
-from kleash.monitor.read.measures import json_numbers
 from kleash.monitor.read.reader import read_run
 from kleash.monitor.read.samples import Choice, browse
 from kleash.web.security import allow_inline_styles

@@ -16,8 +16,9 @@ from pydantic import Field
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.estimates import Rate
+from kleash.evaluation.external_signal import rate_of
 from kleash.formats import read_prompts
-from kleash.maths.intervals import Interval, win_rate
+from kleash.maths.intervals import Interval
 from kleash.records import Prompt, group_by_slice
 from kleash.results import AuditSummary, GateSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
@@ -99,13 +100,6 @@ def answers_of(
             chosen = fitting[: settings.num_prompts]
         answers[name] = list(answer_prompts(model, chosen, settings, seed=derived_seed(context.seed, "gate")).texts)
     return chosen, answers
-
-
-def rate_of(votes: Sequence[float | None], *, confidence: float = 0.95) -> Interval:
-    """Return the win rate behind shares of votes; a split vote goes to its majority, an even one is a tie."""
-    told = [vote for vote in votes if vote is not None]
-    wins, losses = sum(vote > 0.5 for vote in told), sum(vote < 0.5 for vote in told)
-    return win_rate(wins, len(told) - wins - losses, losses, confidence=confidence)
 
 
 def slice_rates(

@@ -14,7 +14,7 @@ from kleash.monitor.read.alarms import by_symptom, ending, passed
 from kleash.monitor.read.checks import KL_BAND, RunCheck
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
 from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
-from kleash.monitor.read.verdict import RunVerdict, gate_told
+from kleash.monitor.read.verdict import RunVerdict, gate_in_words
 from kleash.results import GateSummary, Summary
 from kleash.web.wording import duration
 
@@ -107,7 +107,7 @@ def rounds_section(run: RunFolder) -> str:
     if len(run.rounds) < 2:
         return ""
     rows = [
-        (folder.number, findings_of(run, folder), gate_told(folder.summary("gate", GateSummary)))
+        (folder.number, findings_of(run, folder), gate_in_words(folder.summary("gate", GateSummary)))
         for folder in run.rounds
     ]
     return fragment("parts/rounds.html", rounds=rows)

@@ -17,8 +17,8 @@ from typing import Any
 
 from kleash import __version__
 from kleash.durable import clear_write_errors, read_object, write_text
+from kleash.estimates import json_numbers
 from kleash.monitor.pages.rendering import FOLDER, fragment
-from kleash.monitor.read.measures import json_numbers
 from kleash.web import PLOTLY, STATIC
 from kleash.web.plots import Part
 

@@ -49,17 +49,6 @@ def whole(value: Any) -> int | None:
     return None if number is None else round(number)
 
 
-def json_numbers(content: Any) -> Any:
-    """Return JSON-able content in which every number that is not finite is null."""
-    if isinstance(content, Mapping):
-        return {str(name): json_numbers(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [json_numbers(value) for value in content]
-    if isinstance(content, float):
-        return finite(content)
-    return content
-
-
 # ----------------------------------------------------------------------------------------------------------- columns
 STEP = "step"
 

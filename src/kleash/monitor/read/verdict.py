@@ -60,7 +60,7 @@ def unseen_pairs(rate: Estimate) -> str:
     return "unseen pairs" if rate.n is None else f"{count(rate.n)} unseen pairs"
 
 
-def gate_told(gate: GateSummary | RoundSummary) -> str:
+def gate_in_words(gate: GateSummary | RoundSummary) -> str:
     """Say what became of a round at its gate; "" where it has not come to one."""
     if gate.moves is None:
         return ""
