@@ -16,8 +16,8 @@ from kleash.formats import write_jsonl
 from kleash.lineage import lineage_of
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import load_language_model
-from kleash.recipe import Recipe
 from kleash.monitor.cards import model_card
+from kleash.recipe import Recipe
 from kleash.records import Pair, Preference, Prompt
 from kleash.stages import wiring
 from kleash.stages.direct import (

@@ -341,12 +341,14 @@ def read_rated(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
 
 def read_flat_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     """OpenAssistant's messages, a row each: those of one tree stand together."""
-    nodes = {one["message_id"]: {**one, "replies": []} for one in row["rows"]}
+    nodes = {fields.text(one, "message_id"): {**one, "replies": []} for one in row["rows"]}
+    if len(nodes) < len(row["rows"]):
+        raise RowProblem("two messages of its tree have one message_id", "give each its own")
     roots = [node for node in nodes.values() if node.get("parent_id") is None]
     for node in nodes.values():
         if node in roots:
             continue
-        if node["parent_id"] not in nodes:
+        if fields.text(node, "parent_id") not in nodes:
             raise RowProblem(
                 f"message {node['message_id']!r} answers {node['parent_id']!r}, which is not beside it",
                 "sort the file by message_tree_id",
@@ -412,6 +414,8 @@ def _response(row: Content, name: str) -> str:
 
 def read_tree(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     root = fields.column(row, "prompt")
+    if not isinstance(root, Mapping):
+        raise RowProblem(f"'prompt' is {fields.shown(root)}, not a message with its replies", "remove the row")
     points: list[Reading] = []
     for point in conversations.branchings(root):
         prompt = fields.prompt_of(point.prompt, row, slice_columns)
