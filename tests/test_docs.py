@@ -16,6 +16,7 @@ from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.cli import app
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import CampaignSettings
+from kleash.formats.shapes import SHAPES
 from kleash.plugins import BUILT_INS
 from kleash.raters.configuration import JudgesSettings
 from kleash.recipe import Recipe
@@ -244,3 +245,8 @@ def test_the_readme_s_file_table_names_what_is_there():
             # A folder that only holds what Python left of it has gone.
             has_files = any(file.is_file() for file in path.rglob("*") if "__pycache__" not in file.parts)
             assert path.is_file() or has_files, f"README names {path.relative_to(ROOT)}"
+
+
+def test_every_layout_of_files_is_in_the_guide():
+    page = (ROOT / "docs" / "your-own-data.md").read_text()
+    assert [shape.name for shape in SHAPES if shape.is_listed and f"`{shape.name}`" not in page] == []

@@ -54,7 +54,8 @@ def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]
     }
     for name, kind in kinds.items():
         if (path := getattr(recipe.data, name)) is not None:
-            yield f"data.{name}", partial(_counted, kind, path, strict)
+            takes_thumbs = kind == "preferences" and "direct" in recipe.stages and "reward" not in recipe.stages
+            yield f"data.{name}", partial(_counted, kind, path, strict, takes_thumbs)
     if recipe.data.documents is not None:
         documents = recipe.data.documents
         yield "data.documents", lambda: f"{len(read_documents(documents)):,} documents"
@@ -143,8 +144,10 @@ def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:
     return "reward" in recipe.stages and recipe.scorer.kind in REWARD_MODELS
 
 
-def _counted(kind: Kind, path: Path, strict: bool) -> str:
-    from kleash.formats import read
+def _counted(kind: Kind, path: Path, strict: bool, takes_thumbs: bool) -> str:
+    from kleash.formats import kind_of_file, read
 
+    if takes_thumbs and kind_of_file(path) == "labelled":
+        kind = "labelled"
     loaded = read(path, kind, strict=strict)
     return "; ".join([f"{len(loaded.records):,} rows, format {loaded.format}", *filter(None, [loaded.losses()])])

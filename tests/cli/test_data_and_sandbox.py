@@ -60,3 +60,20 @@ def test_sandbox_base_trains_a_model_folder(kleash, tmp_path):
     again = kleash("sandbox", "base", "--into", tmp_path / "base", "--steps", 1)
     assert again.code == 2
     assert "exists already. Expected a folder to be made." in again.err
+
+
+def test_data_check_reads_conversations_without_an_answer_as_prompts(kleash, tmp_path):
+    file = tmp_path / "evaluation.jsonl"
+    file.write_text('{"messages": [{"role": "user", "content": "Why?"}]}\n' * 3)
+    shown = kleash("data", "check", file)
+    assert shown.code == 0, shown.err
+    assert "prompts (format messages)" in shown.out
+
+
+def test_commands_say_what_they_left_out(pairs, tmp_path):
+    import subprocess
+    import sys
+
+    command = ["import", "preferences", str(pairs), "--into", str(tmp_path / "made"), "--origin", "us"]
+    done = subprocess.run([sys.executable, "-m", "kleash", *command], capture_output=True, text=True, check=True)
+    assert f"{pairs}: 2 rows of the format trl-preference gave 1 preferences; bad rows left out: 1" in done.stderr

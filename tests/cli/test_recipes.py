@@ -49,6 +49,16 @@ def test_check_counts_the_rows_of_the_recipe_s_files(kleash, workplace):
     assert "data.demonstrations: 1 of the 2 rows of good.jsonl cannot be used" in shown.err
 
 
+def test_check_takes_single_answers_for_kto_alone(kleash, workplace):
+    rows = ['{"prompt": "a", "completion": "b", "label": 1}', '{"prompt": "a", "completion": "c", "label": 0}']
+    Path("thumbs.jsonl").write_text("\n".join(rows))
+    recipe = 'base="base"\nstages=["preferences", "{}"]\ndata.preferences = "thumbs.jsonl"\ndirect.algorithm = "kto"'
+    Path("own.toml").write_text(recipe.format("direct"))
+    assert "2 rows, format trl-unpaired" in kleash("recipe", "check", "own.toml").out
+    Path("own.toml").write_text(recipe.format("reward"))
+    assert "which holds no preferences" in kleash("recipe", "check", "own.toml").err
+
+
 def test_check_reads_the_suites(kleash, workplace):
     Path("own.toml").write_text('base = "base"\nstages = ["suites"]\n[suites]\nfiles = ["safety", "lost.jsonl"]\n')
     shown = kleash("recipe", "check", "own.toml")

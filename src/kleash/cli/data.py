@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kleash.cli.options import SystemPrompt, TurnsOption, examples
+from kleash.cli.options import SOURCE, SystemPrompt, TurnsOption, examples
 from kleash.cli.screen import remarks, results
 
 app = typer.Typer(help="Look at data files.", epilog=examples("kleash data check pairs.jsonl"))
@@ -25,7 +25,7 @@ def _group() -> None:
     )
 )
 def check(
-    file: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    file: Annotated[str, typer.Argument(help=SOURCE)],
     kind: Annotated[
         str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
     ] = None,
@@ -73,7 +73,7 @@ def check(
     )
 )
 def show(
-    file: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    file: Annotated[str, typer.Argument(help=SOURCE)],
     tokenizer: Annotated[str, typer.Option("--tokenizer", help="Model folder whose tokenizer and template are used.")],
     num_rows: Annotated[int, typer.Option("-n", "--num-rows", min=1, help="Show the first so many rows.")] = 3,
     turns: TurnsOption = "auto",

@@ -42,6 +42,7 @@ TrustRemoteCode = Annotated[
 ]
 
 RUNS = Path("runs")
+SOURCE = "A file, a folder of shards, FOLDER:SPLIT, a quoted pattern, an artifact, or hub:owner/name[:split]."
 
 
 def examples(*commands: str) -> str:

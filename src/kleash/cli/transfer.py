@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.options import RUNS, SOURCE, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
 from kleash.cli.screen import results
 from kleash.cli.stages import run_stage
 from kleash.locations import find_policy, find_run_or_artifact
@@ -104,7 +104,7 @@ def import_reward(
     epilog=examples('kleash import preferences hh.jsonl --into preferences --origin "HH-RLHF" --licence mit'),
 )
 def import_preferences(
-    source: Annotated[str, typer.Argument(help="A file, a folder of shards, an artifact, or hub:owner/name[:split].")],
+    source: Annotated[str, typer.Argument(help=SOURCE)],
     output_dir: OutputDir,
     origin: Origin,
     licence: Licence = "",

@@ -84,9 +84,9 @@ def read_prompts(
 ) -> Loaded[Prompt]:
     """Read prompts from any file whose rows have one, answers or not; a text file holds one per line.
 
-    Here and below: path may be a file, a folder (an artifact, or shards) or `hub:owner/name[:split]`. strict: raise
-    DataError at bad rows rather than leave them out; what is left out is said, as a warning in the log, which the
-    command line shows. format: a name of `format_names()`, where finding out fails.
+    Here and below: path may be a file, a folder (an artifact, or shards), FOLDER:SPLIT, a pattern, or
+    `hub:owner/name[:split]`. strict: raise DataError at bad rows rather than leave them out; what is left out is said,
+    as a warning in the log, which the command line shows. format: a name of `format_names()`, where finding out fails.
     slice_columns: columns to keep as slices, beside those under "slices". Raises DataError when nothing can be used.
     """
     return _said(read(path, "prompts", strict=strict, format=format, slice_columns=slice_columns))
