@@ -33,7 +33,7 @@ from kleash.durable import (
     write_text,
 )
 from kleash.errors import ArtifactError, SettingsError
-from kleash.formats.sources import files_of
+from kleash.formats.sources import files_of, names_several
 from kleash.functions import FUNCTIONS, edited
 from kleash.records import content_id
 from kleash.settings import difference
@@ -204,7 +204,7 @@ def external(
     elif path.is_dir():
         found = file_digests(path, digest_of=digest_of)
         files = {name: digest for name, digest in found.items() if not name.startswith(".")}
-    elif set(str(path)) & set(":*?["):  # FOLDER:SPLIT, a pattern
+    elif names_several(path):
         files = {str(file): digest_of(file) for file in files_of(path)}
     else:
         raise ArtifactError(f"No {kind} at {path}: no such file or folder. Give the path of an existing {kind}.")

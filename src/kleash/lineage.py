@@ -25,7 +25,7 @@ from kleash.artifacts import (
     seal_of,
 )
 from kleash.durable import PARTIAL, file_digest
-from kleash.errors import ArtifactError
+from kleash.errors import ArtifactError, KleashError
 
 JUDGEMENTS_FILE = "judgements.jsonl"
 _ROUNDS = "round-*"
@@ -277,9 +277,12 @@ def _short(value: float) -> str:
 
 def _parent_problem(artifact: Artifact, role: str) -> str | None:
     path = parent_path(artifact, role)
-    if not path.exists():
-        return None
-    now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
+    try:
+        now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
+    except KleashError:
+        if path.exists():
+            raise
+        return None  # there no more
     if now == artifact.parents[role]:
         return None
     return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"

@@ -6,8 +6,9 @@ import pyarrow
 import pytest
 
 from kleash import formats
-from kleash.artifacts import external
+from kleash.artifacts import external, writing
 from kleash.errors import DataError
+from kleash.lineage import verify
 
 
 @pytest.fixture
@@ -45,6 +46,20 @@ def test_a_folder_with_splits_is_asked_which(tmp_path, file, names):
     with pytest.raises(DataError, match=r"has no split 'dev'. Expected one of its splits: test, train"):
         texts(f"{tmp_path}:dev")
     assert external(f"{tmp_path}:train", "prompts").id == external(tmp_path / names[0], "prompts").id
+
+
+def test_a_split_that_was_altered_is_found_in_what_was_made_of_it(tmp_path, file):
+    file("data/train.jsonl", "a")
+    file("data/test.jsonl", "b")
+    with writing(
+        tmp_path / "made", kind="prompts", parents={"file": external(f"{tmp_path}/data:train", "prompts")}, settings={}
+    ):
+        pass
+    assert verify(tmp_path / "made") == []
+    file("data/test.jsonl", "c")
+    assert verify(tmp_path / "made") == []
+    file("data/train.jsonl", "c")
+    assert "data:train (file of" in verify(tmp_path / "made")[0]
 
 
 def test_a_split_beside_files_of_none_is_asked_about_too(tmp_path, file):

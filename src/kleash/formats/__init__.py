@@ -2,7 +2,8 @@
 
     reading.py        files to records: `read_preferences` and its like; bad rows, repeats, what was not understood
     shapes.py         the table of formats: one entry per layout of columns
-    readings.py       what one row of each format says
+    recognising.py    which of them a file has
+    readings.py       what one row of each format says; published.py: of data sets that are like no other
     sources.py        which files are meant: a folder, one split of it, a pattern
     rows.py           JSONL, JSON, CSV, Parquet, Arrow, text and hub sets to rows
     documents.py      plain text to documents
@@ -15,7 +16,6 @@ Read `reading.py` next.
 
 from kleash.formats.canonical import Record, to_json, write_jsonl
 from kleash.formats.reading import (
-    BadRow,
     Loaded,
     format_names,
     kind_of_file,
@@ -29,6 +29,7 @@ from kleash.formats.reading import (
     read_prompts,
 )
 from kleash.formats.readings import pairs_from_ranks
+from kleash.formats.recognising import BadRow
 from kleash.formats.shapes import Kind
 
 __all__ = [

@@ -12,40 +12,30 @@ import itertools
 import json
 import logging
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from kleash.errors import DataError
 from kleash.formats import fields
 from kleash.formats.canonical import to_json
 from kleash.formats.readings import Reading
+from kleash.formats.recognising import (
+    NAME_OF,
+    NUM_ROWS_LOOKED_AT,
+    BadRow,
+    check_that_nothing_is_answered,
+    rows_and_shape,
+)
 from kleash.formats.rows import Row, RowProblem, rows_of
 from kleash.formats.shapes import SHAPES, Kind, Shape
-from kleash.plugins import resolve_row
 from kleash.records import Comparison, Completion, Demonstration, Judgement, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT")
 
 LOG = logging.getLogger(__name__)
-_NUM_ROWS_LOOKED_AT = 100
 _NUM_SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that could not be used: where it stands, what is wrong with it, what would make it usable."""
-
-    file: str
-    line: int
-    reason: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason} ({self.fix})"
 
 
 @dataclass(frozen=True)
@@ -142,31 +132,14 @@ def kind_of_file(path: str | Path, *, format: str | None = None) -> Kind:
 
     A format that may hold several kinds is told by its first rows: conversations without an answer are prompts.
     """
-    rows, shape = _rows_and_shape(rows_of(path, own_files=list(_OWN_FILES.values())), path, None, format)
-    first = list(itertools.islice(rows, _NUM_ROWS_LOOKED_AT))
+    rows, shape = rows_and_shape(rows_of(path, own_files=list(_OWN_FILES.values())), path, None, format)
+    first = list(itertools.islice(rows, NUM_ROWS_LOOKED_AT))
     if shape.gives == ("prompts",) and format is None:
-        _check_that_nothing_is_answered(path, shape, first)
+        check_that_nothing_is_answered(path, shape, first)
     num_of = {kind: len(_gather(first, shape, kind, ()).records) for kind in shape.gives}
     return next(
         (kind for kind, number in num_of.items() if 2 * number >= len(first)), max(num_of, key=num_of.__getitem__)
     )
-
-
-_SOUNDS_LIKE_AN_ANSWER = re.compile("answer|response|repl|output|completion|chosen|rejected|preferred", re.IGNORECASE)
-
-
-def _check_that_nothing_is_answered(path: str | Path, shape: Shape, rows: Iterable[Row]) -> None:
-    """Refuse a layout with answers that nothing here reads: it must not be taken for prompts."""
-    names = {name for row in rows if isinstance(row.content, Mapping) for name in row.content}
-    answers = [
-        name for name in sorted(names - {*shape.columns, *shape.optional}) if _SOUNDS_LIKE_AN_ANSWER.search(name)
-    ]
-    if answers:
-        raise DataError(
-            f"{path} has a column {shape.columns[0]!r} and, beside it, {', '.join(answers)}, in a layout that is not "
-            f"known. Expected one of: {_layouts(None)}. Rename the columns to one of these, or say that only prompts "
-            "are meant: --kind prompts."
-        )
 
 
 _KINDS: Mapping[Kind, Callable[[Reading], Iterable[Any]]] = {
@@ -200,7 +173,7 @@ def _said(loaded: Loaded[RecordT]) -> Loaded[RecordT]:
     if losses := loaded.losses():
         text = (
             f"{loaded.path}: {loaded.num_rows:,} rows of the format {loaded.format} gave {len(loaded.records):,} "
-            f"{_NAME_OF[loaded.kind]}; {losses}. `kleash data check` shows more."
+            f"{NAME_OF[loaded.kind]}; {losses}. `kleash data check` shows more."
         )
         if text not in _SAID and os.environ.get("RANK", "0") == "0":
             _SAID.add(text)
@@ -219,7 +192,7 @@ def read(
     """Read a file as any kind, as the functions above do, but leave it to the caller to say what was left out."""
     others = _OWN_FILES.values() if kind in _PART_OF_OTHERS else ()
     rows = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
-    rows, shape = _rows_and_shape(rows, path, kind, format)
+    rows, shape = rows_and_shape(rows, path, kind, format)
     gathered = _gather(rows, shape, kind, slice_columns)
     _check_slice_columns(path, slice_columns, gathered.columns)
     bad_rows = gathered.bad_rows
@@ -227,13 +200,13 @@ def read(
         shown = "; ".join(str(row) for row in bad_rows[:_NUM_SHOWN])
         and_more = f"; and {len(bad_rows) - _NUM_SHOWN} more" if len(bad_rows) > _NUM_SHOWN else ""
         raise DataError(
-            f"{len(bad_rows)} of the {gathered.num_rows} rows of {path} cannot be used as {_NAME_OF[kind]}: {shown}"
+            f"{len(bad_rows)} of the {gathered.num_rows} rows of {path} cannot be used as {NAME_OF[kind]}: {shown}"
             f"{and_more}. Expected rows of the format {shape.name}. Repair or remove them"
             + (", or read without strict to leave them out." if gathered.records else ".")
         )
     if not gathered.records:
         raise DataError(
-            f"None of the {gathered.num_rows} rows of {path} holds {_NAME_OF[kind]}. Expected at least one. Check "
+            f"None of the {gathered.num_rows} rows of {path} holds {NAME_OF[kind]}. Expected at least one. Check "
             "that this is the file you mean."
         )
     known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags"}
@@ -320,13 +293,12 @@ def _records_of(row: Row, shape: Shape, kind: Kind, slice_columns: Sequence[str]
         raise RowProblem(f"has no {names} (columns: {columns})", f"fill {names} or remove the row")
     records = [record for reading in shape.read(row.content, slice_columns) for record in _KINDS[kind](reading)]
     if not records and not shape.is_tree:
-        raise RowProblem(f"holds no {_NAME_OF[kind]}: {_WHY_NOTHING[kind]}", "complete or remove the row")
+        raise RowProblem(f"holds no {NAME_OF[kind]}: {_WHY_NOTHING[kind]}", "complete or remove the row")
     if kind == "prompts" and any(not record.text.strip() for record in records):
         raise RowProblem("its prompt is empty", "write the prompt or remove the row")
     return records
 
 
-_NAME_OF: Mapping[Kind, str] = {kind: kind for kind in get_args(Kind)} | {"labelled": "labelled answers"}
 _WHY_NOTHING: Mapping[Kind, str] = {
     "prompts": "there is no prompt",
     "demonstrations": "it has no best answer, an empty one, or a thumb down",
@@ -352,94 +324,6 @@ def _comparing_texts(preference: Preference) -> Preference:
 def _digest(record: Any) -> bytes:
     content = {name: value for name, value in to_json(record).items() if name not in ("slices", "tags")}
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).digest()[:16]
-
-
-def _rows_and_shape(
-    rows: Iterator[Row], path: str | Path, kind: Kind | None, format: str | None
-) -> tuple[Iterator[Row], Shape]:
-    """Return the rows, none lost, and the shape that the first of them have."""
-    rows = map(_unpacked, rows)
-    first = list(itertools.islice(rows, _NUM_ROWS_LOOKED_AT))
-    contents = [row.content for row in first if isinstance(row.content, Mapping)]
-    rows = itertools.chain(first, rows)
-    if format is not None:
-        return rows, _named_shape(format, kind)
-    if not first:
-        raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
-    if not contents:
-        shown = "; ".join(str(BadRow(r.file, r.line, r.content.reason, r.content.fix)) for r in _problems(first)[:3])
-        raise DataError(f"{path} has no readable row: {shown}. Expected at least one. Repair the file or its export.")
-    shape = _best_shape([shape for shape in SHAPES if kind is None or kind in shape.gives], contents)
-    if shape is None:
-        raise DataError(_not_understood(path, kind, contents))
-    try:
-        shape.check(contents)
-    except RowProblem as problem:
-        raise DataError(
-            f"{path} is of the format {shape.name}, and {problem.reason}. Expected one meaning. In the file, "
-            f"{problem.fix}."
-        ) from problem
-    return rows, shape
-
-
-def _unpacked(row: Row) -> Row:
-    if isinstance(row.content, RowProblem):
-        return row
-    try:
-        return replace(row, content=fields.unpacked(row.content))
-    except RowProblem as problem:
-        return replace(row, content=problem)
-
-
-def _problems(rows: Iterable[Row]) -> list[Any]:
-    return [row for row in rows if isinstance(row.content, RowProblem)]
-
-
-def _best_shape(shapes: Sequence[Shape], contents: Sequence[Mapping[str, Any]]) -> Shape | None:
-    """Return the first shape that fits at least half of the rows, else the one that fits most, if any fits one."""
-    num_fitting = {shape.name: sum(shape.fits(content) for content in contents) for shape in shapes}
-    for shape in shapes:
-        if 2 * num_fitting[shape.name] >= len(contents):
-            return shape
-    best = max(shapes, key=lambda shape: num_fitting[shape.name])
-    return best if num_fitting[best.name] else None
-
-
-def _named_shape(format: str, kind: Kind | None) -> Shape:
-    by_name = {shape.name: shape for shape in SHAPES}
-    if ":" in format:
-        by_name[format] = resolve_row("format", format, Shape)
-    if format not in by_name:
-        raise DataError(
-            f"There is no format {format!r}. Expected one of {', '.join(by_name)}. Use one of these names, or "
-            "name your own as module:SHAPE."
-        )
-    if kind is not None and kind not in by_name[format].gives:
-        gives = ", ".join(by_name[format].gives)
-        raise DataError(
-            f"The format {format} holds no {_NAME_OF[kind]}. Expected one that does: it gives {gives}. Choose another."
-        )
-    return by_name[format]
-
-
-def _not_understood(path: str | Path, kind: Kind | None, contents: Sequence[Mapping[str, Any]]) -> str:
-    columns = Counter(str(name) for content in contents for name in content)
-    names = ", ".join(columns) or "none"
-    other = _best_shape(SHAPES, contents) if kind else None
-    if kind is not None and other is not None:
-        holds = f"{path} has the format {other.name} (columns: {names}), which holds no {_NAME_OF[kind]}"
-    else:
-        holds = f"{path} is not understood: its columns are {names}"
-    return (
-        f"{holds}. Expected one of: {_layouts(kind)}. Rename the columns to one of these layouts, or name the file "
-        "you mean."
-    )
-
-
-def _layouts(kind: Kind | None) -> str:
-    """List the known layouts, those that only vary others' names left off."""
-    shapes = [shape for shape in SHAPES if shape.is_listed and (kind is None or kind in shape.gives)]
-    return "; ".join(f"{shape.name} ({', '.join(shape.columns)})" for shape in shapes)
 
 
 def _check_slice_columns(path: str | Path, slice_columns: Sequence[str], columns: Mapping[str, None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kleash.formats import conversations, fields, readings
+from kleash.formats import conversations, fields, published, readings
 from kleash.formats.fields import Content
 from kleash.formats.readings import ABOUT, Reader
 
@@ -131,16 +131,16 @@ SHAPES: tuple[Shape, ...] = (
     ),
     Shape(
         "pandalm",
-        ("instruction", "response1", "response2", *readings.PANDALM_RATERS),
+        ("instruction", "response1", "response2", *published.PANDALM_RATERS),
         ("preferences", "comparisons", "judgements", "prompts", "completions", "demonstrations"),
-        readings.read_pandalm,
+        published.read_pandalm,
         optional=("input", "cmp_key"),
     ),
     Shape(
         "oasst-tree",
         ("message_tree_id", "prompt"),
         _PAIRED,
-        readings.read_tree,
+        published.read_tree,
         is_like=lambda row: isinstance(row["prompt"], dict),
         is_tree=True,
     ),
@@ -148,7 +148,7 @@ SHAPES: tuple[Shape, ...] = (
         "oasst-flat",
         ("message_id", "message_tree_id", "role", "text"),
         _PAIRED,
-        readings.read_flat_tree,
+        published.read_flat_tree,
         optional=("parent_id", "rank", "deleted", "model_name"),
         is_tree=True,
         group_by="message_tree_id",
@@ -157,7 +157,7 @@ SHAPES: tuple[Shape, ...] = (
         "ultrafeedback",
         ("instruction", "completions"),
         _PAIRED,
-        readings.read_listed(
+        published.read_listed(
             "instruction", "completions", "response", ("overall_score", "fine-grained_score"), sign=-1
         ),
         _lists_objects("completions"),
@@ -167,7 +167,7 @@ SHAPES: tuple[Shape, ...] = (
         "nectar",
         ("prompt", "answers"),
         _PAIRED,
-        readings.read_listed("prompt", "answers", "answer", ("rank",), sign=1),
+        published.read_listed("prompt", "answers", "answer", ("rank",), sign=1),
         _lists_objects("answers"),
         optional=_CONTEXT,
     ),
@@ -175,7 +175,7 @@ SHAPES: tuple[Shape, ...] = (
         "helpsteer2",
         ("prompt", "response", "helpfulness"),
         _PAIRED,
-        readings.read_rated,
+        published.read_rated,
         group_by="prompt",
     ),
     _two_answers(

@@ -21,6 +21,11 @@ _SPLITS = "train|training|test|testing|validation|valid|val|dev|eval|evaluation"
 _SPLIT = re.compile(rf"^({_SPLITS})(?![a-z])|[-_.]({_SPLITS})(?:-\d+-of-\d+)?$", re.IGNORECASE)
 
 
+def names_several(source: str | Path) -> bool:
+    """Whether a source is written as a split of a folder or as a pattern, rather than as a path."""
+    return bool(set(str(source)) & set(":*?["))
+
+
 def files_of(source: str | Path, own_files: Sequence[str] = ()) -> list[Path]:
     """Return the files that a source names: FILE, FOLDER, FOLDER:SPLIT or a pattern such as FOLDER/*.jsonl.
 

@@ -36,6 +36,7 @@ from kleash.evaluation.reward_audit import (
     scored_pairs,
 )
 from kleash.evaluation.side_by_side import as_json
+from kleash.formats import read as read_file
 from kleash.formats import read_preferences
 from kleash.functions import FUNCTIONS, function_digest
 from kleash.maths.intervals import Interval, mean_interval
@@ -326,10 +327,8 @@ def _difference(first: Interval, second: Interval) -> Interval:
 
 
 def _benchmark_rows(file: Path) -> list[Preference]:
-    loaded = read_preferences(file)
-    if "subset" in loaded.columns_unused:
-        loaded = read_preferences(file, slice_columns=("subset",))
-    return usable_preferences(loaded.records)
+    has_subsets = "subset" in read_file(file, "preferences").columns_unused
+    return usable_preferences(read_preferences(file, slice_columns=("subset",) if has_subsets else ()).records)
 
 
 def _by_subset(name: str, pairs: Sequence[ScoredPair]) -> dict[str, Any]:

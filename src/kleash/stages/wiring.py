@@ -18,6 +18,7 @@ from kleash.collection.store.calls import StoredCalls
 from kleash.collection.store.database import Database
 from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
+from kleash.formats.sources import names_several
 from kleash.plugins import resolve
 from kleash.stages.context import StageContext
 from kleash.stages.preferences import open_store
@@ -82,16 +83,16 @@ def _read(row: Input, value: Any) -> Any:
     """Read an artifact that is given by its folder; everything else is as it was given."""
     if row.reads != "artifact":
         return value
-    if row.name == "preferences" and not isinstance(value, Artifact) and _is_data(value):
+    if (
+        row.name == "preferences"
+        and not isinstance(value, Artifact)
+        and (Path(value).is_file() or names_several(value))
+    ):
         raise SettingsError(
             f"{row.flag} is {value}, data as it came. Expected an artifact made of it. Make one with `kleash import "
             f"preferences {value} --into FOLDER --origin WHERE-FROM`, and give that folder."
         )
     return [_artifact(one) for one in value] if row.is_many else _artifact(value)
-
-
-def _is_data(source: str | Path) -> bool:
-    return Path(source).is_file() or bool(set(str(source)) & set(":*?["))
 
 
 def _artifact(source: Path | Artifact) -> Artifact:
