@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
 from kleash.data.batches import TokenBatch
 from kleash.errors import ModelError
@@ -176,6 +177,7 @@ class LanguageModel:
         return logits_logprobs(logits_BSV.flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature)
 
 
+@folders.clear_model_errors
 def load_language_model(
     folder: str | Path,
     *,
@@ -207,7 +209,9 @@ def load_language_model(
     tokenizer_path = uppermost(stack, "tokenizer_config.json")  # not every adapter folder brings one
     tokenizer = folders.load_tokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, model, tokenizer)
-    eos_ids = folders.resolve_eos_ids(uppermost(stack, "generation_config.json"), model.config, tokenizer, eos_token)
+    generation_path = uppermost(stack, "generation_config.json")
+    folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
+    eos_ids = folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)
     model.eval()
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token)
@@ -246,6 +250,7 @@ def _probe(model: Any) -> bool:
             f"In this {model.config.model_type} model the tokens that follow change the logits before them. Expected a "
             "causal language model. Use a decoder (GPT, Llama, Qwen ...), not an encoder."
         )
+    _require_recurrence_to_last(model, ids_BS, logits_BSV)
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
         return False
@@ -253,6 +258,30 @@ def _probe(model: Any) -> bool:
     return hidden_BSD.shape[-1] == head.in_features and torch.allclose(
         head(hidden_BSD), logits_BSV, rtol=1e-4, atol=1e-5
     )
+
+
+def _require_recurrence_to_last(model: Any, ids_1S: Tensor, logits_1SV: Tensor) -> None:
+    """Prove that a hybrid's recurrent layers skip padding on the left and go on from their cache. Raises ModelError."""
+    cache = DynamicCache(config=model.config)
+    if not any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers):
+        return
+    mask_1S = torch.cat([torch.zeros_like(ids_1S[:, :2]), torch.ones_like(ids_1S)], dim=1)
+    position_1S = (mask_1S.cumsum(1) - 1).clamp(min=0)
+    padded_1S = torch.cat([ids_1S[:, -2:], ids_1S], dim=1)
+    for part in (slice(0, -1), slice(-1, None)):
+        step_1SV = model(
+            input_ids=padded_1S[:, part],
+            attention_mask=mask_1S[:, : part.stop],
+            position_ids=position_1S[:, part],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+    if not torch.allclose(step_1SV[:, -1], logits_1SV[:, -1], rtol=1e-3, atol=1e-2):
+        raise ModelError(
+            f"The recurrent layers of this {model.config.model_type} model read padding before a prompt, or lose their "
+            "state between tokens. Expected decoding in a batch to give what a plain forward gives. Use a transformer "
+            "(Llama, Qwen, GPT ...) or one of the hybrids that docs/models.md lists."
+        )
 
 
 def _place(figure_N: Tensor, mask_BT: Tensor) -> Tensor:

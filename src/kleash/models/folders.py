@@ -11,17 +11,21 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar
 
 import torch
 import transformers
 
 from kleash.durable import file_digest
-from kleash.errors import ModelError
+from kleash.errors import KleashError, ModelError
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Precision = Literal["float32", "bfloat16_autocast"]
 
 
@@ -105,6 +109,12 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
             str(folder), local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # transformers raises OSError, ValueError, KeyError ... according to what is missing
+        pieces = [path.name for path in folder.glob("*.model")]
+        if pieces and not (folder / "tokenizer.json").is_file() and not find_spec("sentencepiece"):
+            raise ModelError(
+                f"The tokenizer in {folder} is a sentencepiece file alone ({pieces[0]}). Expected tokenizer.json, or "
+                "the package that reads such files. Install it: pip install sentencepiece protobuf."
+            ) from error
         raise ModelError(
             f"The tokenizer in {folder} cannot be read: {error}. Expected tokenizer.json or another form that "
             "transformers knows. Copy the tokenizer files of the base model there anew."
@@ -132,6 +142,36 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
     return config
 
 
+def clear_model_errors(load: Callable[Concatenate[str | Path, P], T]) -> Callable[Concatenate[str | Path, P], T]:
+    """Let a loader raise what a damaged or contradictory folder sets off inside transformers as a ModelError."""
+
+    @wraps(load)
+    def clear(folder: str | Path, *args: P.args, **settings: P.kwargs) -> T:
+        try:
+            return load(folder, *args, **settings)
+        except (KleashError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # any kind, by what is damaged: settings, tokenizer or weights
+            raise ModelError(
+                f"The model in {folder} cannot be used: {type(error).__name__}: {error} Expected settings, tokenizer "
+                "and weights that go together. Copy the folder anew from where it is from, or use another model."
+            ) from error
+
+    return clear
+
+
+def check_generation_settings(folder: Path, num_rows: int) -> None:
+    """Refuse generation settings that cannot be read, or whose end-of-text ids no token has. Raises ModelError."""
+    file = folder / "generation_config.json"
+    named = read_json(file).get("eos_token_id") if file.is_file() else None
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if named == [] or not all(type(token_id) is int and 0 <= token_id < num_rows for token_id in ids):
+        raise ModelError(
+            f"{file} names {named!r} as eos_token_id. Expected ids of tokens, below the {num_rows} that the model has. "
+            "Write the id of the token that ends a text there, or take the entry out."
+        )
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device meant: "auto" is the graphics card where there is one."""
     if str(device) == "auto":
@@ -139,8 +179,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def position_limit(config: Any) -> int:
-    """Return how many positions the model can tell apart, NO_POSITION_LIMIT when its configuration names no limit."""
+def position_limit(config: Any, model: Any = None) -> int:
+    """Return how many positions the model can tell apart, NO_POSITION_LIMIT when its configuration names no limit.
+
+    model: some, such as RoBERTa's, number positions from after the padding's on, so that fewer are left.
+    """
+    tables = [] if model is None else [m for n, m in model.named_modules() if n.endswith("position_embeddings")]
+    for table in tables:
+        if getattr(table, "padding_idx", None) is not None:
+            return int(table.num_embeddings - table.padding_idx - 1)
     text_config = config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         limit = getattr(text_config, name, None)
@@ -197,10 +244,12 @@ def knows_token(tokenizer: Any, token: str | int) -> bool:
 
 def copy_model_files(folder: Path, output_dir: Path) -> None:
     """Copy what makes a model folder: weights, settings, tokenizer, licence; no pickles, nor what else lies there."""
-    for pattern in (*_HUB_FILES, "LICENSE*", "LICENCE*"):
+    for pattern in (*_HUB_FILES, "additional_chat_templates/*.jinja", "LICENSE*", "LICENCE*"):
         for file in folder.glob(pattern):
             if file.is_file() and file.name not in _OF_OTHERS:
-                shutil.copyfile(file, output_dir / file.name)
+                copy = output_dir / file.relative_to(folder)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy)
 
 
 def weights_digest(folder: Path) -> str:

@@ -121,7 +121,7 @@ class ScalarModel(nn.Module):
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
         self.is_autocast = is_autocast
-        self.max_positions = folders.position_limit(backbone.config)
+        self.max_positions = folders.position_limit(backbone.config, backbone)
         self.rendering = rendering or Rendering(tokenizer, eos_ids)
         self.eos_ids = self.rendering.eos_ids
         self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, backbone.get_input_embeddings().weight.shape[0])
@@ -232,6 +232,7 @@ def member_folders(folder: str | Path) -> list[Path]:
     return [member_folder(folder, number) for number in range(1 + num_others)]
 
 
+@folders.clear_model_errors
 def load_reward_model(
     folder: str | Path,
     *,
@@ -265,6 +266,7 @@ def load_reward_model(
     folders.check_vocabulary(path, backbone, tokenizer)
     if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
         eos_token = None
+    folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
     recorded = RewardNormaliser.load(folder).measured_with.get("eos_ids")
     eos_ids = tuple(recorded or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
     is_autocast = dtype == "bfloat16_autocast"
@@ -277,6 +279,7 @@ def load_reward_model(
     return model.to(folders.resolve_device(device)).eval()
 
 
+@folders.clear_model_errors
 def reward_model_from(
     folder: str | Path,
     *,
@@ -312,6 +315,7 @@ def reward_model_from(
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
     tokenizer = folders.load_tokenizer(uppermost(stack, "tokenizer_config.json"), trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, backbone, tokenizer)
+    folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
     eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(

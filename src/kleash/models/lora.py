@@ -54,8 +54,8 @@ class LoraSettings(Settings):
     """How large the trained low-rank matrices are and where they go.
 
     rank: r.  alpha: the update is scaled by alpha / rank.  dropout: of the adapter's input, in SFT only: the first
-    PPO ratio is 1 only without.  target_modules: "all-linear" (every linear layer but the head; of a model with
-    experts, those outside its feed-forward parts), or module names.
+    PPO ratio is 1 only without.  target_modules: "all-linear" (every linear layer but the head; beside
+    experts or a recurrence none), or module names.
     seed: of the first matrix; the second starts at zero, so a fresh adapter changes nothing.
     """
 
@@ -229,16 +229,17 @@ def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _linear_layers(model: Any) -> list[str]:
-    """Return the linear layers that "all-linear" means: all but the head and, beside experts, the feed-forward parts.
-
-    peft would put LoRA on the experts' stacked weights too, whose merged form no saved folder has names for.
+    """Return the linear layers that "all-linear" means: all but the head, and but what stands beside experts (peft
+    would put LoRA on their stacked weights too, whose merged form no saved folder has names for) or beside a
+    recurrence, whose kernels read weights past their layer.
     """
     names = [name for name, _ in model.named_modules()]
     beside_experts = {name.split(".")[-2] for name in names if name.endswith(".experts")}
-    if beside_experts:
+    recurrent = tuple(name.removesuffix("conv1d") for name in names if name.endswith(".conv1d"))
+    if left_out := [what for what, found in (("feed-forward", beside_experts), ("recurrent", recurrent)) if found]:
         print(
-            "LoRA leaves out the experts and all else in the feed-forward parts of this "
-            f"{model.config.model_type} model; name others in model.lora_targets.",
+            f"LoRA leaves out the {' and '.join(left_out)} layers of this {model.config.model_type} model"
+            f"{', the experts among them' if beside_experts else ''}. Name others in model.lora_targets.",
             file=sys.stderr,
             flush=True,
         )
@@ -246,7 +247,10 @@ def _linear_layers(model: Any) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and not beside_experts & set(name.split("."))
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and not beside_experts & set(name.split("."))
+        and not name.startswith(recurrent)
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttentionLayer
 
 from kleash.errors import RunError
 from kleash.models.causal_lm import LanguageModel
@@ -137,7 +137,10 @@ class DecodeBatch:
 
     def keep(self, index_K: Tensor) -> None:
         """Go on with these rows, in this order; one may be named several times."""
-        self._cache.batch_select_indices(index_K)
+        for layer in self._cache.layers:
+            # hybrids' recurrent layers know no selection, but their reordering may leave rows out and repeat them
+            select = layer.reorder_cache if isinstance(layer, LinearAttentionLayer) else layer.batch_select_indices
+            select(index_K)
         self._position_R1 = self._position_R1[index_K]
         self.logits_RV = self.logits_RV[index_K]
         if self._mask_RS is not None:

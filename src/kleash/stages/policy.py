@@ -26,7 +26,7 @@ from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, Leash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import tokenizer_digest
-from kleash.models.heads import RewardNormaliser, ScalarModel, ValueHead, critic_from_reward_model
+from kleash.models.heads import RewardNormaliser, ScalarModel, ValueHead, critic_from_reward_model, state_size
 from kleash.plugins import make_component, resolve, resolve_row
 from kleash.progress import Advance, progress
 from kleash.protocols import TrainingEngine
@@ -338,7 +338,7 @@ def build_critic(
 ) -> ScalarModel | ValueHead:
     """Start the critic: from the reward model by default, from the reference where there is none that reads its ids."""
     if settings.critic == "shared":
-        return ValueHead(model.model.config.hidden_size).to(model.device)
+        return ValueHead(state_size(model.model.base_model)).to(model.device)
     if "reward" in parents:
         reward_model = context.load_scalar_model(parents["reward"].path)
         if tokenizer_digest(reward_model.tokenizer) == tokenizer_digest(model.tokenizer):
