@@ -43,6 +43,7 @@ class Loading(TypedDict, total=False):
 NO_POSITION_LIMIT = 1 << 30
 """Stands for "as long as memory allows" where an architecture has no table of positions."""
 
+_GENERATION_FILE = "generation_config.json"
 _HUB_PREFIX = "hub:"
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.py"]
 _OF_OTHERS = {"artifact.json", "trainer_state.json"}  # what made the model says so itself, elsewhere
@@ -162,7 +163,7 @@ def clear_model_errors(load: Callable[Concatenate[str | Path, P], T]) -> Callabl
 
 def check_generation_settings(folder: Path, num_rows: int) -> None:
     """Refuse generation settings that cannot be read, or whose end-of-text ids no token has. Raises ModelError."""
-    file = folder / "generation_config.json"
+    file = folder / _GENERATION_FILE
     named = read_json(file).get("eos_token_id") if file.is_file() else None
     ids = named if isinstance(named, list) else [] if named is None else [named]
     if named == [] or not all(type(token_id) is int and 0 <= token_id < num_rows for token_id in ids):
@@ -274,6 +275,8 @@ def load_weights(
     Raises ModelError when the folder does not fit the class, lacks weights (those would be random), or holds weights
     that the model described by config.json has no place for (it would compute without them).
     """
+    if (folder / _GENERATION_FILE).is_file():
+        read_json(folder / _GENERATION_FILE)  # transformers would read it too, and not say which file was wrong
     config = load_config(folder, trust_remote_code=trust_remote_code)
     if num_labels is not None:
         config.num_labels = num_labels
