@@ -1,25 +1,37 @@
 """A reward model made elsewhere, with a tokenizer of its own, named in a recipe: what it reads, critic, audit."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import tiny
 from kleash.artifacts import external
+from kleash.data.batches import TokenSequence
 from kleash.durable import read_rows
 from kleash.errors import SettingsError
+from kleash.evaluation.audit_scoring import ModelReader
+from kleash.models.chat import tokenizer_digest
+from kleash.models.forward import sequence_scores
+from kleash.models.heads import RewardNormaliser, reward_model_from
 from kleash.preflight import look_ahead
 from kleash.recipe import check_order
-from kleash.records import Completion, Prompt
+from kleash.records import Completion, Message, Prompt
 from kleash.results import PolicySummary
 from kleash.scorers.reward_model import load_scorer
+from kleash.stages.importing import Provenance, import_reward
 from kleash.stages.round import Round
 from kleash.stages.summary import summarise
 from kleash.stages.support.scoring import ScorerSettings, build_scorer
 from stages.tiny_recipe import tiny_context, tiny_recipe
 
+CHATML = (
+    "{% for message in messages %}{{ '<s>' + message.role + '\n' + message.content + '</s>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
+)
 NUM_ROWS = 300  # fewer than the policy's 376: its later ids have no row here
 
 
@@ -111,3 +123,80 @@ def test_a_name_that_nothing_would_ask_or_that_leads_nowhere_is_refused(base, da
     recipe = tiny_recipe(base, data, stages=("policy",), scorer={"reward_models": [str(foreign)] * 2})
     with pytest.raises(SettingsError, match=r"the number of reward models is 2. Expected one. Set scorer.kind to"):
         check_order(recipe)
+
+
+# ------------------------------------------------------------------------------------- where its template ends a turn
+@pytest.fixture(scope="module")
+def chatml(tmp_path_factory):
+    """Somebody's reward model whose template writes a line break after the token that ends a turn."""
+    tokenizer = tiny.tiny_tokenizer(chat_template=CHATML)
+    config = tiny.tiny_config(vocabulary_size=len(tokenizer))
+    config.num_labels = 1
+    folder = tmp_path_factory.mktemp("chatml") / "reward"
+    return tiny.save_tiny(folder, transformers.LlamaForSequenceClassification(config), tokenizer, seed=6)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Whole answers to a plain prompt and to a conversation; the ids are those of the template's own tokenizer."""
+    conversation = Prompt((Message("user", "hello"), Message("assistant", "yes"), Message("user", "what is red?")))
+    texts = ("the cat sat", "no", "a big house is it", "")
+    tokenizer = tiny.tiny_tokenizer()
+    return [
+        Completion(
+            prompt,
+            text,
+            token_ids=(*tokenizer.encode(text), tokenizer.eos_token_id),
+            finish_reason="stop",
+            tokenizer=tokenizer_digest(tokenizer),
+        )
+        for prompt in (Prompt("is it big?"), conversation)
+        for text in texts
+    ]
+
+
+def by_transformers(folder, completions):
+    """What plain transformers makes of each conversation as its template writes it."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(folder))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    scores = []
+    for one in completions:
+        content = one.prompt.content
+        messages = (Message("user", content),) if isinstance(content, str) else content
+        turns = [{"role": turn.role, "content": turn.content} for turn in (*messages, Message("assistant", one.text))]
+        ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            scores.append(float(model(**ids).logits))
+    return scores
+
+
+def test_a_strangers_model_reads_a_whole_answer_to_where_its_template_ends(chatml, answers, tmp_path):
+    expected = pytest.approx(by_transformers(chatml, answers), abs=1e-5)
+    assert len({round(score, 3) for score in by_transformers(chatml, answers)}) == len(answers)
+    assert load_scorer(chatml, device="cpu").score(answers).parts["raw"] == expected
+    made = import_reward(tiny_context(), Provenance(origin="a friend"), source=str(chatml), output_dir=tmp_path / "r")
+    scorer = load_scorer(made.path, device="cpu")
+    assert scorer.score(answers).parts["raw"] == expected
+    assert ModelReader(scorer.model).score([(one.prompt, one.text) for one in answers]) == expected
+
+
+def test_a_cut_off_answer_gets_no_end_from_the_template(chatml, answers):
+    scorer = load_scorer(chatml, device="cpu")
+    cut = [replace(one, token_ids=one.token_ids[:-1], finish_reason="length") for one in answers if one.text]
+    as_text = [replace(one, token_ids=(), tokenizer="") for one in cut]
+    sequences = [TokenSequence(scorer.model.rendering.encode_prompt(one.prompt), one.token_ids) for one in cut]
+    expected = pytest.approx(sequence_scores(scorer.model, sequences).tolist(), abs=1e-5)
+    assert scorer.score(cut).parts["raw"] == expected
+    assert scorer.score(as_text).parts["raw"] == expected
+
+
+def test_a_model_trained_here_is_read_where_it_was_trained(chatml, answers, tmp_path):
+    reward_model_from(tiny.tiny_language_model_folder(tmp_path / "base", chat_template=CHATML), seed=1).save(
+        tmp_path / "ours"
+    )
+    RewardNormaliser().save(tmp_path / "ours")
+    scorer = load_scorer(tmp_path / "ours", device="cpu")
+    sequences = [TokenSequence(scorer.model.rendering.encode_prompt(one.prompt), one.token_ids) for one in answers]
+    assert scorer.score(answers).parts["raw"] == pytest.approx(
+        sequence_scores(scorer.model, sequences).tolist(), abs=1e-5
+    )

@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +56,8 @@ class ValueHead(nn.Module):
 class RewardNormaliser:
     """z = (score - mean) / sd, with constants measured once on the reference policy's samples and then frozen.
 
-    measured_with: how the model computed and read for that (dtype, device, eos_ids); empty where it was not recorded.
+    measured_with: how the model computed and read for that (dtype, device, eos_ids, ends_as_served); empty where it was
+    not recorded.
     """
 
     mean: float = 0.0
@@ -73,7 +74,12 @@ class RewardNormaliser:
                 f"{float(score_N[0]):.4g}. Expected them to differ. Train it longer, or check the preferences."
             )
         how = {"dtype": model.precision, "device": model.device.type, "eos_ids": list(model.eos_ids)}
-        return cls(float(score_N.mean()), sd, how)
+        return cls(float(score_N.mean()), sd, how).read_as(model)
+
+    def read_as(self, model: ScalarModel) -> RewardNormaliser:
+        """Return the constants with a note if the model reads answers as its template serves them."""
+        note = {"ends_as_served": True} if model.rendering.ends_as_served else {}
+        return replace(self, measured_with={**self.measured_with, **note})
 
     def warn_of_precision(self, model: ScalarModel) -> None:
         """Say on the screen when the model computes in another precision than its scale was measured in."""
@@ -246,7 +252,7 @@ def load_reward_model(
     """Load a reward model, ours or anybody's sequence-classification folder with one label, in eval mode.
 
     eos_token: yields to what the folder's scale was measured with, and to the folder's own where its tokenizer, such as
-    a stranger's, lacks the token.
+    a stranger's, lacks the token.  A stranger's reads an answer to where its chat template ends the conversation.
     Raises ModelError for folders of other kinds, several labels, or weights that are missing.
     """
     backbone_folder = Path(folder) / _BACKBONE_FOLDER
@@ -267,11 +273,19 @@ def load_reward_model(
     if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
         eos_token = None
     folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
-    recorded = RewardNormaliser.load(folder).measured_with.get("eos_ids")
-    eos_ids = tuple(recorded or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
+    how = RewardNormaliser.load(folder).measured_with
+    is_of_ours = (Path(folder) / _NORMALISER_FILE).is_file()
+    eos_ids = tuple(how.get("eos_ids") or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
     is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(
-        Path(folder), tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
+        Path(folder),
+        tokenizer,
+        eos_ids,
+        turns=turns,
+        system_prompt=system_prompt,
+        eos_token=eos_token,
+        is_policy=False,
+        ends_as_served=how.get("ends_as_served", not is_of_ours),
     )
     model = ScalarModel(
         backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast

@@ -66,7 +66,8 @@ class Rendering:
     is_chat: plain prompts become a user's turn. Conversations go through the template wherever there is one, and are
     written as a transcript where there is none; an empty prompt, that of a document, stays empty.
     eos_ids: every id at which an answer ends, the tokenizer's own end of text first. turn_end_id: the one that is
-    written after an answer to turns.
+    written after an answer to turns.  ends_as_served: an answer to turns is read to where the template ends the
+    conversation, such as the line break after the turn's end, as models are that somebody else trained to score.
     Raises ModelError for "chat" without a template, and for a system prompt that nothing would read.
     """
 
@@ -78,8 +79,10 @@ class Rendering:
         turns: Turns = "auto",
         system_prompt: str | None = None,
         end_id: int | None = None,
+        ends_as_served: bool = False,
     ) -> None:
         has_template = bool(tokenizer.chat_template)
+        self.ends_as_served = ends_as_served and has_template
         if turns == "chat" and not has_template:
             raise ModelError(
                 "data.turns is 'chat', and the tokenizer has no chat template. Expected a chat model. Use one, or set "
@@ -152,8 +155,14 @@ class Rendering:
         return (*encode_rendered(self.tokenizer, written, hidden, is_continuation=True), self.turn_end_id)
 
     def encode(self, prompt: Prompt, text: str) -> TokenSequence:
-        """Return prompt and answer as one sequence of tokens."""
-        return TokenSequence(self.encode_prompt(prompt), self.encode_response(prompt, text))
+        """Return prompt and answer as one sequence of tokens. Raises ModelError for turns the template refuses."""
+        prompt_ids = self.encode_prompt(prompt)
+        if not self.ends_as_served or isinstance(self.as_read(prompt).content, str):
+            return TokenSequence(prompt_ids, self.encode_response(prompt, text))
+        ids = tuple(self.served(prompt, text))
+        # A template that writes past answers otherwise than it opens them parts from the prompt before its end.
+        num_prompt = min(len(prompt_ids), len(ids) - 1)
+        return TokenSequence(ids[:num_prompt], ids[num_prompt:])
 
     def served(self, prompt: Prompt, text: str) -> list[int]:
         """Return what the template makes of prompt and answer in one go: what the model meets when it is served.
@@ -239,6 +248,7 @@ def load_rendering(
     system_prompt: str | None = None,
     eos_token: str | int | None = None,
     is_policy: bool = True,
+    ends_as_served: bool = False,
 ) -> Rendering:
     """Return how the model in a folder reads prompts: as asked for, else as its artifact records.
 
@@ -256,6 +266,7 @@ def load_rendering(
         turns=turns,
         system_prompt=None if is_text and not is_policy else system_prompt or recorded.get("system_prompt"),
         end_id=None if eos_token is None else eos_ids[0],
+        ends_as_served=ends_as_served,
     )
 
 

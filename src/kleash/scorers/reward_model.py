@@ -2,7 +2,7 @@
 
 Frozen constants make the KL penalty, the missing-EOS penalty and the value clip mean the same after every refresh of
 the reward model. Answers are scored on the tokens that were sampled, if these are the reward model's own; all else
-is encoded from its text.
+is encoded from its text. One that was made elsewhere reads every whole answer as text, to where its template ends.
 """
 
 from __future__ import annotations
@@ -69,13 +69,16 @@ class RewardModelScorer:
         )
 
     def _sequence(self, completion: Completion) -> TokenSequence:
-        rendering = self.model.rendering
-        prompt_ids = rendering.encode_prompt(completion.prompt)
-        if completion.token_ids and completion.tokenizer == self.own_tokenizer:
-            return TokenSequence(prompt_ids, _up_to_eos(completion.token_ids, rendering.eos_ids))
-        response_ids = rendering.encode_response(completion.prompt, completion.text)
+        rendering, prompt = self.model.rendering, completion.prompt
         is_cut_off = completion.finish_reason == "length"
-        return TokenSequence(prompt_ids, response_ids[:-1] if is_cut_off and len(response_ids) > 1 else response_ids)
+        has_own_ids = completion.token_ids and completion.tokenizer == self.own_tokenizer
+        if has_own_ids and (is_cut_off or not rendering.ends_as_served):
+            return TokenSequence(rendering.encode_prompt(prompt), _up_to_eos(completion.token_ids, rendering.eos_ids))
+        if not is_cut_off:
+            return rendering.encode(prompt, completion.text)
+        response_ids = rendering.encode_response(prompt, completion.text)
+        cut_ids = response_ids[:-1] if len(response_ids) > 1 else response_ids
+        return TokenSequence(rendering.encode_prompt(prompt), cut_ids)
 
 
 def load_scorer(

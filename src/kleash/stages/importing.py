@@ -98,7 +98,8 @@ def import_reward(
     with context.write_artifact(
         output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
     ) as draft:
-        normalisers = [RewardNormaliser.load(member) for member in member_folders(folder)]
+        loaded = zip(member_folders(folder), readers, strict=True)
+        normalisers = [RewardNormaliser.load(member).read_as(one.model) for member, one in loaded]
         if prompts is not None:
             normalisers = [_measured_scale(context, one, parents["reference"], prompts, scale) for one in readers]
         for number, (reader, normaliser) in enumerate(zip(readers, normalisers, strict=True)):
