@@ -7,6 +7,7 @@ from rich.console import Console
 
 from kleash.artifacts import Artifact
 from kleash.cli.tables import figures_table, in_a_line, result_tables
+from kleash.results import PreferencesSummary
 from kleash.run_summary import RunSummary
 
 RATE = {"value": 0.68, "low": 0.66, "high": 0.7, "n": 2000}
@@ -136,3 +137,10 @@ def test_an_artifact_s_own_figures():
     assert "0.1235" in page
     assert "0.680 (0.660 to 0.700; n = 2,000)" in page
     assert "nested" not in page
+
+
+def test_single_answers_are_told_by_their_thumbs():
+    made = artifact("labelled", thumbs_up=6, thumbs_down=18)
+    assert in_a_line("preferences", made, done_before=True) == "preferences: 6 thumbs up, 18 thumbs down (done before)"
+    summary = RunSummary(preferences=PreferencesSummary(thumbs_up=6, thumbs_down=18))
+    assert "6 thumbs up, 18 thumbs down" in text_of(*result_tables(summary))

@@ -52,13 +52,8 @@ def _telling(artifact: Artifact) -> list[str]:
             sampled = CandidatesSummary.of(artifact)
             cut = percent(sampled.truncation_share)
             return [f"{sampled.answers:,} answers to {sampled.prompts:,} prompts", f"{cut} cut off"]
-        case "preferences":
-            labels = PreferencesSummary.of(artifact)
-            agreed = f"raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
-            return [f"{labels.pairs or 0:,} pairs", agreed]
-        case "labelled":
-            thumbs = PreferencesSummary.of(artifact)
-            return [f"{thumbs.thumbs_up:,} thumbs up", f"{thumbs.thumbs_down:,} thumbs down"]
+        case "preferences" | "labelled":
+            return _telling_of_labels(PreferencesSummary.of(artifact))
         case "reward":
             return _telling_of_heldout(RewardSummary.of(artifact))
         case "audit":
@@ -72,6 +67,13 @@ def _telling(artifact: Artifact) -> list[str]:
             evaluation = EvaluationSummary.of(artifact)
             return [f"win rate {rate(evaluation.win_rate)} prompts", f"judged by {evaluation.judge}"]
     return _telling_of_policy(PolicySummary.of(artifact))
+
+
+def _telling_of_labels(labels: PreferencesSummary) -> list[str]:
+    if labels.thumbs_up is not None:
+        return [f"{labels.thumbs_up:,} thumbs up", f"{labels.thumbs_down:,} thumbs down"]
+    agreed = f"raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
+    return [f"{labels.pairs or 0:,} pairs", agreed]
 
 
 def _telling_of_policy(trained: PolicySummary) -> list[str]:
@@ -176,8 +178,7 @@ def _whole(summary: RunSummary) -> Table:
             right = f"{rate(heldout.accuracy)} held-out pairs; {length_alone(heldout.longer_wins)}"
             table.add_row(f"{who} right on", right)
     if labels := summary.preferences:
-        agreement = f", raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
-        table.add_row("preferences", f"{labels.pairs or 0:,} pairs{agreement}")
+        table.add_row("preferences", ", ".join(filter(None, _telling_of_labels(labels))))
     return table
 
 

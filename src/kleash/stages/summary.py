@@ -50,7 +50,12 @@ def summarise(made: Mapping[str, Artifact], recipe: Recipe) -> RunSummary:
     }
     if "preferences" in made:
         labels = PreferencesSummary.of(made["preferences"])
-        figures["preferences"] = PreferencesSummary(pairs=labels.pairs, agreement=labels.agreement)
+        figures["preferences"] = PreferencesSummary(
+            pairs=labels.pairs,
+            agreement=labels.agreement,
+            thumbs_up=labels.thumbs_up,
+            thumbs_down=labels.thumbs_down,
+        )
     if "reward" in made:
         figures["reward_model"] = _heldout_totals(RewardSummary.of(made["reward"]))
     if "direct" in made and (totals := _heldout_totals(PolicySummary.of(made["direct"]))):
