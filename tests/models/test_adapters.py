@@ -8,6 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import architectures
 import tiny
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
@@ -83,6 +84,17 @@ def test_what_an_adapter_computes_is_what_the_saved_folder_computes(base, tmp_pa
     torch.testing.assert_close(plain_logits(tmp_path / "merged"), live, rtol=1e-4, atol=1e-4)
     assert model.has_adapters == (kind in {"plain", "rslora"})
     assert ("is merged into its base" in capsys.readouterr().err) == (not model.has_adapters)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
+def test_adapters_on_experts_are_merged(tmp_path, name):
+    base = architectures.random_folder(tmp_path / "base", name)
+    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], target_parameters=names, **LM)
+    folder, live = made_adapter(base, tmp_path / "adapter", config)
+    load_language_model(folder, device="cpu").save(tmp_path / "merged")
+    torch.testing.assert_close(plain_logits(tmp_path / "merged"), live, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")

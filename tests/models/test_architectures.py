@@ -1,5 +1,8 @@
 """Experts, hybrids and recurrent models: right with rows leaving and with LoRA merged, or refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
@@ -11,6 +14,7 @@ from kleash.models.heads import reward_model_from, state_size
 from kleash.models.lora import LoraSettings
 from kleash.rollout.decoding import Ask, sample_answers
 
+ROOT = Path(__file__).parents[2]
 IDS = torch.arange(3, 15)[None]
 # the same prompt four times, rows that leave early, and padding on the left
 ASKS = [Ask((11, 20, 30, 40), 12, seed) for seed in range(4)]
@@ -73,3 +77,8 @@ def test_heads_have_the_width_of_the_states_they_read(tmp_path, name):
     with torch.no_grad():
         width = model.model.base_model(input_ids=IDS).last_hidden_state.shape[-1]
     assert state_size(model.model.base_model) == reward.head.in_features == width
+
+
+def test_the_page_has_a_row_for_each_architecture_that_is_tried():
+    rows = re.findall(r"^\| `(.+?)` \| (yes|refused) \|", (ROOT / "docs" / "models.md").read_text(), flags=re.M)
+    assert rows == [(name, "refused" if name in architectures.REFUSED else "yes") for name in architectures.ALL]

@@ -2,6 +2,7 @@
 
 import json
 
+import peft
 import pytest
 import torch
 import transformers
@@ -120,6 +121,20 @@ def test_an_imported_reward_model_scores_as_it_did(their_reward, tmp_path):
     answers = [Completion(Prompt("is it big?"), text) for text in ("yes", "no the cat")]
     theirs, ours = (load_scorer(folder).score(answers).total for folder in (their_reward, made.path))
     assert ours == theirs
+
+
+@pytest.mark.filterwarnings("ignore")  # peft's, of names that transformers is about to drop
+def test_an_imported_reward_adapter_is_merged_into_its_base(their_reward, tmp_path):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(str(their_reward), num_labels=1)
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="SEQ_CLS", init_lora_weights=False)
+    adapted = peft.get_peft_model(model, settings).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    made = import_reward(tiny_context(), THEIRS, source=str(tmp_path / "adapter"), output_dir=tmp_path / "reward")
+    again = transformers.AutoModelForSequenceClassification.from_pretrained(str(made.path))
+    with torch.no_grad():
+        torch.testing.assert_close(again(IDS[:1]).logits, adapted(IDS[:1]).logits)
+        with adapted.disable_adapter():
+            assert not torch.allclose(again(IDS[:1]).logits, adapted(IDS[:1]).logits)
 
 
 def test_an_imported_ensemble_keeps_all_its_members(base, pairs, tmp_path):
