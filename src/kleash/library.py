@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from kleash.artifacts import Artifact, read, require
+from kleash.artifacts import Artifact, read
 from kleash.errors import DataError, SettingsError
 from kleash.functions import register
 from kleash.locations import find_policy, find_recipe
@@ -386,9 +386,10 @@ def _as_scorer(scorer: Any) -> tuple[list[Artifact], dict[str, Any]]:
     if callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists()):
         return [], {"scorer.kind": "function", "scorer.function": scorer}
     from kleash.models.heads import member_folders
+    from kleash.stages.support.scoring import as_reward_model
 
     several = scorer if isinstance(scorer, Sequence) and not isinstance(scorer, str) else [scorer]
-    rewards = [require(one.artifact if isinstance(one, RewardModel) else one, "reward") for one in several]
+    rewards = [as_reward_model(one.artifact if isinstance(one, RewardModel) else one) for one in several]
     num_members = sum(len(member_folders(one.path)) for one in rewards)
     return rewards, {"scorer.kind": "ensemble"} if num_members > 1 else {}
 

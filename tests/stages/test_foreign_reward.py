@@ -12,7 +12,7 @@ import tiny
 from kleash.artifacts import external
 from kleash.data.batches import TokenSequence
 from kleash.durable import read_rows
-from kleash.errors import SettingsError
+from kleash.errors import ArtifactError, SettingsError
 from kleash.evaluation.audit_scoring import ModelReader
 from kleash.models.chat import tokenizer_digest
 from kleash.models.forward import sequence_scores
@@ -23,10 +23,12 @@ from kleash.records import Completion, Message, Prompt
 from kleash.results import PolicySummary
 from kleash.scorers.reward_model import load_scorer
 from kleash.stages.importing import Provenance, import_reward
+from kleash.stages.reward import RewardSettings, train_reward
 from kleash.stages.round import Round
 from kleash.stages.summary import summarise
-from kleash.stages.support.scoring import ScorerSettings, build_scorer
-from stages.tiny_recipe import tiny_context, tiny_recipe
+from kleash.stages.support.scoring import ScorerSettings, as_reward_model, build_scorer
+from kleash.stages.wiring import make
+from stages.tiny_recipe import FIT, tiny_context, tiny_recipe
 
 CHATML = (
     "{% for message in messages %}{{ '<s>' + message.role + '\n' + message.content + '</s>' + '\n' }}{% endfor %}"
@@ -111,6 +113,20 @@ def test_it_takes_part_in_an_ensemble_with_one_of_ours(made, foreign):
     source = build_scorer(tiny_context(), settings, reward_models=[made["reward"]])
     assert [source.parents[role].kind for role in ("reward", "reward_1")] == ["reward", "reward model"]
     assert source.audit == "not audited; not audited"
+
+
+def test_a_command_takes_its_folder_as_it_takes_an_artifact(base, data, foreign, made, tmp_path):
+    recipe = tiny_recipe(base, data, policy={"steps": 1})
+    inputs = {"reference": made["sft"], "rewards": [foreign], "prompts": data["prompts"]}
+    policy = make("policy", recipe, tiny_context(), inputs, tmp_path / "policy")
+    assert policy.parents["reward"] == external(foreign, "reward model").id
+    settings = RewardSettings(pooling="mean", holdout_share=0.3, normaliser_max_new_tokens=2, fit=FIT)
+    ours = train_reward(
+        tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=tmp_path / "ours"
+    )
+    assert as_reward_model(str(ours.path)) == as_reward_model(ours) == ours  # of a form that is nobody else's
+    with pytest.raises(ArtifactError, match=r"policy is of kind policy, but reward or reward model is needed"):
+        as_reward_model(policy.path)
 
 
 def test_a_name_that_nothing_would_ask_or_that_leads_nowhere_is_refused(base, data, foreign, tmp_path):

@@ -83,7 +83,7 @@ PROVIDERS: Mapping[str, tuple[str, str, str]] = {
 _PROMPTS = Input("prompts", help="File of prompts.")
 REWARDS = Input(
     "rewards",
-    help="Reward artifact; several make an ensemble (scorer.kind).",
+    help="Reward artifact or sequence-classification folder; several make an ensemble (scorer.kind).",
     option="--reward",
     reads="artifact",
     is_many=True,

@@ -25,7 +25,7 @@ from kleash.stages.preferences import open_store
 from kleash.stages.support.alarming import build_alarms
 from kleash.stages.support.comparing import JUDGES
 from kleash.stages.support.refreshing import chosen_by
-from kleash.stages.support.scoring import ScorerSource, build_comparer, build_scorer
+from kleash.stages.support.scoring import ScorerSource, as_reward_model, build_comparer, build_scorer
 from kleash.stages.table import PROVIDERS, STAGES, Input, Stage
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def inputs_asked_for(stage: Stage, recipe: Recipe, inputs: Mapping[str, Any]) ->
 
 
 def _read(row: Input, value: Any) -> Any:
-    """Read an artifact that is given by its folder; everything else is as it was given."""
+    """Read an artifact, or a reward model of anybody's, that is given by its folder; all else is as it was given."""
+    if row.name == "rewards":
+        return [as_reward_model(one) for one in value]
     if row.reads != "artifact":
         return value
     if (

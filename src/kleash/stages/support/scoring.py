@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from kleash.artifacts import Artifact, require
+from kleash.artifacts import MANIFEST, Artifact, require
 from kleash.errors import SettingsError
 from kleash.functions import NAMES_FUNCTION, load_function
 from kleash.models.folders import find_model_folder
@@ -112,7 +113,7 @@ def build_scorer(
     that failed raises SettingsError, unless the settings say why.
     """
     if settings.kind in REWARD_MODELS:
-        used = [*(require(artifact, "reward") for artifact in reward_models), *named_reward_models(settings)]
+        used = [*map(as_reward_model, reward_models), *named_reward_models(settings)]
         if not used:
             return ScorerSource(None, {}, settings)
         audited = check_audits(used, audits, settings)
@@ -141,8 +142,17 @@ def build_scorer(
 
 def named_reward_models(settings: ScorerSettings) -> list[Artifact]:
     """Return the reward models made elsewhere, each by its digest, as parents of what is made with them."""
-    names = settings.reward_models
-    return [as_artifact(find_model_folder(name), "reward model") for name in names]
+    return [as_reward_model(name) for name in settings.reward_models]
+
+
+def as_reward_model(source: str | Path | Artifact) -> Artifact:
+    """Return a reward model as an artifact: one of ours, or anybody's folder by its digest.
+
+    Raises ArtifactError for an artifact of another kind, ModelError for a folder that holds no model.
+    """
+    if not isinstance(source, Artifact) and not (Path(source) / MANIFEST).is_file():
+        source = as_artifact(find_model_folder(source), "reward model")
+    return require(Path(source) if isinstance(source, str) else source, ("reward", "reward model"))
 
 
 def build_named_scorer(name: str) -> Scorer:
