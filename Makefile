@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart overoptimisation test check bench chat-model clean
+.PHONY: quickstart overoptimisation test test-real check bench chat-model clean
 
 quickstart: $(VENV)/installed  ## the whole loop on the sandbox: prints the result table and the report's path
 	$(BIN)/kleash run recipes/quickstart.toml --set seed=$(SEED) --name quickstart-$(SEED)
@@ -21,6 +21,10 @@ test: $(VENV)/installed-dev  ## every test, with what tests need installed first
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+
+test-real: $(VENV)/installed-dev  ## what takes longer than CI may: thousands of damaged files and model folders
+	KLEASH_FUZZ=3000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
+		tests/formats/test_fuzz_of_files.py tests/models/test_damaged_folders.py
 
 check: $(VENV)/installed-dev  ## the fast tier: lint, types, unit tests
 	scripts/install_postgres

@@ -18,7 +18,7 @@ from kleash.models.heads import load_reward_model, reward_model_from
 from kleash.models.lora import LoraSettings
 
 # `make test-real` sets thousands; each case is a function of its number alone.
-NUM_CASES = int(os.environ.get("KLEASH_FUZZ_CASES", "60"))
+NUM_CASES = int(os.environ.get("KLEASH_FUZZ", "60"))
 
 
 def rewrite(file, **changes):
