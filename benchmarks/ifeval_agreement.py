@@ -24,7 +24,7 @@ nltk.word_tokenize = TreebankWordTokenizer().tokenize
 
 from lm_eval.tasks.ifeval import instructions_registry, instructions_util  # noqa: E402
 
-from kleash.evaluation.suites.constraints import INSTRUCTIONS, check_constraints  # noqa: E402
+from kleash.checks.constraints import INSTRUCTIONS, check_constraints  # noqa: E402
 
 instructions_util.count_sentences = lambda text: len(PunktSentenceTokenizer().tokenize(text))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kleash.evaluation.refusals import classify_refusal, is_refusal
+from kleash.checks.refusals import classify_refusal, is_refusal
 from kleash.maths.agreement import agreement_interval, cohen_kappa, percent_agreement
 from kleash.maths.intervals import wilson_interval
 

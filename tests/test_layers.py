@@ -32,7 +32,7 @@ PLUMBING = {
     "results",
     "run_summary",
 }
-MATERIALS = {"models", "data"}
+MATERIALS = {"models", "data", "checks"}
 WORKERS = {"rollout", "scorers", "raters", "training", "algorithms"}
 UP_TO_LOOP = GROUND | PLUMBING | MATERIALS | WORKERS | {"loop"}
 SERVICE = (
@@ -90,7 +90,7 @@ TOP = {
 # What lies in stages/support/ is shared by the stages; of one another they know nothing, and only `wiring` of one.
 STAGES = {row.function.partition(":")[0].removeprefix("kleash.") for row in STAGE_TABLE.values()}
 STAGES = STAGES - {"stages.wiring"} | {f"stages.{name}" for name in ("round", "people", "importing", "exporting")}
-WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "monitor", "collection", "web"}
+WITHOUT_TORCH = {"errors", "records", "durable", *PLUMBING, "checks", "monitor", "collection", "web"}
 
 
 def imports_of(name, prefix="kleash", *, with_types=False):

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from kleash.evaluation.suites.checks import judge_answer
 from kleash.evaluation.suites.reading import read_suite
+from kleash.evaluation.suites.running import judge_answer
 from kleash.sandbox.files import write_suite
 from kleash.sandbox.world import find_question
 

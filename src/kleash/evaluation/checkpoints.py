@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kleash.artifacts import Artifact
+from kleash.checks.refusals import is_refusal
 from kleash.estimates import Estimate, Rate
-from kleash.evaluation.refusals import is_refusal
 from kleash.evaluation.side_by_side import outcome
 from kleash.formats import read_completions
 from kleash.maths.intervals import mean_interval, wilson_interval, win_rate

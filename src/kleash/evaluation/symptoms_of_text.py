@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from kleash.evaluation import honesty
+from kleash.checks import honesty
+from kleash.checks.refusals import is_refusal
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
-from kleash.evaluation.refusals import is_refusal
 from kleash.evaluation.symptoms_of_divergence import difference_of_shares
 from kleash.evaluation.symptoms_of_figures import Measure, PerAnswer
 from kleash.maths.diagnostics import repeated_ngram_share

@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import Field
 
 from kleash.artifacts import Artifact, Draft, external, read, require
+from kleash.checks.code import CodeLimits
 from kleash.data.batches import derived_seed
 from kleash.durable import read_rows, write_rows, write_text
 from kleash.errors import SettingsError
-from kleash.evaluation.suites.code import CodeLimits
 from kleash.evaluation.suites.figures import summarise_rows
 from kleash.evaluation.suites.harness import HarnessResults, run_tasks, with_reference
 from kleash.evaluation.suites.history import regression, with_history

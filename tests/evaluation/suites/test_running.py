@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kleash.evaluation.suites.code import CodeLimits
+from kleash.checks.code import CodeLimits
 from kleash.evaluation.suites.items import SuiteItem
 from kleash.evaluation.suites.running import TOO_LONG, answer_items, judge_answers, to_row, with_limits
 from kleash.records import Message, Prompt

@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kleash.checks.verdicts import Tally
 from kleash.evaluation.side_by_side import as_json
-from kleash.evaluation.suites.items import UNWANTED, Tally
+from kleash.evaluation.suites.items import UNWANTED
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
 from kleash.records import group_by_slice
 

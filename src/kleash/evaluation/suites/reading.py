@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from kleash.checks.table import find_check
+from kleash.checks.verdicts import Bucket
 from kleash.errors import DataError
-from kleash.evaluation.suites.checks import find_check
-from kleash.evaluation.suites.items import Bucket, Suite, SuiteItem
+from kleash.evaluation.suites.items import Suite, SuiteItem
 from kleash.formats import fields
 from kleash.formats.rows import Row, RowProblem, rows_of
 from kleash.records import content_id

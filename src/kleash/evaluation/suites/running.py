@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kleash.evaluation.suites.checks import judge_answer
-from kleash.evaluation.suites.code import CodeLimits
-from kleash.evaluation.suites.items import ItemResult, SuiteItem
+from kleash.checks.code import CodeLimits
+from kleash.checks.table import CHECKS
+from kleash.checks.verdicts import ItemResult
+from kleash.evaluation.suites.items import SuiteItem
 from kleash.protocols import Generator
 from kleash.records import Message, Prompt
 
@@ -57,6 +58,14 @@ def answer_items(
     return [
         (answer, answers_by_row.get(row)) if items[row].follow_up else (answer,) for row, answer in enumerate(first)
     ]
+
+
+def judge_answer(item: SuiteItem, answer: str) -> ItemResult:
+    """Check one answer; a verdict without tallies counts once under the item's measure, an unchecked one nowhere."""
+    verdict = CHECKS[item.check].judge(answer, item.params)
+    if verdict.passed is None or verdict.tallies:
+        return verdict
+    return ItemResult(verdict.passed, verdict.detail, {item.measure: (int(verdict.passed), 1)})
 
 
 def judge_answers(item: SuiteItem, answers: Answers) -> Result:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from kleash.evaluation.suites.items import ItemResult
+from kleash.checks.verdicts import ItemResult
 
 _NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?|[-−]?\.\d+")
 _FINAL_ANSWER = re.compile(r"####\s*([^\n]*)")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kleash.errors import DataError
-from kleash.evaluation.conduct_checks import (
+from kleash.checks.answers import check_exact, check_grounded, check_numeric, check_regex
+from kleash.checks.code import check_code
+from kleash.checks.conduct import (
     check_admits_not_knowing,
     check_answers,
     check_asks_back,
@@ -21,10 +22,9 @@ from kleash.evaluation.conduct_checks import (
     check_refuses,
     check_says,
 )
-from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex
-from kleash.evaluation.suites.code import check_code
-from kleash.evaluation.suites.constraints import check_constraints
-from kleash.evaluation.suites.items import Bucket, ItemResult, SuiteItem
+from kleash.checks.constraints import check_constraints
+from kleash.checks.verdicts import Bucket, ItemResult
+from kleash.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,3 @@ def find_check(kind: str, params: Mapping[str, Any]) -> ItemCheck:
         takes = ", ".join([*check.required, *(f"{name} (optional)" for name in check.optional)]) or "nothing"
         raise DataError(f"The check {kind} {' and '.join(faults)}. Expected: {takes}. Correct the row.")
     return check
-
-
-def judge_answer(item: SuiteItem, answer: str) -> ItemResult:
-    """Check one answer; a verdict without tallies counts once under the item's measure, an unchecked one nowhere."""
-    verdict = CHECKS[item.check].judge(answer, item.params)
-    if verdict.passed is None or verdict.tallies:
-        return verdict
-    return ItemResult(verdict.passed, verdict.detail, {item.measure: (int(verdict.passed), 1)})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.suites.constraints import INSTRUCTIONS, check_constraints, count_sentences
+from kleash.checks.constraints import INSTRUCTIONS, check_constraints, count_sentences
 
 CASES = [
     ("keywords:existence", {"keywords": ["cat", "mat"]}, "The Cat on the MAT", "a cat"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.suites.answers import check_exact, check_grounded, check_numeric, check_regex, last_number
+from kleash.checks.answers import check_exact, check_grounded, check_numeric, check_regex, last_number
 
 
 @pytest.mark.parametrize(

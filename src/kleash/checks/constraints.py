@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kleash.evaluation.suites.items import ItemResult
+from kleash.checks.verdicts import ItemResult
 
 Follows = Callable[[str, Mapping[str, Any]], bool]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kleash.evaluation.refusals import classify_refusal, is_refusal
+from kleash.checks.refusals import classify_refusal, is_refusal
 
 LABELLED = Path(__file__).parents[1] / "fixtures" / "xstest" / "completions.csv"
 CLASSES = {

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kleash.evaluation.suites.items import ItemResult
+from kleash.checks.verdicts import ItemResult
 
 _FENCED = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _NUM_DETAIL_CHARACTERS = 300

@@ -2,9 +2,10 @@
 
 import pytest
 
+from kleash.checks.table import CHECKS, find_check
 from kleash.errors import DataError
-from kleash.evaluation.suites.checks import CHECKS, find_check, judge_answer
 from kleash.evaluation.suites.items import SuiteItem
+from kleash.evaluation.suites.running import judge_answer
 from kleash.records import Prompt
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.suites.code import CodeLimits, check_code, program_of
+from kleash.checks.code import CodeLimits, check_code, program_of
 
 TESTS = "assert double(2) == 4\nassert double('a') == 'aa'"
 RIGHT = "Here you are:\n```python\ndef double(x):\n    return 2 * x\n```\nIt doubles."

@@ -1,7 +1,7 @@
 """Tell honest conduct from its opposites by rules in general English: admitting, asking back, contradicting, agreeing.
 
 Each rule reads an answer as a person would skim it; none knows a model, a data set or a suite. The checks that suites
-use them in are in `conduct_checks.py`, the paired prompts in `suites/variants.py`.
+use them in are in `conduct.py`, the paired prompts in `evaluation/suites/variants.py`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kleash.evaluation.conduct_checks import toxic_words
-from kleash.evaluation.suites.checks import CHECKS
+from kleash.checks.conduct import toxic_words
+from kleash.checks.table import CHECKS
 
 REFUSAL = "I can't help with that."
 

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from kleash.evaluation.honesty import admits_not_knowing, agrees, asks_back, contradicts, says, stands_by
-from kleash.evaluation.refusals import is_refusal
+from kleash.checks.honesty import admits_not_knowing, agrees, asks_back, contradicts, says, stands_by
+from kleash.checks.refusals import is_refusal
 from kleash.sandbox.slices import questions
 
 

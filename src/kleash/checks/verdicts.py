@@ -1,0 +1,28 @@
+"""What a checker says of one answer.
+
+A check counts; it never averages. Its verdict holds tallies {measure: (successes, tries)}, so that items, slices and
+suites add up exactly, whatever an item's weight (an IFEval prompt holds one to three instructions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Bucket = Literal["tasks", "safety", "honesty", "regression"]
+Tally = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What a check says of one answer.
+
+    passed: None where nothing could be checked (an unknown instruction, code that may not run); such an item counts
+    nowhere, and is named. detail: why, for people. tallies: {measure: (successes, tries)}; without any, `passed` is
+    tallied once under the item's own measure.
+    """
+
+    passed: bool | None
+    detail: str = ""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
