@@ -133,6 +133,10 @@ class Comparison:
         return content_id("comparison", self.prompt.content_json(), list(self.completions), *sources)
 
 
+UNANSWERED = ("failed", "refused")
+"""What became of a request that brought no reply: no answer after all retries, or turned down for good."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What one rater said about one comparison; append-only wherever it is stored.
@@ -156,6 +160,11 @@ class Judgement:
     seconds: float | None = None
     rationale: str = ""
     flags: tuple[str, ...] = ()
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether an endpoint gave no answer here: an outage, which is nobody's verdict and is asked about again."""
+        return self.outcome == "skipped" and bool(set(UNANSWERED) & set(self.flags))
 
 
 @dataclass(frozen=True)

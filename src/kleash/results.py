@@ -118,7 +118,8 @@ class PreferencesSummary(Summary):
     """Preferences, as collected, imported or replayed, or answers with thumbs.
 
     agreement: the raters', ties apart.  skills: by rater.
-    replay: what a buffer of old and fresh rows is mixed of.
+    replay: what a buffer of old and fresh rows is mixed of.  unanswered: by judge, the comparisons on which its
+    endpoint gave no answer; accepted_missing: why that, or no verdict at all, would do.
     """
 
     rows: int | None = None
@@ -139,6 +140,8 @@ class PreferencesSummary(Summary):
     judgements_left_out: dict[str, int] = {}
     skills: dict[str, float | None] = {}
     judges: list[dict[str, Any]] = []
+    unanswered: dict[str, int] = {}
+    accepted_missing: str = ""
     replay: dict[str, Any] | None = None
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import clear_write_errors, lock_run, partial_path, publish, read_object, write_text
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "summary.json"
 # A run under way may change these: they change no result, or only that of rounds to come. A stage that was made with
 # others says so itself.
-_FREE_SETTINGS = {"name", "about", "trackers", "rounds", "refresh", "gate"}
+_FREE_SETTINGS: Mapping[str, Any] = {
+    **dict.fromkeys(("name", "about", "trackers", "rounds", "refresh", "gate"), True),
+    "preferences": {"labels": {"accept_missing": True}},
+}
 
 
 class Announcer:
@@ -176,7 +179,7 @@ def settle_recipe(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE_FILE
     if path.exists():
         begun = load_settled(path, Recipe).settings
-        changes = difference(*(kept.model_dump(mode="json", exclude=_FREE_SETTINGS) for kept in (begun, recipe)))
+        changes = difference(*(kept.model_dump(mode="json", exclude=dict(_FREE_SETTINGS)) for kept in (begun, recipe)))
         if changes:
             raise SettingsError(
                 f"Run {folder} was begun with other settings: {'; '.join(changes)}. An existing run keeps its "

@@ -38,6 +38,7 @@ ADDED: Mapping[str, Any] = {
     "DataSettings.system_prompt": None,
     "SftSettings.learn_turns": "last",
     "ScorerSettings.reward_models": [],
+    "AggregationSettings.accept_missing": None,
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

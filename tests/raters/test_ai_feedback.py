@@ -1,5 +1,7 @@
 """An AI judge against a real HTTP server that plays back every reply an endpoint may give."""
 
+import json
+import random
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from replay_server import Meet, Reset, Slow, Status, completion, replaying, show
 from kleash.errors import RunError, SettingsError
 from kleash.raters.ai_feedback import AIJudge, MemoryCallLog, rater_name
 from kleash.raters.configuration import JudgeSettings
-from kleash.raters.judge_run import JudgeStopped
+from kleash.raters.judge_run import JudgeRun, JudgeStopped
 from kleash.records import Comparison, Prompt
 
 
@@ -192,6 +194,91 @@ def test_a_refused_question_is_not_asked_again_in_the_same_run(code):
     assert (found.outcome, found.flags) == ("skipped", ("refused",))
     assert statuses(log) == ["refused", "refused"]
     assert len(replay.requests) == 2
+
+
+def test_an_endpoint_that_says_429_is_asked_less_at_once():
+    with replaying([Status(429), *[verdict("tie")] * 40]) as replay:
+        judge = AIJudge(settings(replay, max_concurrency=8))
+        run = JudgeRun(judge.spending, log=judge.log, name=judge.name, rubric_version="1")
+        try:
+            found = list(run.judgements(judge.cases(comparisons(4))))
+        finally:
+            run.close()
+    assert [judgement.ranks for judgement in found] == [(1, 1)] * 4
+    assert run.endpoint.num_throttled == 1
+    assert run.concurrency.width < 8
+
+
+# ------------------------------------------------------------------------------------------- replies as endpoints send
+def parts(*content, **message):
+    """A chat completion whose content is a list of parts."""
+    body = completion("")
+    body["choices"][0]["message"] |= {"content": list(content)} | message
+    return body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        parts({"type": "text", "text": verdict("first")}),
+        parts({"type": "text", "text": verdict("first")[:20]}, {"type": "text", "text": verdict("first")[20:]}),
+        parts({"type": "thinking", "thinking": verdict("second")}, {"type": "text", "text": verdict("first")}),
+        parts(verdict("first")),
+        completion(verdict("first", rationale=None)),
+        completion(verdict("first")) | {"usage": {"prompt_tokens": "many", "completion_tokens": [1]}},
+        completion(verdict("first")) | {"model": None, "usage": 3},
+    ],
+    ids=["one part", "two parts", "thoughts apart", "bare words", "null rationale", "odd usage", "no model"],
+)
+def test_a_verdict_is_read_in_every_form_that_endpoints_send(body):
+    log = MemoryCallLog()
+    with replaying(lambda _: body) as replay:
+        (found,) = judged(replay, comparisons(1), log=log)
+    assert (found.outcome, found.flags) == ("ranked", ("position_flip",))
+    assert statuses(log) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_without_an_answer_are_kept_and_are_no_verdict(field):
+    log = MemoryCallLog()
+    with replaying(lambda _: parts(**{field: verdict("first")})) as replay:
+        (found,) = judged(replay, comparisons(1), log=log)
+    assert found.flags == ("unparsed",)
+    assert {call.reply for call in log.calls.values()} == {f"<think>{verdict('first')}"}
+
+
+def test_no_body_whatever_breaks_a_run():
+    """Bodies drawn by chance, of the shape of a chat completion up to some place where something else stands."""
+    chance = random.Random(15)
+    odd = [
+        None,
+        3,
+        -1.5,
+        True,
+        "words",
+        "\ud800",
+        [],
+        {},
+        [None],
+        [[]],
+        {"text": 7},
+        {"text": verdict("first")},
+        10**40,
+    ]
+
+    def broken(value):
+        if chance.random() < 0.15:
+            return chance.choice(odd)
+        if isinstance(value, dict):
+            return {key: broken(each) for key, each in value.items() if chance.random() < 0.95}
+        return [broken(each) for each in value] if isinstance(value, list) else value
+
+    bodies = [broken(parts({"type": "text", "text": verdict("first")}, refusal=None)) for _ in range(300)]
+    script = iter([*bodies, *bodies])
+    with replaying(lambda _: json.dumps(next(script)).encode()) as replay:
+        found = judged(replay, comparisons(150), max_retries=0, give_up_after=1000)
+    assert len(found) == 150
+    assert {judgement.outcome for judgement in found} == {"ranked", "skipped"}
 
 
 # ------------------------------------------------------------------------------------------------- hostile answers

@@ -3,7 +3,7 @@
 import pytest
 
 from kleash.raters.configuration import JudgeSettings
-from kleash.raters.judge_run import Spending
+from kleash.raters.judge_run import Concurrency, Spending
 from kleash.raters.prompting import JudgeQuestion
 
 # 36 bytes and 64 for the form make at most 100 prompt tokens; with at most 50 reply tokens: 100 * 2 + 50 * 4 = 400.
@@ -62,3 +62,25 @@ def test_without_limits_nothing_stops():
     for _ in range(100):
         spending.start(QUESTION)
     assert spending.limit_met(QUESTION) == ""
+
+
+def test_a_429_halves_what_is_under_way_and_answers_open_it_again():
+    concurrency = Concurrency(8)
+    concurrency.note(num_throttled=1, num_under_way=8)
+    assert concurrency.width == 4.0
+    # The other seven were sent at the old pace: their 429s say nothing new, and neither do they open it.
+    for num_under_way in range(7, 0, -1):
+        concurrency.note(num_throttled=9 - num_under_way, num_under_way=num_under_way)
+    assert concurrency.width == 4.0
+    concurrency.note(num_throttled=9, num_under_way=4)
+    assert concurrency.width == 2.0
+    for _ in range(60):
+        concurrency.note(num_throttled=9, num_under_way=2)
+    assert concurrency.width == 8.0
+
+
+def test_one_question_at_a_time_is_the_least():
+    concurrency = Concurrency(2)
+    for num_throttled in range(1, 9):
+        concurrency.note(num_throttled=num_throttled, num_under_way=1)
+    assert concurrency.width == 1.0

@@ -1,11 +1,13 @@
 """Collecting preferences: candidates go before raters through the label database, and the outcome is frozen."""
 
 import json
+import shutil
 import threading
 import time
 
 import pytest
 
+from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import CampaignSettings
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store import tables
@@ -22,7 +24,7 @@ from kleash.stages.preferences import collect_preferences, import_preferences, o
 from kleash.stages.support.comparing import Chosen, PreferencesSettings
 from kleash.stages.support.scoring import build_comparer
 from kleash.testing import FakeComparer
-from raters.replay_server import replaying, shown, verdict
+from raters.replay_server import Slow, Status, replaying, shown, verdict
 from stages.tiny_recipe import tiny_context
 
 PROMPT = Prompt("which?", {"topic": "x"})
@@ -189,7 +191,11 @@ def test_a_closed_campaign_is_not_waited_for(made, tmp_path):
 def test_ai_judges_label_a_run_and_nothing_is_asked_twice(made, tmp_path):
     file = tmp_path / "judges.toml"
     settings = PreferencesSettings(
-        comparer="judges", judges=file, campaign=CampaignSettings(overlap=1), drift=DriftSettings(min_left=0)
+        comparer="judges",
+        judges=file,
+        campaign=CampaignSettings(overlap=1),
+        drift=DriftSettings(min_left=0),
+        labels=AggregationSettings(accept_missing="a trial of the judge"),
     )
 
     def by_judges(name):
@@ -218,6 +224,69 @@ def test_ai_judges_label_a_run_and_nothing_is_asked_twice(made, tmp_path):
     assert "flip rate" in said[0]
     assert asked == len(replay.requests) == 2 * 15
     assert again.summary["rows"] == 15
+    assert again.summary["accepted_missing"] == "a trial of the judge"
+    assert "30 calls, 3,000 + 600 tokens in this run" in said[1]
+    [row] = artifact.summary["judges"]
+    assert (row["calls"], row["prompt_tokens"], row["reply_tokens"]) == (30, 3000, 600)
+
+
+def by_judge(made, folder, reply, *, accept=None, word="preferences"):
+    """Have an endpoint label a run; reply: a function of the request."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "judges.toml"
+    settings = PreferencesSettings(
+        comparer="judges",
+        judges=file,
+        campaign=CampaignSettings(overlap=1),
+        labels=AggregationSettings(accept_missing=accept),
+    )
+    database = open_store(settings, folder / word)
+    try:
+        with replaying(reply) as replay:
+            file.write_text(
+                f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\nmax_retries = 0\nmax_concurrency = 1\n'
+            )
+            return collect_preferences(
+                tiny_context(),
+                settings,
+                candidates=made["candidates"],
+                comparer=build_comparer(settings, seed=0, calls=StoredCalls(database)),
+                database=database,
+                output_dir=folder / word,
+                announce=lambda line: None,
+            )
+    finally:
+        database.close()
+
+
+def prefers_longer(request):
+    _, first, second = shown(request)
+    return verdict("first" if (len(first), first) > (len(second), second) else "second")
+
+
+def test_comparisons_without_an_answer_are_not_frozen_without_a_word(made, tmp_path):
+    down = set()
+
+    def half_down(request):
+        down.add(min(shown(request)[1:])) if len(down) < 2 else None
+        return Status(503) if set(shown(request)[1:]) & down else prefers_longer(request)
+
+    with pytest.raises(
+        DataError, match=r"Not frozen: m@\w+ was given no answer on \d comparisons.*Start the judges again"
+    ):
+        by_judge(made, tmp_path / "a", half_down)
+    assert by_judge(made, tmp_path / "a", prefers_longer).summary["judgements"] == 15
+    with pytest.raises(DataError):
+        by_judge(made, tmp_path / "b", half_down)
+    accepted = by_judge(made, tmp_path / "b", half_down, accept="the endpoint is gone").summary
+    assert accepted["accepted_missing"] == "the endpoint is gone"
+    assert sum(accepted["unanswered"].values()) == 15 - accepted["judgements"] > 0
+
+
+def test_the_same_verdicts_have_the_same_id_however_long_they_took(made, tmp_path):
+    slow = by_judge(made, tmp_path / "run", lambda request: Slow(0.02, prefers_longer(request)))
+    shutil.rmtree(tmp_path / "run")
+    assert by_judge(made, tmp_path / "run", prefers_longer).id == slow.id
 
 
 def test_more_judges_than_places_are_refused(tmp_path):

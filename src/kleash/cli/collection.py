@@ -325,6 +325,9 @@ def judge(
     name: Name,
     judges: Annotated[Path, typer.Option("--judges", help="TOML file of one AI judge, or a panel.")],
     only: Annotated[int | None, typer.Option("--only", min=1, help="Judge this many of the waiting items.")] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", min=0, help="Pay at most this much in this run, for all judges.")
+    ] = None,
     overrides: SettingsGiven = None,
     store: Store = STORE,
 ) -> None:
@@ -336,12 +339,16 @@ def judge(
     from kleash.raters.configuration import load_judges
     from kleash.stages.support.judging import judge_campaign
 
-    settings = load_judges(judges, overrides or [])
+    limits = [] if budget is None else [f"budget={budget}"]
+    settings = load_judges(judges, [*(overrides or []), *limits])
     with opened(store) as database:
         done = judge_campaign(database, name, settings, only=only, actor=ACTOR)
     for remark in done.remarks:
         remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
-    results().print(f"{done.num_added:,} judgements added", markup=False)
+    unread = f", {done.num_unreadable:,} replies without a verdict" if done.num_unreadable else ""
+    results().print(f"{done.num_added:,} judgements added{unread}", markup=False)
+    for name, spending in done.spent.items():
+        results().print(f"{name}: {spending.told} in this run", markup=False, soft_wrap=True)
     results().print(judges_table(done.figures))
 
 

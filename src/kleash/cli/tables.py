@@ -277,6 +277,7 @@ def judges_table(figures: Sequence[JudgeFigures]) -> Table:
         (
             one.judge,
             ", ".join(f"{count:,} {status}" for status, count in sorted(one.num_by_status.items())),
+            f"{one.prompt_tokens:,} + {one.reply_tokens:,}",
             *(
                 rate(figure) if figure.n else "-"
                 for figure in (
@@ -290,8 +291,8 @@ def judges_table(figures: Sequence[JudgeFigures]) -> Table:
         )
         for one in figures
     ]
-    headings = ("judge", "calls", "agrees with people", "flips", "prefers longer", "prefers first", "unreadable")
-    return rows_table(headings, cells)
+    shares = ("agrees with people", "flips", "prefers longer", "prefers first", "unreadable")
+    return rows_table(("judge", "calls", "tokens", *shares), cells)
 
 
 def rows_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -45,6 +45,11 @@ class AggregationSettings(Settings):
     leave_out_flagged: tuple[str, ...] = Field(
         ("unsafe", "unreadable"), description="leave out items that any rater has given one of these flags"
     )
+    accept_missing: str | None = Field(
+        None,
+        min_length=1,
+        description="why to freeze though judges gave no answer on some items, or nothing counts; none = do not",
+    )
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,16 @@ from kleash.artifacts import Artifact, read, writing
 from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import campaign_gates
+from kleash.collection.judge_quality import unanswered
 from kleash.collection.quality import agreement
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force, record_export
+from kleash.collection.store.raters import raters
 from kleash.durable import write_rows, write_text
+from kleash.errors import DataError
 from kleash.estimates import Rate
 from kleash.formats import to_json, write_jsonl
 from kleash.records import Preference
@@ -87,10 +91,17 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
         items, recorded = stored.items(connection, campaign), judgements_in_force(connection, campaign)
         rubrics = stored.rubrics(connection, campaign.id)
         origins = stored.origins(connection, campaign)
+        calls = judge_calls(connection, [item.comparison.id for item in items.values()])
+        gone = {rater.name: rater.demotion for rater in raters(connection, campaign.id) if rater.demotion}
+    judges = {entry.judgement.rater for entry in recorded if entry.judgement.rater_kind == "ai"}
+    missing = unanswered(recorded, calls, judges)
+    accepted = check_missing(recorded, missing, demoted=gone, settings=settings)
+    settings = settings.model_copy(update={"accept_missing": None})
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
     in_full = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
     with writing(output_dir, kind="preferences", parents=parents, settings=in_full) as draft:
         draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings).to_json()
+        draft.summary |= PreferencesSummary(unanswered=missing, accepted_missing=accepted).to_json()
     artifact = read(output_dir)
     with database.write() as connection:
         ids = [entry.id for entry in recorded]
@@ -103,6 +114,30 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
             actor=actor,
         )
     return artifact
+
+
+def check_missing(
+    recorded: Sequence[RecordedJudgement],
+    missing: Mapping[str, int],
+    *,
+    demoted: Mapping[str, str],
+    settings: AggregationSettings,
+) -> str:
+    """Return why preferences are frozen though verdicts are missing; "" where none are.
+
+    missing: by judge, as `unanswered` counts them.  demoted: raters that no longer count, with the reason.
+    Raises DataError where nothing counts or an endpoint's answers are missing, and nobody has said why that will do.
+    """
+    faults = [f"{judge} was given no answer on {count} comparisons" for judge, count in missing.items()]
+    if not any(entry.is_vote or entry.is_adjudication for entry in recorded):
+        faults.append("there is no verdict that counts" + "".join(f" ({name}: {why})" for name, why in demoted.items()))
+    if faults and not settings.accept_missing:
+        raise DataError(
+            f"Not frozen: {'; '.join(faults)}. Expected a verdict wherever one was asked for. Start the judges again, "
+            'which asks for what is missing alone, or say why this will do: labels.accept_missing = "why", on the '
+            "command line of `kleash collect export` --set accept_missing=..., which is recorded."
+        )
+    return settings.accept_missing or "" if faults else ""
 
 
 def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:
@@ -126,7 +161,10 @@ def _judgement_row(entry: RecordedJudgement) -> dict[str, Any]:
         # A program's clock says nothing of it, and would make the same run's file another one each time.
         "given_at": entry.given_at.isoformat() if entry.judgement.rater_kind == "person" else "",
     }
-    return {**to_json(entry.judgement), **{name: value for name, value in marks.items() if value}}
+    said = to_json(entry.judgement)
+    if entry.judgement.rater_kind != "person":
+        said.pop("seconds", None)  # for the reason above
+    return {**said, **{name: value for name, value in marks.items() if value}}
 
 
 def _item_row(item: Item) -> dict[str, Any]:

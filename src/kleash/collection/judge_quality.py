@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.raters.monitoring import Dated, JudgeFigures, judge_figures
-from kleash.records import JudgeCall, Judgement
+from kleash.records import UNANSWERED, JudgeCall, Judgement
 
 
 def measure_judges(
@@ -29,6 +30,15 @@ def measure_judges(
         by_people=votes_of_people(recorded),
         is_weekly=is_weekly,
     )
+
+
+def unanswered(
+    recorded: Sequence[RecordedJudgement], calls: Sequence[tuple[JudgeCall, datetime]], judges: Collection[str]
+) -> dict[str, int]:
+    """Count per judge the comparisons that its endpoint gave no answer about, and that it has not judged since."""
+    judged = {(entry.judgement.rater, entry.judgement.comparison_id) for entry in recorded}
+    asked = {(call.judge, call.comparison_id) for call, _ in calls if call.status in UNANSWERED}
+    return dict(Counter(judge for judge, _ in sorted(asked - judged) if judge in judges))
 
 
 def votes_of_people(recorded: Iterable[RecordedJudgement]) -> list[Judgement]:

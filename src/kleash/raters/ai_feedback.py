@@ -8,12 +8,12 @@ is read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and w
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from kleash.protocols import CallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, request_of
-from kleash.raters.judge_run import JudgeRun, OrderedQuestions, Spending
+from kleash.raters.judge_run import JudgeRun, OrderedQuestions, Purse, Spending
 from kleash.raters.merging import Order, orders_of
 from kleash.raters.prompting import JudgeQuestion, judge_question, prompt_form, rubric_digest
 from kleash.records import Comparison, JudgeCall, Judgement, content_id
@@ -24,16 +24,24 @@ class AIJudge:
 
     log: where calls are kept and found again; by default they last as long as the process.
     rubric_version: what judgements call the rubric; by default a digest of its text.
-    `spending` tells what the present run, or the last one, has cost.
+    shared: what all judges of the run pay from together.  `spending` tells what this one has cost so far, over all
+    calls of `compare`: a run hands it comparisons a few at a time.
     Raises SettingsError when the openai package or the key is missing.
     """
 
-    def __init__(self, settings: JudgeSettings, *, log: CallLog | None = None, rubric_version: str = "") -> None:
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        *,
+        log: CallLog | None = None,
+        rubric_version: str = "",
+        shared: Purse | None = None,
+    ) -> None:
         self.settings = settings
         self.log = log if log is not None else MemoryCallLog()
         self.name = rater_name(settings)
         self.rubric_version = rubric_version or rubric_digest(settings.rubric_text)
-        self.spending = Spending(settings)
+        self.spending = Spending(settings, shared or Purse())
         # A missing package or key is told now rather than when the run is under way.
         Endpoint(settings).close()
 
@@ -44,16 +52,17 @@ class AIJudge:
         give_up_after requests in a row had no reply; RunError when the endpoint refuses key, model or address.
         A later run with the same log takes up from there and pays only for what is missing.
         """
-        self.spending = Spending(self.settings)
         run = JudgeRun(self.spending, log=self.log, name=self.name, rubric_version=self.rubric_version)
         try:
-            yield from run.judgements(self._questions(comparison) for comparison in comparisons)
+            yield from run.judgements(self.cases(comparisons))
         finally:
             run.close()
 
-    def _questions(self, comparison: Comparison) -> OrderedQuestions:
-        orders = orders_of(len(comparison.completions))
-        return OrderedQuestions(comparison, {order: self.question(comparison, order) for order in orders})
+    def cases(self, comparisons: Sequence[Comparison]) -> Iterator[OrderedQuestions]:
+        """Yield each comparison with the questions it raises."""
+        for comparison in comparisons:
+            orders = orders_of(len(comparison.completions))
+            yield OrderedQuestions(comparison, {order: self.question(comparison, order) for order in orders})
 
     def question(self, comparison: Comparison, order: Order) -> JudgeQuestion:
         """Return what is asked about two of a comparison's answers in one order."""

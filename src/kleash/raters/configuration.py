@@ -98,13 +98,16 @@ class JudgeSettings(Settings):
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> JudgeSettings:
-        prices = self.price_per_million_prompt_tokens + self.price_per_million_reply_tokens
-        if self.budget is not None and prices == 0:
+        if self.budget is not None and not self.is_priced:
             raise ValueError(
                 f"budget is {self.budget}, but both prices are 0 and nothing would ever use it up. Expected a price "
                 "with a budget; set price_per_million_prompt_tokens and price_per_million_reply_tokens"
             )
         return self
+
+    @property
+    def is_priced(self) -> bool:
+        return self.price_per_million_prompt_tokens + self.price_per_million_reply_tokens > 0
 
     @property
     def rubric_text(self) -> str:
@@ -116,11 +119,15 @@ class JudgeSettings(Settings):
 
 
 class JudgesSettings(Settings):
-    """A panel of judges, or one, with the rubric they share and the band they are to keep to."""
+    """A panel of judges, or one, with the rubric they share and the band they are to keep to.
+
+    budget: the most that one run may pay for all of them together.
+    """
 
     judges: tuple[JudgeSettings, ...]
     rubric: str = ""
     rubric_file: Path | None = None
+    budget: float | None = Field(default=None, ge=0)
     band: BandSettings = BandSettings()
 
     @model_validator(mode="after")
@@ -129,6 +136,8 @@ class JudgesSettings(Settings):
             raise ValueError("judges is empty, expected at least one. Add a [[judges]] table")
         if self.rubric and self.rubric_file:
             raise ValueError("rubric and rubric_file are both set, expected one of them. Remove the other")
+        if self.budget is not None and not any(judge.is_priced for judge in self.judges):
+            raise ValueError(f"budget is {self.budget}, and no judge has a price: nothing would ever use it up")
         return self
 
 

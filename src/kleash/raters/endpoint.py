@@ -7,9 +7,10 @@ nothing as it is set up. The key is read once, and is blotted out of every text 
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,13 +46,15 @@ class Reply:
 class Endpoint:
     """One model at one address. Safe to use from several threads.
 
+    num_throttled: how often it has said 429, "not so fast", retries included.
     Raises SettingsError when the openai package or the key is missing.
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
+        self.num_throttled = 0
         self._key = _read_key(settings.api_key_env)
-        self._client = _client(settings, self._key)
+        self._client = _client(settings, self._key, self._heard)
 
     def ask(self, messages: ChatMessages) -> Reply:
         """Send messages and wait for the reply, through all retries.
@@ -63,33 +66,38 @@ class Endpoint:
         sent: Any = [dict(message) for message in messages]
         started = time.monotonic()
         try:
-            completion = self._client.chat.completions.create(**request_of(self.settings), messages=sent)
+            # The body as it came: what endpoints put where the client expects text is more than its types know.
+            raw = self._client.chat.completions.with_raw_response.create(**request_of(self.settings), messages=sent)
+            body = json.loads(raw.http_response.content)
         except openai.APIStatusError as error:
             reply = self._turned_down(error)
         except openai.APIConnectionError as error:
             reply = self._no_answer(f"{error} {error.__cause__ or ''}")
-        except (openai.APIError, ValueError) as error:
+        except (openai.APIError, ValueError, RecursionError) as error:
             reply = self._no_answer(f"The body is not a chat completion: {error}")
         else:
-            reply = self._answered(completion)
+            reply = self._answered(body)
         return replace(reply, seconds=time.monotonic() - started)
 
     def close(self) -> None:
         self._client.close()
 
-    def _answered(self, completion: Any) -> Reply:
-        choices = getattr(completion, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            return self._no_answer(f"The body is not a chat completion: {str(completion)[:200]}")
-        message, usage = choices[0].message, getattr(completion, "usage", None)
+    def _heard(self, response: Any) -> None:
+        self.num_throttled += response.status_code == 429
+
+    def _answered(self, body: Any) -> Reply:
+        choices = _entry(body, "choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message, usage = _entry(choice, "message"), _entry(body, "usage")
+        if not isinstance(message, dict):
+            return self._no_answer(f"The body is not a chat completion: {str(body)[:200]}")
         return Reply(
             status="answered",
-            # A model's refusal to judge is its answer: it was paid for, and it is no verdict.
-            text=self._blotted(message.content or getattr(message, "refusal", None) or ""),
-            model=str(getattr(completion, "model", None) or self.settings.model),
-            is_cut=choices[0].finish_reason == "length",
-            prompt_tokens=getattr(usage, "prompt_tokens", None),
-            reply_tokens=getattr(usage, "completion_tokens", None),
+            text=self._blotted(_text_of(message)),
+            model=str(_entry(body, "model") or self.settings.model),
+            is_cut=_entry(choice, "finish_reason") == "length",
+            prompt_tokens=_count(_entry(usage, "prompt_tokens")),
+            reply_tokens=_count(_entry(usage, "completion_tokens")),
         )
 
     def _turned_down(self, error: openai.APIStatusError) -> Reply:
@@ -123,6 +131,31 @@ def request_of(settings: JudgeSettings) -> dict[str, Any]:
     return request
 
 
+def _text_of(message: Mapping[str, Any]) -> str:
+    """Return what a model said: its words, its parts of text joined, or else why there are none.
+
+    A model's refusal to judge is its answer: it was paid for, and it is no verdict. Thoughts without an answer are kept
+    as thoughts that never ended, which hold no verdict either.
+    """
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    said = "".join(part if isinstance(part, str) else _text(_entry(part, "text")) for part in parts)
+    thoughts = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    return said or _text(message.get("refusal")) or (f"<think>{thoughts}" if thoughts else "")
+
+
+def _entry(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+
+
 def _read_key(variable: str | None, environment: Mapping[str, str] = os.environ) -> str:
     if variable is None:
         return ""
@@ -135,7 +168,7 @@ def _read_key(variable: str | None, environment: Mapping[str, str] = os.environ)
     return key
 
 
-def _client(settings: JudgeSettings, key: str) -> openai.OpenAI:
+def _client(settings: JudgeSettings, key: str, hear: Callable[[Any], None]) -> openai.OpenAI:
     try:
         import openai
     except ImportError as error:
@@ -149,4 +182,5 @@ def _client(settings: JudgeSettings, key: str) -> openai.OpenAI:
         api_key=key or "none",
         timeout=settings.timeout_seconds,
         max_retries=settings.max_retries,
+        http_client=openai.DefaultHttpxClient(event_hooks={"response": [hear]}),
     )

@@ -2,7 +2,7 @@
 
 A reply is in the call log before it counts. What the log holds a reply to is not asked again; what was refused or
 failed is, in a later run, and its new call replaces the old one. One thread decides, the others wait for the endpoint.
-A run stops before a limit of its settings rather than after it.
+A run stops before a limit of its settings rather than after it, and asks less at once where an endpoint says 429.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kleash.errors import RunError
 from kleash.protocols import CallLog
@@ -33,40 +33,82 @@ class JudgeStopped(RunError):
 
 
 @dataclass
+class Purse:
+    """What several judges may pay together in one run; budget None = no limit."""
+
+    budget: float | None = None
+    cost: float = 0.0
+    reserved: float = 0.0
+
+    def allows(self, most: float) -> bool:
+        # Prices are added up in floating point: a hair of it is not money.
+        return self.budget is None or self.cost + self.reserved + most <= self.budget * (1 + 1e-9)
+
+
+@dataclass
 class Spending:
-    """What one run has spent so far, and what the questions under way may still cost at the most.
+    """What one judge has spent in one run, and what the questions under way may still cost at the most.
 
     Replies found in the call log are free. A question that got no reply is taken to have cost nothing.
+    shared: what all judges of the run spend together.
     """
 
     settings: JudgeSettings
+    shared: Purse = field(default_factory=Purse)
+    num_judged: int = 0
     num_calls: int = 0
-    cost: float = 0.0
-    reserved: float = 0.0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    own: Purse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own = Purse(self.settings.budget)
+
+    @property
+    def told(self) -> str:
+        """What was spent, in words; money only where calls have a price."""
+        priced = f", cost {self.cost:.6g}" if self.settings.is_priced else ""
+        return f"{self.num_calls:,} calls, {self.prompt_tokens:,} + {self.reply_tokens:,} tokens{priced}"
+
+    @property
+    def cost(self) -> float:
+        return self.own.cost
+
+    @property
+    def reserved(self) -> float:
+        return self.own.reserved
 
     def limit_met(self, question: JudgeQuestion) -> str:
         """Return the limit that asking one question more might break; "" for none."""
         settings = self.settings
         if settings.max_calls is not None and self.num_calls >= settings.max_calls:
             return f"max_calls = {settings.max_calls}"
-        # Prices are added up in floating point: a hair of it is not money.
         most = self.most(question)
-        if settings.budget is not None and self.cost + self.reserved + most > settings.budget * (1 + 1e-9):
-            return f"budget = {settings.budget} (the next question may cost up to {most:.3g})"
+        for whose, purse in (("", self.own), (" of all judges", self.shared)):
+            if not purse.allows(most):
+                return f"budget = {purse.budget}{whose} (the next question may cost up to {most:.3g})"
         return ""
 
     def start(self, question: JudgeQuestion) -> None:
         self.num_calls += 1
-        self.reserved += self.most(question)
+        self._put_by(self.most(question))
 
     def finish(self, question: JudgeQuestion, prompt_tokens: int | None, reply_tokens: int | None) -> None:
         """Count an answered question; an endpoint that counts no tokens is charged the most it could have cost."""
         self.abandon(question)
         is_counted = prompt_tokens is not None and reply_tokens is not None
-        self.cost += self.price(prompt_tokens or 0, reply_tokens or 0) if is_counted else self.most(question)
+        self.prompt_tokens += prompt_tokens or 0
+        self.reply_tokens += reply_tokens or 0
+        paid = self.price(prompt_tokens or 0, reply_tokens or 0) if is_counted else self.most(question)
+        for purse in (self.own, self.shared):
+            purse.cost += paid
 
     def abandon(self, question: JudgeQuestion) -> None:
-        self.reserved -= self.most(question)
+        self._put_by(-self.most(question))
+
+    def _put_by(self, amount: float) -> None:
+        for purse in (self.own, self.shared):
+            purse.reserved += amount
 
     def most(self, question: JudgeQuestion) -> float:
         """Return an upper bound of a question's cost: no token is shorter than a byte; a chat's form adds a few."""
@@ -79,6 +121,30 @@ class Spending:
             prompt_tokens * settings.price_per_million_prompt_tokens
             + reply_tokens * settings.price_per_million_reply_tokens
         ) / 1e6
+
+
+@dataclass
+class Concurrency:
+    """How many questions may be under way: halved when an endpoint says 429, one more after every so many answers."""
+
+    most: int
+    width: float = field(init=False)
+    num_throttled: int = 0
+    num_to_settle: int = 0
+
+    def __post_init__(self) -> None:
+        self.width = float(self.most)
+
+    def note(self, *, num_throttled: int, num_under_way: int) -> None:
+        """Take in that a reply has come. num_throttled: 429s so far.  num_under_way: with that reply itself."""
+        if num_throttled > self.num_throttled and not self.num_to_settle:
+            self.width = max(1.0, min(self.width, num_under_way) / 2)
+            # What is under way was sent at the old pace, and says nothing about the new one.
+            self.num_to_settle = num_under_way
+        elif num_throttled == self.num_throttled:
+            self.width = min(float(self.most), self.width + 1 / self.width)
+        self.num_throttled = num_throttled
+        self.num_to_settle = max(0, self.num_to_settle - 1)
 
 
 @dataclass(frozen=True)
@@ -108,11 +174,11 @@ class JudgeRun:
         self.name = name
         self.rubric_version = rubric_version
         self.spending = spending
+        self.concurrency = Concurrency(self.settings.max_concurrency)
         self.pool = ThreadPoolExecutor(self.settings.max_concurrency, thread_name_prefix="judge")
         self.outcomes: dict[str, OrderOutcome] = {}
         self.sent: dict[str, _Sent] = {}
         self.stopped_by = ""
-        self.num_judged = 0
         self.num_answered = 0
         self.num_unanswered_in_a_row = 0
 
@@ -146,7 +212,7 @@ class JudgeRun:
             return
         while not self.stopped_by:
             limit = self.spending.limit_met(question)
-            if not limit and len(self.sent) < self.settings.max_concurrency:
+            if not limit and len(self.sent) < int(self.concurrency.width):
                 self.spending.start(question)
                 self.sent[question.key] = _Sent(question, self.pool.submit(self._call, question, comparison))
                 return
@@ -159,6 +225,7 @@ class JudgeRun:
         """Wait for at least one reply and take in all that are there."""
         wait([sent.future for sent in self.sent.values()], return_when=FIRST_COMPLETED)
         for key in [key for key, sent in self.sent.items() if sent.future.done()]:
+            self.concurrency.note(num_throttled=self.endpoint.num_throttled, num_under_way=len(self.sent))
             sent = self.sent.pop(key)
             self.outcomes[key], reply = sent.future.result()
             if reply.status == "answered":
@@ -209,16 +276,17 @@ class JudgeRun:
         while waiting and all(question.key in self.outcomes for question in waiting[0].questions.values()):
             case = waiting.popleft()
             outcomes = {order: self.outcomes[question.key] for order, question in case.questions.items()}
-            self.num_judged += 1
-            yield merge(case.comparison, outcomes, rater=self.name, rubric_version=self.rubric_version)
+            judgement = merge(case.comparison, outcomes, rater=self.name, rubric_version=self.rubric_version)
+            self.spending.num_judged += judgement.outcome != "skipped"
+            yield judgement
 
     def _stopped(self) -> JudgeStopped:
         spending = self.spending
         return JudgeStopped(
-            f"Judge {self.name} stopped at {self.stopped_by}: {self.num_judged} comparisons judged, "
+            f"Judge {self.name} stopped at {self.stopped_by}: {spending.num_judged} comparisons judged, "
             f"{spending.num_calls} calls made in this run, cost {spending.cost:.6g}. Expected to judge them all. "
             "Raise the limit, or see to the endpoint, and start again: every reply is kept and not paid for twice.",
-            num_judged=self.num_judged,
+            num_judged=spending.num_judged,
             num_calls=spending.num_calls,
             cost=spending.cost,
         )

@@ -54,6 +54,8 @@ class JudgeFigures:
     length_preference: Interval
     agreement: Interval
     agreement_without_ties: Interval
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
 
 
 class BandSettings(Settings):
@@ -256,6 +258,8 @@ def _figures(
         length_preference=length_preference(judgements, comparisons),
         agreement=agreement_with(majority, judgements),
         agreement_without_ties=agreement_with(majority, judgements, with_ties=False),
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        reply_tokens=sum(call.reply_tokens for call in calls),
     )
 
 

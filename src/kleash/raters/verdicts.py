@@ -70,12 +70,12 @@ def _choices(verdict: JudgeVerdict) -> tuple[str, Mapping[str, str]]:
 def _as_verdict(value: Any, aspects: Sequence[str]) -> JudgeVerdict | None:
     if not isinstance(value, dict):
         return None
-    overall, rationale = _word(value.get("overall")), value.get("rationale", "")
+    overall, rationale = _word(value.get("overall")), value.get("rationale")
     chosen = {aspect: _word(value.get(aspect)) for aspect in aspects}
     is_legal = overall in OVERALL and all(choice in CHOICES for choice in chosen.values())
-    if not is_legal or not isinstance(rationale, str):
+    if not is_legal or not isinstance(rationale, str | None):
         return None
-    return JudgeVerdict(overall, chosen, rationale.strip())  # type: ignore[arg-type]  # looked up in the literals above
+    return JudgeVerdict(overall, chosen, (rationale or "").strip())  # type: ignore[arg-type]  # looked up in the literals above
 
 
 def _word(value: Any) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import CampaignSettings
+from kleash.collection.exporting import freeze
+from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import raters
-from kleash.collection.store.recording import record
+from kleash.collection.store.recording import record, restore
+from kleash.errors import DataError
 from kleash.raters.configuration import JudgeSettings, JudgesSettings
 from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.monitoring import BandSettings
 from kleash.records import Comparison, Judgement, Prompt
 from kleash.stages.support.judging import judge_campaign
-from raters.replay_server import replaying, shown, verdict
+from raters.replay_server import Status, replaying, shown, verdict
 
 NUM_ITEMS = 24
 
@@ -128,3 +132,117 @@ def test_a_changed_judge_is_compared_with_its_earlier_version_on_the_anchors(dat
         done = judge_campaign(database, "trial", judges(replay, temperature=0.5), only=1, actor="test")
     [remark] = [remark for remark in done.remarks if "earlier version" in remark]
     assert "on 1 calibration items: 0 verdicts flipped, 1 became or ceased to be a tie" in remark
+
+
+# ------------------------------------------------------------------------------------------------------------- outages
+def down_for(num_requests):
+    """An endpoint that is down at first."""
+    left = iter(range(num_requests))
+    return lambda request: right(request) if next(left, None) is None else Status(503)
+
+
+def test_what_an_outage_left_unanswered_is_judged_by_the_next_run(database):
+    with replaying(down_for(12)) as replay:
+        settings = judges(replay, max_retries=0, max_concurrency=1)
+        with pytest.raises(JudgeStopped, match=r"stopped at 10 requests in a row.*: 0 comparisons judged"):
+            judge_campaign(database, "trial", settings, actor="test")
+        assert votes_of(database) == []
+        done = judge_campaign(database, "trial", settings, actor="test")
+    assert (done.num_added, done.missing) == (NUM_ITEMS, {})
+    assert all(entry.is_vote or entry.judgement.outcome == "ranked" for entry in votes_of(database))
+
+
+def test_a_short_outage_is_mended_within_the_run(database):
+    with replaying(down_for(6)) as replay:
+        done = judge_campaign(database, "trial", judges(replay, max_retries=0, max_concurrency=1), actor="test")
+    assert (done.num_added, done.missing) == (NUM_ITEMS, {})
+
+
+def freeze_trial(database, folder, **word):
+    return freeze(database, "trial", folder, settings=AggregationSettings(**word), actor="test")
+
+
+def test_an_export_wants_a_word_where_a_judge_was_given_no_answer(database, tmp_path):
+    def but_two(request):
+        return Status(400) if shown(request)[0] in ("q3", "q5") else right(request)
+
+    with replaying(but_two) as replay:
+        done = judge_campaign(database, "trial", judges(replay), actor="test")
+        again = judge_campaign(database, "trial", judges(replay), actor="test")
+    assert (done.num_added, again.num_added) == (NUM_ITEMS - 2, 0)
+    assert list(done.missing.values()) == list(again.missing.values()) == [2]
+    assert any("was given no answer on 2 comparisons" in remark for remark in again.remarks)
+    with pytest.raises(DataError, match=r"Not frozen: qwen-judge@.* was given no answer on 2 comparisons"):
+        freeze_trial(database, tmp_path / "out")
+    made = freeze_trial(database, tmp_path / "out", accept_missing="the filter refuses them")
+    assert made.summary["accepted_missing"] == "the filter refuses them"
+    assert list(made.summary["unanswered"].values()) == [2]
+
+
+def test_outages_that_earlier_versions_recorded_are_asked_about_again(tmp_path):
+    opened = Database(tmp_path / "old.sqlite")
+    comparisons = [Comparison(Prompt(f"q{number}"), ("good", "bad")) for number in range(4)]
+    with opened.write() as connection:
+        campaign = stored.create_campaign(connection, "trial", CampaignSettings(), rubric="Good.", actor="test")
+        stored.add_items(connection, campaign, comparisons, actor="test")
+    with replaying(right) as replay:
+        judge_campaign(opened, "trial", judges(replay), only=1, actor="test")
+        [first] = votes_of(opened)
+        name = first.judgement.rater
+        outages = [Judgement(c.id, name, "ai", (0, 1), "skipped", flags=("failed",)) for c in comparisons[1:]]
+        with opened.write() as connection:
+            old = [RecordedJudgement(str(n), "", outage, first.given_at) for n, outage in enumerate(outages)]
+            restore(connection, campaign, old, actor="test")
+        done = judge_campaign(opened, "trial", judges(replay), actor="test")
+    assert done.num_added == 3
+    assert [entry.judgement.outcome for entry in votes_of(opened)] == ["ranked"] * 4
+    opened.close()
+
+
+def test_preferences_without_any_verdict_that_counts_are_not_frozen_without_a_word(tmp_path):
+    opened = Database(tmp_path / "labels.sqlite")
+    comparisons = [Comparison(Prompt(f"q{number}"), ("good", "bad")) for number in range(10)]
+    with opened.write() as connection:
+        campaign = stored.create_campaign(connection, "trial", CampaignSettings(), rubric="Good.", actor="test")
+        stored.add_items(connection, campaign, comparisons, actor="test")
+    with replaying(lambda request: verdict("first")) as replay:
+        judge_campaign(opened, "trial", judges(replay), actor="test")
+    with pytest.raises(DataError, match=r"there is no verdict that counts \(qwen-judge@.*flip rate 100.0%"):
+        freeze_trial(opened, tmp_path / "out")
+    assert freeze_trial(opened, tmp_path / "out", accept_missing="to be looked at").summary["pairs"] == 0
+    opened.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+PRICES = {"price_per_million_prompt_tokens": 1000.0, "price_per_million_reply_tokens": 2000.0}
+
+
+def test_a_limit_is_of_the_run_and_not_of_each_batch_of_it(database):
+    stopped = pytest.raises(JudgeStopped, match="max_calls = 40: 20 comparisons judged, 40 calls")
+    with replaying(right) as replay, stopped:
+        judge_campaign(database, "trial", judges(replay, max_calls=40, max_concurrency=1), actor="test")
+    assert len(replay.requests) == 40
+
+
+def test_judges_may_share_a_budget(database):
+    with replaying(right) as replay:
+        panel = JudgesSettings(
+            judges=tuple(
+                JudgeSettings(base_url=replay.base_url, model=name, max_concurrency=1, **PRICES) for name in "ab"
+            ),
+            budget=10.0,
+        )
+        with pytest.raises(JudgeStopped, match=r"budget = 10\.0 of all judges"):
+            judge_campaign(database, "trial", panel, actor="test")
+    assert 5.0 < len(replay.requests) * (100 * 1000 + 20 * 2000) / 1e6 <= 10.0
+    with pytest.raises(ValueError, match="no judge has a price"):
+        JudgesSettings.model_validate({"judges": [{"base_url": "http://h/v1", "model": "m"}], "budget": 1.0})
+
+
+def test_what_a_run_has_cost_is_told_by_judge(database):
+    with replaying(right) as replay:
+        done = judge_campaign(database, "trial", judges(replay, **PRICES), actor="test")
+    [spending] = done.spent.values()
+    assert spending.told == "48 calls, 4,800 + 960 tokens, cost 6.72"
+    [figures] = done.figures
+    assert (figures.prompt_tokens, figures.reply_tokens) == (4800, 960)

@@ -98,11 +98,15 @@ def submit(
 def judgements_in_force(
     connection: Connection, campaign: Campaign, *, includes_demoted: bool = False
 ) -> list[RecordedJudgement]:
-    """Return every judgement in force, in the order they were given; without what demotions took out unless asked."""
+    """Return every judgement in force, in the order they were given; without what demotions took out unless asked.
+
+    Outages that earlier versions recorded as skipped are none.
+    """
     query = _IN_FORCE.where(t.judgements.c.campaign_id == campaign.id).order_by(t.judgements.c.id)
     if not includes_demoted:
         query = query.where(counts(connection))
-    return [_recorded(row) for row in connection.execute(query)]
+    recorded = [_recorded(row) for row in connection.execute(query)]
+    return [entry for entry in recorded if not entry.judgement.is_unanswered]
 
 
 def judgement_in_force(connection: Connection, task: Assignment) -> RecordedJudgement | None:

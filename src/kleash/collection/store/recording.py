@@ -26,9 +26,9 @@ from kleash.collection.store.judgements import judgement_columns, submit, widen_
 from kleash.collection.store.locks import lock_campaign
 from kleash.collection.store.raters import Rater, rater_named
 from kleash.errors import DataError
-from kleash.records import Judgement
+from kleash.records import UNANSWERED, Judgement
 
-_RECORDED, _RESTORED = "recorded", "restored"
+_RECORDED, _RESTORED, _ASKED_AGAIN = "recorded", "restored", "asked again"
 
 
 def record(
@@ -37,11 +37,12 @@ def record(
     """Store judgements that were made elsewhere (simulated labellers, AI judges, a file); return how many were added.
 
     A rater's judgement of an item it has judged already is not stored again, so that a killed run just records anew;
-    a task that the rater holds is answered by it.
+    a task that the rater holds is answered by it. Outages are not stored; one that an earlier version stored gives way.
     Raises DataError for a judgement of a comparison that is not in the campaign, or that does not fit its answers.
     """
     at = at or now()
     named = [replace(each, rubric_version=each.rubric_version or campaign.rubric_version) for each in judgements]
+    named = [judgement for judgement in named if not judgement.is_unanswered]
     lock_campaign(connection, campaign)
     items = _items_by_comparison(connection, campaign)
     for judgement in named:
@@ -52,17 +53,19 @@ def record(
             )
         _check(judgement, len(items[judgement.comparison_id].completions))
     raters = _raters_by_name(connection, named)
-    tasks = _tasks_by_item_and_rater(connection, campaign)
+    tasks, outages = _tasks_by_item_and_rater(connection, campaign), _outages(connection, campaign)
     fresh: list[tuple[sa.Row[Any], Rater, Judgement]] = []
     num_answered = 0
     for judgement in named:
         item, rater = items[judgement.comparison_id], raters[judgement.rater]
-        task_id = tasks.get((item.id, rater.id))
+        place = (item.id, rater.id)
+        task_id = tasks.get(place)
         if task_id is None:
             fresh.append((item, rater, judgement))
-        elif task_id:
+        elif task_id := task_id or outages.pop(place, ""):
             task = assignment(connection, task_id, rater)
-            submit(connection, campaign, task, rater, judgement, client_key=_RECORDED, at=at)
+            key = _RECORDED if tasks[place] else _ASKED_AGAIN
+            submit(connection, campaign, task, rater, judgement, client_key=key, at=at)
             num_answered += 1
         tasks[item.id, rater.id] = ""
     _record_fresh(connection, campaign, fresh, at)
@@ -127,6 +130,19 @@ def _tasks_by_item_and_rater(connection: Connection, campaign: Campaign) -> dict
         t.assignments.c.campaign_id == campaign.id, t.assignments.c.purpose.in_(("vote", "gold"))
     )
     return {(row.item_id, row.rater_id): "" if row.is_answered else row.id for row in connection.execute(query)}
+
+
+def _outages(connection: Connection, campaign: Campaign) -> dict[tuple[int, int], str]:
+    """Return the tasks on which the last thing recorded is that an endpoint gave no answer."""
+    last: dict[str, sa.Row[Any]] = {}
+    query = sa.select(t.judgements).where(t.judgements.c.campaign_id == campaign.id).order_by(t.judgements.c.id)
+    for row in connection.execute(query):
+        last[row.assignment_id] = row
+    return {
+        (row.item_id, row.rater_id): task_id
+        for task_id, row in last.items()
+        if row.outcome == "skipped" and set(UNANSWERED) & set(row.flags)
+    }
 
 
 def _record_fresh(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kleash.collection.campaign import Campaign
-from kleash.collection.judge_quality import measure_judges
+from kleash.collection.judge_quality import measure_judges, unanswered
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
@@ -19,6 +19,7 @@ from kleash.progress import progress
 from kleash.protocols import Comparer
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import JudgesSettings
+from kleash.raters.judge_run import Purse, Spending
 from kleash.raters.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
 from kleash.raters.panel import JudgePanel, same_family_warning
 from kleash.records import Comparison, Judgement
@@ -29,9 +30,16 @@ _FAST_BATCH, _SLOW_BATCH = 4096, 16
 
 @dataclass(frozen=True)
 class JudgingResult:
-    """What became of a judging run; figures are per judge over all time, remarks what a person should know."""
+    """What became of a judging run; figures are per judge over all time, remarks what a person should know.
+
+    num_added: verdicts.  num_unreadable: replies in which there was none.  missing: by judge, comparisons on which its
+    endpoint gave no answer.  spent: per judge what the run has cost.
+    """
 
     num_added: int
+    num_unreadable: int
+    missing: Mapping[str, int]
+    spent: Mapping[str, Spending]
     figures: list[JudgeFigures]
     remarks: list[str]
 
@@ -49,23 +57,33 @@ def judge_campaign(
         campaign = stored.campaign_named(connection, name)
         items = stored.items(connection, campaign)
         recorded = judgements_in_force(connection, campaign, includes_demoted=True)
+    shared = Purse(settings.budget)
     members = [
         AIJudge(
             one if one.rubric else one.model_copy(update={"rubric": campaign.rubric}),
             log=StoredCalls(database),
             rubric_version=campaign.rubric_version,
+            shared=shared,
         )
         for one in settings.judges
     ]
     waiting = _not_judged_by_all({member.name for member in members}, items, recorded)[:only]
     sources = {source for item in items.values() for source in item.comparison.sources}
     warnings = [same_family_warning(one.family_name, sources) for one in settings.judges]
-    num_added = have_compared(database, campaign, waiting, JudgePanel(members), is_slow=True)
+    have_compared(database, campaign, waiting, JudgePanel(members), is_slow=True)
     figures, demoted = hold_to_band(database, campaign, settings.band, actor=actor)
+    earlier, spent = {entry.id for entry in recorded}, {member.name: member.spending for member in members}
     with database.read() as connection:
         recorded = judgements_in_force(connection, campaign, includes_demoted=True)
+        calls = judge_calls(connection, [item.comparison.id for item in items.values()])
+    missing = unanswered(recorded, calls, spent.keys())
+    added = [entry.judgement for entry in recorded if entry.id not in earlier and entry.judgement.rater in spent]
+    num_unreadable = sum(judgement.outcome == "skipped" for judgement in added)
     remarks = [warning for warning in warnings if warning] + _changes_on_anchors(members, items, recorded) + demoted
-    return JudgingResult(num_added, figures, remarks)
+    remarks += [
+        f"{judge} was given no answer on {count} comparisons: start it again." for judge, count in missing.items()
+    ]
+    return JudgingResult(len(added) - num_unreadable, num_unreadable, missing, spent, figures, remarks)
 
 
 def have_compared(
@@ -92,16 +110,24 @@ def have_compared(
 
 
 def have_batch_compared(database: Database, campaign: Campaign, batch: Sequence[Comparison], comparer: Comparer) -> int:
-    """Have comparisons judged and record what was said, however it ends; return how many verdicts were added."""
-    judgements = []
+    """Have comparisons judged and record what was said, however it ends; return how many verdicts were added.
+
+    What an endpoint failed to answer is asked once more, and recorded by no means: a later run asks again.
+    """
     num_added = 0
-    try:
-        # Outside of any transaction: a judge may take minutes, and keeps its calls in the same database.
-        for judgement in comparer.compare(batch):
-            judgements.append(judgement)
-    finally:
-        with database.write() as connection:
-            num_added = record(connection, campaign, judgements)
+    for _ in range(2):
+        judgements: list[Judgement] = []
+        try:
+            # Outside of any transaction: a judge may take minutes, and keeps its calls in the same database.
+            for judgement in comparer.compare(batch):
+                judgements.append(judgement)
+        finally:
+            with database.write() as connection:
+                num_added += record(connection, campaign, judgements)
+        failed = {one.comparison_id for one in judgements if one.is_unanswered and "failed" in one.flags}
+        batch = [comparison for comparison in batch if comparison.id in failed]
+        if not batch:
+            break
     return num_added
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,9 +18,10 @@ from sqlalchemy.engine import Connection
 
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import Campaign
-from kleash.collection.judge_quality import votes_of_people
+from kleash.collection.judge_quality import unanswered, votes_of_people
 from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.campaigns import shared_comparisons
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import judgements_in_force
@@ -32,7 +34,7 @@ from kleash.protocols import Comparer
 from kleash.raters.drift import Drift, DriftSettings, Facts, Look, facts_of, find_drift, looks
 from kleash.raters.monitoring import BandSettings, majority_choices
 from kleash.raters.panel import JudgePanel
-from kleash.records import Comparison
+from kleash.records import Comparison, JudgeCall
 from kleash.results import PreferencesSummary
 from kleash.stages.support.judging import have_batch_compared, hold_to_band
 
@@ -110,7 +112,7 @@ def label_by_judges(
 ) -> None:
     """Have the judges label what they have not labelled yet, looking at them every few verdicts.
 
-    A demoted judge is asked no more; the expert of the sandbox goes on with the share.
+    A demoted judge is asked no more; the expert of the sandbox goes on with the share. What a panel has spent is said.
     Raises RunError when a demotion leaves too few comparisons with a verdict that counts.
     """
     for name in judges.names:
@@ -142,6 +144,9 @@ def label_by_judges(
         # Once more over all time and over the calls: a steady judge below its band, and unreadable replies.
         for remark in hold_to_band(database, campaign, judges.band, actor=actor)[1]:
             announce(remark)
+    if isinstance(judges.comparer, JudgePanel):
+        for judge in judges.comparer.judges:
+            announce(f"{judge.name}: {judge.spending.told} in this run.")
     _check_what_is_left(database, campaign, judges, num_comparisons=len(comparisons))
 
 
@@ -153,6 +158,7 @@ def report_on_judges(
         histories = _histories(connection, campaign, judges.names)
         counted = Counter(entry.judgement.rater for entry in judgements_in_force(connection, campaign))
         demotions = {rater.name: rater.demotion for rater in raters(connection, campaign.id)}
+        used = _tokens(connection, campaign, judges)
     summary, lines = [], []
     for one in histories:
         reason = demotions.get(one.judge, "") or judges.retired.get(one.judge, "")
@@ -163,6 +169,7 @@ def report_on_judges(
                 "dropped": one.num_verdicts - counted[one.judge],
                 "is_demoted": bool(reason),
                 "reason": reason,
+                **used.get(one.judge, {}),
                 **_agreement(one, one.drift(judges, is_over=True)),
             }
         )
@@ -170,6 +177,35 @@ def report_on_judges(
         lines += [_look_row(look) for look in seen]
     write_rows(output_dir / LOOKS, lines)
     return PreferencesSummary(judges=summary)
+
+
+def missing_of(database: Database, campaign: Campaign, judges: JudgesAtWork) -> tuple[dict[str, int], dict[str, str]]:
+    """Return how many comparisons each judge that still counts was given no answer on, and who counts no more."""
+    with database.read() as connection:
+        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
+        demoted = {one.name: one.demotion for one in raters(connection, campaign.id) if one.demotion}
+        calls = _calls(connection, campaign)
+    gone = {**judges.retired, **demoted}
+    return unanswered(recorded, calls, set(judges.names) - gone.keys()), gone
+
+
+def _calls(connection: Connection, campaign: Campaign) -> list[tuple[JudgeCall, datetime]]:
+    return judge_calls(connection, [item.comparison.id for item in stored.items(connection, campaign).values()])
+
+
+def _tokens(connection: Connection, campaign: Campaign, judges: JudgesAtWork) -> dict[str, dict[str, Any]]:
+    """Return what each judge of a panel has read and written on these comparisons, in all runs, and its cost."""
+    if not isinstance(judges.comparer, JudgePanel):
+        return {}
+    used: dict[str, dict[str, Any]] = {}
+    calls = _calls(connection, campaign)
+    for judge in judges.comparer.judges:
+        own = [call for call, _ in calls if call.judge == judge.name]
+        tokens = sum(call.prompt_tokens for call in own), sum(call.reply_tokens for call in own)
+        used[judge.name] = {"calls": len(own), "prompt_tokens": tokens[0], "reply_tokens": tokens[1]}
+        if judge.settings.is_priced:
+            used[judge.name]["cost"] = round(judge.spending.price(*tokens), 6)
+    return used
 
 
 # ------------------------------------------------------------------------------------------------------------- holding

@@ -22,6 +22,7 @@ from kleash.plugins import is_scoring_function, make_component
 from kleash.protocols import CallLog, Comparer, Scorer
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import load_judges
+from kleash.raters.judge_run import Purse
 from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.results import AuditSummary
@@ -229,7 +230,8 @@ def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog |
                 f'preferences.comparer is "{JUDGES}" and preferences.judges is not set. Expected the path of a TOML '
                 "file that describes them. Set it."
             )
-        panel = load_judges(settings.judges).judges
+        loaded = load_judges(settings.judges)
+        panel, shared = loaded.judges, Purse(loaded.budget)
         if len(panel) > settings.campaign.overlap:
             raise SettingsError(
                 f"{settings.judges} names {len(panel)} judges, and preferences.campaign.overlap is "
@@ -237,7 +239,7 @@ def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog |
             )
         # A judge without a rubric of its own goes by the campaign's, as people do.
         panel = tuple(one if one.rubric else one.model_copy(update={"rubric": settings.rubric_text()}) for one in panel)
-        return JudgePanel([AIJudge(judge, log=calls) for judge in panel])
+        return JudgePanel([AIJudge(judge, log=calls, shared=shared) for judge in panel])
     target = load_function(settings.comparer, kind="comparer")
     if ":" not in settings.comparer or not is_scoring_function(target):
         comparer: Comparer = make_component("comparer", settings.comparer, target, settings, seed=seed)
