@@ -71,7 +71,7 @@ MAY_IMPORT = {
     # What raters are like is worked out from records alone; alarms, symptoms, gates and stages are tables and records.
     "monitor": SERVICE
     | {"web", "collection.recorded", "collection.quality", "stages.table"}
-    | {f"evaluation.{name}" for name in ("alarms", "symptoms", "gates")},
+    | {f"evaluation.{name}" for name in ("alarms", "first_update", "symptoms", "gates")},
     "web": GROUND - {"maths"},
 }
 TOP = {

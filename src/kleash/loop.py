@@ -115,10 +115,11 @@ def score(scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: 
     """Score the answers, and add the log-probs of policy and reference and the critic's values as they now stand."""
     scores = scorer.score(rollouts.completions(with_logprobs=False))
     score_B, penalty = torch.tensor(list(scores.total), dtype=torch.float32), settings.credit.missing_eos_penalty
+    parts = {name: torch.tensor(list(part), dtype=torch.float32) for name, part in scores.parts.items()}
     if penalty is not None:
+        parts["unpenalised"] = score_B
         score_B = missing_eos_score(score_B, rollouts.is_finished_B, penalty=penalty)
     logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
-    parts = {name: torch.tensor(list(part), dtype=torch.float32) for name, part in scores.parts.items()}
     return Experience(replace(rollouts, logprob_BT=logprob_BT), score_B, reference_logprob_BT, value_BT, parts)
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
+from kleash.evaluation.first_update import REWARD_MODELS
 from kleash.functions import NAMES_FUNCTION
 from kleash.models.rendering import RenderingSettings
 from kleash.settings import LoadedSettings, Settings, load_toml
@@ -31,7 +32,7 @@ from kleash.stages.suites import SuitesSettings
 from kleash.stages.support.alarming import AlarmSettings
 from kleash.stages.support.comparing import PreferencesSettings
 from kleash.stages.support.refreshing import RefreshSettings
-from kleash.stages.support.scoring import REWARD_MODELS, ScorerSettings, check_members
+from kleash.stages.support.scoring import ScorerSettings, check_members
 from kleash.stages.table import PROVIDERS, RECIPE_STAGES, STAGES
 from kleash.versions import check_recipe_format
 

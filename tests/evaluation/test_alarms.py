@@ -161,7 +161,7 @@ def test_the_watch_acts_once_at_the_next_step(action, wanted):
     watch.note_evaluation(8, noted.wanted)
     resumed = BoundsWatch()
     resumed.load_state(json.loads(json.dumps(watch.state())))
-    metrics = {"kl_nats_per_sequence": 1.0}
+    metrics = {"kl_nats_per_sequence": 1.0, "answers": 64}
     for one in (watch, resumed):
         verdict = one.observe(8, None, metrics)
         assert verdict.action == wanted
@@ -175,14 +175,14 @@ def test_an_evaluation_without_a_stop_takes_back_what_was_wanted():
     book.note(plain())
     watch.note_evaluation(0, book.note(HACKED).wanted)
     watch.note_evaluation(0, book.note(plain(12)).wanted)
-    assert watch.observe(12, None, {"kl_nats_per_sequence": 1.0}).action == "continue"
+    assert watch.observe(12, None, {"kl_nats_per_sequence": 1.0, "answers": 64}).action == "continue"
 
 
 def test_a_bound_comes_before_an_alarm():
     book, watch = AlarmTracker(PROMPTS, action="raise_beta"), BoundsWatch(max_kl_nats=2.0)
     book.note(plain())
     watch.note_evaluation(0, book.note(HACKED).wanted)
-    decision = watch.observe(8, None, {"kl_nats_per_sequence": 3.0})
+    decision = watch.observe(8, None, {"kl_nats_per_sequence": 3.0, "answers": 64})
     assert (decision.action, decision.reasons[0][:6]) == ("roll_back", "KL is ")
 
 

@@ -15,7 +15,7 @@ from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot
 from kleash.evaluation.symptoms import REMEDIES, SYMPTOMS, read_symptoms, weighed
-from kleash.maths.intervals import Interval
+from kleash.maths.intervals import Interval, mean_interval
 from kleash.records import Prompt
 
 EVEN = [row for row in range(NUM_PROMPTS) if row not in ODD]
@@ -251,6 +251,34 @@ def test_the_tail_of_kl_is_its_95th_percentile():
     case = matched(plain(8, kl_nats=[float(row) for row in range(NUM_PROMPTS)]), kl_target_nats=1.0)
     found = figures.kl_tail_over_target(case, 0.95)
     assert (found.value, found.low, found.high) == (37.0, 35.0, 39.0)
+
+
+def test_chance_is_no_accusation_of_the_log_probabilities():
+    """A policy that moved a third of its mass far away: eight answers that all stayed look below zero, all alike."""
+    few = PROMPTS[:8]
+    for kl, accused in ((-0.36, False), (-0.69, False), (-4.0, True)):
+        now = plain(8, kl_nats=[kl + row / 1000 for row in range(NUM_PROMPTS)]).of(range(8))
+        case = matched(now, reference=plain().of(range(8)), prompts=few)
+        [found] = [
+            one for one in read_symptoms(case, thresholds={}) if one.symptom.name == "negative_kl" and not one.slice
+        ]
+        assert (found.level != "ok") == accused
+    many = matched(plain(8, kl_nats=[-0.6 + row / 100 for row in range(NUM_PROMPTS)]))
+    assert figures.negative_kl(many, 0.95).low > 0
+
+
+def test_the_share_of_entropy_lost_is_as_unsure_as_both_of_its_entropies():
+    """The reference's entropy is an estimate as well: the interval has its error, by the rule for ratios."""
+    now = plain(8, entropy_nats=[value / 2 for value in plain().entropy_nats])
+    found = figures.lost_entropy(matched(now), 0.95)
+    assert found.high - found.value == pytest.approx(0.5 * (found_width(plain()) ** 2 + found_width(now) ** 2) ** 0.5)
+
+
+def found_width(snapshot):
+    """Half the width of the 95 % interval of a checkpoint's entropy per token, of the entropy itself."""
+    rate = sum(snapshot.entropy_nats) / sum(snapshot.num_tokens)
+    off = [e - rate * t for e, t in zip(snapshot.entropy_nats, snapshot.num_tokens, strict=True)]
+    return (mean_interval(off).high - fmean(off)) / fmean(snapshot.num_tokens) / rate
 
 
 def test_entropy_is_per_token():

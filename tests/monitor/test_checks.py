@@ -23,7 +23,7 @@ from kleash.monitor.read.checks import (
     fell,
 )
 from kleash.monitor.read.external_quality import ExternalCurve
-from kleash.monitor.read.findings import Contrast, RewardModelFindings, findings_of
+from kleash.monitor.read.findings import KL_METRIC, Contrast, RewardModelFindings, findings_of
 from kleash.monitor.read.reader import read_run
 
 
@@ -125,6 +125,28 @@ def test_kl_is_held_to_a_quarter_of_its_target(healthy, kl, status, words):
     overall = healthy.overall.model_copy(update={"kl_nats_per_sequence": Estimate(kl)})
     check = check_kl(replace(healthy, overall=overall))
     assert (check.status, words in check.text) == (status, True)
+
+
+def test_kl_below_zero_is_held_against_the_number_of_answers(healthy):
+    def status(kl, n):
+        return check_kl(replace(healthy, overall=Contrast(kl_nats_per_sequence=Estimate(kl, kl - 1, kl + 1, n)))).text
+
+    assert "no KL is negative" not in status(-0.2, 12)
+    assert "no KL is negative" in status(-0.2, 1000)
+
+
+def test_what_was_wrong_from_the_start_comes_first_and_the_leash_is_not_blamed(healthy):
+    first = {"step": 0, "answers": 64, "score_mean": -1.0, "score_sd": 0.0, "truncation_share": 1.0, KL_METRIC: 0.0}
+    stuck = replace(healthy, updates=(first, {**first, "step": 1}), overall=Contrast())
+    warned = [check for check in checks(stuck) if check.status == "warning"]
+    assert warned[0].name == "First update"
+    assert "All 64 answers of the first update were cut off" in warned[0].text
+    assert "policy.max_new_tokens" in warned[0].remedy
+    assert check_kl(stuck).status == "fine"
+    scaled = replace(healthy, updates=({**first, "score_mean": -3.04, "score_sd": 1.0, "truncation_share": 0.0},))
+    for is_z_score in (True, False):
+        found = checks(replace(scaled, is_z_score=is_z_score))
+        assert any("score −3.04" in one.text or "score -3.04" in one.text for one in found) == is_z_score
 
 
 def test_kl_may_be_low_while_training_goes_on(healthy):

@@ -96,6 +96,21 @@ def test_a_policy_against_itself_ties(made, data, tmp_path):
     assert not (artifact.path / "checkpoints.jsonl").exists()
 
 
+def test_a_judge_that_trained_the_policy_is_said(made, data, tmp_path, capsys):
+    """The tiny recipe's judge labelled the pairs that its reward model learnt."""
+    for name, is_said in (("policy", True), ("sft", False)):
+        evaluate_policy(
+            tiny_context(),
+            EvaluateSettings(judge=JUDGE, max_new_tokens=2, num_prompts=2),
+            policy=made[name],
+            reference=made["sft"],
+            prompts=data["evaluation_prompts"],
+            output_dir=tmp_path / name,
+        )
+        said = capsys.readouterr().err
+        assert ("which labelled the preferences that its reward model learnt" in said) == is_said
+
+
 def test_checkpoints_are_judged_against_the_first(made):
     folder = made["policy"].path / "answers"
     judged = judged_checkpoints(

@@ -148,6 +148,49 @@ def test_every_algorithm_moves_the_policy_and_leaves_a_plain_folder(base, data, 
     assert not (artifact.path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("score", "settings", "said"),
+    [
+        (
+            lambda answer: 7.0,
+            {"credit": {"missing_eos_penalty": None}},
+            "All 4 answers of the first update score the same, 7",
+        ),
+        (lambda answer: len(answer.text), {"max_new_tokens": 1}, "All 4 answers of the first update were cut off"),
+    ],
+)
+def test_what_is_wrong_with_the_first_update_is_said_at_once(base, data, tmp_path, capsys, score, settings, said):
+    train(
+        base,
+        data,
+        tmp_path / "policy",
+        settings_of(steps=1, **settings),
+        scorer_source=ScorerSource(FakeScorer(score), {}),
+    )
+    assert said in capsys.readouterr().err
+    [row] = [json.loads(line) for line in (tmp_path / "policy" / "metrics.jsonl").read_text().splitlines()]
+    assert row["answers"] == 4
+
+
+def test_a_reward_models_scores_away_from_their_scale_are_said(base, data, tmp_path, capsys):
+    """As if the scale had been measured in another precision: the reference scores -3 on its own answers."""
+    source = ScorerSource(FakeScorer(lambda answer: -4.0), {}, ScorerSettings(kind="reward_model"))
+    train(base, data, tmp_path / "policy", settings_of(steps=1), scorer_source=source)
+    assert (
+        "score -4.00 SD on average, and by the reward model's own scale the reference's score 0"
+        in capsys.readouterr().err
+    )
+
+
+def test_small_batches_run(base, data, tmp_path):
+    """Two answers an update and a policy that moves: the mean of their k1 is at times far below zero."""
+    more = {"max_new_tokens": 12, "algorithm": "reinforce", "optimiser": {"learning_rate": 5e-4}, "watch": {}}
+    artifact = train(base, data, tmp_path / "policy", settings_of(steps=16, prompts_per_step=2, **more))
+    rows = [json.loads(line) for line in (artifact.path / "metrics.jsonl").read_text().splitlines()]
+    assert artifact.summary["outcome"] == "finished"
+    assert min(row["kl_nats_per_sequence"] for row in rows) < -0.5
+
+
 def test_texts_to_keep_are_part_of_the_training_and_of_the_lineage(base, data, tmp_path):
     settings = settings_of(pretraining_coefficient=1.0, pretraining_rows_per_step=3, max_new_tokens=2)
     artifact = train(base, data, tmp_path / "mix", settings, texts_to_keep=data["demonstrations"])

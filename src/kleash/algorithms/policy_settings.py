@@ -81,9 +81,11 @@ class OptimiserSettings(AdamSettings):
 class WatchSettings(Settings):
     """When the first watch steps in."""
 
-    max_kl_ratio: float | None = Field(3.0, gt=1, description="stop when KL exceeds this multiple of the target")
+    max_kl_ratio: float | None = Field(
+        3.0, gt=1, description="stop when KL exceeds this multiple of the target beyond chance"
+    )
     min_kl_nats: float = Field(
-        -0.5, lt=0, description="stop when mean KL is below: it cannot be, so something is wrong"
+        -0.5, lt=0, description="stop when mean KL is below, beyond chance: it cannot be, so something is wrong"
     )
     patience_evaluations: int | None = Field(
         None, ge=1, description="stop after so many evaluations without a better external score; none = never"

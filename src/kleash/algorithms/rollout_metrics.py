@@ -6,6 +6,7 @@ Sums and moments are merged over ranks before anything is divided. What the opti
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import torch
@@ -27,6 +28,7 @@ def measure_rollouts(experience: Experience, credit: Credit, sum_across_ranks: S
     """Return the step's figures over all answers of all ranks, and those of each slice of the prompts."""
     metrics = tally_answers(experience).merged(sum_across_ranks).means()
     score_B = experience.score_B
+    metrics |= _ends(score_B.tolist(), sum_across_ranks)
     metrics["score_sd"] = _moments(score_B, torch.ones_like(score_B, dtype=torch.bool), sum_across_ranks).sd()
     if credit.return_BT is not None and experience.value_BT is not None:
         residual_BT = credit.return_BT - experience.value_BT
@@ -58,6 +60,14 @@ def tally_answers(experience: Experience) -> Tally:
         kl_name = slice_metric(of_slice, "kl_nats_per_token")
         tally.add(kl_name, float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
     return tally
+
+
+def _ends(scores: list[float], sum_across_ranks: SumAcrossRanks) -> dict[str, float]:
+    """Count the answers of all ranks, and the shares of them that have the very lowest and the very highest score."""
+    counts = sum_across_ranks(Counter(f"{score:.6g}" for score in scores))
+    num_answers, ordered = sum(counts.values()), sorted(counts, key=float)
+    ends = {"score_floor_share": ordered[0], "score_ceiling_share": ordered[-1]} if ordered else {}
+    return {"answers": float(num_answers), **{name: counts[end] / num_answers for name, end in ends.items()}}
 
 
 def _moments(x: Tensor, mask: Tensor, sum_across_ranks: SumAcrossRanks) -> Moments:

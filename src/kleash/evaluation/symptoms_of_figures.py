@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
-from kleash.maths.intervals import Interval, mean_interval, wilson_interval
+from kleash.maths.intervals import Interval, chance_below_zero, mean_interval, wilson_interval
 
 Measure = Callable[[Matched, float], Interval | None]
 Severity = Callable[[Matched], Sequence[float]]
@@ -105,10 +105,16 @@ def kl_jump(matched: Matched, confidence: float) -> Interval | None:
 
 
 def negative_kl(matched: Matched, confidence: float) -> Interval | None:
-    """Return how far mean KL lies below zero, nats per sequence: mean k1 cannot be negative but by chance."""
-    if len(matched.prompts) < 2:
+    """Return how far mean KL lies below zero, nats per sequence: mean k1 cannot be negative but by chance.
+
+    The interval's low end is what chance cannot explain; an accusation is made a hundred times more surely than others.
+    """
+    n = len(matched.prompts)
+    if n < 2:
         return None
-    return mean_interval([-kl for kl in matched.now.kl_nats], confidence=confidence)
+    found = mean_interval([-kl for kl in matched.now.kl_nats], confidence=confidence)
+    chance = chance_below_zero(n, risk=(1 - confidence) / 100)
+    return Interval(found.value, found.value - chance, max(found.high, found.value), n)
 
 
 def lost_entropy(matched: Matched, confidence: float) -> Interval | None:
@@ -116,14 +122,9 @@ def lost_entropy(matched: Matched, confidence: float) -> Interval | None:
     lost = [_per_token_entropy(snapshot) for snapshot in (matched.reference, matched.now)]
     if lost[0] <= 0 or len(matched.prompts) < 2:
         return None
-    mean_tokens = _mean(matched.now.num_tokens)
-    # Ratio estimator: each answer's deviation from the mean entropy per token, in tokens' worth.
-    deviations = [
-        entropy - lost[1] * tokens
-        for entropy, tokens in zip(matched.now.entropy_nats, matched.now.num_tokens, strict=True)
-    ]
-    half_width = mean_interval(deviations, confidence=confidence).high - _mean(deviations)
-    width = half_width / mean_tokens / lost[0]
+    # Both are estimates: the ratio H / H_ref is off by the error of either.
+    errors = [_entropy_error(snapshot, confidence) for snapshot in (matched.reference, matched.now)]
+    width = math.hypot(errors[1], errors[0] * lost[1] / lost[0]) / lost[0]
     value = 1 - lost[1] / lost[0]
     return Interval(value, value - width, value + width, len(matched.prompts))
 
@@ -159,6 +160,17 @@ def training_figure(name: str, *, factor: float = 1.0) -> Measure:
 
 def _per_token_entropy(snapshot: CheckpointSnapshot) -> float:
     return math.fsum(snapshot.entropy_nats) / max(sum(snapshot.num_tokens), 1)
+
+
+def _entropy_error(snapshot: CheckpointSnapshot, confidence: float) -> float:
+    """Return half the width of the interval of a checkpoint's entropy per token."""
+    per_token = _per_token_entropy(snapshot)
+    # Ratio estimator: each answer's deviation from the mean entropy per token, in tokens' worth.
+    deviations = [
+        entropy - per_token * tokens for entropy, tokens in zip(snapshot.entropy_nats, snapshot.num_tokens, strict=True)
+    ]
+    half_width = mean_interval(deviations, confidence=confidence).high - _mean(deviations)
+    return half_width / max(_mean(snapshot.num_tokens), 1.0)
 
 
 def _scaled(interval: Interval, unit: float) -> Interval:

@@ -113,6 +113,18 @@ def bootstrap_interval(
     return Interval(float(statistic(items)), float(low), float(high), len(items))
 
 
+def chance_below_zero(num_answers: float, *, risk: float = 1e-6) -> float:
+    """Return how far below zero the mean k1 of so many answers lies by chance with at most this probability, in nats.
+
+        sum_i k1_i < -log(1 / risk)   with probability <= risk,   so   mean < -log(1 / risk) / n
+
+    For exp(-k1) = p_ref / p has the mean 1 over p's own answers, cut off or not, whatever p and p_ref (Ville's
+    inequality): an interval by standard errors accuses small batches, whose few answers miss the rare large values. By
+    default a run that is right is accused once in a million times.
+    """
+    return math.log(1 / risk) / max(num_answers, 1.0)
+
+
 def _score_interval(rate: float, n: int, effective_n: float, confidence: float) -> Interval:
     z = NormalDist().inv_cdf(_upper_tail(confidence))
     shrink = 1 + z * z / effective_n

@@ -19,6 +19,7 @@ from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
+from kleash.evaluation.first_update import remarks_on
 from kleash.evaluation.symptoms import WATCHED_FIGURES, symptoms_with
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
@@ -113,7 +114,9 @@ def train_policy(
         extra_settings=extra_settings,
         language_model=model,
     ) as draft:
-        metrics = StepMetrics(context.open_tracker(draft), is_first=context.ranks.is_first)
+        metrics = StepMetrics(
+            context.open_tracker(draft), is_first=context.ranks.is_first, is_z_score=scorer_source.is_z_score
+        )
         state = run_online(
             context,
             settings,
@@ -144,10 +147,13 @@ def train_policy(
 
 
 class StepMetrics:
-    """The loop's tracker: passes a step's figures on, remembers the newest and moves the progress bar."""
+    """The loop's tracker: passes a step's figures on, remembers the newest and moves the progress bar.
 
-    def __init__(self, tracker: ResumableTracker, *, is_first: bool) -> None:
-        self.tracker, self.is_first = tracker, is_first
+    What is wrong with the first update is said at once.
+    """
+
+    def __init__(self, tracker: ResumableTracker, *, is_first: bool, is_z_score: bool) -> None:
+        self.tracker, self.is_first, self.is_z_score = tracker, is_first, is_z_score
         self.newest: Mapping[str, float] = {}
         self.advance: Advance | None = None
 
@@ -155,6 +161,8 @@ class StepMetrics:
         self.newest = {name: metrics[name] for name in WATCHED_FIGURES if name in metrics}
         if self.is_first:
             self.tracker.log(step, metrics)
+            for remark in remarks_on(metrics, is_z_score=self.is_z_score) if step == 0 else ():
+                print(f"{remark.text}. {remark.remedy}", file=sys.stderr, flush=True)
         if self.advance is not None:
             self.advance(1, reward=metrics["score_mean"], kl=metrics[KL], beta=metrics["beta"])
 

@@ -7,6 +7,7 @@ mean the same in every run and after a refresh.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -155,14 +156,29 @@ def train_reward(
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
             raw_scores.append(heldout_scores(model, apart, settings))
+        measured = measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft)
+        say_if_chance(measured["heldout_accuracy"])
         draft.summary |= RewardSummary(
             rows_trained=len(rows),
             rows_too_long=rows.num_too_long + apart.num_too_long,
             mean=normalisers[0].mean,
             sd=normalisers[0].sd,
-            **measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft),
+            **measured,
         ).to_json()
     return read(output_dir)
+
+
+def say_if_chance(accuracy: Mapping[str, float]) -> None:
+    """Say at once that a reward model is not told from a coin toss."""
+    if accuracy["n"] and accuracy["low"] <= 0.5:
+        low, high = accuracy["low"], accuracy["high"]
+        print(
+            f"The reward model orders {accuracy['value']:.0%} of {accuracy['n']} held-out pairs rightly ({low:.0%} to "
+            f"{high:.0%}): not told from a coin toss. Collect more pairs, or look at how far the raters "
+            "agree.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def train_member(

@@ -7,22 +7,25 @@ anything, that is the watch's part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
 from kleash.estimates import Estimate
+from kleash.evaluation.first_update import Remark, remarks_on
 from kleash.evaluation.symptoms import SYMPTOMS
+from kleash.maths.intervals import chance_below_zero
 from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.findings import Contrast, Findings
-from kleash.monitor.read.measures import column, last
+from kleash.monitor.read.measures import LAST_UPDATES, column, last
 from kleash.monitor.read.verdict import mood_of, unseen_pairs
 from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points
 
 # An adaptive leash is there to end within a quarter of its target.
 KL_BAND = 0.25
-# k1 is unbiased but noisy: a mean a little below zero is noise around none, further below it cannot be.
+# Further below zero than this and than chance goes with so few answers, mean KL cannot be: k1 is unbiased but noisy.
 LOWEST_KL_NATS = -0.05
 _WARNS_AT = {symptom.name: symptom.warn for symptom in SYMPTOMS}
 LONGER_ANSWERS = 1 + _WARNS_AT["length"]
@@ -47,6 +50,7 @@ def checks(findings: Findings) -> tuple[RunCheck, ...]:
     """Look for trouble, the most telling sign first."""
     looks: list[Callable[[Findings], RunCheck | None]] = [
         check_outcome,
+        check_first_update,
         check_reward_against_external,
         check_win_rate_against_mean,
         check_slices,
@@ -68,6 +72,17 @@ def check_outcome(findings: Findings) -> RunCheck | None:
     if kept:
         return RunCheck("Best weights", "fine", f"The external score was best before the end.{kept}")
     return None
+
+
+def check_first_update(findings: Findings) -> RunCheck | None:
+    """Warn of what was wrong from the start: a scale, a constant reward, answers all cut off, an end of the reward."""
+    if findings.method != "policy" or not findings.updates:
+        return None
+    found = _at_first(findings)
+    if not found:
+        return RunCheck("First update", "fine", "Its scores and answers were as a policy's are at its reference.")
+    text, remedies = (" ".join(parts) for parts in ([f"{one.text}." for one in found], [one.remedy for one in found]))
+    return RunCheck("First update", "warning", text, remedies)
 
 
 def check_reward_against_external(findings: Findings) -> RunCheck | None:
@@ -138,7 +153,8 @@ def check_kl(findings: Findings) -> RunCheck | None:
     if findings.kl_nats is None:
         return RunCheck("KL", "not measured", "KL to the SFT model was not recorded.") if findings.method else None
     kl = findings.kl_nats.value
-    if kl < LOWEST_KL_NATS:
+    num_answers = findings.kl_nats.n or sum(column(findings.updates, "answers")[1][-LAST_UPDATES:]) or math.inf
+    if kl < LOWEST_KL_NATS - chance_below_zero(num_answers):
         text = f"Mean KL is {number(kl)} nats, and no KL is negative: the two models were not compared rightly."
         return RunCheck(
             "KL", "warning", text, "Check that policy and reference share tokenizer, template and precision."
@@ -153,6 +169,8 @@ def check_kl(findings: Findings) -> RunCheck | None:
         return RunCheck("KL", "warning", text + ": the leash did not hold.", remedy)
     if not findings.is_trained:
         return RunCheck("KL", "fine", text + "; training is not over.")
+    if "constant" in [remark.name for remark in _at_first(findings)]:
+        return RunCheck("KL", "fine", text + ": a constant reward moves no policy.")
     remedy = "Train for more updates, or lower the first beta."
     return RunCheck("KL", "warning", text + ": the policy did not use what it was allowed.", remedy)
 
@@ -209,6 +227,11 @@ def check_truncation(findings: Findings) -> RunCheck | None:
         remedy = "Raise policy.max_new_tokens, or penalise unfinished answers."
         return RunCheck("Truncation", "warning", text, remedy)
     return RunCheck("Truncation", "fine", text)
+
+
+def _at_first(findings: Findings) -> list[Remark]:
+    first = {name: value for name, value in findings.updates[0].items() if isinstance(value, int | float)}
+    return remarks_on(first, is_z_score=findings.is_z_score) if first.get("step") == 0 else []
 
 
 def fell(contrast: Contrast) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from kleash.estimates import Estimate, estimate, finite
 from kleash.evaluation.alarms import Alarm
+from kleash.evaluation.first_update import REWARD_MODELS, training_of
 from kleash.monitor.figures.hhh_chart import AimsPath, read_aims
 from kleash.monitor.read.alarms import read_alarms
 from kleash.monitor.read.external_quality import ExternalCurve, external_scores, win_rates
@@ -64,7 +65,8 @@ class Findings:
     kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
     by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
     training kept a log of alarms, be it empty. aims: helpful, honest
-    and harmless over the checkpoints, where prompts say which of them they ask for.
+    and harmless over the checkpoints, where prompts say which of them they ask for. is_z_score: a reward model scored
+    the policy. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
     """
 
     round_number: int
@@ -88,6 +90,8 @@ class Findings:
     alarms: tuple[Alarm, ...] = ()
     is_watched: bool = False
     aims: AimsPath | None = None
+    is_z_score: bool = False
+    judge_trained: str = ""
 
     @property
     def is_evaluated(self) -> bool:
@@ -131,6 +135,10 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
         alarms=read_alarms(round_folder.rows("policy", "alarms")),
         is_watched="policy" in round_folder.stages and "alarms" in round_folder.stages["policy"].rows,
         aims=read_aims(round_folder, judge),
+        is_z_score=(round_folder.settings("policy").get("scorer") or {}).get("kind") in REWARD_MODELS,
+        judge_trained=training_of(
+            judge, {name: round_folder.settings(name) for name in ("policy", "preferences", "evaluation")}
+        ),
     )
 
 

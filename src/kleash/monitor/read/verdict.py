@@ -34,10 +34,12 @@ def verdict_of(findings: Findings) -> RunVerdict:
     if rate is None:
         evidence = [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
         return RunVerdict("pending", _pending_headline(findings), tuple(evidence))
-    mood = mood_of(rate) if findings.judge != "proxy" else "unclear"
+    mood = mood_of(rate) if findings.judge != "proxy" and not findings.judge_trained else "unclear"
     claim = {"better": "Better:", "worse": "Worse:", "unclear": "Not told apart:"}[mood]
     if findings.judge == "proxy":
         claim = "Unproven: by the verdict of its own reward model"
+    elif findings.judge_trained:
+        claim = f"Unproven: by a judge that {findings.judge_trained},"
     cost = "" if findings.kl_nats is None else f", at a cost of {number(findings.kl_nats.value)} nats of KL per answer"
     headline = f"{claim} the policy wins {percent(rate.value)} of {comparisons(rate)} against its SFT model{cost}."
     evidence = [_interval_evidence(rate), _judge_evidence(findings)]
@@ -107,6 +109,11 @@ def _judge_evidence(findings: Findings) -> str:
         return (
             "The judge is the reward model that trained it, so this says how well it was obeyed, not that the answers "
             "are better. Set evaluation.judge to something that training never saw."
+        )
+    if findings.judge_trained:
+        return (
+            f"The judge is {findings.judge}, which {findings.judge_trained}, so this says how well it was obeyed, not "
+            "that the answers are better. Set evaluation.judge to something that training never saw."
         )
     return f"The judge is {findings.judge}{moved}."
 

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from kleash.artifacts import MANIFEST, Artifact, require
 from kleash.errors import SettingsError
+from kleash.evaluation.first_update import REWARD_MODELS
 from kleash.functions import NAMES_FUNCTION, load_function
 from kleash.models.folders import find_model_folder
 from kleash.plugins import is_scoring_function, make_component
@@ -32,9 +33,6 @@ from kleash.scorers.rules import Rule, RuleScorer
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import JUDGES, PEOPLE, PreferencesSettings
-
-REWARD_MODELS = ("reward_model", "ensemble")
-"""The kinds of scorer that ask reward models."""
 
 NOT_AUDITED = "not audited"
 
@@ -80,6 +78,11 @@ class ScorerSource:
     parents: Mapping[str, Artifact]
     settings: ScorerSettings | None = None
     audit: str = ""
+
+    @property
+    def is_z_score(self) -> bool:
+        """Whether a reward model scores, by a scale on which its reference's mean is 0."""
+        return self.settings is not None and self.settings.kind in REWARD_MODELS
 
     def require(self) -> Scorer:
         """Return the scorer. Raises SettingsError when nothing scores."""

@@ -1,0 +1,116 @@
+"""What is wrong with a training run from its first update on, and whether its judge is one that trained it. Pure.
+
+The policy is its reference then, so its figures are known beforehand: a z-score is about 0, answers end, and their
+scores differ. `stages/policy.py` says what is found on the screen at once, `monitor/read/checks.py` in the report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kleash.functions import FUNCTIONS
+
+REWARD_MODELS = ("reward_model", "ensemble")
+"""The kinds of scorer that ask reward models, whose score is 0 on average over their reference's answers."""
+
+# The scale's own error, and other prompts than those it was measured on, move a mean by less.
+LARGEST_MEAN_Z = 0.75
+# Shares of the answers that have the very lowest, or highest, score: a continuous score has 1/n there.
+AT_AN_END, LEAST_ANSWERS = 0.9, 8
+_NO_KL_NATS = 0.05
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What was found, and what to do about it. name: "cut off", "constant", "floor", "ceiling" or "scale"."""
+
+    name: str
+    text: str
+    remedy: str
+
+
+def remarks_on(first: Mapping[str, float], *, is_z_score: bool) -> list[Remark]:
+    """Return what is wrong with the figures of the first update, as `policy/metrics.jsonl` has them; worst first.
+
+    is_z_score: a reward model scores, so that the reference's mean score is 0.
+    """
+    return [*_ends(first), *_constant(first), *_extremes(first), *(_scale(first) if is_z_score else ())]
+
+
+def training_of(judge: str, settings_of: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what of a policy's training its judge decided itself; "" where nothing of the kind is recorded.
+
+    settings_of: the recorded settings of the stages "policy", "preferences" and "evaluation", those there are.
+    """
+    policy, preferences = settings_of.get("policy", {}), settings_of.get("preferences", {})
+    scorer = policy.get("scorer") or {}
+    own = _digest(settings_of.get("evaluation", {}), "judge")
+    scored_by = scorer.get("function") if scorer.get("kind") == "function" else scorer.get("kind")
+    if judge == scored_by or (own and own == _digest(policy, "scorer.function")):
+        return "scored its answers while it trained"
+    if judge == preferences.get("comparer") or (own and own == _digest(preferences, "comparer")):
+        return "labelled the preferences that its reward model learnt"
+    return ""
+
+
+def _ends(first: Mapping[str, float]) -> Iterator[Remark]:
+    if first.get("truncation_share", 0.0) >= 1:
+        yield Remark(
+            "cut off",
+            f"All {_answers(first)} of the first update were cut off at the length limit",
+            "Raise policy.max_new_tokens: an unfinished answer scores at most policy.credit.missing_eos_penalty.",
+        )
+
+
+def _constant(first: Mapping[str, float]) -> Iterator[Remark]:
+    if _is_constant(first):
+        yield Remark(
+            "constant",
+            f"All {_answers(first)} of the first update score the same, {first['score_mean']:.3g}: there is nothing to "
+            "learn from",
+            "See to what scores them, or to answers that are all alike or all cut off.",
+        )
+
+
+def _extremes(first: Mapping[str, float]) -> Iterator[Remark]:
+    if _is_constant(first) or first.get("answers", 0) < LEAST_ANSWERS:
+        return
+    for name, meant in (("floor", "few answers show what is better"), ("ceiling", "little is left to gain")):
+        share = first.get(f"score_{name}_share", 0.0)
+        if share >= AT_AN_END:
+            yield Remark(
+                name,
+                f"{share:.0%} of the first update's answers score at the {name} of the reward: {meant}",
+                "Take other prompts, a better SFT model, or a reward that tells its answers apart.",
+            )
+
+
+def _scale(first: Mapping[str, float]) -> Iterator[Remark]:
+    mean = first.get("reward/unpenalised", first.get("score_mean", 0.0))
+    n = first.get("answers", 0)
+    error = max(first.get("score_sd", 0.0), 1.0) / math.sqrt(max(n, 1))
+    is_reference = abs(first.get("kl_nats_per_sequence", math.inf)) < _NO_KL_NATS
+    if n and is_reference and abs(mean) > LARGEST_MEAN_Z + 3 * error:
+        yield Remark(
+            "scale",
+            f"The first update's answers score {mean:+.2f} SD on average, and by the reward model's own scale the "
+            f"reference's score 0 (within {LARGEST_MEAN_Z + 3 * error:.2f})",
+            "Look for another precision, template, length limit or prompts than those the scale was measured with.",
+        )
+
+
+def _is_constant(first: Mapping[str, float]) -> bool:
+    spread, size = first.get("score_sd", math.nan), abs(first.get("score_mean", 0.0))
+    return first.get("answers", 0) >= 2 and spread <= 1e-6 * max(size, 1.0)
+
+
+def _answers(first: Mapping[str, float]) -> str:
+    return f"{first.get('answers', 0):,.0f} answers" if "answers" in first else "answers"
+
+
+def _digest(settings: Mapping[str, Any], name: str) -> str:
+    recorded = (settings.get(FUNCTIONS) or {}).get(name) or {}
+    return str(recorded.get("digest") or "")
