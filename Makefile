@@ -15,6 +15,7 @@ overoptimisation: $(VENV)/installed  ## proxy and true reward against KL, C1 to 
 
 test: $(VENV)/installed-dev  ## every test, with what tests need installed first
 	scripts/install_chromium
+	scripts/install_bubblewrap
 	scripts/install_postgres
 	$(BIN)/python scripts/fetch_smollm2
 	$(BIN)/ruff check src tests benchmarks
@@ -27,6 +28,7 @@ test-real: $(VENV)/installed-dev  ## what takes longer than CI may: thousands of
 		tests/formats/test_fuzz_of_files.py tests/models/test_damaged_folders.py
 
 check: $(VENV)/installed-dev  ## the fast tier: lint, types, unit tests
+	scripts/install_bubblewrap
 	scripts/install_postgres
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks

@@ -39,6 +39,7 @@ ADDED: Mapping[str, Any] = {
     "SftSettings.learn_turns": "last",
     "ScorerSettings.reward_models": [],
     "AggregationSettings.accept_missing": None,
+    "CodeSettings.without_box": False,
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

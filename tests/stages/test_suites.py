@@ -9,6 +9,7 @@ from kleash.durable import partial_path
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.suites.running import TOO_LONG
 from kleash.recipe import Recipe
+from kleash.stages import suites
 from kleash.stages.context import StageContext
 from kleash.stages.round import Round
 from kleash.stages.suites import SuitesSettings, read_items, run_suites
@@ -77,9 +78,21 @@ def test_without_a_reference_there_are_only_the_policys_figures(made):
 
 
 def test_code_runs_where_the_settings_allow_it(made):
-    code = {"prompt": "a", "check": {"kind": "code", "setup": "import sys; sys.exit(0)", "tests": ""}}
+    code = {"prompt": "a", "check": {"kind": "code", "setup": "import os; os._exit(0)", "tests": ""}}
     artifact = made(rows=[code], reference=None, code={"is_allowed": True, "seconds": 2})
     assert read_items(artifact)[0]["detail"] == "it left before its tests"
+
+
+def test_without_a_box_code_is_refused_at_once_or_run_with_a_word(made, monkeypatch, capsys):
+    monkeypatch.setattr(suites, "find_box", lambda: None)
+    code = {"prompt": "a", "check": {"kind": "code", "tests": ""}}
+    with pytest.raises(
+        SettingsError, match=r"has no box for them\. Expected bubblewrap.*suites\.code\.without_box=true"
+    ):
+        made(rows=[code], reference=None, code={"is_allowed": True})
+    made(rows=[code], reference=None, code={"is_allowed": True, "without_box": True})
+    assert "run without a box: they may do whatever you may" in capsys.readouterr().err
+    made("plain", rows=ROWS[:1], reference=None, code={"is_allowed": True})
 
 
 def test_an_earlier_round_shows_what_broke(made):

@@ -4,7 +4,7 @@
     table.py        the table of checks, by the name that a suite's rows use
     answers.py      exact, numeric, regex and grounded answers
     constraints.py  IFEval's checkable instructions
-    code.py         unit-tested programs
+    code.py         unit-tested programs; programs.py finds them in answers, box.py the box that they run in
     conduct.py      safety and honesty; the rules are in refusals.py and honesty.py
 
 A checker knows an answer and its row's parameters, and neither a model nor a suite. A new one is a function and a row

@@ -45,7 +45,9 @@ CHECKS: Mapping[str, ItemCheck] = {
     "constraints": ItemCheck(
         check_constraints, required=("instructions",), optional=("kwargs",), measure="instructions_followed"
     ),
-    "code": ItemCheck(check_code, required=("tests",), optional=("setup",), measure="tests_passed"),
+    "code": ItemCheck(
+        check_code, required=("tests",), optional=("setup", "begun", "entry_point"), measure="tests_passed"
+    ),
     "grounded": ItemCheck(
         check_grounded, required=("passages",), optional=("expected", "min_citations"), measure="grounded"
     ),

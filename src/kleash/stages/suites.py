@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from kleash.artifacts import Artifact, Draft, external, read, require
+from kleash.checks.box import find_box
 from kleash.checks.code import CodeLimits
 from kleash.data.batches import derived_seed
 from kleash.durable import read_rows, write_rows, write_text
@@ -34,7 +35,7 @@ from kleash.results import SuitesSummary
 from kleash.rollout.local import LocalGenerator, SamplingSettings
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import say_how_prompts_are_read
+from kleash.stages.support.encoding import say, say_how_prompts_are_read
 
 ITEMS = "items.jsonl"
 _CHUNK_ITEMS = 128
@@ -43,9 +44,10 @@ _CHUNK_ITEMS = 128
 class CodeSettings(Settings):
     """Whether and how programs that a policy wrote are run against their unit tests."""
 
-    is_allowed: bool = Field(False, description="run them, in a closed subprocess; untested code counts nowhere")
+    is_allowed: bool = Field(False, description="run them, in a box; untested code counts nowhere")
     seconds: int = Field(5, ge=1, description="of CPU, per program")
     memory_mib: int = Field(512, ge=64, description="per program")
+    without_box: bool = Field(False, description="run them even where there is no box; they may do whatever you may")
 
 
 class HarnessSettings(Settings):
@@ -135,6 +137,14 @@ def read_items(artifact: Artifact) -> list[dict[str, Any]]:
 
 def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
     limits = CodeLimits(**settings.code.model_dump())
+    if limits.is_allowed and any(item.check == "code" for item in suite.items) and find_box() is None:
+        if not limits.without_box:
+            raise SettingsError(
+                f"The programs of the suite {suite.name} cannot be run: this machine has no box for them. Expected "
+                "bubblewrap (bwrap), or Landlock and user namespaces. Install the package bubblewrap, or accept with "
+                "suites.code.without_box=true that they may do whatever you may."
+            )
+        say(f"The programs of the suite {suite.name} run without a box: they may do whatever you may.")
     items = with_variants(suite.items[: settings.num_prompts], settings.variants)
     return Suite(suite.name, tuple(with_limits(item, limits) for item in items))
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from kleash.checks.code import CodeLimits
 from kleash.errors import DataError
 from kleash.evaluation.suites.reading import find_suite, read_suite
+from kleash.evaluation.suites.running import judge_answer, with_limits
 from kleash.records import Message
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "formats"
@@ -104,3 +106,44 @@ def test_a_suite_is_a_file_or_one_that_comes_with_kleash():
     assert find_suite("safety").is_file()
     with pytest.raises(DataError, match=r"There is no suite safty: no such file.*one of honesty, safety"):
         find_suite("safty")
+
+
+HUMANEVAL = {
+    "task_id": "HumanEval/900",
+    "prompt": 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Return the sum."""\n',
+    "entry_point": "total",
+    "canonical_solution": "    return sum(xs)\n",
+    "test": "\n\nM = {}\n\ndef check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n",
+}  # fmt: skip
+MBPP = {
+    "task_id": 602,
+    "text": "Write a function to find the first repeated character in a given string.",
+    "code": "def first_repeated_char(s):\n    return next((c for n, c in enumerate(s) if c in s[:n]), None)",
+    "test_list": ['assert first_repeated_char("abcabc") == "a"', 'assert first_repeated_char("abc") == None'],
+    "test_setup_code": "",
+    "challenge_test_list": [],
+}  # fmt: skip
+SANITIZED = {
+    "task_id": 2,
+    "source_file": "x.ipynb",
+    "prompt": "Write a function to get the area of a circle.",
+    "code": "import math\ndef area(r):\n    return math.pi * r * r",
+    "test_imports": ["import math"],
+    "test_list": ["assert math.isclose(area(1), math.pi, rel_tol=0.001)"],
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "right", "wrong"),
+    [
+        (HUMANEVAL, HUMANEVAL["canonical_solution"], "    return 0\n"),
+        (MBPP, MBPP["code"], "def first_repeated_char(s):\n    return 'a'"),
+        (SANITIZED, f"```python\n{SANITIZED['code']}\n```", "```python\ndef area(r):\n    return 3 * r\n```"),
+    ],
+)
+def test_humaneval_and_mbpp_run_as_they_are(suite_of, row, right, wrong):
+    [item] = suite_of(row).items
+    assert (item.id, item.check, item.measure) == (str(row["task_id"]), "code", "tests_passed")
+    item = with_limits(item, CodeLimits(is_allowed=True))
+    assert judge_answer(item, right).passed is True
+    assert judge_answer(item, wrong).passed is False

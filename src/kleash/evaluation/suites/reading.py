@@ -150,9 +150,30 @@ def _xstest_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
     return _own_row({"id": row.get("id"), "prompt": row["prompt"], "slices": slices, "check": {"kind": kind}}, suite)
 
 
+def _humaneval_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    """Chen et al. 2021, arXiv:2107.03374: the prompt is the program's beginning, and check(entry_point) its test."""
+    begun, name = fields.text(row, "prompt"), fields.text(row, "entry_point")
+    tests = f"{fields.text(row, 'test')}\n\ncheck({name})\n"
+    check = {"kind": "code", "tests": tests, "begun": begun, "entry_point": name}
+    return _own_row({"id": row.get("task_id"), "prompt": begun, "check": check}, suite)
+
+
+def _mbpp_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
+    """Austin et al. 2021, arXiv:2108.07732: a task in a sentence, and its tests, which the prompt shows too."""
+    task = fields.text(row, "text" if row.get("text") is not None else "prompt")
+    tests, imports = "\n".join(fields.texts(row, "test_list")), row.get("test_imports")
+    setup = "\n".join(imports) if imports else row.get("test_setup_code") or ""
+    check = {"kind": "code", "tests": f"{setup}\n{tests}\n", "setup": setup}
+    prompt = f"{task}\nYour code should pass these tests:\n\n{tests}\n"
+    return _own_row({"id": row.get("task_id"), "prompt": prompt, "check": check}, suite)
+
+
 SUITE_FORMATS = (
     SuiteFormat("suite", ("prompt", "check"), _own_row),
     SuiteFormat("ifeval", ("prompt", "instruction_id_list", "kwargs"), _ifeval_row),
     SuiteFormat("gsm8k", ("question", "answer"), _gsm8k_row),
+    SuiteFormat("humaneval", ("prompt", "entry_point", "test"), _humaneval_row),
+    SuiteFormat("mbpp", ("text", "test_list"), _mbpp_row),
+    SuiteFormat("mbpp", ("prompt", "test_list"), _mbpp_row),
     SuiteFormat("xstest", ("prompt", "type", "label", "focus"), _xstest_row),
 )
