@@ -2,7 +2,10 @@
 
 import pytest
 
-from kleash.checks.answers import check_exact, check_grounded, check_numeric, check_regex, last_number
+from kleash.checks import patterns
+from kleash.checks.answers import check_exact, check_grounded, check_numeric, check_regex
+from kleash.checks.constraints import check_constraints
+from kleash.checks.numbers import last_number
 
 
 @pytest.mark.parametrize(
@@ -46,10 +49,62 @@ def test_numeric_tolerance_and_what_cannot_be_checked():
     assert check_numeric("7", {"expected": "seven"}).passed is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("-$5", -5), ("$-5", -5), ("−5", -5), ("–5", -5), ("1.5e3", 1500), ("1.5E-3", 0.0015), ("3/4", 0.75),
+        ("1 3/4 cups", 1.75), ("1 000", 1000), ("1 000 000", 1_000_000), ("1'000", 1000), ("1.234,50", 1234.5),
+        ("1,234,567.5", 1234567.5), ("1,00,000", 100_000), (r"\boxed{42} in 10 steps", 42),
+        (r"so \boxed{\frac{3}{4}}.", 0.75), (r"\boxed{1{,}000}", 1000), (r"$\boxed{-7}$ (see 3)", -7),
+        ("42, as shown in [1]", 42), ("It is 42 (see step 3).", 42), ("42, by step 3", 42), ("[42]", 42),
+        ("range 5-10", 10), ("range 5–10", 10), ("#### The 3 friends get 12 each", 12), ("#### **18** in 2 boxes", 18),
+        ("#### -$5 for 3", -5), ("3 x 10^4", 30_000), (r"3 \times 10^{-2}", 0.03), ("0.0000001", 1e-7), ("x=5.", 5),
+        ("5%", 5), ("$1,234.", 1234), ("10-3=7", 7), ("(-2)", -2), ("1.234", 1.234), ("step 3", 3),
+    ],
+)  # fmt: skip
+def test_numbers_in_the_forms_people_write(answer, number):
+    assert check_numeric(answer, {"expected": number}).passed is True, last_number(answer)
+    assert check_numeric(answer, {"expected": -number}).passed is False
+    assert check_numeric(answer, {"expected": number + 1}).passed is False
+
+
+@pytest.mark.parametrize("answer", ["{1,2,3}", r"\{1, 2\}", "1,5", "12,34", "1,2345", "it is 3,14", "1/0"])
+def test_what_can_be_read_in_two_ways_is_not_read(answer):
+    verdict = check_numeric(answer, {"expected": 3})
+    assert (verdict.passed, verdict.detail) == (None, "not read: its number can be read in two ways")
+
+
+@pytest.mark.parametrize(
+    ("expected", "right", "wrong"),
+    [(0.0000001, "0.0000001", "-7"), (1e21, "1e21", "21"), ("1/2", "0.5", "2"), (10**30, "1" + "0" * 30, "30"),
+     ("$1,000", "1000", "0"), (-0.5, "-1/2", "1/2"), ("1e-7", "0.0000001", "-7")],
+)  # fmt: skip
+def test_an_expected_number_is_that_number(expected, right, wrong):
+    assert check_numeric(right, {"expected": expected}).passed is True
+    assert check_numeric(wrong, {"expected": expected}).passed is False
+
+
+@pytest.mark.parametrize("expected", ["seven", "3 or 4", "1,5", True, None, [1], float("nan"), float("inf")])
+def test_an_expected_value_that_is_not_one_number_checks_nothing(expected):
+    assert check_numeric("7", {"expected": expected}).passed is None
+
+
 def test_regex():
     assert check_regex("The answer is (B).", {"pattern": r"answer is \(B\)"}).passed
     assert not check_regex("B or C", {"pattern": "[A-D]", "whole": True}).passed
     assert check_regex(" b ", {"pattern": "[A-D]", "whole": True, "ignore_case": True}).passed
+
+
+def test_a_pattern_that_backtracks_without_end_checks_nothing_and_stops(monkeypatch):
+    monkeypatch.setattr(patterns, "SECONDS", 0.05)
+    endless, text = "^(a|aa)+$", "a" * 60 + "!"
+    for params in ({"pattern": endless}, {"pattern": endless, "whole": True}):
+        verdict = check_regex(text, params)
+        assert (verdict.passed, verdict.detail) == (None, patterns.TOO_SLOW)
+    slow = {"instructions": ["keywords:existence"], "kwargs": [{"keywords": [endless]}]}
+    assert check_constraints(text, slow).passed is None
+    assert check_regex("aaa", {"pattern": endless}).passed
+    assert check_regex(text, {"pattern": r"^(\w+\s?)*$"}).passed is False
 
 
 PASSAGES = ["The heron stands in shallow water.", "It eats fish, frogs and\nvoles."]

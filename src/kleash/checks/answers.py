@@ -1,17 +1,17 @@
-"""Checks of short answers: the expected text, the last number, a pattern, and answers that rest on given passages."""
+"""Checks of short answers: an expected text, number or pattern, and answers that rest on given passages."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
+from kleash.checks.numbers import expected_number, last_number
+from kleash.checks.patterns import TOO_SLOW, occurs
 from kleash.checks.verdicts import ItemResult
 
-_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?|[-−]?\.\d+")
-_FINAL_ANSWER = re.compile(r"####\s*([^\n]*)")
 _QUOTE = re.compile(r"\"([^\"]+)\"|“([^”]+)”")
 
 
@@ -28,23 +28,32 @@ def check_exact(answer: str, params: Mapping[str, Any]) -> ItemResult:
 
 
 def check_numeric(answer: str, params: Mapping[str, Any]) -> ItemResult:
-    """Pass if the number after "####", or else the last number, is the expected one.
+    """Pass if the number that the answer comes to (`numbers.last_number`) is the expected one.
 
     expected: a number, or text that holds one. tolerance: greatest absolute difference, 0 by default.
+    An answer whose number can be read in two ways, such as 1,5, is not checked.
     """
-    wanted, found = last_number(str(params["expected"])), last_number(answer)
+    wanted, found = expected_number(params["expected"]), last_number(answer)
     if wanted is None:
-        return ItemResult(None, f"expected {params['expected']!r} holds no number")
+        return ItemResult(None, f"expected {params['expected']!r} is not one number")
     if found is None:
         return ItemResult(False, f"no number; expected {wanted}")
+    if found.is_nan():
+        return ItemResult(None, "not read: its number can be read in two ways")
     return ItemResult(abs(found - wanted) <= Decimal(str(params.get("tolerance", 0))), f"{found}; expected {wanted}")
 
 
 def check_regex(answer: str, params: Mapping[str, Any]) -> ItemResult:
-    """Pass if the pattern occurs in the answer. ignore_case. whole: it must match the whole answer, ends trimmed."""
-    pattern = re.compile(params["pattern"], re.IGNORECASE if params.get("ignore_case") else 0)
-    found = pattern.fullmatch(answer.strip()) if params.get("whole") else pattern.search(answer)
-    return ItemResult(found is not None, f"pattern {params['pattern']!r}")
+    """Pass if the pattern occurs in the answer. ignore_case. whole: it must match the whole answer, ends trimmed.
+
+    An answer on which the pattern takes too long is not checked.
+    """
+    text = answer.strip() if params.get("whole") else answer
+    options = {name: bool(params.get(name)) for name in ("ignore_case", "whole")}
+    try:
+        return ItemResult(occurs(params["pattern"], text, **options), f"pattern {params['pattern']!r}")
+    except TimeoutError:
+        return ItemResult(None, TOO_SLOW)
 
 
 def check_grounded(answer: str, params: Mapping[str, Any]) -> ItemResult:
@@ -64,17 +73,6 @@ def check_grounded(answer: str, params: Mapping[str, Any]) -> ItemResult:
     faults += [f"does not say {' or '.join(map(repr, expected))}"] * (bool(expected) and not said)
     faults += ["its answer is in no passage"] * (bool(said) and not any(_stands_in(text, passages) for text in said))
     return ItemResult(not faults, "; ".join(faults) or f"{len(citations)} citations stand in the passages")
-
-
-def last_number(text: str) -> Decimal | None:
-    """Return the number after the last "####" if there is one, else the text's last number; thousands commas go."""
-    marked = _FINAL_ANSWER.findall(text)
-    found = _NUMBER.findall(marked[-1]) if marked else []
-    found = found[:1] or _NUMBER.findall(text)[-1:]
-    try:
-        return Decimal(found[0].replace(",", "").replace("−", "-")) if found else None
-    except InvalidOperation:
-        return None
 
 
 def _plain(text: str, *, ignore_case: bool = False, ignore_punctuation: bool = False) -> str:

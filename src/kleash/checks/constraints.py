@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from kleash.checks.patterns import TOO_SLOW, count, occurs
 from kleash.checks.verdicts import ItemResult
 
 Follows = Callable[[str, Mapping[str, Any]], bool]
@@ -38,8 +39,11 @@ def check_constraints(answer: str, params: Mapping[str, Any]) -> ItemResult:
         return ItemResult(None, f"no check for {', '.join(unknown)}")
     pairs = list(zip(names, params.get("kwargs") or [{}] * len(names), strict=True))
     given = [(name, {key: value for key, value in kwargs.items() if value is not None}) for name, kwargs in pairs]
-    strict = [_is_followed([answer], name, kwargs) for name, kwargs in given]
-    loose = [_is_followed(_loosened(answer), name, kwargs) for name, kwargs in given]
+    try:
+        strict = [_is_followed([answer], name, kwargs) for name, kwargs in given]
+        loose = [_is_followed(_loosened(answer), name, kwargs) for name, kwargs in given]
+    except TimeoutError:
+        return ItemResult(None, TOO_SLOW)
     broken = [name for name, is_followed in zip(names, strict, strict=True) if not is_followed]
     tallies = {
         "prompt_strict": (int(all(strict)), 1),
@@ -72,16 +76,15 @@ def _compare(count: int, relation: str, limit: int) -> bool:
 
 # ----------------------------------------------------------------------------------------------------- instructions
 def _keywords(text: str, kwargs: Mapping[str, Any]) -> bool:
-    return all(re.search(word, text, re.IGNORECASE) for word in kwargs["keywords"])
+    return all(occurs(word, text) for word in kwargs["keywords"])
 
 
 def _keyword_frequency(text: str, kwargs: Mapping[str, Any]) -> bool:
-    count = len(re.findall(kwargs["keyword"], text, re.IGNORECASE))
-    return _compare(count, kwargs["relation"], kwargs["frequency"])
+    return _compare(count(kwargs["keyword"], text), kwargs["relation"], kwargs["frequency"])
 
 
 def _forbidden_words(text: str, kwargs: Mapping[str, Any]) -> bool:
-    return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in kwargs["forbidden_words"])
+    return not any(occurs(rf"\b{word}\b", text) for word in kwargs["forbidden_words"])
 
 
 def _letter_frequency(text: str, kwargs: Mapping[str, Any]) -> bool:
@@ -138,7 +141,7 @@ def _highlights(text: str, kwargs: Mapping[str, Any]) -> bool:
 
 def _sections(text: str, kwargs: Mapping[str, Any]) -> bool:
     heading = rf"\s?{kwargs['section_spliter'].strip()}\s?\d+\s?"
-    return len(re.split(heading, text)) - 1 >= kwargs["num_sections"]
+    return count(heading, text, ignore_case=False) >= kwargs["num_sections"]
 
 
 def _json(text: str, kwargs: Mapping[str, Any]) -> bool:

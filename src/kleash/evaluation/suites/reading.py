@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from kleash.checks.numbers import expected_number
 from kleash.checks.table import find_check
 from kleash.checks.verdicts import Bucket
 from kleash.errors import DataError
@@ -94,6 +95,10 @@ def _item(row: Row, chosen: SuiteFormat, suite: str) -> SuiteItem:
         raise row.content
     item = chosen.read(row.content, suite)
     check = find_check(item.check, item.params)
+    if item.check == "numeric" and expected_number(item.params["expected"]) is None:
+        raise RowProblem(
+            f"it expects {fields.shown(item.params['expected'])}, which is not one number", "write a number"
+        )
     try:
         check.judge("x", item.params)
     except Exception as error:
