@@ -48,3 +48,14 @@ def test_a_weight_of_two_is_the_row_twice():
 def test_a_side_that_always_wins_stays_finite():
     fitted = fit_logistic(np.ones((10, 1)), np.ones(10), np.ones((1, 10)), ridge=0.01)
     assert 3 < fitted[0, 0] < 20
+
+
+def test_each_coefficient_is_drawn_by_its_own_ridge_towards_its_own_centre():
+    """Without rows that weigh anything the fit is the centre; a ridge of nothing leaves a coefficient to the rows."""
+    design_MD, score_M = np.eye(2)[[0, 0, 1, 1]], np.array([1.0, 0.0, 1.0, 0.0])
+    centre_RD = np.array([[1.5, -2.0], [0.5, 3.0]])
+    nothing = fit_logistic(design_MD, score_M, np.zeros((2, 4)), ridge=np.array([0.1, 5.0]), centre_RD=centre_RD)
+    np.testing.assert_allclose(nothing, centre_RD, atol=1e-6)
+    fitted = fit_logistic(design_MD, score_M, np.ones((2, 4)), ridge=np.array([1e-9, 1e6]), centre_RD=centre_RD)
+    np.testing.assert_allclose(fitted[:, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(fitted[:, 1], centre_RD[:, 1], atol=1e-4)

@@ -22,7 +22,7 @@ def page_of(folder):
 
 def test_the_win_rate_stands_beside_the_one_at_equal_length(tmp_path):
     text = write_report(make_fake_run(tmp_path)).read_text(encoding="utf-8")
-    assert re.search(r"71\W%</p>.*?; at equal length 66\W%</p>", text, re.DOTALL)
+    assert re.search(r"71\W%</p>.*?; at equal length 66\W% \(\d+ to \d+\W%\)</p>", text, re.DOTALL)
 
 
 def test_before_the_evaluation_the_tile_has_the_panels_newest_win_rate(tmp_path):
