@@ -6,6 +6,7 @@ import pytest
 
 from kleash.evaluation.probe_gains import MIN_ANSWERS, padding_probes, spreads, worst_gains
 from kleash.evaluation.probes import Probe, addition, rewrites
+from kleash.maths.intervals import alike_interval
 from kleash.records import Prompt
 
 ANSWERS = [(Prompt(f"why {number}?"), f"because of {number}.") for number in range(2 * MIN_ANSWERS)]
@@ -26,7 +27,8 @@ def test_a_gain_is_in_sd_and_paired_with_the_answers_own_score():
     probe = addition("filler", "so it is.", "after")
     [gain] = gain_of([probe], lambda prompt, text: len(prompt) + 3 * ("so it is" in text), score_sd=6.0)
     assert (gain.gain_sd.value, gain.gain_sd.n) == (pytest.approx(0.5), MIN_ANSWERS)
-    assert gain.gain_sd.low == pytest.approx(0.5)  # paired: what the answers differ in does not enter
+    # Paired: what the answers differ in does not enter, and only answers unlike all these are left open.
+    assert gain.gain_sd == alike_interval(gain.gain_sd.value, MIN_ANSWERS)
 
 
 def test_the_worst_of_a_family_is_chosen_on_answers_it_is_not_measured_on():

@@ -16,10 +16,10 @@ from kleash.maths.agreement import (
     krippendorff_alpha,
     mean_cohen_kappa,
     percent_agreement,
-    percentile_interval,
     resampling_weights,
     vote_share,
 )
+from kleash.maths.intervals import percentile_interval
 
 NAN = math.nan
 WITH_GAPS = np.array(
@@ -220,3 +220,13 @@ def test_vote_share_counts_a_tie_as_half():
     assert vote_share([(2, 1)]) == 0.0
     with pytest.raises(DataError, match=r"A pair has no judgements, expected at least one\. Leave the pair out"):
         vote_share([])
+
+
+@pytest.mark.parametrize(
+    "coefficient", [percent_agreement, cohen_kappa, fleiss_kappa, gwet_ac1, gwet_ac2, krippendorff_alpha]
+)
+@pytest.mark.parametrize("n", [2, 8])
+def test_a_few_items_that_all_agree_prove_no_perfect_agreement(coefficient, n):
+    found = agreement_interval(coefficient, np.array([[0.0, 1.0] * (n // 2)] * 2))
+    assert (found.value, found.high, found.n) == (1.0, 1.0, n)
+    assert found.low < 0.7

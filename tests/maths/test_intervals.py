@@ -12,6 +12,7 @@ from kleash.maths.intervals import (
     bootstrap_interval,
     mean_interval,
     paired_difference_interval,
+    percentile_interval,
     wilson_interval,
     win_rate,
 )
@@ -113,16 +114,45 @@ def test_a_bootstrapped_mean_is_near_students_and_repeats_with_its_seed():
 
 def test_a_row_is_resampled_as_a_whole():
     table = np.arange(10.0)[:, None] * np.array([1.0, 2.0])
-    ratio = bootstrap_interval(table, statistic=lambda rows: rows[:, 1].sum() / max(rows[:, 0].sum(), 1e-9))
-    assert (ratio.low, ratio.value, ratio.high, ratio.n) == (pytest.approx(2), 2.0, pytest.approx(2), 10)
+    drawn = []
+    found = bootstrap_interval(table, statistic=lambda rows: drawn.append(rows) or rows[:, 0].mean())
+    assert all((rows[:, 1] == 2 * rows[:, 0]).all() for rows in drawn)
+    assert (found.value, found.n) == (4.5, 10)
 
 
 def test_undefined_resamples_are_left_out():
-    defined_with_any = bootstrap_interval([0.0, 1.0], statistic=lambda s: 5.0 if s.any() else math.nan)
-    assert (defined_with_any.low, defined_with_any.high) == (5.0, 5.0)
+    with_any = bootstrap_interval([0.0, 1.0], statistic=lambda s: 5.0 + s.mean() if s.any() else math.nan)
+    assert (with_any.low, with_any.high) == (5.5, 6.0)
     never = bootstrap_interval([1.0], statistic=lambda s: math.nan)
     assert math.isnan(never.low)
     assert math.isnan(never.high)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 40.0, 0.1])
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_cases_that_are_all_alike_prove_no_certainty(value, n):
+    alike = [value] * n
+    made = [mean_interval(alike), bootstrap_interval(alike), paired_difference_interval(alike, [0.0] * n)]
+    made += [bootstrap_interval(alike, statistic=np.median), percentile_interval(value, alike * 7, n=n)]
+    for interval in made:
+        assert interval.low < value < interval.high
+        assert interval.n == n
+
+
+def test_the_more_cases_are_alike_the_less_is_left_open():
+    """Ten ones leave open that up to .31 of all cases are none: the exact bound of a binomial share."""
+    low, _ = proportion_confint(10, 10, method="beta")
+    assert mean_interval([1.0] * 10, bounds=(0, 1)) == Interval(1.0, pytest.approx(low), 1.0, 10)
+    assert mean_interval([1.0] * 100, bounds=(0, 1)).low > 0.96
+    assert mean_interval([8.0] * 10).low == pytest.approx(8 * low)
+    assert mean_interval([0.0] * 10).high == pytest.approx(1 - low)
+
+
+def test_an_interval_keeps_within_what_can_be():
+    assert mean_interval([0.0, 0.0, 1.0], bounds=(0, 1)).low == 0.0
+    assert mean_interval([1.0], bounds=(-1, 1)) == Interval(1.0, -1.0, 1.0, 1)
+    assert paired_difference_interval([True] * 4, [False] * 4, bounds=(-1, 1)).high == 1.0
+    assert bootstrap_interval([1.0] * 4, bounds=(-1, 1)).high == 1.0
 
 
 def test_a_bootstrap_needs_values_and_resamples():

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from kleash.collection.quality import pair_verdicts
 from kleash.collection.recorded import Item, RecordedJudgement
-from kleash.maths.agreement import percentile_interval, resampling_weights
-from kleash.maths.intervals import Interval
+from kleash.maths.agreement import resampling_weights
+from kleash.maths.intervals import UNBOUNDED, Bounds, Interval, percentile_interval
 from kleash.maths.logistic import fit_logistic
 from kleash.records import Comparison
 
@@ -86,8 +86,8 @@ def leaderboard(
     unit = math.sqrt(float(np.average(contests.log_length_M**2, weights=contests.num_votes_M)))
     controlled_RS, coefficient_R = _fit(contests, weight_RM, contests.log_length_M / unit) if unit else (raw_RS, None)
 
-    def bounded(figure_R: Table, n: int) -> Interval:
-        return percentile_interval(float(figure_R[0]), figure_R[1:], n=n, confidence=confidence)
+    def bounded(figure_R: Table, n: int, bounds: Bounds = UNBOUNDED) -> Interval:
+        return percentile_interval(float(figure_R[0]), figure_R[1:], n=n, confidence=confidence, bounds=bounds)
 
     def standing(number: int) -> Standing:
         n = len(np.unique(contests.item_M[contests.meets_MS[:, number] != 0]))
@@ -97,7 +97,7 @@ def leaderboard(
             source=contests.sources[number],
             strength=bounded(np.where(is_there_R, _centred(raw_RS, group_S)[:, number], math.nan), n),
             length_controlled=bounded(np.where(is_there_R, _centred(controlled_RS, group_S)[:, number], math.nan), n),
-            win_share=bounded(win_share_RS[:, number], n),
+            win_share=bounded(win_share_RS[:, number], n, (0.0, 1.0)),
             group=int(group_S[number]),
         )
 

@@ -12,7 +12,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -81,8 +81,8 @@ def pace(votes: Sequence[RecordedJudgement], progress: CampaignProgress, *, now:
     else:
         num_days = min(PACE_DAYS, int(age_days))
         days_ago = Counter(int((now - time) / one_day) for time in times)
-        rate = mean_interval([days_ago[day] for day in range(num_days)])
-        rate = replace(rate, low=max(rate.low, 0.0))  # Student's t does not know that nobody votes less than never
+        # Student's t does not know that nobody votes less than never.
+        rate = mean_interval([days_ago[day] for day in range(num_days)], bounds=(0.0, math.inf))
     finish, earliest, latest = (_finish(num_left, per_day, now) for per_day in (rate.value, rate.high, rate.low))
     return Pace(rate, num_wanted, num_left, finish, earliest, latest)
 

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kleash.errors import DataError
-from kleash.maths.agreement import percentile_interval
-from kleash.maths.intervals import Interval
+from kleash.maths.intervals import Interval, percentile_interval
 from kleash.maths.logistic import Table, fit_logistic
 
 # Normal priors of a, b and c. a and c: an SD of 10 logits, which keeps a policy that won everything from infinity.

@@ -121,7 +121,8 @@ def memory_figures(before: Sequence[ScoredPair], after: Sequence[ScoredPair]) ->
     Raises DataError when nothing is decided, or the pairs differ.
     """
     older, newer = ([pair for pair in pairs if pair.is_decided] for pairs in (before, after))
-    change = paired_difference_interval([pair.margin > 0 for pair in newer], [pair.margin > 0 for pair in older])
+    is_right = ([pair.margin > 0 for pair in pairs] for pairs in (newer, older))
+    change = paired_difference_interval(*is_right, bounds=(-1.0, 1.0))
     return {"before": as_json(accuracy(older)), "after": as_json(accuracy(newer)), "change": as_json(change)}
 
 
@@ -151,7 +152,7 @@ def margin_length_correlation(pairs: Sequence[ScoredPair]) -> Interval:
     """Return Pearson's correlation of margin and length difference within pairs, which takes the prompt out of both."""
     table = np.array([[pair.margin, pair.lengths[0] - pair.lengths[1]] for pair in pairs], dtype=float)
     # Seen from either side a pair says the same: without its mirror image the chosen-first order would shift both.
-    return bootstrap_interval(table, statistic=_mirrored_correlation, num_resamples=400)
+    return bootstrap_interval(table, statistic=_mirrored_correlation, num_resamples=400, bounds=(-1.0, 1.0))
 
 
 # ------------------------------------------------------------------------------------------------------- calibration

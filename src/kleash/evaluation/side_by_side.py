@@ -88,7 +88,7 @@ def _group_figures(rows: Sequence[int], before: Answered, after: Answered) -> di
             figures[f"{short}_before"] = _mean(first)
             figures[f"{short}_after"] = _mean(second)
             differences = [b - a for a, b in zip(first, second, strict=True)]
-            figures[f"{short}_difference"] = as_json(mean_interval(differences))
+            figures[f"{short}_difference"] = as_json(mean_interval(differences, bounds=(-1.0, 1.0)))
     for name, answered in (("proxy_before", before), ("proxy_after", after)):
         if answered.proxy is not None:
             figures[name] = as_json(mean_interval([answered.proxy.total[row] for row in rows]))

@@ -296,11 +296,12 @@ def _read(
     warn, stop = given or (symptom.warn, symptom.stop)
     won = external_win_rate(meant.now)
     level: Level = "ok"
-    if found.value >= warn and found.low > 0:
+    # A figure without bounds is taken as it is.
+    if found.value >= warn and not found.low <= 0:
         level = "warn"
     if found.value >= stop:
         sure = symptom.measure(meant, stop_confidence)
-        level = "stop" if sure is not None and sure.low > 0 else level
+        level = "stop" if sure is not None and not sure.low <= 0 else level
     if symptom.needs_external:
         level = weighed(level, won, is_slice=bool(name))
     yield SymptomReading(symptom, name, found, level, stop if found.value >= stop else warn, won)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from kleash.evaluation.matched_checkpoints import Matched
-from kleash.maths.intervals import Interval, mean_interval, win_rate
+from kleash.maths.intervals import Interval, alike_interval, mean_interval, win_rate
 
 
 def divergence(matched: Matched, confidence: float) -> Interval | None:
@@ -48,7 +48,7 @@ def fall_from_best(matched: Matched, confidence: float) -> Interval | None:
     if len(falls) < 2:
         return None
     if _mean(matched.now.proxy) < _mean(matched.best.proxy):
-        return Interval(0.0, 0.0, 0.0, len(falls))
+        return alike_interval(0.0, len(falls), confidence=confidence)
     return mean_interval(falls, confidence=confidence)
 
 
@@ -68,7 +68,7 @@ def opposite_slopes(matched: Matched, confidence: float) -> Interval | None:
         return None
     proxy_slopes = [_slope([checkpoint.proxy[row] for checkpoint in checkpoints]) for row in rows]
     if mean_interval(proxy_slopes, confidence=confidence).low <= 0:
-        return Interval(0.0, 0.0, 0.0, len(rows))
+        return alike_interval(0.0, len(rows), confidence=confidence)
     falls = [-_slope([checkpoint.external[row] or 0.0 for checkpoint in checkpoints]) for row in rows]
     return mean_interval(falls, confidence=confidence)
 

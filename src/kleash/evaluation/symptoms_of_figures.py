@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
-from kleash.maths.intervals import Interval, chance_below_zero, mean_interval, wilson_interval
+from kleash.maths.intervals import Interval, alike_interval, chance_below_zero, mean_interval, wilson_interval
 
 Measure = Callable[[Matched, float], Interval | None]
 Severity = Callable[[Matched], Sequence[float]]
@@ -93,7 +93,8 @@ def kl_tail_over_target(matched: Matched, confidence: float) -> Interval | None:
     spread = _z(confidence) * math.sqrt(n * 0.95 * 0.05)
     places = (math.ceil(0.95 * n) - 1, math.floor(0.95 * n - spread), math.ceil(0.95 * n + spread))
     value, low, high = (ordered[min(max(index, 0), n - 1)] for index in places)
-    return _scaled(Interval(value, low, high, n), matched.kl_target_nats)
+    found = Interval(value, low, high, n) if low < high else alike_interval(value, n, confidence=confidence)
+    return _scaled(found, matched.kl_target_nats)
 
 
 def kl_jump(matched: Matched, confidence: float) -> Interval | None:
@@ -147,13 +148,13 @@ def clipped_scores(matched: Matched, confidence: float) -> Interval | None:
 
 
 def training_figure(name: str, *, factor: float = 1.0) -> Measure:
-    """Return the measure: a figure of the training loop at its newest update; the loop has no slices."""
+    """Return the measure: a figure of the training loop at its newest update, without bounds; it has no slices."""
 
     def measure(matched: Matched, confidence: float) -> Interval | None:
         value = matched.now.training.get(name)
         if value is None or not math.isfinite(value):
             return None
-        return Interval(factor * value, factor * value, factor * value, 1)
+        return Interval(factor * value, math.nan, math.nan, 1)
 
     return measure
 

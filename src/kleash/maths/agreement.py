@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kleash.errors import DataError, SettingsError
-from kleash.maths.intervals import Interval
+from kleash.maths.intervals import Interval, percentile_interval
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 Table = NDArray[np.float64]
@@ -125,7 +125,9 @@ def agreement_interval(
     weight_RI = resampling_weights(int(item_of_column.max()) + 1, num_resamples=num_resamples, seed=seed)
     over_items, fixed = _WEIGHTED[coefficient]
     draw_R = over_items(ratings, weight_RI[:, item_of_column], **fixed, **settings)
-    return percentile_interval(coefficient(ratings, **settings), draw_R, n=n, confidence=confidence)
+    # Where all agree every draw is 1, and a few items that agree prove no perfect agreement.
+    bounds = (0.0 if coefficient is percent_agreement else -1.0, 1.0)
+    return percentile_interval(coefficient(ratings, **settings), draw_R, n=n, confidence=confidence, bounds=bounds)
 
 
 def resampling_weights(num_items: int, *, num_resamples: int, seed: int) -> Table:
@@ -135,15 +137,6 @@ def resampling_weights(num_items: int, *, num_resamples: int, seed: int) -> Tabl
     counted = np.bincount(flat.ravel(), minlength=num_resamples * num_items)
     weight_RI: Table = counted.reshape(num_resamples, num_items).astype(float)
     return weight_RI
-
-
-def percentile_interval(value: float, draw_R: ArrayLike, *, n: int, confidence: float = 0.95) -> Interval:
-    """Bound a figure by the quantiles of its bootstrap draws; undefined (NaN) draws are left out."""
-    draws = np.asarray(draw_R, dtype=float)
-    defined = draws[~np.isnan(draws)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (math.nan, math.nan)
-    return Interval(value, float(low), float(high), n)
 
 
 def vote_share(ranks_per_judgement: Sequence[Sequence[float]]) -> float:

@@ -15,6 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kleash.errors import DataError, SettingsError
 
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+# Draws of the same figure may differ by so much of it.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -58,22 +63,39 @@ def win_rate(wins: int, ties: int, losses: int, *, confidence: float = 0.95) -> 
     return _score_interval((wins + ties / 2) / n, n, n * mean * (1 - mean) / variance, confidence)
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Bound a mean by Student's t; infinitely wide for a single value.
+def mean_interval(values: ArrayLike, *, confidence: float = 0.95, bounds: Bounds = UNBOUNDED) -> Interval:
+    """Bound a mean by Student's t; infinitely wide for a single value. Equal values: `alike_interval`.
 
+    bounds: what the mean can be at all.
     Raises DataError without values or with NaN among them.
     """
     numbers = _finite_numbers(values)
     n, mean = len(numbers), float(numbers.mean())
     if n == 1:
-        return Interval(mean, -math.inf, math.inf, 1)
+        return _within(mean, -math.inf, math.inf, 1, bounds)
+    if numbers.min() == numbers.max():
+        return alike_interval(float(numbers[0]), n, confidence=confidence, bounds=bounds)
     from scipy.stats import t
 
     half_width = float(t.ppf(_upper_tail(confidence), n - 1)) * float(numbers.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half_width, mean + half_width, n)
+    return _within(mean, mean - half_width, mean + half_width, n, bounds)
 
 
-def paired_difference_interval(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def alike_interval(value: float, n: int, *, confidence: float = 0.95, bounds: Bounds = UNBOUNDED) -> Interval:
+    """Bound a figure of which n cases, all alike, show no spread: there may be others, only not many.
+
+    A share of up to 1 - (alpha/2)^(1/n) of all cases may be unlike those seen, with 1 - alpha the confidence (the exact
+    bound of a binomial share); each is taken to be off by the figure itself, or by one unit where that is more. So ten
+    ones are 1 (.69 to 1) within bounds of 0 and 1, and ten zeros are no proof of zero.
+    """
+    share_unseen = 1 - (1 - _upper_tail(confidence)) ** (1 / n)
+    reach = share_unseen * max(abs(value), 1.0)
+    return _within(value, value - reach, value + reach, n, bounds)
+
+
+def paired_difference_interval(
+    first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, bounds: Bounds = UNBOUNDED
+) -> Interval:
     """Bound the mean of first - second over the same items: far narrower than two intervals side by side.
 
     Raises DataError if the two differ in length.
@@ -83,7 +105,7 @@ def paired_difference_interval(first: ArrayLike, second: ArrayLike, *, confidenc
         raise DataError(
             f"{first_N.size} values against {second_N.size}, expected as many of each. Pass both for the same items."
         )
-    return mean_interval(first_N - second_N, confidence=confidence)
+    return mean_interval(first_N - second_N, confidence=confidence, bounds=bounds)
 
 
 def bootstrap_interval(
@@ -93,6 +115,7 @@ def bootstrap_interval(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    bounds: Bounds = UNBOUNDED,
 ) -> Interval:
     """Bound any statistic by drawing items again with replacement (percentile bootstrap).
 
@@ -107,10 +130,25 @@ def bootstrap_interval(
         raise SettingsError(f"num_resamples is {num_resamples}, expected at least 1. Set 1000, the usual one.")
     rng = np.random.default_rng(seed)
     draws = [float(statistic(items[rng.integers(len(items), size=len(items))])) for _ in range(num_resamples)]
-    defined = [draw for draw in draws if not math.isnan(draw)]
+    return percentile_interval(float(statistic(items)), draws, n=len(items), confidence=confidence, bounds=bounds)
+
+
+def percentile_interval(
+    value: float, draw_R: ArrayLike, *, n: int, confidence: float = 0.95, bounds: Bounds = UNBOUNDED
+) -> Interval:
+    """Bound a figure by the quantiles of its bootstrap draws; undefined (NaN) draws are left out.
+
+    n: the items that were drawn. Draws without spread: `alike_interval`.
+    """
+    draws = np.asarray(draw_R, dtype=float)
+    defined = draws[~np.isnan(draws)]
+    if not len(defined):
+        return Interval(value, math.nan, math.nan, n)
     tail = _upper_tail(confidence)
-    low, high = np.quantile(defined, [1 - tail, tail]) if defined else (math.nan, math.nan)
-    return Interval(float(statistic(items)), float(low), float(high), len(items))
+    low, high = (float(bound) for bound in np.quantile(defined, [1 - tail, tail]))
+    if n > 0 and np.ptp(defined) <= _ROUNDING * max(abs(low), 1.0) and not math.isnan(value):
+        return alike_interval(value, n, confidence=confidence, bounds=bounds)
+    return Interval(value, low, high, n)
 
 
 def chance_below_zero(num_answers: float, *, risk: float = 1e-6) -> float:
@@ -132,6 +170,10 @@ def _score_interval(rate: float, n: int, effective_n: float, confidence: float) 
     half_width = z / shrink * math.sqrt(rate * (1 - rate) / effective_n + z * z / (4 * effective_n**2))
     # Rounding must not push a bound beyond the rate itself at 0 and 1.
     return Interval(rate, min(max(centre - half_width, 0.0), rate), max(min(centre + half_width, 1.0), rate), n)
+
+
+def _within(value: float, low: float, high: float, n: int, bounds: Bounds) -> Interval:
+    return Interval(value, max(low, bounds[0]), min(high, bounds[1]), n)
 
 
 def _nothing_known(confidence: float) -> Interval:
