@@ -50,16 +50,16 @@ def test_what_earlier_versions_did_not_log_is_not_accused():
 @pytest.mark.parametrize(
     ("judge", "settings_of", "found"),
     [
-        ("rw.py:happy", {"policy": {"scorer": {"kind": "function", "function": "rw.py:happy"}}}, "scored its answers"),
-        ("mine", {"policy": {"scorer": {"kind": "mine", "function": None}}}, "scored its answers"),
-        ("rw.py:happy", {"preferences": {"comparer": "rw.py:happy"}}, "labelled the preferences"),
+        ("rw.py:happy", {"policy": {"scorer": {"kind": "function", "function": "rw.py:happy"}}}, "scores its answers"),
+        ("mine", {"policy": {"scorer": {"kind": "mine", "function": None}}}, "scores its answers"),
+        ("rw.py:happy", {"preferences": {"comparer": "rw.py:happy"}}, "labelled the pairs"),
         (
             "copy.py:glad",
             {
                 "policy": {"functions": {"scorer.function": {"name": "rw.py:happy", "digest": "d1"}}},
                 "evaluation": {"functions": {"judge": {"name": "copy.py:glad", "digest": "d1"}}},
             },
-            "scored its answers",
+            "scores its answers",
         ),
         (
             "rw.py:happy",

@@ -56,10 +56,10 @@ def test_a_win_by_the_verdict_of_the_reward_model_itself_is_no_win(tmp_path):
 
 
 def test_a_win_by_a_judge_that_trained_the_policy_is_no_win(healthy):
-    verdict = verdict_of(replace(healthy, judge="rw.py:happy", judge_trained="scored its answers while it trained"))
+    verdict = verdict_of(replace(healthy, judge="rw.py:happy", judge_trained="scores its answers while it trains"))
     assert verdict.mood == "unclear"
-    assert verdict.headline.startswith("Unproven: by a judge that scored its answers while it trained, the policy wins")
-    assert "rw.py:happy, which scored its answers while it trained, so this says how well" in verdict.evidence[1]
+    assert verdict.headline.startswith("Unproven: by a judge that scores its answers while it trains, the policy wins")
+    assert "rw.py:happy, which scores its answers while it trains, so this says how well" in verdict.evidence[1]
 
 
 def test_a_win_rate_without_an_interval_proves_nothing(healthy):

@@ -17,6 +17,7 @@ from kleash.models.heads import ValueHead, load_reward_model
 from kleash.protocols import WatchDecision
 from kleash.scorers.ensemble import EnsembleScorer
 from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, train_policy
+from kleash.stages.support.alarming import AlarmSettings, build_alarms
 from kleash.stages.support.scoring import ScorerSettings, ScorerSource, build_scorer
 from kleash.testing import FakeScorer
 from kleash.tracking import JsonlTracker
@@ -180,6 +181,19 @@ def test_a_reward_models_scores_away_from_their_scale_are_said(base, data, tmp_p
         "score -4.00 SD on average, and by the reward model's own scale the reference's score 0"
         in capsys.readouterr().err
     )
+
+
+def test_an_external_signal_that_trains_the_policy_is_said(base, data, tmp_path, capsys):
+    scorer = ScorerSettings(kind="function", function=JUDGE)
+    train(
+        base,
+        data,
+        tmp_path / "policy",
+        settings_of(steps=1),
+        scorer_source=build_scorer(tiny_context(), scorer),
+        alarm_setup=build_alarms(AlarmSettings(comparer=JUDGE), seed=0),
+    )
+    assert f"alarms.comparer is {JUDGE!r}, which scores its answers while it trains" in capsys.readouterr().err
 
 
 def test_small_batches_run(base, data, tmp_path):

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.engine import Connection
 
 from kleash.artifacts import Artifact, read, writing
 from kleash.collection.aggregation import AggregationSettings, aggregate
@@ -91,17 +93,14 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
         items, recorded = stored.items(connection, campaign), judgements_in_force(connection, campaign)
         rubrics = stored.rubrics(connection, campaign.id)
         origins = stored.origins(connection, campaign)
-        calls = judge_calls(connection, [item.comparison.id for item in items.values()])
-        gone = {rater.name: rater.demotion for rater in raters(connection, campaign.id) if rater.demotion}
-    judges = {entry.judgement.rater for entry in recorded if entry.judgement.rater_kind == "ai"}
-    missing = unanswered(recorded, calls, judges)
-    accepted = check_missing(recorded, missing, demoted=gone, settings=settings)
+        judges = {entry.judgement.rater for entry in recorded if entry.judgement.rater_kind == "ai"}
+        absent = missing_verdicts(connection, campaign, judges, settings=settings)
     settings = settings.model_copy(update={"accept_missing": None})
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
     in_full = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
     with writing(output_dir, kind="preferences", parents=parents, settings=in_full) as draft:
         draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings).to_json()
-        draft.summary |= PreferencesSummary(unanswered=missing, accepted_missing=accepted).to_json()
+        draft.summary |= absent.to_json()
     artifact = read(output_dir)
     with database.write() as connection:
         ids = [entry.id for entry in recorded]
@@ -116,28 +115,27 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
     return artifact
 
 
-def check_missing(
-    recorded: Sequence[RecordedJudgement],
-    missing: Mapping[str, int],
-    *,
-    demoted: Mapping[str, str],
-    settings: AggregationSettings,
-) -> str:
-    """Return why preferences are frozen though verdicts are missing; "" where none are.
+def missing_verdicts(
+    connection: Connection, campaign: Campaign, judges: Collection[str], *, settings: AggregationSettings
+) -> PreferencesSummary:
+    """Return on how many comparisons each of these judges was given no answer, and why that will do.
 
-    missing: by judge, as `unanswered` counts them.  demoted: raters that no longer count, with the reason.
-    Raises DataError where nothing counts or an endpoint's answers are missing, and nobody has said why that will do.
+    Raises DataError where such answers are missing, or nothing counts, and nobody has said why that will do.
     """
+    items, recorded = stored.items(connection, campaign), judgements_in_force(connection, campaign)
+    gone = {rater.name: rater.demotion for rater in raters(connection, campaign.id) if rater.demotion}
+    calls = judge_calls(connection, [item.comparison.id for item in items.values()])
+    missing = unanswered(recorded, calls, set(judges) - gone.keys())
     faults = [f"{judge} was given no answer on {count} comparisons" for judge, count in missing.items()]
-    if not any(entry.is_vote or entry.is_adjudication for entry in recorded):
-        faults.append("there is no verdict that counts" + "".join(f" ({name}: {why})" for name, why in demoted.items()))
+    if items and not any(entry.is_vote or entry.is_adjudication for entry in recorded):
+        faults.append("there is no verdict that counts" + "".join(f" ({name}: {why})" for name, why in gone.items()))
     if faults and not settings.accept_missing:
         raise DataError(
             f"Not frozen: {'; '.join(faults)}. Expected a verdict wherever one was asked for. Start the judges again, "
             'which asks for what is missing alone, or say why this will do: labels.accept_missing = "why", on the '
             "command line of `kleash collect export` --set accept_missing=..., which is recorded."
         )
-    return settings.accept_missing or "" if faults else ""
+    return PreferencesSummary(unanswered=missing, accepted_missing=settings.accept_missing or "" if faults else "")
 
 
 def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:

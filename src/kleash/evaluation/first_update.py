@@ -7,7 +7,7 @@ scores differ. `stages/policy.py` says what is found on the screen at once, `mon
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ REWARD_MODELS = ("reward_model", "ensemble")
 LARGEST_MEAN_Z = 0.75
 # Shares of the answers that have the very lowest, or highest, score: a continuous score has 1/n there.
 AT_AN_END, LEAST_ANSWERS = 0.9, 8
-_NO_KL_NATS = 0.05
+NO_KL_NATS = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,33 @@ def remarks_on(first: Mapping[str, float], *, is_z_score: bool) -> list[Remark]:
 
     is_z_score: a reward model scores, so that the reference's mean score is 0.
     """
-    return [*_ends(first), *_constant(first), *_extremes(first), *(_scale(first) if is_z_score else ())]
+    found, n, mean = [], first.get("answers", 0), first.get("score_mean", 0.0)
+    if first.get("truncation_share", 0.0) >= 1:
+        text = f"All {n:,.0f} answers of the first update were cut off at the length limit"
+        remedy = "Raise policy.max_new_tokens: an unfinished answer scores at most policy.credit.missing_eos_penalty."
+        found.append(Remark("cut off", text, remedy))
+    is_constant = n >= 2 and first.get("score_sd", math.inf) <= 1e-6 * max(abs(mean), 1.0)
+    if is_constant:
+        text = f"All {n:,.0f} answers of the first update score the same, {mean:.3g}: there is nothing to learn from"
+        remedy = "See to what scores them, or to answers that are all alike or all cut off."
+        found.append(Remark("constant", text, remedy))
+    for name, meant in (("floor", "few answers show what is better"), ("ceiling", "little is left to gain")):
+        share = first.get(f"score_{name}_share", 0.0)
+        if n >= LEAST_ANSWERS and share >= AT_AN_END and not is_constant:
+            text = f"{share:.0%} of the first update's answers score at the {name} of the reward: {meant}"
+            remedy = "Take other prompts, a better SFT model, or a reward that tells its answers apart."
+            found.append(Remark(name, text, remedy))
+    mean = first.get("reward/unpenalised", mean)
+    is_reference = abs(first.get("kl_nats_per_sequence", math.inf)) < NO_KL_NATS
+    largest = LARGEST_MEAN_Z + 3 * max(first.get("score_sd", 0.0), 1.0) / math.sqrt(max(n, 1))
+    if n and is_z_score and is_reference and abs(mean) > largest:
+        text = (
+            f"The first update's answers score {mean:+.2f} SD on average, and by the reward model's own scale the "
+            f"reference's score 0 (within {largest:.2f})"
+        )
+        remedy = "Look for another precision, template, length limit or prompts than those the scale was measured with."
+        found.append(Remark("scale", text, remedy))
+    return found
 
 
 def training_of(judge: str, settings_of: Mapping[str, Mapping[str, Any]]) -> str:
@@ -50,65 +76,10 @@ def training_of(judge: str, settings_of: Mapping[str, Mapping[str, Any]]) -> str
     own = _digest(settings_of.get("evaluation", {}), "judge")
     scored_by = scorer.get("function") if scorer.get("kind") == "function" else scorer.get("kind")
     if judge == scored_by or (own and own == _digest(policy, "scorer.function")):
-        return "scored its answers while it trained"
+        return "scores its answers while it trains"
     if judge == preferences.get("comparer") or (own and own == _digest(preferences, "comparer")):
-        return "labelled the preferences that its reward model learnt"
+        return "labelled the pairs that its reward model learnt"
     return ""
-
-
-def _ends(first: Mapping[str, float]) -> Iterator[Remark]:
-    if first.get("truncation_share", 0.0) >= 1:
-        yield Remark(
-            "cut off",
-            f"All {_answers(first)} of the first update were cut off at the length limit",
-            "Raise policy.max_new_tokens: an unfinished answer scores at most policy.credit.missing_eos_penalty.",
-        )
-
-
-def _constant(first: Mapping[str, float]) -> Iterator[Remark]:
-    if _is_constant(first):
-        yield Remark(
-            "constant",
-            f"All {_answers(first)} of the first update score the same, {first['score_mean']:.3g}: there is nothing to "
-            "learn from",
-            "See to what scores them, or to answers that are all alike or all cut off.",
-        )
-
-
-def _extremes(first: Mapping[str, float]) -> Iterator[Remark]:
-    if _is_constant(first) or first.get("answers", 0) < LEAST_ANSWERS:
-        return
-    for name, meant in (("floor", "few answers show what is better"), ("ceiling", "little is left to gain")):
-        share = first.get(f"score_{name}_share", 0.0)
-        if share >= AT_AN_END:
-            yield Remark(
-                name,
-                f"{share:.0%} of the first update's answers score at the {name} of the reward: {meant}",
-                "Take other prompts, a better SFT model, or a reward that tells its answers apart.",
-            )
-
-
-def _scale(first: Mapping[str, float]) -> Iterator[Remark]:
-    mean = first.get("reward/unpenalised", first.get("score_mean", 0.0))
-    n = first.get("answers", 0)
-    error = max(first.get("score_sd", 0.0), 1.0) / math.sqrt(max(n, 1))
-    is_reference = abs(first.get("kl_nats_per_sequence", math.inf)) < _NO_KL_NATS
-    if n and is_reference and abs(mean) > LARGEST_MEAN_Z + 3 * error:
-        yield Remark(
-            "scale",
-            f"The first update's answers score {mean:+.2f} SD on average, and by the reward model's own scale the "
-            f"reference's score 0 (within {LARGEST_MEAN_Z + 3 * error:.2f})",
-            "Look for another precision, template, length limit or prompts than those the scale was measured with.",
-        )
-
-
-def _is_constant(first: Mapping[str, float]) -> bool:
-    spread, size = first.get("score_sd", math.nan), abs(first.get("score_mean", 0.0))
-    return first.get("answers", 0) >= 2 and spread <= 1e-6 * max(size, 1.0)
-
-
-def _answers(first: Mapping[str, float]) -> str:
-    return f"{first.get('answers', 0):,.0f} answers" if "answers" in first else "answers"
 
 
 def _digest(settings: Mapping[str, Any], name: str) -> str:

@@ -19,7 +19,7 @@ from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
-from kleash.evaluation.first_update import remarks_on
+from kleash.evaluation.first_update import remarks_on, training_of
 from kleash.evaluation.symptoms import WATCHED_FIGURES, symptoms_with
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
@@ -85,6 +85,14 @@ def train_policy(
         print(
             f"Reward model {models}: {scorer_source.audit}. A policy learns to exploit what is wrong with one; `kleash "
             "audit` looks for it.",
+            file=sys.stderr,
+            flush=True,
+        )
+    asked, own = alarm_setup.settings.comparer, context.resolved(settings, extra_settings)
+    if asked and (trained := training_of(asked, {"policy": own})):
+        print(
+            f"alarms.comparer is {asked!r}, which {trained}: it cannot tell whether answers truly get better. Name "
+            "somebody that training does not ask.",
             file=sys.stderr,
             flush=True,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from kleash.artifacts import Artifact, begun_settings, read, require
 from kleash.collection.campaign import Campaign
-from kleash.collection.exporting import check_missing, write_export
+from kleash.collection.exporting import missing_verdicts, write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.database import Database
@@ -34,7 +34,7 @@ from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import PEOPLE, Chosen, PreferencesSettings
 from kleash.stages.support.freezing import freeze_labels
 from kleash.stages.support.judging import have_compared
-from kleash.stages.support.rlaif import judges_at_work, label_by_judges, missing_of, report_on_judges
+from kleash.stages.support.rlaif import judges_at_work, label_by_judges, report_on_judges
 
 ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -113,12 +113,11 @@ def collect_preferences(
             draft.summary |= report_on_judges(database, campaign, judges, draft.path).to_json()
         else:
             _have_compared(database, campaign, comparisons, comparer)
-        missing, gone = missing_of(database, campaign, judges) if judges else ({}, {})
         with database.read() as connection:
             items, given_here = stored.items(connection, campaign), judgements_in_force(connection, campaign)
+            asked = set(judges.names) - judges.retired.keys() if judges else ()
+            draft.summary |= missing_verdicts(connection, campaign, asked, settings=labels).to_json()
             rubrics = stored.rubrics(connection, campaign.id)
-        accepted = check_missing(given_here, missing, demoted=gone, settings=labels) if comparisons else ""
-        draft.summary |= PreferencesSummary(unanswered=missing, accepted_missing=accepted).to_json()
         export = write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
         draft.summary |= export.to_json()
     artifact = read(output_dir)

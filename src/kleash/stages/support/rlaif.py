@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from kleash.artifacts import Artifact
 from kleash.collection.campaign import Campaign
-from kleash.collection.judge_quality import unanswered, votes_of_people
+from kleash.collection.judge_quality import votes_of_people
 from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import judge_calls
@@ -34,7 +33,7 @@ from kleash.protocols import Comparer
 from kleash.raters.drift import Drift, DriftSettings, Facts, Look, facts_of, find_drift, looks
 from kleash.raters.monitoring import BandSettings, majority_choices
 from kleash.raters.panel import JudgePanel
-from kleash.records import Comparison, JudgeCall
+from kleash.records import Comparison
 from kleash.results import PreferencesSummary
 from kleash.stages.support.judging import have_batch_compared, hold_to_band
 
@@ -179,26 +178,12 @@ def report_on_judges(
     return PreferencesSummary(judges=summary)
 
 
-def missing_of(database: Database, campaign: Campaign, judges: JudgesAtWork) -> tuple[dict[str, int], dict[str, str]]:
-    """Return how many comparisons each judge that still counts was given no answer on, and who counts no more."""
-    with database.read() as connection:
-        recorded = judgements_in_force(connection, campaign, includes_demoted=True)
-        demoted = {one.name: one.demotion for one in raters(connection, campaign.id) if one.demotion}
-        calls = _calls(connection, campaign)
-    gone = {**judges.retired, **demoted}
-    return unanswered(recorded, calls, set(judges.names) - gone.keys()), gone
-
-
-def _calls(connection: Connection, campaign: Campaign) -> list[tuple[JudgeCall, datetime]]:
-    return judge_calls(connection, [item.comparison.id for item in stored.items(connection, campaign).values()])
-
-
 def _tokens(connection: Connection, campaign: Campaign, judges: JudgesAtWork) -> dict[str, dict[str, Any]]:
     """Return what each judge of a panel has read and written on these comparisons, in all runs, and its cost."""
     if not isinstance(judges.comparer, JudgePanel):
         return {}
     used: dict[str, dict[str, Any]] = {}
-    calls = _calls(connection, campaign)
+    calls = judge_calls(connection, [item.comparison.id for item in stored.items(connection, campaign).values()])
     for judge in judges.comparer.judges:
         own = [call for call, _ in calls if call.judge == judge.name]
         tokens = sum(call.prompt_tokens for call in own), sum(call.reply_tokens for call in own)
