@@ -102,6 +102,18 @@ def test_judges_work_through_a_campaign(kleash):
     with Database("labels.sqlite").read() as connection:
         given = judgements_in_force(connection, stored.campaign_named(connection, "panda"))
     assert [b.judgement.ranks for b in given if b.judgement.rater_kind == "ai"] == [(1, 1)] * 4
+    assert re.search(r"m@\w+: 8 calls, 800 \+ 160 tokens in this run", done.out)
+
+
+def test_a_budget_on_the_command_line_is_of_the_run(kleash):
+    kleash("collect", "new", "panda", "--from", REAL, "--set", "overlap=4")
+    with replaying(lambda request: verdict("tie")) as replay:
+        prices = "price_per_million_prompt_tokens = 1000.0\nmax_concurrency = 1\n"
+        Path("judges.toml").write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n{prices}')
+        stopped = kleash("judge", "panda", "--judges", "judges.toml", "--budget", "0.5")
+    assert stopped.code == 2
+    assert "budget = 0.5 of all judges" in " ".join(stopped.err.split())
+    assert replay.requests == []
 
 
 @pytest.mark.slow

@@ -20,12 +20,13 @@ from kleash.errors import ArtifactError, DataError, RunError, SettingsError
 from kleash.formats import read_judgements, read_preferences
 from kleash.raters.drift import DriftSettings
 from kleash.records import Completion, Judgement, Prompt, comparisons_of
+from kleash.runs import settle_recipe
 from kleash.stages.preferences import collect_preferences, import_preferences, open_store
 from kleash.stages.support.comparing import Chosen, PreferencesSettings
 from kleash.stages.support.scoring import build_comparer
 from kleash.testing import FakeComparer
 from raters.replay_server import Slow, Status, replaying, shown, verdict
-from stages.tiny_recipe import tiny_context
+from stages.tiny_recipe import tiny_context, tiny_recipe
 
 PROMPT = Prompt("which?", {"topic": "x"})
 
@@ -281,6 +282,13 @@ def test_comparisons_without_an_answer_are_not_frozen_without_a_word(made, tmp_p
     accepted = by_judge(made, tmp_path / "b", half_down, accept="the endpoint is gone").summary
     assert accepted["accepted_missing"] == "the endpoint is gone"
     assert sum(accepted["unanswered"].values()) == 15 - accepted["judgements"] > 0
+
+
+def test_the_word_may_be_given_to_a_run_under_way(base, data, tmp_path):
+    settle_recipe(tmp_path, tiny_recipe(base, data))
+    settle_recipe(tmp_path, tiny_recipe(base, data, preferences={"labels": {"accept_missing": "it is gone"}}))
+    with pytest.raises(SettingsError, match=r"preferences\.labels\.min_agreement"):
+        settle_recipe(tmp_path, tiny_recipe(base, data, preferences={"labels": {"min_agreement": 0.5}}))
 
 
 def test_the_same_verdicts_have_the_same_id_however_long_they_took(made, tmp_path):

@@ -18,7 +18,7 @@ from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import load_members, load_scorer
 from kleash.stages.preferences import import_preferences
-from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, train_reward
+from kleash.stages.reward import BradleyTerryLoss, RewardSettings, measure_scale, say_if_chance, train_reward
 from kleash.stages.support.comparing import PreferencesSettings
 from kleash.stages.support.encoding import Encoded
 from kleash.tracking import JsonlTracker
@@ -128,6 +128,25 @@ def test_too_few_comparisons_are_refused(base, tmp_path):
             tiny_context(), RewardSettings(**SMALL), base=base, preferences=preferences, output_dir=tmp_path / "reward"
         )
     assert not (tmp_path / "reward.partial").exists()
+
+
+def test_a_reward_model_like_a_coin_is_said_at_once(base, tmp_path, capsys):
+    """Seven pairs held out cannot tell it from a coin, whatever it makes of them."""
+    rows = [Preference(Prompt(f"why {n}?"), ("a b", "b a"), (Pair(0, 1, float(n % 2)),)) for n in range(24)]
+    artifact = train_reward(
+        tiny_context(),
+        RewardSettings(**SMALL),
+        base=base,
+        preferences=preferences_in(tmp_path, rows),
+        output_dir=tmp_path / "reward",
+    )
+    accuracy = artifact.summary["heldout_accuracy"]
+    assert accuracy["low"] <= 0.5
+    assert f"of {accuracy['n']} held-out pairs rightly" in (said := capsys.readouterr().err)
+    assert "not told from a coin toss" in said
+    say_if_chance({"value": 0.7, "low": 0.66, "high": 0.74, "n": 500})
+    say_if_chance({"value": math.nan, "low": 0.0, "high": 1.0, "n": 0})
+    assert capsys.readouterr().err == ""
 
 
 class ScoresNothing:
