@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from kleash.checks import programs
 from kleash.checks.code import CodeLimits, check_code
 from kleash.checks.programs import program_of
 
@@ -90,3 +91,10 @@ def test_every_shape_passes_its_tests_in_the_box():
     limits = CodeLimits(is_allowed=True)
     for answer in (f"{F}python3\n{ADD}{F}", f"{F}bash\npip\n{F}\n{F}python\n{ADD}{F}", f"Here:\n{F}python\n{ADD}"):
         assert check_code(answer, {"tests": "assert add(1, 2) == 3", "limits": limits}).passed is True
+
+
+def test_the_search_for_a_program_ends(monkeypatch):
+    tried = []
+    monkeypatch.setattr(programs, "parses", lambda text: tried.append(text))
+    assert program_of("def f(:\n" * 800, begun="def f():\n", entry_point="g").startswith("def f():\n")
+    assert len(tried) < 1000

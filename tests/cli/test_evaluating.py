@@ -49,6 +49,85 @@ def test_a_suite_is_run_and_run_again_over_rounds(kleash, workplace):
     assert "0 points (-" in second.out, "the reference is the policy itself"
 
 
+def lines(name, *rows):
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+SUMS = [
+    {"id": number, "prompt": f"{number} + 1?", "check": {"kind": "numeric", "expected": number + 1}}
+    for number in range(4)
+]
+
+
+def test_answers_made_elsewhere_are_scored_without_a_model(kleash, workplace):
+    lines("sums.jsonl", *SUMS)
+    lines(
+        "answers.jsonl",
+        {"id": "0", "completion": "It is 1."},
+        {"id": 1, "completion": "3"},
+        {"prompt": "2 + 1?", "completion": [{"role": "assistant", "content": "1,5"}]},
+        {"id": "stranger", "completion": "7"},
+    )
+    shown = kleash("evaluate", "--answers", "answers.jsonl", "--suite", "sums.jsonl", "--into", "scored")
+    assert shown.code == 0, shown.err
+    assert "1 answers of answers.jsonl belong to no item and are left out, the first: 'stranger'" in shown.err
+    rows = [json.loads(line) for line in Path("scored/items.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["passed"]) for row in rows] == [("0", True), ("1", False), ("2", None), ("3", None)]
+    assert [row["detail"] for row in rows] == [
+        "1; expected 1", "3; expected 2", "not read: its number can be read in two ways", "no answer to it is given",
+    ]  # fmt: skip
+    assert set(read(Path("scored")).parents) == {"answers", "suite_0"}
+    again = kleash("evaluate", "--answers", "answers.jsonl", "--suite", "sums.jsonl", "--into", "scored")
+    assert again.code == 0, again.err
+    lines("answers.jsonl", {"id": "0", "completion": "2"})
+    assert kleash("evaluate", "--answers", "answers.jsonl", "--suite", "sums.jsonl", "--into", "scored").code == 2
+
+
+def test_humaneval_samples_are_scored_as_they_are(kleash, workplace):
+    lines("humaneval.jsonl", {
+        "task_id": "HumanEval/0", "prompt": "def add(a, b):\n    \"\"\"Add.\"\"\"\n", "entry_point": "add",
+        "canonical_solution": "    return a + b\n", "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+    })  # fmt: skip
+    lines("samples.jsonl", {"task_id": "HumanEval/0", "completion": "    return a + b\n"})
+    options = ["--answers", "samples.jsonl", "--suite", "humaneval.jsonl"]
+    assert kleash("evaluate", *options, "--into", "refused").code == 0
+    assert json.loads(Path("refused/items.jsonl").read_text())["passed"] is None
+    shown = kleash("evaluate", *options, "--into", "run", "--set", "suites.code.is_allowed=true")
+    assert shown.code == 0, shown.err
+    assert json.loads(Path("run/items.jsonl").read_text())["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        ([{"id": 0, "completion": "1"}], ["base"], "--answers does not go with POLICY"),
+        (
+            [{"id": "zz", "completion": "1"}],
+            [],
+            "No row of answers.jsonl belongs to an item of the suites: the first is of",
+        ),
+        ([{"id": 0, "completion": "1"}] * 2, [], "answers.jsonl:2: answers '0' once more (keep one answer to an item)"),
+        ([{"id": 0, "completion": 1}], [], "answers.jsonl:1: 'completion' is 1, not text (write the text in quotes)"),
+        ([{"completion": "1"}], [], "answers.jsonl:1: has nothing in column 'prompt'"),
+        ([{"id": 0}], [], "answers.jsonl:1: has nothing in column 'completion'"),
+    ],
+)
+def test_answers_that_cannot_be_scored_are_refused_by_name(kleash, workplace, rows, options, said):
+    lines("sums.jsonl", *SUMS)
+    lines("answers.jsonl", *rows)
+    shown = kleash("evaluate", *options, "--answers", "answers.jsonl", "--suite", "sums.jsonl", "--into", "x")
+    assert shown.code == 2
+    assert said in shown.err.replace("\n", " ")
+    assert not list(workplace.glob("x*"))
+
+
+def test_a_policy_or_answers_and_a_suite_must_be_named(kleash, workplace):
+    lines("answers.jsonl", {"id": 0, "completion": "1"})
+    assert kleash("evaluate", "--into", "x").err.startswith("No policy is named. Expected one, or --answers FILE")
+    said = kleash("evaluate", "--answers", "answers.jsonl", "--into", "x").err
+    assert said.startswith("There is nothing to score --answers by. Expected --suite FILE.")
+
+
 @pytest.mark.slow
 def test_prompts_and_suites_in_one_command_make_two_artifacts(kleash, workplace):
     write_suite("any.jsonl", kind="regex", pattern="")

@@ -9,8 +9,10 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 
 _FENCE = re.compile(r"^([ \t>]*)(`{3,}|~{3,})[ \t]*([^\n`]*)$")
+_MOST_TRIES = 200
 _MOST_INDENT = 3  # of a closing fence, beyond its opening one: what stands deeper is a docstring's
 _PYTHON = re.compile(r"\{?\.?(?:python|py)[\d.]*\b|pycon\b|$", re.IGNORECASE)
 _NO_LANGUAGE = re.compile(r"[\w.-]+\.py$|(?:title|file\w*)=", re.IGNORECASE)
@@ -81,21 +83,22 @@ def _longest_python(answer: str) -> str:
     """Return the longest run of lines that Python can parse, from the first definition or import that begins one."""
     lines = answer.split("\n")
     starts = [n for n, line in enumerate(lines) if re.match(r"\s*(?:def|class|async def|import|from|@)\b|\s*@", line)]
-    for start in starts:
-        deep = len(lines[start]) - len(lines[start].lstrip())
-        ends = [n for n in range(start + 1, len(lines)) if lines[n].strip() and not lines[n][: deep + 1].isspace()]
-        for end in [len(lines), *reversed(ends)]:
-            text = textwrap.dedent("\n".join(lines[start:end]))
-            if parses(text):
-                return text
-    return ""
+    texts = (textwrap.dedent("\n".join(lines[start:end])) for start in starts for end in _ends(lines, start))
+    return next(filter(parses, islice(texts, _MOST_TRIES)), "")
+
+
+def _ends(lines: list[str], start: int) -> list[int]:
+    """Return where a run of lines that begins there may end, longest first: before any line as far out."""
+    deep = len(lines[start]) - len(lines[start].lstrip())
+    ends = [n for n in range(start + 1, len(lines)) if lines[n].strip() and not lines[n][: deep + 1].isspace()]
+    return [len(lines), *reversed(ends)]
 
 
 def _body(begun: str, text: str) -> str | None:
     """Return the longest beginning of a text with which the program begun can be parsed and does something."""
     lines = text.split("\n")
     stops = [n for n, line in enumerate(lines) if n and line and not line[0].isspace()]
-    for end in [len(lines), *reversed(stops)]:
+    for end in [len(lines), *reversed(stops)][:_MOST_TRIES]:
         kept = "\n".join(lines[:end])
         if kept.strip() and parses(begun + kept):
             return kept

@@ -18,10 +18,12 @@ from pydantic import Field
 from kleash.artifacts import Artifact, Draft, external, read, require
 from kleash.checks.box import find_box
 from kleash.checks.code import CodeLimits
+from kleash.checks.verdicts import ItemResult
 from kleash.data.batches import derived_seed
 from kleash.durable import read_rows, write_rows, write_text
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.figures import summarise_rows
+from kleash.evaluation.suites.given import NOT_GIVEN, read_answers
 from kleash.evaluation.suites.harness import HarnessResults, run_tasks, with_reference
 from kleash.evaluation.suites.history import regression, with_history
 from kleash.evaluation.suites.items import Suite, SuiteItem
@@ -90,22 +92,13 @@ def run_suites(
     first, with which each item's history goes on.
     Raises SettingsError without a suite or task or for two of one name, DataError for a suite that cannot be read.
     """
-    if not settings.files and not settings.harness.tasks:
-        raise SettingsError(
-            "No suite is named. Expected one in suites.files, or a task in suites.harness.tasks. Name a JSONL file."
-        )
-    names = [find_suite(name).stem for name in settings.files]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise SettingsError(
-            f"Two suites are named {', '.join(sorted(repeated))}. Expected names that differ, as figures and histories "
-            "go by them. Rename a file."
-        )
+    _check_names(settings)
     earlier = [require(folder, "suites") for folder in previous]
     models = {"policy": as_artifact(policy, "model")} | (
         {"reference": as_artifact(reference, "model")} if reference else {}
     )
     parents = dict(models) | {f"previous_{number}": artifact for number, artifact in enumerate(earlier)}
-    parents |= {f"suite_{number}": external(find_suite(name), "suite") for number, name in enumerate(settings.files)}
+    parents |= _suite_parents(settings)
     if settings.harness.folder is not None:
         parents["harness_folder"] = external(settings.harness.folder, "folder of tasks")
     if done := context.find_finished(output_dir, kind="suites", parents=parents, settings=settings):
@@ -130,9 +123,54 @@ def run_suites(
     return read(output_dir)
 
 
+def score_answers(context: StageContext, settings: SuitesSettings, *, answers: Path, output_dir: Path) -> Artifact:
+    """Make a suites artifact of answers that were made elsewhere: no model answers anything.
+
+    answers: a file as `given.read_answers` takes it. An item without an answer is not checked, and counted as that.
+    Follow-ups are not asked. Raises DataError for answers that cannot be read, or none of which belongs to an item.
+    """
+    _check_names(settings)
+    given = read_answers(answers)
+    parents = {"answers": external(answers, "answers"), **_suite_parents(settings)}
+    if done := context.find_finished(output_dir, kind="suites", parents=parents, settings=settings):
+        return done
+    items = [item for name in settings.files for item in _prepared(read_suite(name), settings).items]
+    if strange := given.belonging_nowhere(items):
+        say(f"{len(strange):,} answers of {answers} belong to no item and are left out, the first: {strange[0][:60]!r}")
+    with context.write_artifact(output_dir, kind="suites", parents=parents, settings=settings) as draft:
+        with progress(len(items), "Suites") as advance:
+            rows = []
+            for item in items:
+                answer = given.to(item)
+                result = judge_answers(item, (answer,))
+                unanswered = replace(result, verdict=ItemResult(None, NOT_GIVEN))
+                rows.append(to_row(unanswered if answer is None else result))
+                advance(1)
+        write_rows(draft.path / ITEMS, rows)
+        draft.summary |= SuitesSummary(**_figures(rows, has_history=False)).to_json()
+    return read(output_dir)
+
+
 def read_items(artifact: Artifact) -> list[dict[str, Any]]:
     """Return the rows of a suites artifact."""
     return read_rows(artifact.path / ITEMS)
+
+
+def _check_names(settings: SuitesSettings) -> None:
+    if not settings.files and not settings.harness.tasks:
+        raise SettingsError(
+            "No suite is named. Expected one in suites.files, or a task in suites.harness.tasks. Name a JSONL file."
+        )
+    names = [find_suite(name).stem for name in settings.files]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise SettingsError(
+            f"Two suites are named {', '.join(sorted(repeated))}. Expected names that differ, as figures and histories "
+            "go by them. Rename a file."
+        )
+
+
+def _suite_parents(settings: SuitesSettings) -> dict[str, Artifact]:
+    return {f"suite_{number}": external(find_suite(name), "suite") for number, name in enumerate(settings.files)}
 
 
 def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:

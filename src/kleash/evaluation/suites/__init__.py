@@ -2,6 +2,7 @@
 
     items.py        SuiteItem, Suite: the records
     reading.py      suite files to items: our own rows, GSM8K's, IFEval's
+    given.py        answers made elsewhere, from a file
     variants.py     more items of an item: jailbreaks, stated beliefs, doubts
     running.py      answers to checked rows
     figures.py      rows to rates and differences
