@@ -59,6 +59,7 @@ def test_boxes_are_tried_before_they_are_believed(monkeypatch):
 # ---------------------------------------------------------------------------------------------------------- verdicts
 def test_right_and_wrong_programs():
     assert verdict_on(RIGHT).passed
+    assert verdict_on(RIGHT, memory_mib=64).passed, "the least that may be set"
     assert verdict_on("import math", setup="def double(x):\n    return x + x").passed
     assert verdict_on("def double(x): return 3 + x").detail == "AssertionError"
     assert "SyntaxError" in verdict_on("certainly! def double").detail
@@ -111,6 +112,10 @@ def test_what_a_program_prints_does_not_touch_its_verdict(more):
         ("calls = 0\ndef call():\n    global calls\n    calls += 1", "call(); call()\nassert calls == 2"),
         ("import dataclasses\n@dataclasses.dataclass\nclass D:\n    x: int = 1",
          "assert D().x == 1; assert D() == D(1)"),
+        ("async def soon(x):\n    return x + 1", "import asyncio\nassert asyncio.run(soon(1)) == 2"),
+        ("class P:\n    def __repr__(self): return 'P!'", "assert repr(P()) == str(P()) == f'{P()}' == 'P!'"),
+        ("def ask():\n    return input('n? ')",
+         "from unittest import mock\nwith mock.patch('builtins.input', return_value='5'):\n    assert ask() == '5'"),
         ("import threading\ndef f():\n    out = []\n    t = threading.Thread(target=out.append, args=(1,))\n"
          "    t.start(); t.join()\n    return out", "assert f() == [1]"),
     ],
@@ -147,6 +152,20 @@ def test_tests_see_the_program_as_if_it_stood_beside_them(program, tests):
 def test_no_program_says_its_own_verdict(forgery):
     tests = TESTS + "\nassert abs(double(3) - 6) < 1e-6\nassert all(double(x) == 2 * x for x in [5, 7])"
     assert verdict_on(forgery, tests=tests).passed is False
+
+
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
+def test_leaving_is_not_the_exception_that_tests_expect(caught):
+    tests = f"try:\n    double(None)\nexcept {caught}:\n    pass\nelse:\n    assert False"
+    assert verdict_on("def double(x): raise TypeError", tests=tests).passed is True
+    verdict = verdict_on("import os\ndef double(x): os._exit(0)", tests=tests)
+    assert (verdict.passed, verdict.detail) == (False, "it left before its tests")
+
+
+def test_what_cannot_be_had_over_a_pipe_is_not_checked_and_says_so():
+    verdict = verdict_on("class B:\n    pass", tests="class D(B):\n    pass")
+    assert (verdict.passed, verdict.detail) == (None, "not checked: its tests derive from a class of the program's")
+    assert "EOFError" in verdict_on("x = input()").detail
 
 
 def test_the_program_cannot_look_into_what_it_is_handed():

@@ -96,7 +96,7 @@ def run_tests(given: Mapping[str, str], box: CodeBox, limits: CodeLimits) -> Ite
         if not said:
             return ItemResult(False, "its tests went past their limits")
         verdict = json.loads(said)
-        if not verdict["passed"] and (code := program.returncode or 0) and (code < 0 or code > 128):
+        if verdict["passed"] is False and (code := program.returncode or 0) and (code < 0 or code > 128):
             return ItemResult(
                 False, f"ended by signal {-code if code < 0 else code - 128}, as a program past its limits is"
             )

@@ -7,6 +7,7 @@ no more than the answer to a call. Imports nothing but the standard library, and
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import collections
 import contextlib
@@ -25,6 +26,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TextIO
 
+_LEFT = "it left before its tests"
 _MOST_CHARACTERS = 1 << 20
 _FOLDED = (list, tuple, set, frozenset, collections.deque)
 _BY_TEXT: dict[str, Any] = {
@@ -46,6 +48,9 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "int": int,
     "float": float,
     "str": str,
+    "repr": repr,
+    "format": format,
+    "await": lambda value: asyncio.run(value),
     "hash": hash,
     "abs": abs,
     "instancecheck": lambda kind, value: isinstance(value, kind),
@@ -57,6 +62,14 @@ _OPERATIONS |= {name: getattr(operator, f"__{name}__") for name in
       "eq", "lt", "le", "gt", "ge"]}  # fmt: skip
 _OPERATIONS |= {f"r{name}": lambda own, other, do=_OPERATIONS[name]: do(other, own) for name in _BINARY}
 _INNARDS = re.compile(r"_|gi_|f_|cr_|ag_|tb_|co_|func_")
+
+
+class LeftError(BaseException):
+    """The other side is gone."""
+
+
+class BeyondError(Exception):
+    """What the tests want of the program cannot be had over a pipe."""
 
 
 class Handle:
@@ -76,8 +89,8 @@ class Handle:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._peer.ask("call", self._number, *args, **kwargs)
 
-    def __repr__(self) -> str:
-        return f"<object {self._number} of the program's own>"
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        raise BeyondError("its tests derive from a class of the program's")
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -101,6 +114,7 @@ class Peer:
 
     def __init__(self, reads: TextIO, writes: TextIO, *, is_guarded: bool) -> None:
         self.reads, self.writes, self.is_guarded = reads, writes, is_guarded
+        self.is_left = False
         self.own: list[Any] = []
         self.numbers: dict[int, int] = {}
         self.classes: dict[int, type] = {}
@@ -125,7 +139,7 @@ class Peer:
             return args[returned["number"]] if is_argument else self.from_json(returned)
 
     def serve(self) -> None:
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(LeftError):
             while True:
                 self._serve(self._receive())
 
@@ -145,13 +159,19 @@ class Peer:
         self._send({**answer, "said": _said()})
 
     def _send(self, message: dict[str, Any]) -> None:
-        self.writes.write(json.dumps(message) + "\n")
-        self.writes.flush()
+        text = json.dumps(message) + "\n"
+        try:
+            self.writes.write(text)
+            self.writes.flush()
+        except OSError as error:
+            self.is_left = True
+            raise LeftError from error
 
     def _receive(self) -> dict[str, Any]:
         line = self.reads.readline()
         if not line:
-            raise EOFError
+            self.is_left = True
+            raise LeftError
         message: dict[str, Any] = json.loads(line)
         return message
 
@@ -184,7 +204,11 @@ class Peer:
             return {"is": "error class", "number": self._number(value), "of": value.__name__, "base": ancestors[0]}
         if isinstance(value, BaseException):
             return {"is": "error", "of": self.to_json(kind), "text": str(value)}
-        return {"is": "handle", "number": self._number(value)}
+        kind_of_handle = "coroutine" if isinstance(value, types.CoroutineType) else "handle"
+        return {"is": kind_of_handle, "number": self._number(value)}
+
+    async def _awaited(self, number: int) -> Any:
+        return self.ask("await", number)
 
     def _number(self, value: Any) -> int:
         if id(value) not in self.numbers:
@@ -211,6 +235,8 @@ class Peer:
                 return self.own[given["number"]]
             case "handle":
                 return Handle(self, given["number"])
+            case "coroutine":
+                return self._awaited(given["number"])
             case "module":
                 if content.partition(".")[0] not in sys.stdlib_module_names or content == "__main__":
                     raise ImportError(f"the tests cannot import {content}")
@@ -267,7 +293,8 @@ class _Program:
     def __init__(self) -> None:
         self.module = types.ModuleType("__main__")
 
-    def run(self, text: str) -> None:
+    def run(self, text: str, ask: Callable[[str], str]) -> None:
+        setattr(builtins, "input", lambda prompt="": ask(str(prompt)))  # noqa: B010
         sys.modules["__main__"] = self.module
         with contextlib.suppress(SystemExit):  # after a demonstration, say; the names it left behind are tested
             exec(compile(text, "answer.py", "exec"), self.module.__dict__)
@@ -299,21 +326,29 @@ def _names_in(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _judge(peer: Peer, given: dict[str, str]) -> tuple[bool, str]:
+def _judge(peer: Peer, given: dict[str, str]) -> tuple[bool | None, str]:
     program = Handle(peer, 0)
     try:
-        program.run(given["program"])
+        program.run(given["program"], lambda prompt: builtins.input(prompt))
         code = compile(given["tests"], "tests.py", "exec")
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         module.__dict__["__builtins__"] = _Names(program, _names_in(code))
         exec(code, module.__dict__)
-    except EOFError:
-        return False, "it left before its tests"
+    except LeftError:
+        return False, _LEFT
+    except BeyondError as error:
+        return None, f"not checked: {error}"
     except SystemExit as leaving:  # as unittest.main() does, with what went wrong
-        return leaving.code in (None, 0, False), f"its tests end with exit code {int(leaving.code or 0)}"
+        return not peer.is_left and leaving.code in (
+            None,
+            0,
+            False,
+        ), f"its tests end with exit code {leaving.code or 0}"
     except BaseException as error:
         return False, f"{type(error).__name__}: {error}".removesuffix(": ")
+    if peer.is_left:  # though tests that expect an exception may have taken it for one
+        return False, _LEFT
     return True, "its tests pass"
 
 
