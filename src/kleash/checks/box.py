@@ -64,10 +64,10 @@ def candidates() -> Sequence[CodeBox]:
 
 def holds(box: CodeBox) -> bool:
     """Say whether a program runs in it, may write in its folder, and cannot read a file of ours."""
-    with tempfile.NamedTemporaryFile() as ours:
+    with tempfile.NamedTemporaryFile() as ours, tempfile.TemporaryDirectory() as here:
         look = f"open('x', 'w')\ntry:\n    open({ours.name!r})\nexcept OSError:\n    print('inside')"
         try:
-            done = subprocess.run(box.command("-c", look), env={}, capture_output=True, timeout=20)
+            done = subprocess.run(box.command("-c", look), env={}, cwd=here, capture_output=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired):
             return False
     return done.stdout == b"inside\n"
