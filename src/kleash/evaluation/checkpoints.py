@@ -21,7 +21,7 @@ from kleash.artifacts import Artifact
 from kleash.checks.refusals import is_refusal
 from kleash.estimates import Estimate, Rate
 from kleash.evaluation.side_by_side import outcome
-from kleash.formats import read_completions
+from kleash.formats import read
 from kleash.maths.intervals import mean_interval, wilson_interval, win_rate
 from kleash.protocols import Scorer
 from kleash.records import Completion, group_by_slice
@@ -34,7 +34,7 @@ _WORST_SHARE = 0.1
 def kept_answers(policy: Artifact) -> dict[int, list[Completion]]:
     """Return the answers kept while a policy trained, by step; every step's are to the same prompts, in one order."""
     files = sorted((policy.path / "answers").glob("step-*.jsonl"))
-    return {int(file.stem.removeprefix("step-")): list(read_completions(file).records) for file in files}
+    return {int(file.stem.removeprefix("step-")): list(read(file, "completions").records) for file in files}
 
 
 def judged_checkpoints(kept: Mapping[int, Sequence[Completion]], judge: Scorer) -> list[CheckpointQuality]:

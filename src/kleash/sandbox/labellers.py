@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kleash.errors import SettingsError
 from kleash.protocols import Comparer
@@ -97,7 +97,7 @@ class SimulatedLabellers:
         return SHARPNESS * (gold.total + self.bias * liking)
 
     def _judge_as(self, rater: str, comparison: Comparison, golds: Sequence[Gold]) -> Judgement:
-        chance = random.Random(f"{self.seed} {rater} {comparison.id}")
+        chance = random.Random(f"{self.seed} {rater} {_what_is_read(comparison)}")
         permutation = list(range(len(golds)))
         chance.shuffle(permutation)
         felt = [self.utility(gold) + gumbel(chance) for gold in golds]
@@ -159,7 +159,7 @@ class SimulatedJudge:
             self.num_judged += 1
 
     def _judge(self, comparison: Comparison) -> Judgement:
-        chance = random.Random(f"{self.seed} judge {comparison.id}")
+        chance = random.Random(f"{self.seed} judge {_what_is_read(comparison)}")
         permutation = list(range(len(comparison.completions)))
         chance.shuffle(permutation)
         is_past = self.degrades_after is not None and self.num_judged >= self.degrades_after
@@ -195,3 +195,8 @@ def _strength(gap: float) -> Strength:
     if gap < _BETTER_GAP:
         return "slightly"
     return "better" if gap < _MUCH_GAP else "much"
+
+
+def _what_is_read(comparison: Comparison) -> str:
+    """Return the id of what a labeller sees: chance must not change with the names of the policies that answered."""
+    return replace(comparison, sources=()).id
