@@ -10,6 +10,12 @@ import typer
 from kleash.cli.options import SOURCE, SystemPrompt, TurnsOption, examples
 from kleash.cli.screen import remarks, results
 
+DataFile = Annotated[str, typer.Argument(help=SOURCE)]
+KindOfFile = Annotated[
+    str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
+]
+FormatName = Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")]
+
 app = typer.Typer(help="Look at data files.", epilog=examples("kleash data check pairs.jsonl"))
 
 
@@ -25,17 +31,15 @@ def _group() -> None:
     )
 )
 def check(
-    file: Annotated[str, typer.Argument(help=SOURCE)],
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
-    ] = None,
+    file: DataFile,
+    kind: KindOfFile = None,
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="Model folder, to measure lengths in tokens.")
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", help="A second file whose prompts should not occur here.")
     ] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
+    format: FormatName = None,
     slices: Annotated[
         list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
     ] = None,
@@ -73,15 +77,13 @@ def check(
     )
 )
 def show(
-    file: Annotated[str, typer.Argument(help=SOURCE)],
+    file: DataFile,
     tokenizer: Annotated[str, typer.Option("--tokenizer", help="Model folder whose tokenizer and template are used.")],
     num_rows: Annotated[int, typer.Option("-n", "--num-rows", min=1, help="Show the first so many rows.")] = 3,
     turns: TurnsOption = "auto",
     system_prompt: SystemPrompt = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
-    ] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
+    kind: KindOfFile = None,
+    format: FormatName = None,
 ) -> None:
     """Print the first rows as the tokens that will be trained: what is learnt stands in ⟦ ⟧, in green."""
     from kleash.cli.tokens import LEGEND, tokens_of_file
