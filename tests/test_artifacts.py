@@ -211,28 +211,19 @@ def test_run_moved_as_a_whole_still_knows_its_parents(folder, data, tmp_path):
     assert verify(moved.path) == []
 
 
-def test_require_refuses_the_wrong_kind_format_or_folder(folder, data, tmp_path):
+def test_require_refuses_the_wrong_kind_or_folder(folder, data, tmp_path):
     artifact = make(folder, data)
-    assert artifacts.require(folder, "policy", text_format=FORMAT) == artifact
+    assert artifacts.require(folder, "policy") == artifact
     assert artifacts.require(artifact, ("reward", "policy")) is artifact
     with pytest.raises(
         ArtifactError, match=r"sft is of kind policy, but reward is needed here\. Give the folder of a rew"
     ):
         artifacts.require(folder, "reward")
-    expected = (
-        r"The policy at .*sft was made with chat template bbbb2222, this stage uses 9bc0\. .*Make the policy again"
-    )
-    with pytest.raises(ArtifactError, match=expected):
-        artifacts.require(folder, "policy", text_format=FORMAT | {"chat_template": "9bc0"})
     with pytest.raises(ArtifactError, match=r"No artifact at .*none: no such folder\. .*correct the path"):
         artifacts.require(tmp_path / "none", "policy")
     (tmp_path / "bare").mkdir()
     with pytest.raises(ArtifactError, match=r"it has no artifact\.json"):
         artifacts.require(tmp_path / "bare", "policy")
-
-
-def test_artifact_without_text_format_fits_every_stage(data):
-    assert artifacts.require(data, "demonstrations", text_format=FORMAT) is data
 
 
 def test_unreadable_manifests_are_named(folder, data):

@@ -242,13 +242,11 @@ def read(folder: Path) -> Artifact:
         ) from error
 
 
-def require(
-    source: Path | Artifact, kind: str | Collection[str], *, text_format: Mapping[str, str | None] | None = None
-) -> Artifact:
-    """Return the artifact, sure to be complete, of the right kind and to speak the same text format.
+def require(source: Path | Artifact, kind: str | Collection[str]) -> Artifact:
+    """Return the artifact, sure to be complete and of the right kind.
 
-    kind: one kind or several acceptable ones. text_format: what this stage uses; an artifact without one fits all.
-    Raises ArtifactError before any compute is spent.
+    kind: one kind or several acceptable ones. How its texts were read is checked once a stage's model is loaded
+    (`stages/context.py`). Raises ArtifactError before any compute is spent.
     """
     artifact = source if isinstance(source, Artifact) else read(source)
     kinds = (kind,) if isinstance(kind, str) else tuple(kind)
@@ -257,15 +255,6 @@ def require(
             f"{artifact.path} is of kind {artifact.kind}, but {' or '.join(kinds)} is needed here. "
             f"Give the folder of a {kinds[0]} artifact."
         )
-    for part, digest in (text_format or {}).items():
-        own = (artifact.text_format or {}).get(part, digest)
-        if own != digest:
-            own, digest = own or "none", digest or "none"
-            raise ArtifactError(
-                f"The {artifact.kind} at {artifact.path} was made with {part.replace('_', ' ')} {own[:8]}, this stage "
-                f"uses {digest[:8]}. Both must be the same. Make the {artifact.kind} again from this stage's model, or "
-                "use the model it was made with."
-            )
     return artifact
 
 

@@ -70,6 +70,10 @@ def test_how_prompts_are_read_is_recorded_and_a_parent_read_otherwise_is_refused
         trained("other", first, turns="text")
     with pytest.raises(ArtifactError, match=r"made with data\.system_prompt None, and here it is 'Be brief\.'"):
         trained("other", first, system_prompt="Be brief.")
+    other = first.text_format | {"chat_template": "9bc0"}
+    (first.path / "artifact.json").write_text(artifacts._manifest_text(replace(first, text_format=other)))
+    with pytest.raises(ArtifactError, match=r"with another chat template than the model's of today \(9bc0, now "):
+        trained("other", first.path)
     without = {part: first.text_format[part] for part in ("tokenizer", "chat_template")}
     (first.path / "artifact.json").write_text(artifacts._manifest_text(replace(first, text_format=without)))
     capsys.readouterr()

@@ -204,6 +204,12 @@ def require_rendering(rendering: Rendering, parents: Mapping[str, Artifact]) -> 
                     f"same, for one reads other tokens than the other. Set data.{part} to {was!r}, or make the {role} "
                     "again."
                 )
+        if recorded["chat_template"] != own["chat_template"]:
+            raise ArtifactError(
+                f"The {role} {parent.path} was made with another chat template than the model's of today "
+                f"({recorded['chat_template']}, now {own['chat_template'] or 'none'}). Expected the same, for one "
+                f"reads other tokens than the other. Put the template back, or make the {role} again."
+            )
 
 
 def as_plain(settings: Any) -> Any:
