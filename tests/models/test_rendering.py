@@ -10,7 +10,7 @@ from kleash import artifacts
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import load_reward_model, reward_model_from
-from kleash.models.rendering import Rendering, difference, holds_marks, recorded_rendering
+from kleash.models.rendering import Rendering, difference, recorded_rendering, template_marks
 from kleash.records import Message, Prompt
 
 CHATML = (
@@ -154,11 +154,9 @@ def test_what_is_trained_outside_the_template_is_shown_beside_what_is_served():
     assert parted.trained[0] == "w"
 
 
-def test_text_that_holds_the_templates_marks_is_recognised():
-    tokenizer = tokenizer_with(CHATML)
-    rendered = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    assert set(holds_marks(tokenizer, [rendered])) == {"<|im_start|>", "<|im_end|>"}
-    assert holds_marks(tokenizer, ["hi <b>there</b>"]) == []
+def test_the_marks_of_a_template_are_the_control_tokens_it_writes():
+    assert set(template_marks(tokenizer_with(CHATML))) == {"<|im_start|>", "<|im_end|>"}
+    assert set(template_marks(tokenizer_with(GEMMA))) == {"<start_of_turn>", "<end_of_turn>"}
 
 
 def test_marks_written_in_an_answer_stay_letters():

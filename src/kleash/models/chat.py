@@ -129,11 +129,17 @@ def encode_rendered(
     return ids
 
 
-def control_tokens(tokenizer: Any) -> list[str]:
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
     """Return the tokenizer's control tokens as they are written, longest first."""
+    return _control_tokens(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=16)
+def _control_tokens(tokenizer: Any, num_tokens: int) -> tuple[str, ...]:
+    """num_tokens: a tokenizer that was given more tokens since is another one."""
     added = tokenizer.added_tokens_decoder.values()
     specials = set(tokenizer.all_special_tokens) | {str(token) for token in added if token.special}
-    return sorted(specials, key=lambda special: (-len(special), special))
+    return tuple(sorted(specials, key=lambda special: (-len(special), special)))
 
 
 def stand_ins(tokenizer: Any, texts: Sequence[str]) -> dict[str, str]:

@@ -232,11 +232,10 @@ def difference(rendering: Rendering, prompt: Prompt, text: str, *, num_shown: in
     )
 
 
-def holds_marks(tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """Return the template's control tokens that stand written out in the texts: the texts are rendered already."""
+def template_marks(tokenizer: Any) -> list[str]:
+    """Return the control tokens that the chat template writes: a text that holds one was rendered already."""
     template = _template_of(tokenizer)
-    marks = [token for token in control_tokens(tokenizer) if token in template and not token.isalnum()]
-    return [mark for mark in marks if any(mark in text for text in texts)]
+    return [token for token in control_tokens(tokenizer) if token in template and not token.isalnum()]
 
 
 def load_rendering(

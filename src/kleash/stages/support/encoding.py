@@ -12,7 +12,7 @@ from kleash.data.batches import TokenSequence
 from kleash.errors import DataError, ModelError
 from kleash.formats import Loaded
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.rendering import Rendering, difference, holds_marks
+from kleash.models.rendering import Rendering, difference, template_marks
 from kleash.records import Demonstration, LabelledCompletion, Preference, Prompt
 
 RecordT = TypeVar("RecordT", Demonstration, Preference, LabelledCompletion)
@@ -147,11 +147,12 @@ def dropped_figures(loaded: Loaded) -> dict[str, int]:
 
 
 def _refuse_rendered(rendering: Rendering, texts: Sequence[str]) -> None:
-    rendered = [marks for text in texts if (marks := holds_marks(rendering.tokenizer, [text]))]
+    marks = template_marks(rendering.tokenizer)
+    rendered = [mark for text in texts if (mark := next((one for one in marks if one in text), ""))]
     if not rendered:
         return
     found = (
-        f"{len(rendered):,} of {len(texts):,} plain prompts hold {rendered[0][0]}, a mark of the model's chat "
+        f"{len(rendered):,} of {len(texts):,} plain prompts hold {rendered[0]}, a mark of the model's chat "
         "template, written out"
     )
     if len(rendered) > len(texts) / 2:
