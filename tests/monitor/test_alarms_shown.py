@@ -7,11 +7,11 @@ import pytest
 from fake_run import alarm_rows, make_fake_run
 
 from kleash.evaluation.alarms import Alarm, Suspect
-from kleash.monitor.pages.sections import alarms_section
-from kleash.monitor.pages.slice_tables import watched_section, watched_slices
+from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import by_symptom, ending, history, passed, read_alarms, standing
 from kleash.monitor.read.findings import findings_of
 from kleash.monitor.read.reader import read_run
+from kleash.monitor.read.slices import watched_slices
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,12 @@ def test_an_alarm_whose_action_ended_the_run_is_told_apart():
     assert (found.symptom, found.step) == ("proxy_external_divergence", 40)
 
 
+def rendered(name, findings):
+    return fragment(f"parts/{name}.html", findings=findings)
+
+
 def test_the_section_tells_evidence_samples_and_remedies(hacked):
-    section = alarms_section(hacked)
+    section = rendered("alarms", hacked)
     assert section.count('class="alarm stop" id="alarm-proxy-external-divergence" open') == 1
     assert "<b>proxy external divergence</b> <small>and 1 more slice</small>" in section
     assert section.index("<b>All prompts</b>") < section.index("<b>topic=false premise</b>")
@@ -96,14 +100,14 @@ def test_the_section_tells_evidence_samples_and_remedies(hacked):
 
 
 def test_silence_is_told_only_of_a_run_that_was_watched(hacked):
-    assert "sees nothing now" in alarms_section(replace(hacked, alarms=()))
-    assert alarms_section(replace(hacked, alarms=(), is_watched=False)) == ""
+    assert "sees nothing now" in rendered("alarms", replace(hacked, alarms=()))
+    assert rendered("alarms", replace(hacked, alarms=(), is_watched=False)).strip() == ""
 
 
 def test_the_end_by_an_alarm_is_told_first(hacked):
     *others, last = alarm_rows()
     ended = replace(hacked, alarms=read_alarms([*others, last | {"action": "hold"}]))
-    assert "An alarm ended this run after update 40. Training was ended here" in alarms_section(ended)
+    assert "An alarm ended this run after update 40. Training was ended here" in rendered("alarms", ended)
 
 
 def test_slices_with_alarms_come_first_then_the_lowest_win_rates(hacked):
@@ -115,5 +119,5 @@ def test_slices_with_alarms_come_first_then_the_lowest_win_rates(hacked):
     calm = watched_slices(replace(hacked, alarms=()))
     assert calm[0].name == "topic=false premise"
     assert {found.state for found in calm} == {"ok"}
-    assert "worst first" in watched_section(hacked)
-    assert watched_section(replace(hacked, alarms=(), updates=(), win_rates=())) == ""
+    assert "worst first" in rendered("watched", hacked)
+    assert rendered("watched", replace(hacked, alarms=(), updates=(), win_rates=())).strip() == ""

@@ -5,6 +5,7 @@ from fake_run import make_fake_run
 from test_comparing import bent
 
 from kleash.monitor.pages.comparing import ComparedCheckpoint, RunCurves, curves_of, distance_part, standing
+from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.pages.report import render
 from kleash.monitor.read.measures import MAX_DOTS
 from kleash.monitor.read.reader import read_run
@@ -12,7 +13,8 @@ from kleash.monitor.read.reader import read_run
 
 def test_both_curves_start_at_nothing_and_the_law_goes_with_the_quality():
     curves = bent(noise=0.005)
-    html, figure = distance_part(curves)
+    found = distance_part(curves)
+    html, figure = fragment("parts/distance.html", distance=found), found.figure
     reward, quality, law, peak = figure["data"]
     assert (reward["y"][0], quality["y"][0]) == (0.0, 0.0)
     assert reward["line"]["dash"] != "solid"
@@ -25,27 +27,26 @@ def test_both_curves_start_at_nothing_and_the_law_goes_with_the_quality():
 
 def test_of_many_checkpoints_no_more_are_drawn_than_a_browser_draws_at_once():
     whole = bent(distances=[0.002 * index for index in range(1, 1000)])
-    _, figure = distance_part(whole)
-    quality = figure["data"][1]
+    quality = distance_part(whole).figure["data"][1]
     assert len(quality["x"]) <= MAX_DOTS
     assert quality["x"][-1] == pytest.approx(whole.checkpoints[-1].distance)
 
 
 def test_without_a_bend_there_is_no_law_to_draw():
-    html, figure = distance_part(bent(distances=(1.40, 1.43, 1.46, 1.5), noise=0.1))
-    assert len(figure["data"]) == 2
-    assert "No peak can be told from none yet" in html
+    found = distance_part(bent(distances=(1.40, 1.43, 1.46, 1.5), noise=0.1))
+    assert len(found.figure["data"]) == 2
+    assert "No peak can be told from none yet" in found.standing.text
 
 
 @pytest.mark.parametrize(
     "checkpoints", [(), (ComparedCheckpoint(0, 0.0, 0.0), ComparedCheckpoint(10, 4.0, 1.0)), bent().checkpoints[:2]]
 )
 def test_too_little_to_see_is_not_shown(checkpoints):
-    assert distance_part(RunCurves("r", checkpoints=checkpoints)) == ("", None)
+    assert distance_part(RunCurves("r", checkpoints=checkpoints)) is None
 
 
 def test_the_report_has_it_for_a_run_that_was_judged_and_not_for_one_that_was_not(tmp_path):
     judged = read_run(make_fake_run(tmp_path, name="judged", story="hacked"))
-    assert distance_part(curves_of(judged, "judged"))[0] in render(judged)
+    assert distance_part(curves_of(judged, "judged")).standing.text in render(judged)
     alone = read_run(make_fake_run(tmp_path, name="alone", stages=("sft", "reward")))
     assert "How far it went" not in render(alone)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from fake_run import write_rows
@@ -70,13 +71,13 @@ def test_votes_stand_in_where_nothing_was_judged_and_lose_everything_at_the_cros
     assert list(points_of(figure)["x"]) == [50.0]
     cross = next(trace for trace in figure["data"] if trace.get("marker", {}).get("symbol") == "x")
     assert (list(cross["x"]), list(cross["y"])) == ([0.0], [100.0])
-    assert "win rate against step 0" in fragment("parts/aims.html", path=path)
+    assert "win rate against step 0" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
 
 
 def test_checkpoints_whose_honesty_was_not_measured_share_a_colour(tmp_path):
     path = aims_of(a_run(tmp_path, [row(0, 0.1, None, 0.2), row(10, 0.2, None, 0.3)]))
     assert points_of(hhh_figure(path))["marker"]["color"] == "var(--accent)"
-    assert "–" in fragment("parts/aims.html", path=path)
+    assert "–" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
 
 
 @pytest.mark.parametrize(
@@ -103,5 +104,5 @@ def test_the_report_shows_them_where_prompts_say_their_aim(tmp_path):
 
 def test_a_judges_name_is_shown_as_text(tmp_path):
     path = read_aims(a_run(tmp_path, [row(0, 0.1, 0.2, 0.3)]).rounds[0], HOSTILE)
-    assert HOSTILE not in fragment("parts/aims.html", path=path)
+    assert HOSTILE not in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
     assert HOSTILE not in hhh_figure(path)["layout"]["xaxis"]["title"]["text"]

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from fake_run import ALL_STAGES, make_fake_run
@@ -10,10 +11,10 @@ from read_page import HOSTILE, Page
 
 from kleash.errors import RunError
 from kleash.estimates import Estimate
-from kleash.monitor.pages.rendering import piece, templates
+from kleash.monitor.pages.rendering import fragment, piece, templates
 from kleash.monitor.pages.report import write_report
-from kleash.monitor.pages.slice_tables import slices_section
-from kleash.monitor.read.findings import Contrast
+from kleash.monitor.read.findings import Contrast, findings_of
+from kleash.monitor.read.reader import read_run
 
 
 def page_of(folder):
@@ -110,7 +111,7 @@ def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------------ pieces
-def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured():
+def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured(tmp_path):
     slices = [
         Contrast(
             name="topic=a_b",
@@ -121,12 +122,17 @@ def test_the_slice_table_keeps_its_order_and_leaves_out_what_was_not_measured():
         ),
         Contrast(name="topic=c", correct_before=0.5, correct_after=0.75, correct_difference=Estimate(0.25)),
     ]
-    text = slices_section(slices, "gold")
+    findings = findings_of(read_run(make_fake_run(tmp_path)))
+
+    def table(slices):
+        return fragment("parts/slices.html", findings=replace(findings, slices=slices))
+
+    text = table(slices)
     assert re.findall(r"<button[^>]*>(\w+)", text) == ["Slice", "Correct", "Change"]
     assert re.findall(r'<td data-key="([^"]*)">', text) == ["0.25", "-0.25", "0.75", "0.25"]
     assert text.count("<mark>fell</mark>") == 1
     assert "a b" in text
-    assert slices_section([], "gold") == ""
+    assert table([]).strip() == ""
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from read_page import HOSTILE
 
 from kleash.artifacts import writing
 from kleash.evaluation.suites.figures import summarise_rows
+from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.pages.report import write_report
 from kleash.monitor.pages.run_page import live_run
-from kleash.monitor.pages.slice_tables import suites_section
 from kleash.monitor.read.live import Shelf
 from kleash.results import SuitesSummary
 
@@ -29,7 +29,7 @@ def rows(*, passed, reference_passed, measure="correct", bucket="tasks", name="s
 
 
 def section_of(summary):
-    return suites_section(SuitesSummary.from_json(summary))
+    return fragment("parts/suites.html", suites=SuitesSummary.from_json(summary))
 
 
 def test_a_rate_stands_beside_the_references_with_a_paired_difference():

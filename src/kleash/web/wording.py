@@ -34,6 +34,11 @@ def percent_range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{number(100 * low, 0)} to {number(100 * high, 0)}{GAP}%"
 
 
+def points_range(low: float | None, high: float | None) -> str:
+    """Return an interval of a difference of two shares, in percentage points; "" if there is none."""
+    return "" if low is None or high is None else f"{number(100 * low, 0)} to {number(100 * high, 0)}"
+
+
 def number_range(low: float | None, high: float | None, digits: int = 2) -> str:
     """Return an interval of numbers; "" if there is none."""
     return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"

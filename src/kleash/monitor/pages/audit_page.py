@@ -14,7 +14,6 @@ from kleash.estimates import Rate, estimate, finite
 from kleash.evaluation.gates import GAIN_FAIL_SD, GAIN_WARN_SD, SPREAD_FAIL, SPREAD_WARN
 from kleash.monitor.figures.charts import margin_figure
 from kleash.monitor.pages.rendering import Live, fragment
-from kleash.monitor.pages.sections import verdict_section
 from kleash.monitor.pages.single_page import single_page
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
@@ -88,7 +87,7 @@ def audit_verdict(summary: AuditSummary) -> str:
     )
     text = f"{pairs}{unseen}. What fails a model is what a policy would exploit; accuracy alone hardly shows it."
     mood, claim = MOODS.get(summary.verdict, "pending"), CLAIMS.get(summary.verdict, "No verdict.")
-    return verdict_section(RunVerdict(mood, claim, (text,)))
+    return fragment("parts/verdict.html", verdict=RunVerdict(mood, claim, (text,)))
 
 
 def audit_sections(

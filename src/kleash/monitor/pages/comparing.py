@@ -272,17 +272,26 @@ def comparison_table(runs: Sequence[RunCurves]) -> str:
     return fragment("parts/compared.html", rows=rows, last_updates=LAST_UPDATES) if rows else ""
 
 
-def distance_part(curves: RunCurves) -> tuple[str, Part | None]:
-    """Return one run's own picture, proxy and quality over d = sqrt(KL), as a section and its figure.
+@dataclass(frozen=True)
+class DistancePart:
+    """What templates/parts/distance.html shows. judge: who measured the quality, in words."""
 
-    ("", None) where too few checkpoints were measured by anything external.
+    judge: str
+    standing: ComparedStanding
+    figure: Part | None
+
+
+def distance_part(curves: RunCurves) -> DistancePart | None:
+    """Return one run's own picture, proxy and quality over d = sqrt(KL).
+
+    None where too few checkpoints were measured by anything external.
     """
     stands = standing(curves)
     if not stands.measure or len(gains(curves, stands.measure)[0]) < FEWEST_CHECKPOINTS:
-        return "", None
+        return None
     judge = judge_label(curves.judge) if stands.measure == "score" else MEASURES[stands.measure].title.lower()
     figure = distance_figure([_proxy_gain(curves), replace(_quality_gain(curves, stands.measure), fit=stands.fit)])
-    return fragment("parts/distance.html", judge=judge, standing=stands), figure
+    return DistancePart(judge, stands, figure)
 
 
 # ------------------------------------------------------------------------------------------------------------- table

@@ -18,8 +18,7 @@ from kleash.artifacts import MANIFEST, Artifact
 from kleash.errors import ArtifactError
 from kleash.estimates import Estimate, estimate
 from kleash.lineage import Lineage, Link, lineage_of
-from kleash.monitor.pages.rendering import Live, fragment, piece
-from kleash.monitor.pages.sections import flat_settings
+from kleash.monitor.pages.rendering import Live, flat_settings, fragment, piece
 from kleash.monitor.read.measures import whole
 from kleash.web.wording import count, number, percent
 

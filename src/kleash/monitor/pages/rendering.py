@@ -8,7 +8,7 @@ them. The parts are in templates/parts: figures in, HTML out; numbers are writte
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,10 @@ from jinja2 import Environment
 
 from kleash import __version__
 from kleash.estimates import Estimate
+from kleash.monitor.read.alarms import by_symptom, ending, passed
+from kleash.monitor.read.checks import KL_BAND, fell
 from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
+from kleash.monitor.read.slices import FIRST_UPDATES, slices_that_got_worse, suite_measures, watched_slices
 from kleash.records import split_slice
 from kleash.web import wording
 from kleash.web.plots import Part
@@ -40,7 +43,17 @@ RUN_PAGES: list[tuple[str, str]] = [
 ]
 """(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
 
-WORDINGS = ("number", "percent", "points", "percent_range", "number_range", "count", "duration", "length_alone")
+WORDINGS = (
+    "number",
+    "percent",
+    "points",
+    "percent_range",
+    "points_range",
+    "number_range",
+    "count",
+    "duration",
+    "length_alone",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Live:
 
 @cache
 def templates() -> Environment:
-    """Return what renders the monitor's templates, with the wordings and the arithmetic of bars as its globals."""
+    """Return what renders the monitor's templates; their globals word figures, place bars and ask findings."""
     jinja = environment(FOLDER / "templates")
     jinja.filters |= {
         "address": lambda name: quote(name, safe="/"),
@@ -76,6 +89,16 @@ def templates() -> Environment:
         "run_pages": RUN_PAGES,
         "kleash_version": __version__,
         "pairs": lambda values: [(value, value) for value in values],
+        "flat_settings": flat_settings,
+        "kl_band": KL_BAND,
+        "fell": fell,
+        "by_symptom": by_symptom,
+        "passed_alarms": passed,
+        "ending": ending,
+        "watched_slices": watched_slices,
+        "first_updates": FIRST_UPDATES,
+        "suite_measures": suite_measures,
+        "slices_that_got_worse": slices_that_got_worse,
     }
     return jinja
 
@@ -102,3 +125,12 @@ def rate_note(rate: Estimate) -> str:
 
 def num_cases(figure: Estimate) -> str:
     return "" if figure.n is None else f", n\u00a0=\u00a0{wording.count(figure.n)}"
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield (name with dots, value) of nested settings; "none" stands for a value that is not set."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat_settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "none" if value is None else value

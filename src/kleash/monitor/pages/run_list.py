@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kleash.estimates import Estimate, estimate, finite
-from kleash.monitor.pages.rendering import fragment, piece
+from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import by_symptom, ending, read_alarms
 from kleash.monitor.read.catalogue import Catalogue, is_being_written
 from kleash.monitor.read.external_quality import PANEL, judge_label
@@ -83,7 +83,7 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     metrics = last_row(trained.folder / "metrics.jsonl") if trained else {}
     alarms = read_alarms(round_folder.rows("policy", "alarms"))
     stand = [group[0].state for group in by_symptom(alarms).values()]
-    step, changed = whole(metrics.get("step")), max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
+    step, changed = whole(metrics.get("step")), last_change(folder)
     win_rate, win_rate_by = _win_rate(round_folder)
     return RunRow(
         name=name,
@@ -117,8 +117,9 @@ def run_state_word(run: RunFolder, round_folder: RoundFolder, *, changed: float)
     return "finished" if is_complete else "unfinished"
 
 
-def state_pill(state: RunState) -> str:
-    return piece("state_pill", state, PILLS[state])
+def last_change(folder: Path) -> float:
+    """Return when one of a run's files was last written, Unix seconds."""
+    return max((time_ns for _, _, time_ns in files_state(folder)), default=0) / 1e9
 
 
 def runs_table(rows: Iterable[RunRow]) -> str:

@@ -21,7 +21,7 @@ from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.findings import Contrast, Findings
 from kleash.monitor.read.measures import LAST_UPDATES, column, last
 from kleash.monitor.read.verdict import mood_of, unseen_pairs
-from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points
+from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points, points_range
 
 # An adaptive leash is there to end within a quarter of its target.
 KL_BAND = 0.25
@@ -242,8 +242,7 @@ def fell(contrast: Contrast) -> bool:
 def _fall_text(contrast: Contrast) -> str:
     change = contrast.change or Estimate(0.0)
     if contrast.correct_difference is not None:
-        low, high = (None if bound is None else 100 * bound for bound in (change.low, change.high))
-        moved = f"{points(change.value)} correct, {number_range(low, high, 0)}"
+        moved = f"{points(change.value)} correct, {points_range(change.low, change.high)}"
     else:
         moved = f"{number(change.value, signed=True)}, {number_range(change.low, change.high)}"
     return f"{contrast.name} ({moved}, n = {count(contrast.n)})"
