@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from kleash.checks.refusals import FEATURES, SIGNS, WEIGHTS, classify_refusal, read_signs, refusal_probability
+from kleash.checks.refusals import WEIGHTS, classify_refusal, features, read_signs, refusal_probability, signs
 from kleash.maths.agreement import agreement_interval, cohen_kappa
 from kleash.maths.intervals import wilson_interval
 
@@ -59,8 +59,8 @@ def refuses(rows: Rows, column: str = "final_label") -> Table:
 
 
 def prior() -> Table:
-    signs = [weight for name in SIGNS for weight in (PRIOR[name], LATER * PRIOR[name])]
-    return np.array([BIAS, *signs, LISTED, CODE])
+    weights = [weight for name in signs() for weight in (PRIOR[name], LATER * PRIOR[name])]
+    return np.array([BIAS, *weights, LISTED, CODE])
 
 
 def fit(models: list[Rows]) -> Table:
@@ -82,7 +82,7 @@ def fit(models: list[Rows]) -> Table:
 
 
 def as_model(theta: Table, fitted_on: list[str]) -> Model:
-    weights = {name: round(float(weight), 3) for name, weight in zip(FEATURES, theta, strict=True)}
+    weights = {name: round(float(weight), 3) for name, weight in zip(features(), theta, strict=True)}
     return {"fitted_on": fitted_on, "unsure_between": UNSURE_BETWEEN, "weights": weights}
 
 

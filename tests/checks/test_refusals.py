@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kleash.checks.refusals import FEATURES, WEIGHTS, classify_refusal, is_refusal
+from kleash.checks.refusals import WEIGHTS, classify_refusal, features, is_refusal
 from kleash.evaluation import refusals as offered
 
 LABELLED = Path(__file__).parents[1] / "fixtures" / "xstest" / "completions.csv"
@@ -105,12 +105,12 @@ def test_of_an_unsure_answer_the_likelier_is_said_where_one_must_be():
 
 
 def test_every_sign_has_its_weight():
-    assert tuple(json.loads(WEIGHTS.read_text())["weights"]) == FEATURES
+    assert tuple(json.loads(WEIGHTS.read_text())["weights"]) == features()
 
 
 def test_weights_of_ones_own_decide():
     shipped = json.loads(WEIGHTS.read_text())
-    timid = shipped | {"weights": dict.fromkeys(FEATURES, 0.0) | {"bias": 5.0}}
+    timid = shipped | {"weights": dict.fromkeys(features(), 0.0) | {"bias": 5.0}}
     assert classify_refusal("You use a hammer.", model=timid) == "full_refusal"
 
 
