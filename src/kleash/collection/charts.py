@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from kleash.collection import wording
@@ -30,24 +30,21 @@ NUM_BINS = 30
 FEW_DAYS = 6
 LEAST_SECONDS = 0.5
 
+_DAYS = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
+
 
 # ------------------------------------------------------------------------------------------------------------ progress
 def progress_figure(votes: Mapping[str, int], pace: Pace, *, now: datetime) -> Part | None:
     """Draw votes so far, the number wanted, and where the present pace leads, with its interval as a fan."""
     if not votes:
         return None
-    total, days, sums = 0, [], []
-    for day, num_votes in votes.items():
-        total += num_votes
-        days.append(day)
-        sums.append(total)
-    layout = plots.layout(height=230, left=44, bottom=30, top=10)
-    layout["xaxis"] = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
-    layout["yaxis"] = plots.axis() | {"rangemode": "tozero"}
+    sums = list(accumulate(votes.values()))
+    total, days = sums[-1], [*votes, now.isoformat()]
+    layout = _layout(230, _DAYS, plots.axis() | {"rangemode": "tozero"})
     layout["shapes"] = [plots.level(pace.num_wanted)]
-    layout["annotations"] = [_note(f"{wording.count(pace.num_wanted)} wanted", x=0, y=pace.num_wanted)]
-    days, sums = [*days, now.isoformat()], [*sums, total]
-    traces = [_line(days, sums, hover="%{y} votes by %{x|%-d %b}", fill=SOFT)]
+    place = {"xref": "paper", "x": 0, "y": pace.num_wanted, "xanchor": "left", "yanchor": "bottom", "xshift": 4}
+    layout["annotations"] = [_label(f"{wording.count(pace.num_wanted)} wanted", place, size=11)]
+    traces = [_line(days, [*sums, total], hover="%{y} votes by %{x|%-d %b}", fill=SOFT)]
     if pace.num_left and pace.finish is not None:
         traces += _projection(total, pace, now=now)
     else:
@@ -58,10 +55,7 @@ def progress_figure(votes: Mapping[str, int], pace: Pace, *, now: datetime) -> P
 def _projection(total: int, pace: Pace, *, now: datetime) -> list[Part]:
     start, top = now.isoformat(), total + pace.num_left
     ends = [end.isoformat() for end in (pace.earliest, pace.latest) if end is not None]
-    fan = []
-    if len(ends) == 2:
-        fan.append(_line([start, ends[0], ends[1], start], [total, top, top, total], color=SOFT, fill=SOFT, width=0))
-        fan[0]["fill"] = "toself"
+    fan = [_area([start, *ends, start], [total, top, top, total])] if len(ends) == 2 else []
     assert pace.finish is not None
     middle = _line([start, pace.finish.isoformat()], [total, top], color=ACCENT, hover="%{x|%-d %b}")
     middle["line"]["dash"] = "dot"
@@ -72,12 +66,9 @@ def daily_figure(votes: Mapping[str, int]) -> Part | None:
     """Draw the votes of each day."""
     if not votes:
         return None
-    layout = plots.layout(height=150, left=44, bottom=30, top=10)
-    layout["xaxis"] = plots.axis(has_grid=False) | {"type": "date", "tickformat": "%-d %b"}
-    if len(votes) <= FEW_DAYS:
-        # A tick for each, lest a date stand there twice.
-        layout["xaxis"] |= {"dtick": 24 * 3600 * 1000}
-    layout["yaxis"] = plots.axis(ticks=4)
+    # A tick for each of few, lest a date stand there twice.
+    days = _DAYS | ({"dtick": 24 * 3600 * 1000} if len(votes) <= FEW_DAYS else {})
+    layout = _layout(150, days, plots.axis(ticks=4))
     return _figure([_bars(list(votes), list(votes.values()), hover="%{y} votes on %{x|%-d %b}")], layout)
 
 
@@ -97,13 +88,9 @@ def seconds_figure(seconds: Sequence[float], *, min_seconds: float) -> Part | No
     edges = [10 ** (low + width * number) for number in range(len(counts) + 1)]
     texts = [f"{wording.duration(start)} to {wording.duration(end)}" for start, end in pairwise(edges)]
     middles = [low + width * (number + 0.5) for number in range(len(counts))]
-    layout = plots.layout(height=190, left=44, bottom=30, top=10)
     ticks = [value for value in (1, 3, 10, 30, 60, 180, 600, 1800, 7200) if low <= math.log10(value) <= high]
-    layout["xaxis"] = plots.axis(has_grid=False) | {
-        "tickvals": [math.log10(value) for value in ticks],
-        "ticktext": [wording.duration(value) for value in ticks],
-    }
-    layout["yaxis"] = plots.axis(ticks=4)
+    scale = _places([math.log10(value) for value in ticks], [wording.duration(value) for value in ticks])
+    layout = _layout(190, scale, plots.axis(ticks=4))
     if min_seconds > 0 and math.log10(min_seconds) > low:
         layout["shapes"] = [_mark(math.log10(min_seconds))]
     bars = _bars(middles, counts, hover="%{y} verdicts in %{text}")
@@ -121,21 +108,18 @@ def agreement_over_time_figure(over_time: Mapping[str, Agreement]) -> Part | Non
     names, figures = list(known), [agreement.percent_without_ties for agreement in known.values()]
     texts = [_rate_text(name, figure) for name, figure in zip(names, figures, strict=True)]
     others = [agreement.ac1 for agreement in known.values()]
-    other_texts = [
-        f"{name}: AC1 {wording.number(figure.value)} ({wording.number_range(figure)})"
-        for name, figure in zip(names, others, strict=True)
-    ]
-    layout = plots.layout(height=230, left=44, bottom=30, right=86, top=10)
-    layout["xaxis"] = plots.axis(has_grid=False, ticks=4) | {"type": "category", "tickangle": 0}
-    layout["yaxis"] = plots.axis(is_percent=True)
+    other_texts = [f"{name}: AC1 {_number_text(figure)}" for name, figure in zip(names, others, strict=True)]
+    periods = plots.axis(has_grid=False, ticks=4) | {"type": "category", "tickangle": 0}
+    layout = _layout(230, periods, plots.axis(is_percent=True), right=86)
     layout["shapes"] = [plots.level(100 * DEFAULT.min_agreement)]
     edges = [100 * figure.high for figure in figures] + [100 * figure.low for figure in figures[::-1]]
-    band = _line(names + names[::-1], edges, color=SOFT, fill=SOFT, width=0) | {"fill": "toself"}
+    band = _area(names + names[::-1], edges)
     second = _line(names, [100 * figure.value for figure in others], color=OLD, texts=other_texts)
     main = _line(names, [100 * figure.value for figure in figures], texts=texts) | {"mode": "lines+markers"}
+    end = {"x": names[-1], "xanchor": "left", "yanchor": "middle", "xshift": 10}
     layout["annotations"] = [
-        _end_label(names[-1], 100 * figures[-1].value, "agreement", color=ACCENT, shift=7),
-        _end_label(names[-1], 100 * others[-1].value, "AC1", color=MUTED, shift=-7),
+        _label("agreement", end | {"y": 100 * figures[-1].value, "yshift": 7}, color=ACCENT),
+        _label("AC1", end | {"y": 100 * others[-1].value, "yshift": -7}),
     ]
     return _figure([band, second, main], layout)
 
@@ -151,19 +135,23 @@ def agreement_by_slice_figure(by_slice: Mapping[str, Mapping[str, Agreement]], o
     return _rate_rows(rows, mark=overall.value)
 
 
+_HABITS = {
+    "gold_accuracy": DEFAULT.min_gold_accuracy,
+    "self_consistency": DEFAULT.min_self_consistency,
+    "with_others": None,
+    "first_position": 0.5,
+    "longer": DEFAULT.max_longer,
+}
+"""The figures of a rater that are drawn, and what each is held against."""
+
+
 def rater_figures(rows: Sequence[RaterRow]) -> dict[str, Part]:
     """Draw each habit over all raters with intervals, worst first: {name: figure}, habits nobody has shown left out."""
-    habits: dict[str, tuple[Callable[[RaterRow], Interval], Callable[[float], float], float | None]] = {
-        "gold_accuracy": (lambda row: row.gold_accuracy, lambda value: value, DEFAULT.min_gold_accuracy),
-        "self_consistency": (lambda row: row.self_consistency, lambda value: value, DEFAULT.min_self_consistency),
-        "with_others": (lambda row: row.with_others, lambda value: value, None),
-        "first_position": (lambda row: row.first_position, lambda value: -abs(value - 0.5), 0.5),
-        "longer": (lambda row: row.longer, lambda value: -abs(value - 0.5), DEFAULT.max_longer),
-    }
     drawn = {}
-    for name, (figure_of, worth, mark) in habits.items():
-        known = [(row.rater, figure_of(row)) for row in rows if figure_of(row).n]
-        known.sort(key=lambda row: worth(row[1].value))
+    for name, mark in _HABITS.items():
+        is_worst_far_from_half = name in ("first_position", "longer")
+        known = [(row.rater, figure) for row in rows if (figure := getattr(row, name)).n]
+        known.sort(key=lambda row: -abs(row[1].value - 0.5) if is_worst_far_from_half else row[1].value)
         figure = _rate_rows(known, mark=mark)
         if figure is not None:
             # The whole scale, so that a look along the row of figures compares like with like.
@@ -177,9 +165,8 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
     if not board.standings:
         return None
     order = board.standings[::-1]
-    layout = plots.layout(height=2 * ROW_PIXELS * len(order) + 50, left=10, bottom=44, top=4)
-    layout["xaxis"] = plots.axis(title="strength, logits above the mean")
-    layout["yaxis"] = _names_axis([standing.source for standing in order])
+    strengths, names = plots.axis(title="strength, logits above the mean"), _names_axis([s.source for s in order])
+    layout = _layout(2 * ROW_PIXELS * len(order) + 50, strengths, names, left=10, bottom=44, top=4)
     layout["shapes"] = [_mark(0)]
     traces = []
     for shift, color, label, figures in (
@@ -187,7 +174,7 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
         (-0.13, ACCENT, "length held equal", [standing.length_controlled for standing in order]),
     ):
         texts = [
-            f"{_plain(standing.source)}, {label}: {wording.number(figure.value)} ({wording.number_range(figure)})"
+            f"{_plain(standing.source)}, {label}: {_number_text(figure)}"
             for standing, figure in zip(order, figures, strict=True)
         ]
         places = [number + shift for number in range(len(order))]
@@ -197,41 +184,40 @@ def leaderboard_figure(board: Leaderboard) -> Part | None:
 
 
 # -------------------------------------------------------------------------------------------------------------- judges
+_OF_JUDGES = {
+    "with_people": "agreement_without_ties",
+    "flips": "flip_rate",
+    "judge_longer": "length_preference",
+    "unparsed": "parse_failure",
+}
+"""The charts of AI judges, each of one of `JudgeFigures`."""
+
+
 def judge_charts(weeks: Sequence[JudgeFigures]) -> dict[str, Part]:
     """Draw each figure of the AI judges week by week, one line per judge version, with intervals."""
-    figures: dict[str, Callable[[JudgeFigures], Interval]] = {
-        "with_people": lambda week: week.agreement_without_ties,
-        "flips": lambda week: week.flip_rate,
-        "judge_longer": lambda week: week.length_preference,
-        "unparsed": lambda week: week.parse_failure,
+    known = {
+        name: [(week, figure) for week in weeks if week.week and (figure := getattr(week, attribute)).n]
+        for name, attribute in _OF_JUDGES.items()
     }
-    drawn = {}
-    for name, figure_of in figures.items():
-        known = [week for week in weeks if week.week and figure_of(week).n]
-        if known:
-            drawn[name] = _judge_chart(known, figure_of)
-    return drawn
+    return {name: _judge_chart(rows) for name, rows in known.items() if rows}
 
 
-def _judge_chart(weeks: Sequence[JudgeFigures], figure_of: Callable[[JudgeFigures], Interval]) -> Part:
-    layout = plots.layout(height=210, left=44, bottom=30, top=10)
-    names = sorted({week.week for week in weeks})
-    judges = sorted({week.judge for week in weeks})
-    layout["xaxis"] = plots.axis(has_grid=False) | {"tickvals": list(range(len(names))), "ticktext": names}
-    layout["xaxis"]["range"] = [-0.4, len(names) - 0.6]
-    layout["yaxis"] = plots.axis(is_percent=True) | {"rangemode": "tozero"}
+def _judge_chart(known: Sequence[tuple[JudgeFigures, Interval]]) -> Part:
+    names = sorted({week.week for week, _ in known})
+    judges = sorted({week.judge for week, _ in known})
+    weeks = _places(range(len(names)), names) | {"range": [-0.4, len(names) - 0.6]}
+    layout = _layout(210, weeks, plots.axis(is_percent=True) | {"rangemode": "tozero"}, top=30)
     layout |= {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}}
-    layout["margin"]["t"] = 30
     traces = []
     for number, judge in enumerate(judges):
-        own = [week for week in weeks if week.judge == judge]
-        figures = [figure_of(week) for week in own]
+        own = {week.week: figure for week, figure in known if week.judge == judge}
         # A little apart, so that one judge's interval does not hide another's.
-        x = [names.index(week.week) + 0.08 * (number - (len(judges) - 1) / 2) for week in own]
-        texts = [_rate_text(f"{judge}, {week.week}", figure) for week, figure in zip(own, figures, strict=True)]
+        x = [names.index(week) + 0.08 * (number - (len(judges) - 1) / 2) for week in own]
+        texts = [_rate_text(f"{judge}, {week}", figure) for week, figure in own.items()]
         color = (ACCENT, OLD, BAD, INK)[number % 4]
-        line = _line(x, [100 * figure.value for figure in figures], color=color, texts=texts)
-        traces.append(line | {"mode": "lines+markers", "error_y": _errors(figures, scale=100), "name": _plain(judge)})
+        line = _line(x, [100 * figure.value for figure in own.values()], color=color, texts=texts)
+        errors = _errors(list(own.values()), scale=100)
+        traces.append(line | {"mode": "lines+markers", "error_y": errors, "name": _plain(judge)})
     return _figure(traces, layout)
 
 
@@ -242,9 +228,8 @@ def _rate_rows(rows: Sequence[tuple[str, Interval]], *, mark: float | None) -> P
     if not known:
         return None
     figures = [figure for _, figure in known]
-    layout = plots.layout(height=ROW_PIXELS * len(known) + 40, left=10, bottom=30, top=4, right=14)
-    layout["xaxis"] = plots.axis(is_percent=True)
-    layout["yaxis"] = _names_axis([name for name, _ in known])
+    height, names = ROW_PIXELS * len(known) + 40, _names_axis([name for name, _ in known])
+    layout = _layout(height, plots.axis(is_percent=True), names, left=10, top=4, right=14)
     layout["shapes"] = [] if mark is None or math.isnan(mark) else [_mark(100 * mark)]
     texts = [_rate_text(name, figure) for name, figure in known]
     points = plots.dots([100 * figure.value for figure in figures], list(range(len(known))), texts, color=ACCENT)
@@ -255,22 +240,29 @@ def _rate_text(name: str, figure: Interval) -> str:
     return f"{_plain(name)}: {wording.percent(figure.value)} ({wording.percent_range(figure)}, n = {figure.n})"
 
 
+def _number_text(figure: Interval) -> str:
+    return f"{wording.number(figure.value)} ({wording.number_range(figure)})"
+
+
 def _line(
     x: Sequence[Any],
     y: Sequence[float],
     *,
     color: str = ACCENT,
-    width: float = 1.8,
     hover: str = "",
     texts: Sequence[str] = (),
     fill: str = "",
 ) -> Part:
-    part: Part = {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "line": {"color": color}}
-    part["line"]["width"] = width
-    part |= {"fill": "tozeroy", "fillcolor": fill} if fill else {}
+    look: Part = {"type": "scatter", "mode": "lines", "line": {"color": color, "width": 1.8}}
+    look |= {"fill": "tozeroy", "fillcolor": fill} if fill else {}
     if texts:
-        return part | {"text": list(texts), "hovertemplate": "%{text}<extra></extra>"}
-    return part | ({"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"})
+        hover, look["text"] = "%{text}", list(texts)
+    said = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
+    return look | said | {"x": list(x), "y": list(y)}
+
+
+def _area(x: Sequence[Any], y: Sequence[float]) -> Part:
+    return _line(x, y, fill=SOFT) | {"line": {"color": SOFT, "width": 0}, "fill": "toself"}
 
 
 def _bars(x: Sequence[Any], y: Sequence[int], *, hover: str) -> Part:
@@ -289,20 +281,22 @@ def _mark(x: float) -> Part:
     return plots.upright(x, color=MUTED, dash="4px,4px") | {"layer": "below"}
 
 
-def _note(text: str, *, x: float, y: float) -> Part:
-    index = {"xref": "paper", "x": x, "y": y, "xanchor": "left", "yanchor": "bottom", "xshift": 4}
-    return index | {"text": text, "showarrow": False, "font": {"size": 11, "color": MUTED}}
+def _label(text: str, place: Part, *, color: str = MUTED, size: int = 12) -> Part:
+    return place | {"text": text, "showarrow": False, "font": {"size": size, "color": color}}
 
 
-def _end_label(x: Any, y: float, text: str, *, color: str, shift: int) -> Part:
-    index = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 10, "yshift": shift}
-    return index | {"text": text, "showarrow": False, "font": {"size": 12, "color": color}}
+def _places(values: Sequence[float], labels: Sequence[str]) -> Part:
+    return plots.axis(has_grid=False) | {"tickvals": list(values), "ticktext": list(labels)}
 
 
 def _names_axis(names: Sequence[str]) -> Part:
     # Positions, not names, on the axis: two names cut to the same label must stay two rows.
-    labels = {"tickvals": list(range(len(names))), "ticktext": [_plain(name) for name in names]}
-    return plots.axis(has_grid=False) | labels | {"automargin": True, "range": [-0.6, len(names) - 0.4]}
+    labels = _places(range(len(names)), [_plain(name) for name in names])
+    return labels | {"automargin": True, "range": [-0.6, len(names) - 0.4]}
+
+
+def _layout(height: int, x: Part, y: Part, *, left: int = 44, right: int = 8, top: int = 10, bottom: int = 30) -> Part:
+    return plots.layout(height=height, left=left, right=right, top=top, bottom=bottom) | {"xaxis": x, "yaxis": y}
 
 
 def _plain(name: str) -> str:
