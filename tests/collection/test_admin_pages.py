@@ -170,7 +170,7 @@ def test_the_export_preview_counts_what_aggregation_keeps(admin, snapshot):
 def test_filters_that_do_not_fit_are_named(admin, snapshot):
     refused = admin.get(address(snapshot, "/export?min_agreement=2"))
     assert refused.status_code == 422
-    assert "These filters do not fit: Input should be less than or equal to 1" in refused.text
+    assert "min_agreement: Input should be less than or equal to 1" in refused.text
 
 
 def test_a_campaign_nobody_has_worked_in_has_all_its_pages(admin, app):

@@ -9,9 +9,9 @@ from collection.made_campaigns import judgement_of, make_campaign, make_rater
 from collection.web import signed_in
 from kleash import artifacts
 from kleash.collection.app import create_app
-from kleash.collection.provenance import descent, used_in
+from kleash.collection.provenance import shown_answers, used_in
 from kleash.collection.store.assignments import claim
-from kleash.collection.store.campaigns import items, rubrics
+from kleash.collection.store.campaigns import items
 from kleash.collection.store.judgements import (
     earlier_judgements,
     exports_of,
@@ -56,19 +56,6 @@ def judged(database):
     return campaign
 
 
-def descent_of(database, campaign, runs):
-    with database.read() as connection:
-        [entry] = judgements_in_force(connection, campaign)
-        return descent(
-            items(connection, campaign)[entry.item_id],
-            entry,
-            earlier=earlier_judgements(connection, entry.id),
-            rubrics=rubrics(connection, campaign.id),
-            exports=exports_of(connection, entry.id),
-            runs=runs,
-        )
-
-
 def test_everything_made_from_an_artifact_is_found_in_all_runs(preferences, tmp_path):
     found = used_in(preferences.id, preferences.path, tmp_path / "runs")
     assert [artifact.kind for artifact in found] == ["reward", "policy", "evaluation"]
@@ -89,16 +76,15 @@ def test_the_whole_way(database, judged, preferences, tmp_path):
         [entry] = judgements_in_force(connection, judged)
         place = str(preferences.path)
         record_export(connection, judged, artifact_id=preferences.id, path=place, judgement_ids=[entry.id], actor="eve")
-    found = descent_of(database, judged, tmp_path / "runs")
-    permutation = found.entry.judgement.permutation
-    comparison = found.item.comparison
-    assert [answer.text for answer in found.shown] == [comparison.completions[index] for index in permutation]
-    assert [answer.source for answer in found.shown] == [comparison.sources[index] for index in permutation]
-    assert [answer.rank for answer in found.shown] == [(2, 1)[index] for index in permutation]
-    assert found.rubric == judged.rubric
-    assert [(earlier.judgement.outcome, earlier.judgement.ranks) for earlier in found.earlier] == [("ranked", (1, 2))]
-    [export] = found.exports
-    assert [artifact.kind for artifact in export.models] == ["reward", "policy"]
+    with database.read() as connection:
+        comparison = items(connection, judged)[entry.item_id].comparison
+        before = earlier_judgements(connection, entry.id)
+        assert exports_of(connection, entry.id) == [(preferences.id, place)]
+    permutation, shown = entry.judgement.permutation, shown_answers(comparison, entry.judgement)
+    assert [answer.text for answer in shown] == [comparison.completions[index] for index in permutation]
+    assert [answer.source for answer in shown] == [comparison.sources[index] for index in permutation]
+    assert [answer.rank for answer in shown] == [(2, 1)[index] for index in permutation]
+    assert [(earlier.judgement.outcome, earlier.judgement.ranks) for earlier in before] == [("ranked", (1, 2))]
 
 
 @on_sqlite
@@ -114,15 +100,18 @@ def test_the_page_shows_the_way_to_the_models(database, judged, preferences, tmp
     for artifact in used_in(preferences.id, Path("exports/first"), tmp_path / "runs"):
         assert artifact.id[:16] in page
         assert str(artifact.path) in page
+        assert (f"<b>{artifact.kind}</b>" in page) == (artifact.kind in ("reward", "policy"))
+    assert "The rubric as it then was" in page
     assert "Before that the rater had said:" in page
 
 
 @on_sqlite
 def test_what_was_never_exported_says_so(database, judged, tmp_path):
-    found = descent_of(database, judged, tmp_path / "runs")
-    assert found.exports == []
+    with database.read() as connection:
+        [entry] = judgements_in_force(connection, judged)
+        assert exports_of(connection, entry.id) == []
     app = create_app(database)
-    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{found.entry.id}").text
+    page = signed_in(app, "eve", "admin").get(f"/admin/campaigns/{judged.id}/judgements/{entry.id}").text
     assert "Not exported yet." in page
 
 

@@ -9,7 +9,6 @@ from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSetting
 from kleash.collection.recorded import ordinary_votes
 from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.views import (
-    DiffLine,
     export_command,
     item_lines,
     pace,
@@ -181,7 +180,7 @@ def test_a_rubrics_versions_show_what_changed():
     texts = [("v1", "one\ntwo\n"), ("v2", "one\n2\n")]
     [second, first] = rubric_versions(texts, [])
     assert (first.version, first.changes) == ("v1", ())
-    assert list(second.changes) == [DiffLine("@", ""), DiffLine(" ", "one"), DiffLine("-", "two"), DiffLine("+", "2")]
+    assert list(second.changes) == ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]
 
 
 def test_the_command_repeats_what_was_chosen_and_nothing_else():

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI
@@ -16,24 +14,18 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from kleash.collection.routes import accounts, admin, labelling
 from kleash.collection.routes.frame import FOLDER, render
 from kleash.collection.sessions import check_csrf, identify
+from kleash.collection.snapshot import Measurements
 from kleash.collection.store.database import Database
 from kleash.errors import DataError, KleashError
 from kleash.web import STATIC
 from kleash.web.security import MAX_BODY_BYTES, SecurityHeaders, add_security_headers
 
-_HEADINGS = {
-    400: "That did not work",
-    403: "Not allowed",
-    404: "Nothing here",
-    413: "Too large",
-    500: "Something broke",
-}
 _SENTENCES = {
     404: "There is no page at this address. Expected one that a page of this service links to. Check the address.",
     413: f"The request is too large. At most {MAX_BODY_BYTES:,} bytes are taken. Send less.",
@@ -51,6 +43,7 @@ def create_app(database: Database, *, https_only: bool = False) -> FastAPI:
         dependencies=[Depends(identify), Depends(check_csrf)],
     )
     app.state.database = database
+    app.state.measurements = Measurements()
     app.state.https_only = https_only
     for routes in (accounts, labelling, admin):
         app.include_router(routes.router)
@@ -102,16 +95,11 @@ def _answer_our_error(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, status_code: int, message: str) -> Response:
     """Say what went wrong: as JSON below /api/, else as a page."""
-    if _is_api(request):
-        return _json({"error": message}, status_code)
-    # Half a character of a request may be in the message, and no page can hold one.
+    # Half a character of a request may be in the message, which neither of the two can hold.
     shown = message.encode(errors="replace").decode()
-    heading = _HEADINGS.get(status_code, _HEADINGS[400])
-    return render(request, "error.html", status_code=status_code, heading=heading, message=shown)
-
-
-def _json(content: dict[str, Any], status_code: int) -> Response:
-    return Response(json.dumps(content), status_code=status_code, media_type="application/json")
+    if _is_api(request):
+        return JSONResponse({"error": shown}, status_code)
+    return render(request, "error.html", status_code=status_code, status=status_code, message=shown)
 
 
 def _is_api(request: Request) -> bool:

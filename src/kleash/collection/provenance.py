@@ -5,14 +5,13 @@ The way back is in the label database; the way on is in the manifests of the run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kleash.artifacts import Artifact
-from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.errors import ArtifactError
 from kleash.lineage import lineage_of
+from kleash.records import Comparison, Judgement
 
 
 @dataclass(frozen=True)
@@ -29,48 +28,9 @@ class ShownAnswer:
     rank: int | None
 
 
-@dataclass(frozen=True)
-class Export:
-    """A frozen artifact that a judgement went into, and everything that was made from it, nearest first."""
-
-    artifact_id: str
-    path: str
-    used_in: Sequence[Artifact]
-
-    @property
-    def models(self) -> list[Artifact]:
-        """What was trained on it, and not only measured with it."""
-        return [artifact for artifact in self.used_in if artifact.kind in ("reward", "policy")]
-
-
-@dataclass(frozen=True)
-class Descent:
-    """One judgement's way from the prompt to the models trained on it."""
-
-    item: Item
-    entry: RecordedJudgement
-    shown: Sequence[ShownAnswer]
-    earlier: Sequence[RecordedJudgement]
-    rubric: str
-    exports: Sequence[Export]
-
-
-def descent(
-    item: Item,
-    entry: RecordedJudgement,
-    *,
-    earlier: Sequence[RecordedJudgement],
-    rubrics: Sequence[tuple[str, str]],
-    exports: Sequence[tuple[str, str]],
-    runs: Path,
-) -> Descent:
-    """Put together what is known of one judgement.
-
-    earlier: what the rater had said before on the same task.  rubrics: (version, text).  exports: (artifact
-    id, path) of what the judgement went into.  runs: the folder whose runs are looked through.
-    """
-    judgement, comparison = entry.judgement, item.comparison
-    shown = [
+def shown_answers(comparison: Comparison, judgement: Judgement) -> list[ShownAnswer]:
+    """Return a comparison's answers as the rater met them, from left to right."""
+    return [
         ShownAnswer(
             position=position,
             index=index,
@@ -80,14 +40,6 @@ def descent(
         )
         for position, index in enumerate(judgement.permutation)
     ]
-    return Descent(
-        item=item,
-        entry=entry,
-        shown=shown,
-        earlier=earlier,
-        rubric=dict(rubrics).get(judgement.rubric_version, ""),
-        exports=[Export(artifact_id, path, used_in(artifact_id, Path(path), runs)) for artifact_id, path in exports],
-    )
 
 
 def used_in(artifact_id: str, path: Path, runs: Path) -> list[Artifact]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -15,22 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kleash.collection.store.accounts import AccountRole, session
+from kleash.collection.store.accounts import AccountRole, Session, session
 from kleash.collection.store.database import Database
-from kleash.collection.store.raters import Rater
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Forms that a browser may have opened before it got a session, and so without the session's token.
 _OPEN_FORMS = ("/login", "/invite/")
-
-
-@dataclass(frozen=True)
-class Visitor:
-    """A signed-in person. csrf_token: goes into every form and, as header X-CSRF-Token, into every script's POST."""
-
-    rater: Rater
-    role: AccountRole
-    csrf_token: str
 
 
 def database_of(request: Request) -> Database:
@@ -39,31 +29,33 @@ def database_of(request: Request) -> Database:
     return database
 
 
-def identify(request: Request) -> Visitor | None:
+def identify(request: Request) -> Session | None:
     """Return who is asking, None for a stranger; looked up once, and kept in `request.state.visitor`."""
     if not hasattr(request.state, "visitor"):
         token = session_token(request)
-        present = session(database_of(request), token) if token else None
-        request.state.visitor = (
-            Visitor(present.rater, present.role, present.csrf_token) if present is not None else None
-        )
-    visitor: Visitor | None = request.state.visitor
+        request.state.visitor = session(database_of(request), token) if token else None
+    visitor: Session | None = request.state.visitor
     return visitor
 
 
-def require_labeller(request: Request) -> Visitor:
-    """Return the visitor. Raises 401 for a stranger."""
-    return _require("labeller", request)
+def _requires(role: AccountRole) -> Callable[[Request], Session]:
+    """Return what gives a route its visitor. It raises 401 for a stranger, 403 for one whose role is below this."""
+
+    def require(request: Request) -> Session:
+        visitor = identify(request)
+        if visitor is None:
+            raise HTTPException(401, "You are not signed in. This needs an account. Sign in and try again.")
+        roles = get_args(AccountRole)
+        if roles.index(visitor.role) < roles.index(role):
+            raise HTTPException(
+                403, f"You are signed in as {visitor.role}. This is for the role {role}. Ask an administrator for it."
+            )
+        return visitor
+
+    return require
 
 
-def require_adjudicator(request: Request) -> Visitor:
-    """Return the visitor. Raises 401 for a stranger, 403 for a labeller."""
-    return _require("adjudicator", request)
-
-
-def require_admin(request: Request) -> Visitor:
-    """Return the visitor. Raises 401 for a stranger, 403 for anybody but an admin."""
-    return _require("admin", request)
+require_labeller, require_adjudicator, require_admin = map(_requires, get_args(AccountRole))
 
 
 async def check_csrf(request: Request) -> None:
@@ -77,7 +69,7 @@ async def check_csrf(request: Request) -> None:
         raise HTTPException(
             403, "This request came from another site. Expected one from this service. Start again here."
         )
-    visitor: Visitor | None = request.state.visitor
+    visitor: Session | None = request.state.visitor
     if visitor is None or request.url.path.startswith(_OPEN_FORMS):
         return
     token = request.headers.get("x-csrf-token")
@@ -110,18 +102,6 @@ def forget(request: Request, response: Response) -> None:
     response.delete_cookie(
         _cookie(request), path="/", httponly=True, samesite="lax", secure=request.app.state.https_only
     )
-
-
-def _require(role: AccountRole, request: Request) -> Visitor:
-    visitor = identify(request)
-    if visitor is None:
-        raise HTTPException(401, "You are not signed in. This needs an account. Sign in and try again.")
-    roles = get_args(AccountRole)
-    if roles.index(visitor.role) < roles.index(role):
-        raise HTTPException(
-            403, f"You are signed in as {visitor.role}. This is for the role {role}. Ask an administrator for it."
-        )
-    return visitor
 
 
 def _is_from_another_site(request: Request) -> bool:

@@ -6,6 +6,7 @@ and put beside their gates. `charts.py` draws them, `snapshot.py` reads and keep
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import math
@@ -220,21 +221,16 @@ def verdict_words(outcome: str, ranks: Sequence[int], strength: str | None = Non
 
 # -------------------------------------------------------------------------------------------------------------- rubric
 @dataclass(frozen=True)
-class DiffLine:
-    """One line of a difference between two texts. sign: "+", "-" or " "."""
-
-    sign: str
-    text: str
-
-
-@dataclass(frozen=True)
 class RubricVersion:
-    """One version of the rubric, what it changed, and how many judgements were given under it."""
+    """One version of the rubric, and how many judgements were given under it.
+
+    changes: its lines beside those of the version before it, each behind "+", "-" or " "; "@@" where some are left out.
+    """
 
     version: str
     text: str
     num_judgements: int
-    changes: Sequence[DiffLine]
+    changes: Sequence[str]
 
 
 def rubric_versions(rubrics: Sequence[tuple[str, str]], recorded: Sequence[RecordedJudgement]) -> list[RubricVersion]:
@@ -248,12 +244,9 @@ def rubric_versions(rubrics: Sequence[tuple[str, str]], recorded: Sequence[Recor
     return versions[::-1]
 
 
-def text_changes(before: str, after: str) -> list[DiffLine]:
+def text_changes(before: str, after: str) -> list[str]:
     """Return the lines of two texts with what was taken out and put in; long unchanged stretches are cut."""
-    import difflib
-
-    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))[2:]
-    return [DiffLine("@", "") if line.startswith("@@") else DiffLine(line[:1], line[1:]) for line in lines]
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))[2:]
 
 
 # -------------------------------------------------------------------------------------------------------------- export

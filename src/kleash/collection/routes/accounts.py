@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kleash.collection.routes.frame import Data, SignedIn, go, render
-from kleash.collection.sessions import Visitor, forget, identify, remember, session_token
+from kleash.collection.sessions import forget, identify, remember, session_token
 from kleash.collection.store import accounts as store
+from kleash.collection.store.accounts import Session
 from kleash.collection.store.database import Database
 from kleash.collection.store.throttle import SignInRefused
 from kleash.errors import DataError, KleashError
@@ -21,7 +22,7 @@ from kleash.web.security import local_path
 router = APIRouter()
 
 Field = Annotated[str, Form()]
-Guest = Annotated[Visitor | None, Depends(identify)]
+Guest = Annotated[Session | None, Depends(identify)]
 
 
 @router.get("/")

@@ -6,9 +6,9 @@ Item by item it goes on in `review.py`; what an admin changes is in `changes.py`
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from kleash.collection.judge_quality import measure_judges
 from kleash.collection.quality import low_agreement_items
 from kleash.collection.recorded import ordinary_votes
 from kleash.collection.routes import changes, review
-from kleash.collection.routes.frame import Admin, Data, campaign_or_404, measurements_of, show
+from kleash.collection.routes.frame import Admin, Data, Snapshot, campaign_or_404, show
 from kleash.collection.snapshot import CampaignSnapshot, read_snapshot
 from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.campaigns import campaigns
@@ -47,7 +47,7 @@ def campaign_list(request: Request, database: Data, _: Admin) -> Response:
             "campaign": snapshot.campaign,
             "progress": snapshot.progress,
             "pace": _pace(snapshot, now=at),
-            "quality": measurements_of(request).of(snapshot).quality,
+            "quality": request.app.state.measurements.of(snapshot).quality,
             "num_to_review": len(low_agreement_items(snapshot.items, snapshot.recorded)),
         }
         for snapshot in reversed(snapshots)
@@ -56,11 +56,9 @@ def campaign_list(request: Request, database: Data, _: Admin) -> Response:
 
 
 @router.get("/campaigns/{campaign_id}", dependencies=drawn)
-def overview(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+def overview(request: Request, _: Admin, snapshot: Snapshot) -> Response:
     at = now()
-    with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
-    measured = measurements_of(request).of(snapshot)
+    measured = request.app.state.measurements.of(snapshot)
     present = _pace(snapshot, now=at)
     figures = {**measured.figures, "progress": progress_figure(measured.votes, present, now=at)}
     return show(
@@ -84,20 +82,19 @@ def _pace(snapshot: CampaignSnapshot, *, now: datetime) -> Pace:
 
 
 @router.get("/campaigns/{campaign_id}/raters/{name:path}", dependencies=drawn)
-def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, name: str) -> Response:
+def rater_page(request: Request, database: Data, _: Admin, snapshot: Snapshot, name: str) -> Response:
+    campaign = snapshot.campaign
     with database.read() as connection:
-        campaign = campaign_or_404(connection, campaign_id)
-        rater = next((one for one in raters(connection, campaign_id) if one.name == name), None)
-        if rater is None:
-            raise HTTPException(
-                404, f"{name[:200]!r} has judged nothing in campaign {campaign.name!r}. Expected one of its raters."
-            )
-        snapshot = read_snapshot(connection, campaign)
+        rater = next((one for one in raters(connection, campaign.id) if one.name == name), None)
         everything = judgements_in_force(connection, campaign, includes_demoted=True)
+    if rater is None:
+        raise HTTPException(
+            404, f"{name[:200]!r} has judged nothing in campaign {campaign.name!r}. Expected one of its raters."
+        )
     own = [entry for entry in everything if entry.judgement.rater == name]
     seconds = [entry.judgement.seconds for entry in own if entry.judgement.seconds is not None and entry.is_vote]
     figure = seconds_figure(seconds, min_seconds=campaign.settings.min_seconds)
-    lines = measurements_of(request).of(snapshot).quality.raters
+    lines = request.app.state.measurements.of(snapshot).quality.raters
     return show(
         request,
         "admin_rater.html",
@@ -112,13 +109,12 @@ def rater_page(request: Request, database: Data, _: Admin, campaign_id: int, nam
 
 
 @router.get("/campaigns/{campaign_id}/judges", dependencies=drawn)
-def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+def judges_page(request: Request, database: Data, _: Admin, snapshot: Snapshot) -> Response:
     with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
         recorded = judgements_in_force(connection, snapshot.campaign, includes_demoted=True)
         comparison_ids = [item.comparison.id for item in snapshot.items.values()]
         calls = judge_calls(connection, comparison_ids) if comparison_ids else []
-        judges = [rater for rater in raters(connection, campaign_id) if rater.kind == "ai"]
+        judges = [rater for rater in raters(connection, snapshot.campaign.id) if rater.kind == "ai"]
     weeks = measure_judges(snapshot.items, recorded, calls, is_weekly=True)
     return show(
         request,
@@ -130,47 +126,23 @@ def judges_page(request: Request, database: Data, _: Admin, campaign_id: int) ->
     )
 
 
+@router.get("/audit")
 @router.get("/campaigns/{campaign_id}/audit")
-def campaign_audit(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
+def audit(request: Request, database: Data, _: Admin, campaign_id: int | None = None) -> Response:
     with database.read() as connection:
-        campaign = campaign_or_404(connection, campaign_id)
+        campaign = None if campaign_id is None else campaign_or_404(connection, campaign_id)
         latest = events(connection, campaign_id=campaign_id)
     return show(request, "admin_audit.html", campaign=campaign, events=latest)
 
 
-@router.get("/audit")
-def audit(request: Request, database: Data, _: Admin) -> Response:
-    with database.read() as connection:
-        latest = events(connection)
-    return show(request, "admin_audit.html", campaign=None, events=latest)
-
-
 @router.get("/campaigns/{campaign_id}/export")
 def export_page(
-    request: Request,
-    database: Data,
-    _: Admin,
-    campaign_id: int,
-    method: str = "vote_share",
-    min_agreement: float = 0.0,
-    min_gold_accuracy: float = 0.0,
-    min_seconds: float = 0.0,
-    leave_out_flagged: list[str] = Query(default=["unsafe", "unreadable"]),  # noqa: B008
+    request: Request, _: Admin, snapshot: Snapshot, settings: Annotated[AggregationSettings, Query()]
 ) -> Response:
     """Show what an export with these filters would keep and leave out; the artifact is written by the command shown."""
-    filters = {
-        "method": method,
-        "min_agreement": min_agreement,
-        "min_gold_accuracy": min_gold_accuracy,
-        "min_seconds": min_seconds,
-        "leave_out_flagged": tuple(flag for flag in leave_out_flagged if flag),
-    }
-    try:
-        settings = AggregationSettings(**filters)
-    except ValidationError as error:
-        raise HTTPException(422, f"These filters do not fit: {error.errors()[0]['msg']}. Correct them.") from None
-    with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+    # The form sends an empty flag, lest one without any mark be a form that was not filled in.
+    flags = tuple(filter(None, settings.leave_out_flagged))
+    settings = settings.model_copy(update={"leave_out_flagged": flags})
     outcome = aggregate(snapshot.items, snapshot.recorded, settings=settings)
     kept = [row for row in outcome.rows if not row.left_out]
     labels = [pair.label for row in kept for pair in row.pairs]

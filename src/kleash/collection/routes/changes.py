@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kleash.collection.campaign import CampaignState
-from kleash.collection.routes.frame import Admin, Data, campaign_or_404, go, show
-from kleash.collection.snapshot import read_snapshot
+from kleash.collection.routes.frame import Admin, Data, Snapshot, campaign_or_404, go, show
 from kleash.collection.store.accounts import INVITE_LIFETIME, AccountRole, accounts, create_invite, set_active, set_role
 from kleash.collection.store.campaigns import rubrics, set_hold, set_state, write_rubric
 from kleash.collection.store.judgements import judgements_in_force
@@ -59,9 +58,7 @@ def change_rubric(
 
 
 @router.get("/campaigns/{campaign_id}/held")
-def held_page(request: Request, database: Data, _: Admin, campaign_id: int) -> Response:
-    with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+def held_page(request: Request, _: Admin, snapshot: Snapshot) -> Response:
     held = [item for item in snapshot.items.values() if item.hold]
     return show(request, "admin_held.html", campaign=snapshot.campaign, held=held)
 

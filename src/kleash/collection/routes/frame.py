@@ -18,8 +18,9 @@ from kleash.collection import wording
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT
 from kleash.collection.markup import shown_text
-from kleash.collection.sessions import Visitor, database_of, require_adjudicator, require_admin, require_labeller
-from kleash.collection.snapshot import Measurements
+from kleash.collection.sessions import database_of, require_adjudicator, require_admin, require_labeller
+from kleash.collection.snapshot import CampaignSnapshot, read_snapshot
+from kleash.collection.store.accounts import Session
 from kleash.collection.store.campaigns import campaign_by_id
 from kleash.collection.store.database import Database
 from kleash.collection.views import GATE_BOUNDS, verdict_words
@@ -27,9 +28,9 @@ from kleash.web.templates import environment
 from kleash.web.visible import visible_text
 
 Data = Annotated[Database, Depends(database_of)]
-SignedIn = Annotated[Visitor, Depends(require_labeller)]
-Admin = Annotated[Visitor, Depends(require_admin)]
-Adjudicator = Annotated[Visitor, Depends(require_adjudicator)]
+SignedIn = Annotated[Session, Depends(require_labeller)]
+Admin = Annotated[Session, Depends(require_admin)]
+Adjudicator = Annotated[Session, Depends(require_adjudicator)]
 
 FOLDER = Path(__file__).parents[1]
 # What SQLite and PostgreSQL can both hold as a row's number.
@@ -37,7 +38,7 @@ _LARGEST_ID = 2**31 - 1
 
 
 def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
-    """Render a page from `templates/`, where `visitor` is the signed-in `sessions.Visitor` or None.
+    """Render a page from `templates/`, where `visitor` is the signed-in `Session` or None.
 
     Every value is escaped unless a function of `markup.py` made it safe HTML.
     """
@@ -56,13 +57,14 @@ def campaign_or_404(connection: Connection, campaign_id: int) -> Campaign:
     return campaign
 
 
-def measurements_of(request: Request) -> Measurements:
-    """Return the app's store of what was measured, made when it is first asked for."""
-    state = request.app.state
-    if not hasattr(state, "measurements"):
-        state.measurements = Measurements()
-    kept: Measurements = state.measurements
-    return kept
+def snapshot_or_404(database: Data, campaign_id: int) -> CampaignSnapshot:
+    """Read the campaign that an address names. Raises 404 if there is none of this number."""
+    with database.read() as connection:
+        return read_snapshot(connection, campaign_or_404(connection, campaign_id))
+
+
+# Stands behind the role in a route's parameters, so that nobody learns which campaigns there are.
+Snapshot = Annotated[CampaignSnapshot, Depends(snapshot_or_404)]
 
 
 def show(request: Request, template: str, *, now: datetime | None = None, **context: Any) -> Response:

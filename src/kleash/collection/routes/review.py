@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kleash.collection.provenance import descent
+from kleash.collection.provenance import shown_answers, used_in
 from kleash.collection.quality import low_agreement_items
-from kleash.collection.routes.frame import Adjudicator, Admin, Data, campaign_or_404, go, show
+from kleash.collection.routes.frame import Adjudicator, Admin, Data, Snapshot, campaign_or_404, go, show
 from kleash.collection.snapshot import read_snapshot
 from kleash.collection.store.assignments import open_adjudication
 from kleash.collection.store.campaigns import campaigns, rubrics
@@ -62,9 +62,7 @@ def queues(request: Request, database: Data, _: Adjudicator) -> Response:
 
 
 @router.get("/campaigns/{campaign_id}/review")
-def queue(request: Request, database: Data, _: Adjudicator, campaign_id: int) -> Response:
-    with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
+def queue(request: Request, _: Adjudicator, snapshot: Snapshot) -> Response:
     lines = {line.item.id: line for line in item_lines(snapshot.items, snapshot.recorded)}
     ruled = [entry for entry in snapshot.recorded if entry.is_adjudication]
     return show(
@@ -138,10 +136,8 @@ def _words(placed: PlacedVerdict) -> str:
 # ---------------------------------------------------------------------------------------------------- items, judgements
 @router.get("/campaigns/{campaign_id}/items")
 def item_list(
-    request: Request, database: Data, _: Admin, campaign_id: int, state: str = "", text: str = "", page: int = 1
+    request: Request, _: Admin, snapshot: Snapshot, state: str = "", text: str = "", page: int = 1
 ) -> Response:
-    with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
     lines = item_lines(snapshot.items, snapshot.recorded)
     chosen = [
         line
@@ -166,9 +162,8 @@ def item_list(
 
 
 @router.get("/campaigns/{campaign_id}/items/{item_id}")
-def item_page(request: Request, database: Data, _: Admin, campaign_id: int, item_id: str) -> Response:
+def item_page(request: Request, database: Data, _: Admin, snapshot: Snapshot, item_id: str) -> Response:
     with database.read() as connection:
-        snapshot = read_snapshot(connection, campaign_or_404(connection, campaign_id))
         everything = judgements_in_force(connection, snapshot.campaign, includes_demoted=True)
     item = snapshot.items.get(item_id)
     if item is None:
@@ -189,10 +184,9 @@ def item_page(request: Request, database: Data, _: Admin, campaign_id: int, item
 
 
 @router.get("/campaigns/{campaign_id}/judgements/{judgement_id}")
-def judgement_page(request: Request, database: Data, _: Admin, campaign_id: int, judgement_id: str) -> Response:
+def judgement_page(request: Request, database: Data, _: Admin, snapshot: Snapshot, judgement_id: str) -> Response:
+    campaign, runs = snapshot.campaign, getattr(request.app.state, "runs", Path("runs"))
     with database.read() as connection:
-        campaign = campaign_or_404(connection, campaign_id)
-        snapshot = read_snapshot(connection, campaign)
         everything = judgements_in_force(connection, campaign, includes_demoted=True)
         entry = next((one for one in everything if one.id == judgement_id), None)
         if entry is None:
@@ -201,12 +195,17 @@ def judgement_page(request: Request, database: Data, _: Admin, campaign_id: int,
                 f"No judgement {judgement_id[:40]} is in force in campaign {campaign.name!r}. Expected one that its "
                 "rater has not replaced since. Choose one from its item's page.",
             )
-        its_descent = descent(
-            snapshot.items[entry.item_id],
-            entry,
-            earlier=earlier_judgements(connection, entry.id),
-            rubrics=rubrics(connection, campaign_id),
-            exports=exports_of(connection, entry.id),
-            runs=getattr(request.app.state, "runs", Path("runs")),
-        )
-    return show(request, "admin_judgement.html", campaign=campaign, descent=its_descent)
+        earlier, known_rubrics = earlier_judgements(connection, entry.id), dict(rubrics(connection, campaign.id))
+        exports = exports_of(connection, entry.id)
+    item = snapshot.items[entry.item_id]
+    return show(
+        request,
+        "admin_judgement.html",
+        campaign=campaign,
+        item=item,
+        entry=entry,
+        shown=shown_answers(item.comparison, entry.judgement),
+        earlier=earlier,
+        rubric=known_rubrics.get(entry.judgement.rubric_version, ""),
+        exports=[(artifact_id, path, used_in(artifact_id, Path(path), runs)) for artifact_id, path in exports],
+    )

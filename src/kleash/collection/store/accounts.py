@@ -55,7 +55,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Session:
-    """A signed-in browser. Its secret token is with the browser alone."""
+    """A signed-in browser. Its secret token is with the browser alone.
+
+    csrf_token: goes into every form and, as header X-CSRF-Token, into every script's POST.
+    """
 
     rater: Rater
     role: AccountRole
