@@ -6,12 +6,13 @@ the first six to be paid for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kleash.errors import KleashError, SettingsError
+from kleash.functions import FUNCTIONS, recorded_functions
 
 if TYPE_CHECKING:
     from kleash.formats import Kind
@@ -74,6 +75,8 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         yield "policy.engine", partial(_known, "engine", recipe.policy.engine)
         yield "policy.generator", partial(_known, "generator", recipe.policy.generator)
         yield "scorer.kind", partial(_scorer, recipe)
+        if recipe.alarms.comparer is not None:
+            yield "alarms.comparer", partial(_alarms, recipe)
     if "direct" in recipe.stages:
         yield "direct.algorithm", partial(_direct_algorithm, recipe)
     if "evaluation" in recipe.stages:
@@ -121,9 +124,38 @@ def _judge(recipe: Recipe) -> str:
 
     judge = recipe.evaluation.judge
     if judge == "proxy":
-        return f"proxy, {_scorer(recipe)}"
+        return f"proxy, {_scorer(recipe)}, UNPROVEN: it scores the answers while the policy trains"
     build_judge(recipe.evaluation, proxy=None)
-    return judge
+    return judge + _unproven(recipe, judge, recorded_functions(recipe.evaluation))
+
+
+def _alarms(recipe: Recipe) -> str:
+    from kleash.stages.support.alarming import build_alarms
+
+    name = recipe.alarms.comparer or ""
+    recorded = build_alarms(recipe.alarms, seed=recipe.seed).raters
+    return name + _unproven(recipe, name, recorded.get(FUNCTIONS, {}).items())
+
+
+def _unproven(recipe: Recipe, judge: str, functions: Iterable[tuple[str, Any]]) -> str:
+    """Say what of the training a judge decides itself; "" for nothing. functions: what is recorded of the judge."""
+    from kleash.evaluation.first_update import marks_of, training_of
+    from kleash.raters.configuration import load_judges
+
+    scorer, labelled = recipe.scorer, recipe.preferences
+    settings_of: dict[str, dict[str, Any]] = {
+        "policy": {"scorer": scorer.model_dump(), FUNCTIONS: dict(recorded_functions(scorer, "scorer."))}
+    }
+    if "preferences" in recipe.stages and recipe.data.preferences is None:
+        asked = load_judges(labelled.judges).judges if labelled.comparer == "judges" and labelled.judges else ()
+        members = {"judges": {"members": [f"{one.model}@" for one in asked]}}
+        settings_of["preferences"] = {
+            "comparer": labelled.comparer,
+            FUNCTIONS: {**dict(recorded_functions(labelled)), **members},
+        }
+    own = dict(functions)
+    trained = training_of(judge, settings_of, known_by=marks_of({FUNCTIONS: own}, *own))
+    return f", UNPROVEN: it {trained}" if trained else ""
 
 
 def _suite(file: str) -> str:

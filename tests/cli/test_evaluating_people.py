@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.recording import record
 from kleash.errors import SettingsError
 from kleash.formats import write_jsonl
+from kleash.monitor.read.checks import checks
+from kleash.monitor.read.findings import findings_of
+from kleash.monitor.read.reader import read_run
 from kleash.records import Completion, Judgement, Prompt
 from raters.replay_server import replaying, shown, verdict
 
@@ -27,12 +31,16 @@ def run(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "quick"
     (folder / "round-000").mkdir(parents=True)
     (folder / "recipe.toml").write_text('name = "quick"\n')
-    with writing(folder / "round-000" / "policy", kind="policy", parents={}, settings={}) as draft:
+    make_policy(folder)
+    return folder
+
+
+def make_policy(folder, parents=None):
+    with writing(folder / "round-000" / "policy", kind="policy", parents=parents or {}, settings={}) as draft:
         (draft.path / "answers").mkdir()
         for step, text in ((0, "bad"), (10, "good"), (20, "good")):
             answers = [Completion(Prompt(f"question {n}", {"topic": "any"}), text) for n in range(6)]
             write_jsonl(draft.path / "answers" / f"step-{step:08d}.jsonl", answers)
-    return folder
 
 
 def vote_for_good():
@@ -73,6 +81,24 @@ def test_judges_judge_at_once(kleash):
     rows = [json.loads(line) for line in (PEOPLE / "checkpoints.jsonl").read_text().splitlines()]
     assert [(row["step"], row["rater_kind"], row["win_rate"]["value"]) for row in rows] == [(20, "ai", 1.0)]
     assert re.search(r"20 +AI judges +100.%", judged.out)
+
+
+def test_judges_that_labelled_the_pairs_are_said_to_prove_nothing(kleash, run):
+    labellers = {"name": "panel of 1", "digest": "d", "members": ["m@another-rubric"]}
+    settings = {"comparer": "judges", "functions": {"judges": labellers}}
+    with writing(run / "round-000" / "preferences", kind="preferences", parents={}, settings=settings):
+        pass
+    shutil.rmtree(run / "round-000" / "policy")
+    make_policy(run, parents={"preferences": read(run / "round-000" / "preferences")})
+    with replaying(lambda request: verdict("tie")) as replay:
+        Path("judges.toml").write_text(f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\n')
+        judged = kleash("evaluate", "quick", "--judges", "judges.toml", "--steps", "20")
+    assert judged.code == 0, judged.err
+    assert "--judges is 'judges.toml', which labelled the pairs that it learnt from" in judged.err
+    findings = findings_of(read_run(run))
+    assert findings.signals_trained == {"AI judges": "labelled the pairs that it learnt from"}
+    [said] = [check.text for check in checks(findings) if check.name == "Independence"]
+    assert said.startswith("Win rates by AI judges, which labelled the pairs that it learnt from, are unproven")
 
 
 def test_steps_are_numbers_that_the_run_has(kleash):

@@ -8,6 +8,8 @@ from kleash.cli.recipes import settings_of
 from kleash.locations import shipped_recipes
 from kleash.recipe import Recipe, load_recipe
 
+LABELLED_BY_JUDGES = ["preferences.comparer=judges", "preferences.judges=labellers.toml"]
+
 
 def test_new_writes_a_recipe_that_loads(kleash, tmp_path):
     file = tmp_path / "deep" / "mine.toml"
@@ -100,6 +102,46 @@ def test_check_wants_a_reward_model_where_one_scores(kleash, workplace):
     shown = kleash("recipe", "check", "tiny.toml", "--set", 'stages=["world", "sft", "policy"]')
     assert shown.code == 2
     assert "scorer.kind: scorer.kind is 'reward_model' and there is no reward model." in shown.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "row"),
+    [
+        (["evaluation.judge=proxy"], "UNPROVEN: it scores the answers while the policy trains"),
+        (
+            ["preferences.comparer=rw.py:happy", "evaluation.judge=rw.py:happy"],
+            "rw.py:happy, UNPROVEN: it labelled the pairs that it learnt from",
+        ),
+        (
+            ["preferences.comparer=rw.py:happy", "evaluation.judge=copy.py:happy"],
+            "copy.py:happy, UNPROVEN: it labelled the pairs that it learnt from",
+        ),
+        (
+            ["scorer.kind=function", "scorer.function=rw.py:happy", "alarms.comparer=rw.py:happy"],
+            "rw.py:happy, UNPROVEN: it scores its answers while it trains",
+        ),
+        (
+            [*LABELLED_BY_JUDGES, "alarms.comparer=judges", "alarms.judges=again.toml", "alarms.raters=2"],
+            "judges, UNPROVEN: it labelled the pairs that it learnt from",
+        ),
+        ([*LABELLED_BY_JUDGES, "alarms.comparer=judges", "alarms.judges=others.toml"], ""),
+        (["preferences.comparer=rw.py:happy", "evaluation.judge=other.py:happy"], ""),
+        ([], ""),
+    ],
+)
+def test_check_says_of_a_judge_that_trains_the_policy_that_it_proves_nothing(kleash, workplace, overrides, row):
+    happy = "def happy(prompt, completion):\n    return completion.count('!')\n"
+    for name, text in (("rw", happy), ("copy", happy), ("other", f"{happy}    # another file\n")):
+        Path(f"{name}.py").write_text(text)
+    judge = '[[judges]]\nbase_url = "http://localhost:{}/v1"\nmodel = "{}"\n'
+    Path("labellers.toml").write_text(judge.format(1, "qwen"))
+    Path("again.toml").write_text('rubric = "Be strict."\n' + judge.format(2, "gemma") + judge.format(3, "qwen"))
+    Path("others.toml").write_text(judge.format(1, "gemma"))
+    shown = kleash("recipe", "check", "tiny.toml", *(part for one in overrides for part in ("--set", one)))
+    assert shown.code == 0, shown.err
+    said = " ".join(shown.out.split())
+    assert row in said
+    assert ("UNPROVEN" in said) == bool(row)
 
 
 def test_check_wants_a_direct_algorithm_that_exists(kleash, workplace):

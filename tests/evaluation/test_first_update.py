@@ -2,7 +2,7 @@
 
 import pytest
 
-from kleash.evaluation.first_update import remarks_on, training_of
+from kleash.evaluation.first_update import marks_of, remarks_on, training_of
 
 FINE = {
     "answers": 64.0,
@@ -80,3 +80,22 @@ def test_what_earlier_versions_did_not_log_is_not_accused():
 def test_a_judge_that_trained_the_policy_is_known(judge, settings_of, found):
     said = training_of(judge, settings_of)
     assert (said[: len(found)], bool(said)) == (found, bool(found))
+
+
+def panel(*raters):
+    return {"functions": {"judges": {"name": "panel", "digest": "".join(raters), "members": list(raters)}}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "labelled", "trained"),
+    [
+        (["qwen@1a"], ["qwen@1a"], True),
+        (["qwen@another-rubric"], ["qwen@1a"], True),
+        (["gemma@2b", "qwen@1a"], ["llama@3c", "qwen@1a"], True),
+        (["gemma@2b"], ["llama@3c", "qwen@1a"], False),
+    ],
+)
+def test_an_ai_judge_is_the_same_where_it_asks_the_same_model(asked, labelled, trained):
+    settings_of = {"policy": {}, "preferences_3": {"comparer": "judges", **panel(*labelled)}}
+    said = training_of("judges", settings_of, known_by=marks_of(panel(*asked), "judges"))
+    assert said == ("labelled the pairs that it learnt from" if trained else "")

@@ -55,8 +55,10 @@ def compare_checkpoints(
     from kleash.artifacts import read
     from kleash.collection.store.campaigns import progress
     from kleash.collection.store.database import Database
+    from kleash.evaluation.first_update import model_marks
     from kleash.raters.configuration import load_judges
     from kleash.stages.people import freeze_checkpoints, open_campaign
+    from kleash.stages.support.independence import preferences_behind, say_if_it_trained
     from kleash.stages.support.judging import judge_campaign
 
     settings = settings_for_stage(recipe, overrides)
@@ -76,6 +78,9 @@ def compare_checkpoints(
             actor=ACTOR,
         )
         if panel is not None:
+            marks = model_marks(one.model for one in panel.judges)
+            trained_by = {"policy": policy.settings, **preferences_behind([policy])}
+            say_if_it_trained("--judges", str(judges), trained_by, known_by=marks)
             for remark in judge_campaign(database, campaign.name, panel, actor=ACTOR).remarks:
                 remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
         made = freeze_checkpoints(database, policy, output_dir or policy.path.parent / "people")

@@ -7,7 +7,7 @@ scores differ. `stages/policy.py` says what is found on the screen at once, `mon
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ LARGEST_MEAN_Z = 0.75
 # Shares of the answers that have the very lowest, or highest, score: a continuous score has 1/n there.
 AT_AN_END, LEAST_ANSWERS = 0.9, 8
 NO_KL_NATS = 0.05
+# Names that do not say who it is that judges.
+_WHOEVER = {"gold", "proxy", "people", "judges", "simulated", "simulated_judge"}
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,35 @@ def remarks_on(first: Mapping[str, float], *, is_z_score: bool) -> list[Remark]:
     return found
 
 
-def training_of(judge: str, settings_of: Mapping[str, Mapping[str, Any]]) -> str:
+def training_of(judge: str, settings_of: Mapping[str, Mapping[str, Any]], *, known_by: Collection[str] = ()) -> str:
     """Say what of a policy's training its judge decided itself; "" where nothing of the kind is recorded.
 
-    settings_of: the recorded settings of the stages "policy", "preferences" and "evaluation", those there are.
+    settings_of: the recorded settings of the stages "policy" and "evaluation", and of all preferences that it learnt
+    from ("preferences", "preferences_1", ...), those there are.  known_by: marks of the judge beside its name and what
+    "evaluation" records of it: see `marks_of`. AI judges are the same where they ask the same model.
     """
-    policy, preferences = settings_of.get("policy", {}), settings_of.get("preferences", {})
+    policy = settings_of.get("policy", {})
+    own = ({judge} - _WHOEVER) | marks_of(settings_of.get("evaluation", {}), "judge") | set(known_by)
     scorer = policy.get("scorer") or {}
-    own = _digest(settings_of.get("evaluation", {}), "judge")
     scored_by = scorer.get("function") if scorer.get("kind") == "function" else scorer.get("kind")
-    if judge == scored_by or (own and own == _digest(policy, "scorer.function")):
+    if own & ({scored_by} | marks_of(policy, "scorer.function")):
         return "scores its answers while it trains"
-    if judge == preferences.get("comparer") or (own and own == _digest(preferences, "comparer")):
-        return "labelled the pairs that its reward model learnt"
+    for name, preferences in settings_of.items():
+        labelled_by = {preferences.get("comparer")} | marks_of(preferences, "comparer", "judges")
+        if name.startswith("preferences") and own & labelled_by:
+            return "labelled the pairs that it learnt from"
     return ""
 
 
-def _digest(settings: Mapping[str, Any], name: str) -> str:
-    recorded = (settings.get(FUNCTIONS) or {}).get(name) or {}
-    return str(recorded.get("digest") or "")
+def marks_of(settings: Mapping[str, Any], *names: str) -> set[str]:
+    """Return what those whom settings name are known by: digests of functions and panels, models of AI judges."""
+    functions = settings.get(FUNCTIONS) or {}
+    recorded = [functions.get(name) or {} for name in names]
+    raters = [rater for one in recorded for rater in one.get("members") or ()]
+    digests = {one["digest"] for one in recorded if one.get("digest")}
+    return digests | model_marks(rater.rpartition("@")[0] for rater in raters)
+
+
+def model_marks(models: Iterable[str]) -> set[str]:
+    """Return what AI judges that ask these models are known by, whatever their rubrics and endpoints."""
+    return {f"model {model}" for model in models}

@@ -29,7 +29,7 @@ class JudgePanel:
 
     def recorded(self) -> dict[str, Any]:
         """Return how lineage knows the judges: by their names, which hold all that shapes a verdict."""
-        return {"name": f"panel of {len(self.judges)}", "digest": content_id([judge.name for judge in self.judges])}
+        return panel_record([judge.name for judge in self.judges])
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Judgement]:
         """Yield every member's judgement of the first comparison, then of the second, and so on.
@@ -40,6 +40,11 @@ class JudgePanel:
             members = [stack.enter_context(closing(judge.compare(comparisons))) for judge in self.judges]
             for judgements in zip(*members, strict=True):
                 yield from judgements
+
+
+def panel_record(names: Sequence[str]) -> dict[str, Any]:
+    """Return a panel as it stands among the functions of an artifact's settings. names: its raters'."""
+    return {"name": f"panel of {len(names)}", "digest": content_id(list(names)), "members": list(names)}
 
 
 def same_family_warning(family: str, sources: Iterable[str]) -> str | None:

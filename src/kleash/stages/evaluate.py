@@ -6,20 +6,16 @@ the sandbox the gold reward. With none of these the proxy itself judges, and the
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from kleash.artifacts import Artifact, parent_path, read
+from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.durable import write_rows
-from kleash.errors import ArtifactError, SettingsError
+from kleash.errors import SettingsError
 from kleash.evaluation.checkpoints import judged_checkpoints, kept_answers
-from kleash.evaluation.first_update import training_of
 from kleash.evaluation.side_by_side import Answered, compare, sample_rows
 from kleash.formats import read_prompts
 from kleash.functions import FUNCTIONS, NAMES_FUNCTION, recorded_functions
@@ -32,6 +28,7 @@ from kleash.results import EvaluationSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.encoding import prompts_that_fit
+from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.scoring import NO_SCORER, ScorerSource, build_named_scorer
 
 
@@ -73,13 +70,8 @@ def evaluate_policy(
         return done
     judge = build_judge(settings, proxy)
     own = context.resolved(settings, extra_settings)
-    if trained := training_of(settings.judge, {**recorded_settings(parents["policy"]), "evaluation": own}):
-        print(
-            f"evaluation.judge is {settings.judge!r}, which {trained}: this tells how well it was obeyed, not that the "
-            "answers are better. Set it to something that training never saw.",
-            file=sys.stderr,
-            flush=True,
-        )
+    trained_by = {"policy": parents["policy"].settings, **preferences_behind([parents["policy"]])}
+    say_if_it_trained("evaluation.judge", settings.judge, {**trained_by, "evaluation": own})
     before_model = context.load_policy(parents["reference"])
     room = settings.prompt_room(before_model)
     chosen = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
@@ -100,15 +92,6 @@ def evaluate_policy(
             write_rows(draft.path / "checkpoints.jsonl", [one.to_json() for one in checkpoints])
         draft.summary |= EvaluationSummary(judge=settings.judge, **figures).to_json()
     return read(output_dir)
-
-
-def recorded_settings(policy: Artifact) -> dict[str, Mapping[str, Any]]:
-    """Return the settings of a policy, and of the preferences that its reward model learnt, where they still lie."""
-    found: dict[str, Mapping[str, Any]] = {"policy": policy.settings}
-    with suppress(ArtifactError, KeyError):
-        reward = read(parent_path(policy, "reward"))
-        found["preferences"] = read(parent_path(reward, "preferences")).settings
-    return found
 
 
 def build_judge(settings: EvaluateSettings, proxy: Scorer | None) -> Scorer:

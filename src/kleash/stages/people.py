@@ -13,7 +13,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kleash.artifacts import Artifact, find, read, writing
 from kleash.collection.aggregation import AggregationSettings
@@ -27,6 +27,8 @@ from kleash.collection.store.judgements import judgements_in_force
 from kleash.durable import partial_path, write_rows
 from kleash.errors import ArtifactError, DataError, SettingsError
 from kleash.evaluation.checkpoints import kept_answers, outcome_rate
+from kleash.functions import FUNCTIONS
+from kleash.raters.panel import panel_record
 from kleash.records import Comparison, Completion, Judgement, group_by_slice
 from kleash.results import CampaignSummary, CheckpointFigures, CheckpointQuality, FrozenCampaign
 
@@ -102,10 +104,13 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
         shutil.rmtree(output_dir)
     # What a killed freeze left behind may hold other verdicts; a snapshot is made in no time.
     shutil.rmtree(partial_path(output_dir), ignore_errors=True)
-    settings = {
+    settings: dict[str, Any] = {
         "judgements": num_judgements,
         "campaigns": {by: campaigns[by][0].settings.model_dump(mode="json") for by in num_judgements},
     }
+    if "judges" in num_judgements:
+        names = {one.judgement.rater for one in campaigns["judges"][3] if one.judgement.rater_kind == "ai"}
+        settings[FUNCTIONS] = {"judges": panel_record(sorted(names))}
     rows: list[CheckpointQuality] = []
     frozen: dict[str, FrozenCampaign] = {}
     with writing(output_dir, kind="campaign", parents={"policy": policy}, settings=settings) as draft:

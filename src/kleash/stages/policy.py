@@ -19,7 +19,7 @@ from kleash.artifacts import Artifact, Draft, read
 from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
-from kleash.evaluation.first_update import remarks_on, training_of
+from kleash.evaluation.first_update import marks_of, remarks_on
 from kleash.evaluation.symptoms import WATCHED_FIGURES, symptoms_with
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
@@ -37,6 +37,7 @@ from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.support.checkpointing import BestWeights, Checkpointing
 from kleash.stages.support.encoding import dropped_figures, encode, prompts_that_fit
+from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.online_evaluation import OnlineEvaluation
 from kleash.stages.support.scoring import NOT_AUDITED, ScorerSource
 from kleash.tracking import ResumableTracker
@@ -89,13 +90,10 @@ def train_policy(
             flush=True,
         )
     asked, own = alarm_setup.settings.comparer, context.resolved(settings, extra_settings)
-    if asked and (trained := training_of(asked, {"policy": own})):
-        print(
-            f"alarms.comparer is {asked!r}, which {trained}: it cannot tell whether answers truly get better. Name "
-            "somebody that training does not ask.",
-            file=sys.stderr,
-            flush=True,
-        )
+    if asked:
+        marks = marks_of(own, "alarms.comparer", "alarms.judges")
+        trained_by = {"policy": own, **preferences_behind(parents.values())}
+        say_if_it_trained("alarms.comparer", asked, trained_by, known_by=marks)
     loaded = read_prompts(prompts, strict=context.is_strict)
     model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)

@@ -51,6 +51,7 @@ def checks(findings: Findings) -> tuple[RunCheck, ...]:
     looks: list[Callable[[Findings], RunCheck | None]] = [
         check_outcome,
         check_first_update,
+        check_independence,
         check_reward_against_external,
         check_win_rate_against_mean,
         check_slices,
@@ -83,6 +84,15 @@ def check_first_update(findings: Findings) -> RunCheck | None:
         return RunCheck("First update", "fine", "Its scores and answers were as a policy's are at its reference.")
     text, remedies = (" ".join(parts) for parts in ([f"{one.text}." for one in found], [one.remedy for one in found]))
     return RunCheck("First update", "warning", text, remedies)
+
+
+def check_independence(findings: Findings) -> RunCheck | None:
+    """Warn of a source of win rates that decided part of the training itself."""
+    named = [f"{name}, which {trained}" for name, trained in findings.signals_trained.items()]
+    if not named:
+        return None
+    text = f"Win rates by {listing(named)}, are unproven: they say how well it was obeyed, not that answers are better."
+    return RunCheck("Independence", "warning", text, "Have somebody compare answers whom training did not ask.")
 
 
 def check_reward_against_external(findings: Findings) -> RunCheck | None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from kleash.estimates import Estimate, estimate, finite
 from kleash.evaluation.alarms import Alarm
-from kleash.evaluation.first_update import REWARD_MODELS, training_of
+from kleash.evaluation.first_update import REWARD_MODELS, marks_of, training_of
 from kleash.monitor.figures.hhh_chart import AimsPath, read_aims
 from kleash.monitor.read.alarms import read_alarms
-from kleash.monitor.read.external_quality import ExternalCurve, external_scores, win_rates
+from kleash.monitor.read.external_quality import PANEL, RATERS, ExternalCurve, external_scores, win_rates
 from kleash.monitor.read.measures import column, last, metric_names
 from kleash.monitor.read.reader import RoundFolder, Rows, RunFolder, newest_round
 from kleash.monitor.read.samples import Sample, mixed, read_samples
@@ -67,6 +67,7 @@ class Findings:
     training kept a log of alarms, be it empty. aims: helpful, honest
     and harmless over the checkpoints, where prompts say which of them they ask for. is_z_score: a reward model scored
     the policy. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
+    signals_trained: the same of the sources of win_rates that did, by their names.
     """
 
     round_number: int
@@ -92,6 +93,7 @@ class Findings:
     aims: AimsPath | None = None
     is_z_score: bool = False
     judge_trained: str = ""
+    signals_trained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_evaluated(self) -> bool:
@@ -113,6 +115,14 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
     judge = evaluation.judge or ("unnamed" if evaluation.model_fields_set else "")
     updates = round_folder.rows(method, "metrics") if method else ()
     preferences = round_folder.summary("preferences", PreferencesSummary)
+    decided = {name: round_folder.settings(name) for name in ("policy", "evaluation")}
+    earlier = [one for one in run.rounds if one.number <= round_folder.number]
+    decided |= {f"preferences_{one.number}": one.settings("preferences") for one in earlier}
+    alarms = decided["policy"].get("alarms") or {}
+    asked_beside = {
+        PANEL: (alarms.get("comparer") or "", marks_of(decided["policy"], "alarms.comparer", "alarms.judges")),
+        RATERS["ai"]: ("", marks_of(round_folder.settings("people"), "judges")),
+    }
     return Findings(
         round_number=round_folder.number,
         method=method,
@@ -136,9 +146,12 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
         is_watched="policy" in round_folder.stages and "alarms" in round_folder.stages["policy"].rows,
         aims=read_aims(round_folder, judge),
         is_z_score=(round_folder.settings("policy").get("scorer") or {}).get("kind") in REWARD_MODELS,
-        judge_trained=training_of(
-            judge, {name: round_folder.settings(name) for name in ("policy", "preferences", "evaluation")}
-        ),
+        judge_trained=training_of(judge, decided),
+        signals_trained={
+            name: said
+            for name, (asked, marks) in asked_beside.items()
+            if (said := training_of(asked, {**decided, "evaluation": {}}, known_by=marks))
+        },
     )
 
 

@@ -80,7 +80,10 @@ def _pending_headline(findings: Findings) -> str:
         step, rate = findings.win_rates[0].points[-1]
         span = f" ({interval})" if (interval := percent_range(rate.low, rate.high)) else ""
         won = f"the policy won {percent(rate.value)}{span} against its SFT model"
-        return f"{text}; at update {count(step)} {won} ({findings.win_rates[0].name})."
+        name = findings.win_rates[0].name
+        trained = findings.signals_trained.get(name)
+        unproven = f"; unproven, as it {trained}" if trained else ""
+        return f"{text}; at update {count(step)} {won} ({name}{unproven})."
     if findings.reward_model:
         accuracy = findings.reward_model.accuracy
         return f"No policy yet: the reward model orders {percent(accuracy.value)} of {unseen_pairs(accuracy)} rightly."
