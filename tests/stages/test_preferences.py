@@ -284,6 +284,40 @@ def test_comparisons_without_an_answer_are_not_frozen_without_a_word(made, tmp_p
     assert sum(accepted["unanswered"].values()) == 15 - accepted["judgements"] > 0
 
 
+class FlakyComparer:
+    """A plug-in's comparer whose endpoint is down for some comparisons, and which forgets others altogether."""
+
+    def __init__(self, *, down=(), silent=()):
+        self.down, self.silent, self.num_asked = down, silent, 0
+
+    def compare(self, comparisons):
+        for index, one in enumerate(comparisons):
+            self.num_asked += 1
+            if index in self.down:
+                yield Judgement(one.id, "plug-in", "ai", (0, 1), "skipped", flags=("failed",))
+            elif index not in self.silent:
+                yield Judgement(one.id, "plug-in", "ai", (0, 1), "ranked", (1, 2))
+
+
+def test_a_plug_in_s_outages_are_counted_like_a_judge_s(made, tmp_path):
+    flaky = FlakyComparer(down=range(3), silent=(7,))
+    said = r"plug-in was given no answer on 3 comparisons; the comparer was given no answer on 1 comparisons"
+    with pytest.raises(DataError, match=rf"Not frozen: {said}.*labels\.accept_missing"):
+        gather(made, tmp_path, flaky)
+    assert flaky.num_asked == 15 + 3
+    settings = PreferencesSettings(labels=AggregationSettings(accept_missing="it is gone"))
+    accepted = gather(made, tmp_path, FlakyComparer(down=range(3), silent=(3,)), settings).summary
+    assert accepted["unanswered"] == {"plug-in": 3, "the comparer": 1}
+    assert accepted["accepted_missing"] == "it is gone"
+
+
+def test_a_plug_in_that_recovers_is_missing_nothing(made, tmp_path):
+    with pytest.raises(DataError):
+        gather(made, tmp_path, FlakyComparer(down=range(3)))
+    whole = gather(made, tmp_path, FlakyComparer()).summary
+    assert (whole["judgements"], whole.get("unanswered", {})) == (15, {})
+
+
 def test_the_word_may_be_given_to_a_run_under_way(base, data, tmp_path):
     settle_recipe(tmp_path, tiny_recipe(base, data))
     settle_recipe(tmp_path, tiny_recipe(base, data, preferences={"labels": {"accept_missing": "it is gone"}}))

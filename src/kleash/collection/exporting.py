@@ -41,6 +41,7 @@ from kleash.versions import format_mark
 PREFERENCES, JUDGEMENTS, ITEMS, CAMPAIGN = "preferences.jsonl", "judgements.jsonl", "items.jsonl", "campaign.json"
 # Enough for the two digits that are shown.
 _NUM_RESAMPLES = 200
+NOTHING_MISSING: Mapping[str, int] = {}
 
 
 def write_export(
@@ -116,19 +117,29 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
 
 
 def missing_verdicts(
-    connection: Connection, campaign: Campaign, judges: Collection[str], *, settings: AggregationSettings
+    connection: Connection,
+    campaign: Campaign,
+    judges: Collection[str],
+    *,
+    settings: AggregationSettings,
+    missing: Mapping[str, int] = NOTHING_MISSING,
 ) -> PreferencesSummary:
-    """Return on how many comparisons each of these judges was given no answer, and why that will do.
+    """Return on how many comparisons each of these judges gave no answer, and why that will do.
 
-    Raises DataError where such answers are missing, or nothing counts, and nobody has said why that will do.
+    missing: the same of comparers that keep no calls.
+    Raises DataError where such answers are missing, or there is nothing to train on, and nobody has said why that will
+    do.
     """
     items, recorded = stored.items(connection, campaign), judgements_in_force(connection, campaign)
     gone = {rater.name: rater.demotion for rater in raters(connection, campaign.id) if rater.demotion}
     calls = judge_calls(connection, [item.comparison.id for item in items.values()])
-    missing = unanswered(recorded, calls, set(judges) - gone.keys())
+    missing = {**missing, **unanswered(recorded, calls, set(judges) - gone.keys())}
     faults = [f"{judge} was given no answer on {count} comparisons" for judge, count in missing.items()]
     if items and not any(entry.is_vote or entry.is_adjudication for entry in recorded):
         faults.append("there is no verdict that counts" + "".join(f" ({name}: {why})" for name, why in gone.items()))
+    elif items and not (counts := rows_summary(aggregate(items, recorded, settings=settings).rows))["pairs"]:
+        left_out = ", ".join(f"{count} {reason}" for reason, count in counts["left_out"].items())
+        faults.append(f"0 pairs are left to train on ({left_out})")
     if faults and not settings.accept_missing:
         raise DataError(
             f"Not frozen: {'; '.join(faults)}. Expected a verdict wherever one was asked for. Start the judges again, "

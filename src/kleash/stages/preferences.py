@@ -8,7 +8,8 @@ comparison. Nothing is thrown away: rows that are not to be trained on say why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +107,19 @@ def collect_preferences(
         output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
     ) as draft:
         campaign = _campaign(database, name, settings, comparisons, seed=f"{context.seed} {digest}")
+        missing: Mapping[str, int] = {}
         if comparer is None:
             _wait_for_people(database, campaign, announce)
         elif judges:
             label_by_judges(database, campaign, comparisons, judges, announce=announce, actor=ACTOR)
             draft.summary |= report_on_judges(database, campaign, judges, draft.path).to_json()
         else:
-            _have_compared(database, campaign, comparisons, comparer)
+            missing = _have_compared(database, campaign, comparisons, comparer)
         with database.read() as connection:
             items, given_here = stored.items(connection, campaign), judgements_in_force(connection, campaign)
             asked = set(judges.names) - judges.retired.keys() if judges else ()
-            draft.summary |= missing_verdicts(connection, campaign, asked, settings=labels).to_json()
+            absent = missing_verdicts(connection, campaign, asked, settings=labels, missing=missing)
+            draft.summary |= absent.to_json()
             rubrics = stored.rubrics(connection, campaign.id)
         export = write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
         draft.summary |= export.to_json()
@@ -180,11 +183,11 @@ def _note_export(database: Database, name: str, artifact: Artifact) -> None:
 
 def _have_compared(
     database: Database, campaign: Campaign, comparisons: Sequence[Comparison], comparer: Comparer
-) -> None:
+) -> Counter[str]:
     with database.read() as connection:
         full = stored.full_comparisons(connection, campaign)
     waiting = [comparison for comparison in comparisons if comparison.id not in full]
-    have_compared(database, campaign, waiting, comparer, already_done=len(comparisons) - len(waiting))
+    return have_compared(database, campaign, waiting, comparer, already_done=len(comparisons) - len(waiting))
 
 
 def _band(settings: PreferencesSettings) -> BandSettings:

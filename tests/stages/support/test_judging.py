@@ -246,3 +246,17 @@ def test_what_a_run_has_cost_is_told_by_judge(database):
     assert spending.told == "48 calls, 4,800 + 960 tokens, cost 6.72"
     [figures] = done.figures
     assert (figures.prompt_tokens, figures.reply_tokens) == (4800, 960)
+
+
+def test_a_filter_that_leaves_no_pair_is_not_frozen_without_a_word(tmp_path):
+    opened = Database(tmp_path / "labels.sqlite")
+    comparisons = [Comparison(Prompt(f"q{number}"), ("good", "bad")) for number in range(4)]
+    with opened.write() as connection:
+        campaign = stored.create_campaign(connection, "trial", CampaignSettings(), rubric="Good.", actor="test")
+        stored.add_items(connection, campaign, comparisons, actor="test")
+        record(connection, campaign, [Judgement(one.id, "anna", "person", (0, 1), "both_bad") for one in comparisons])
+    with pytest.raises(DataError, match=r"Not frozen: 0 pairs are left to train on \(4 both_bad\)"):
+        freeze_trial(opened, tmp_path / "out")
+    made = freeze_trial(opened, tmp_path / "out", accept_missing="to be looked at").summary
+    assert (made["pairs"], made["accepted_missing"]) == (0, "to be looked at")
+    opened.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from kleash.records import Comparison, Judgement
 
 # Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
 _FAST_BATCH, _SLOW_BATCH = 4096, 16
+NOBODY = "the comparer"
 
 
 @dataclass(frozen=True)
@@ -94,27 +95,30 @@ def have_compared(
     *,
     is_slow: bool = False,
     already_done: int = 0,
-) -> int:
-    """Have comparisons judged and record every verdict; return how many were added.
+) -> Counter[str]:
+    """Have comparisons judged and record every verdict; return by rater on how many there is no answer.
 
     A stop in the middle, of whatever kind, loses no verdict that was there.
     """
     size = _SLOW_BATCH if is_slow else _FAST_BATCH
-    num_added = 0
+    missing: Counter[str] = Counter()
     with progress(already_done + len(comparisons), "Comparing", already_done=already_done) as advance:
         for start in range(0, len(comparisons), size):
             batch = comparisons[start : start + size]
-            num_added += have_batch_compared(database, campaign, batch, comparer)
+            missing += have_batch_compared(database, campaign, batch, comparer)
             advance(len(batch))
-    return num_added
+    return missing
 
 
-def have_batch_compared(database: Database, campaign: Campaign, batch: Sequence[Comparison], comparer: Comparer) -> int:
-    """Have comparisons judged and record what was said, however it ends; return how many verdicts were added.
+def have_batch_compared(
+    database: Database, campaign: Campaign, batch: Sequence[Comparison], comparer: Comparer
+) -> Counter[str]:
+    """Have comparisons judged and record what was said, however it ends; return by rater what is not answered.
 
-    What an endpoint failed to answer is asked once more, and recorded by no means: a later run asks again.
+    What failed is asked once more, and an outage is recorded by no means: a later run asks again. A comparison about
+    which a comparer says nothing at all counts under `NOBODY`.
     """
-    num_added = 0
+    missing: set[tuple[str, str]] = set()
     for _ in range(2):
         judgements: list[Judgement] = []
         try:
@@ -123,12 +127,17 @@ def have_batch_compared(database: Database, campaign: Campaign, batch: Sequence[
                 judgements.append(judgement)
         finally:
             with database.write() as connection:
-                num_added += record(connection, campaign, judgements)
+                record(connection, campaign, judgements)
+        said = {(one.rater, one.comparison_id): one.is_unanswered for one in judgements}
+        asked = {comparison.id for comparison in batch}
+        silent = asked - {comparison_id for _, comparison_id in said}
+        missing = {key for key in missing if key[1] not in asked} | {(NOBODY, one) for one in silent}
+        missing |= {key for key, is_out in said.items() if is_out}
         failed = {one.comparison_id for one in judgements if one.is_unanswered and "failed" in one.flags}
         batch = [comparison for comparison in batch if comparison.id in failed]
         if not batch:
             break
-    return num_added
+    return Counter(rater for rater, _ in missing)
 
 
 def hold_to_band(
