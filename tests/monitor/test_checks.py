@@ -144,8 +144,8 @@ def test_what_was_wrong_from_the_start_comes_first_and_the_leash_is_not_blamed(h
     assert "policy.max_new_tokens" in warned[0].remedy
     assert check_kl(stuck).status == "fine"
     scaled = replace(healthy, updates=({**first, "score_mean": -3.04, "score_sd": 1.0, "truncation_share": 0.0},))
-    for is_z_score in (True, False):
-        found = checks(replace(scaled, is_z_score=is_z_score))
+    for kind, is_z_score in (("reward_model", True), ("function", False)):
+        found = checks(replace(scaled, scorer_kind=kind))
         assert any("score −3.04" in one.text or "score -3.04" in one.text for one in found) == is_z_score
 
 

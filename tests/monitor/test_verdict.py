@@ -6,6 +6,8 @@ import pytest
 from fake_run import make_fake_run
 
 from kleash.estimates import Estimate, Rate
+from kleash.monitor.figures.training_chart import training_figure
+from kleash.monitor.pages import sections
 from kleash.monitor.read.findings import Contrast, findings_of
 from kleash.monitor.read.reader import read_run
 from kleash.monitor.read.verdict import gate_in_words, mood_of, verdict_of
@@ -60,6 +62,33 @@ def test_a_win_by_a_judge_that_trained_the_policy_is_no_win(healthy):
     assert verdict.mood == "unclear"
     assert verdict.headline.startswith("Unproven: by a judge that scores its answers while it trains, the policy wins")
     assert "rw.py:happy, which scores its answers while it trains, so this says how well" in verdict.evidence[1]
+
+
+def test_a_mean_that_does_not_move_neither_rose_nor_fell(healthy):
+    still = {"judge_before": Rate(0.001), "judge_after": Rate(-0.002)}
+    overall = healthy.overall.model_copy(update=still)
+    assert "its mean stayed at 0.00 points" in verdict_of(replace(healthy, overall=overall)).evidence[1]
+
+
+@pytest.mark.parametrize(("kl", "cost"), [(0.4, "at a cost of 0.40 nats of KL"), (-0.03, "at no KL to speak of.")])
+def test_a_kl_below_zero_is_no_negative_cost(healthy, kl, cost):
+    overall = healthy.overall.model_copy(update={"kl_nats_per_sequence": Rate(kl)})
+    assert cost in verdict_of(replace(healthy, overall=overall)).headline
+
+
+def test_a_run_without_sft_or_reward_model_is_told_in_its_own_words(healthy):
+    plain = replace(healthy, judge="proxy", scorer_kind="function", has_sft=False)
+    verdict = verdict_of(plain)
+    assert verdict.headline.startswith("Unproven: by the verdict of its own reward function the policy wins")
+    assert "against its starting model" in verdict.headline
+    assert "The judge is the reward function that trained it" in verdict.evidence[1]
+    figures = training_figure(plain)["layout"]["annotations"]
+    titles = " ".join(str(one.get("text")) for one in figures)
+    assert "KL to the starting model" in titles
+    assert "in its own unit" in titles
+    page = sections.tiles(plain) + sections.training_section(plain, (), has_main_figure=True)
+    for word in ("SFT", "reward model's score"):
+        assert word not in page
 
 
 def test_a_win_rate_without_an_interval_proves_nothing(healthy):

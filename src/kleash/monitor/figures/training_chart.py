@@ -160,17 +160,23 @@ def _reward(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
         return None
     return ChartPanel(
         title="Reward (the proxy)",
-        unit="z-score: in SD of the SFT model's answers",
+        unit=_reward_unit(findings),
         traces=[marks.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
         end=(values[-1], number(values[-1]), ACCENT),
     )
 
 
+def _reward_unit(findings: Findings) -> str:
+    is_scaled = findings.reward_name == "reward model"
+    return f"z-score: in SD of the {findings.reference_name}'s answers" if is_scaled else "in its own unit"
+
+
 def _external_panels(findings: Findings, names: Sequence[str]) -> list[ChartPanel | None]:
-    return [_win_rates(findings.win_rates, names), _external(findings.external, names)]
+    return [_win_rates(findings, names), _external(findings.external, names)]
 
 
-def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> ChartPanel | None:
+def _win_rates(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
+    curves = findings.win_rates
     if not curves:
         return None
     traces, keys = [], []
@@ -182,7 +188,7 @@ def _win_rates(curves: Sequence[ExternalCurve], names: Sequence[str]) -> ChartPa
         traces += _slice_quality(curve, names, symbol=symbol, is_rate=True)
     last = curves[0].points[-1][1].value
     return ChartPanel(
-        title="Win rate against the SFT model",
+        title=f"Win rate against the {findings.reference_name}",
         unit=f"{', '.join(keys)}; 95 % interval",
         traces=traces,
         end=(100 * last, percent(last), INK),
@@ -218,7 +224,9 @@ def _kl(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
         traces.append(plots.unseen(steps[0], 1.05 * high))
         unit += f"; band: target {number(target)} ± {percent(KL_BAND)}"
     end = (values[-1], number(values[-1]), ACCENT)
-    return ChartPanel("KL to the SFT model", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"})
+    return ChartPanel(
+        f"KL to the {findings.reference_name}", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"}
+    )
 
 
 def _low_panel(findings: Findings, metric: str, title: str, unit: str) -> ChartPanel | None:

@@ -161,7 +161,11 @@ def check_kl(findings: Findings) -> RunCheck | None:
     """Warn when the policy strayed from its KL target, or when KL is negative, which it cannot be."""
     target = findings.kl_target_nats
     if findings.kl_nats is None:
-        return RunCheck("KL", "not measured", "KL to the SFT model was not recorded.") if findings.method else None
+        return (
+            RunCheck("KL", "not measured", f"KL to the {findings.reference_name} was not recorded.")
+            if findings.method
+            else None
+        )
     kl = findings.kl_nats.value
     num_answers = findings.kl_nats.n or sum(column(findings.updates, "answers")[1][-LAST_UPDATES:]) or math.inf
     if kl < LOWEST_KL_NATS - chance_below_zero(num_answers):

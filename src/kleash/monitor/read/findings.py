@@ -64,9 +64,9 @@ class Findings:
     comparisons ("gold", "proxy" or a function's name), "" before the evaluation. outcome: how online training ended.
     kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
     by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
-    training kept a log of alarms, be it empty. aims: helpful, honest
-    and harmless over the checkpoints, where prompts say which of them they ask for. is_z_score: a reward model scored
-    the policy. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
+    training kept a log of alarms, be it empty. aims: helpful, honest and harmless over the checkpoints, where prompts
+    say which of them they ask for. scorer_kind: what scored the policy, "" where it is not recorded. has_sft: the run
+    trains an SFT model. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
     signals_trained: the same of the sources of win_rates that did, by their names.
     """
 
@@ -91,9 +91,24 @@ class Findings:
     alarms: tuple[Alarm, ...] = ()
     is_watched: bool = False
     aims: AimsPath | None = None
-    is_z_score: bool = False
+    scorer_kind: str = ""
+    has_sft: bool = True
     judge_trained: str = ""
     signals_trained: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference_name(self) -> str:
+        """What the policy is compared with; where the run trained no SFT model, the model it started from."""
+        return "SFT model" if self.has_sft else "starting model"
+
+    @property
+    def reward_name(self) -> str:
+        """What scores the policy; a run that does not say was scored by a reward model."""
+        return {"function": "reward function", "rules": "rules"}.get(self.scorer_kind, "reward model")
+
+    @property
+    def is_z_score(self) -> bool:
+        return self.scorer_kind in REWARD_MODELS
 
     @property
     def is_evaluated(self) -> bool:
@@ -145,7 +160,8 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
         alarms=read_alarms(round_folder.rows("policy", "alarms")),
         is_watched="policy" in round_folder.stages and "alarms" in round_folder.stages["policy"].rows,
         aims=read_aims(round_folder, judge),
-        is_z_score=(round_folder.settings("policy").get("scorer") or {}).get("kind") in REWARD_MODELS,
+        scorer_kind=str((decided["policy"].get("scorer") or {}).get("kind") or ""),
+        has_sft="sft" in (run.wanted_stages(round_folder) or ["sft"]),
         judge_trained=training_of(judge, decided),
         signals_trained={
             name: said

@@ -37,11 +37,11 @@ def verdict_of(findings: Findings) -> RunVerdict:
     mood = mood_of(rate) if findings.judge != "proxy" and not findings.judge_trained else "unclear"
     claim = {"better": "Better:", "worse": "Worse:", "unclear": "Not told apart:"}[mood]
     if findings.judge == "proxy":
-        claim = "Unproven: by the verdict of its own reward model"
+        claim = f"Unproven: by the verdict of its own {findings.reward_name}"
     elif findings.judge_trained:
         claim = f"Unproven: by a judge that {findings.judge_trained},"
-    cost = "" if findings.kl_nats is None else f", at a cost of {number(findings.kl_nats.value)} nats of KL per answer"
-    headline = f"{claim} the policy wins {percent(rate.value)} of {comparisons(rate)} against its SFT model{cost}."
+    won = f"the policy wins {percent(rate.value)} of {comparisons(rate)} against its {findings.reference_name}"
+    headline = f"{claim} {won}{_cost(findings.kl_nats)}."
     evidence = [_interval_evidence(rate), _judge_evidence(findings)]
     evidence += [*_alarm_evidence(findings), *_reward_model_evidence(findings)]
     return RunVerdict(mood, headline, tuple(evidence))
@@ -79,7 +79,7 @@ def _pending_headline(findings: Findings) -> str:
             return f"{text}."
         step, rate = findings.win_rates[0].points[-1]
         span = f" ({interval})" if (interval := percent_range(rate.low, rate.high)) else ""
-        won = f"the policy won {percent(rate.value)}{span} against its SFT model"
+        won = f"the policy won {percent(rate.value)}{span} against its {findings.reference_name}"
         name = findings.win_rates[0].name
         trained = findings.signals_trained.get(name)
         unproven = f"; unproven, as it {trained}" if trained else ""
@@ -88,6 +88,15 @@ def _pending_headline(findings: Findings) -> str:
         accuracy = findings.reward_model.accuracy
         return f"No policy yet: the reward model orders {percent(accuracy.value)} of {unseen_pairs(accuracy)} rightly."
     return "Nothing is measured yet: this page fills as the stages finish."
+
+
+def _cost(kl_nats: Estimate | None) -> str:
+    """Say what a policy strayed from its reference; an estimate below zero is one of next to nothing."""
+    if kl_nats is None:
+        return ""
+    if kl_nats.value <= 0:
+        return ", at no KL to speak of"
+    return f", at a cost of {number(kl_nats.value)} nats of KL per answer"
 
 
 def _interval_evidence(rate: Estimate) -> str:
@@ -104,14 +113,18 @@ def _judge_evidence(findings: Findings) -> str:
     before, after = findings.overall.judge_before, findings.overall.judge_after
     moved = ""
     if before is not None and after is not None:
+        ends = number(before.value), number(after.value)
         verb = "rose" if after.value > before.value else "fell"
-        moved = f"; its mean {verb} from {number(before.value)} to {number(after.value)} points"
+        moved = (
+            f"; its mean stayed at {ends[0]}" if ends[0] == ends[1] else f"; its mean {verb} from {' to '.join(ends)}"
+        )
+        moved += " points"
     if findings.judge == "gold":
         return f"The judge is gold, the sandbox's true quality, which training never read{moved}."
     if findings.judge == "proxy":
         return (
-            "The judge is the reward model that trained it, so this says how well it was obeyed, not that the answers "
-            "are better. Set evaluation.judge to something that training never saw."
+            f"The judge is the {findings.reward_name} that trained it, so this says how well it was obeyed, not that "
+            "the answers are better. Set evaluation.judge to something that training never saw."
         )
     if findings.judge_trained:
         return (
