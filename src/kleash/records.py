@@ -48,12 +48,15 @@ class Prompt:
 
     slices: {dimension: value}, such as {"topic": "sums"}; they travel with the prompt to the last metric.
     tags: bookkeeping, named in `TAGS`: why an answer stays out, how hard the scorer finds the prompt, which attack it
-    is, which arm selected its pair. Neither is part of the prompt's id.
+    is, which arm selected its pair.
+    criteria: what this prompt's answers are to be judged by beside the rubric; raters see it, no policy does.
+    None of these is part of the prompt's id.
     """
 
     content: str | tuple[Message, ...]
     slices: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
     tags: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
+    criteria: str = field(default="", compare=False)
 
     @property
     def id(self) -> str:
@@ -78,6 +81,10 @@ class Prompt:
         tags = {name: value for name, value in dimensions.items() if name in TAGS}
         slices = {name: value for name, value in dimensions.items() if name not in TAGS}
         return replace(self, slices={**self.slices, **slices}, tags={**self.tags, **tags})
+
+    def rubric_version(self, version: str) -> str:
+        """Return what judgements of this prompt's answers go by: the rubric's version, and the criteria's if any."""
+        return f"{version}+{content_id('criteria', self.criteria)}" if self.criteria else version
 
     def content_json(self) -> str | list[dict[str, str]]:
         if isinstance(self.content, str):
@@ -130,7 +137,8 @@ class Comparison:
     def id(self) -> str:
         # Two pairs of models may give the same two answers: raters judge both, and each counts for its own models.
         sources = [list(self.sources)] if self.sources else []
-        return content_id("comparison", self.prompt.content_json(), list(self.completions), *sources)
+        criteria = [self.prompt.criteria] if self.prompt.criteria else []
+        return content_id("comparison", self.prompt.content_json(), list(self.completions), *sources, *criteria)
 
 
 UNANSWERED = ("failed", "refused")
@@ -226,11 +234,11 @@ class LabelledCompletion:
     is_desirable: bool
 
 
-def prompt_from_json(content: Any, dimensions: Mapping[str, str] | None = None) -> Prompt:
-    """Rebuild a prompt from `Prompt.content_json()` and `Prompt.dimensions`."""
+def prompt_from_json(content: Any, dimensions: Mapping[str, str] | None = None, criteria: str = "") -> Prompt:
+    """Rebuild a prompt from `Prompt.content_json()`, `Prompt.dimensions` and its criteria."""
     if not isinstance(content, str):
         content = tuple(Message(turn["role"], turn["content"]) for turn in content)
-    return Prompt(content).with_dimensions(dimensions or {})
+    return Prompt(content, criteria=criteria).with_dimensions(dimensions or {})
 
 
 def comparisons_of(answers: Sequence[Completion], *, num_completions: int) -> list[Comparison]:

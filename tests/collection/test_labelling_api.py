@@ -510,3 +510,23 @@ def test_a_campaigns_name_and_aspects_are_text(app, database):
 
 def test_without_an_open_campaign_the_list_says_so(app):
     assert "No campaign is open at the moment." in signed_in(app).get("/label").text
+
+
+def test_a_prompt_s_own_criteria_are_shown_escaped_and_recorded(database, app):
+    hostile = "names a number <script>alert(1)</script>"
+    comparison = Comparison(Prompt("question", SLICES, criteria=hostile), ("left", "right"), SOURCES)
+    with database.write() as connection:
+        chosen = CampaignSettings(gold_share=0, repeat_share=0)
+        campaign = create_campaign(connection, "trial", chosen, seed="Platypus-seed", actor="tests")
+        add_items(connection, campaign, [comparison], actor="tests")
+    labeller = Labeller(app, campaign)
+    [task] = labeller.get("tasks").json()["tasks"]
+    assert "To be judged by" in task["prompt"]["html"]
+    assert "names a number" in task["prompt"]["html"]
+    assert "<script" not in task["prompt"]["html"]
+    labeller.post(f"tasks/{task['id']}", verdict())
+    with database.read() as connection:
+        [given] = judgements_in_force(connection, campaign)
+    assert given.judgement.rubric_version == comparison.prompt.rubric_version(campaign.rubric_version)
+    for response in labeller.responses:
+        assert not any(word in response.text for word in (*SOURCES, *SLICES.values()))

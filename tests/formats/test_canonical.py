@@ -226,3 +226,41 @@ def test_a_row_left_out_may_hold_equal_answers(tmp_path):
     row = Preference(Prompt("p"), ("a", "a"), (Pair(0, 1, 0.5),), left_out="both_bad")
     formats.write_jsonl(tmp_path / "x.jsonl", [row])
     assert formats.read_preferences(tmp_path / "x.jsonl").records == [row]
+
+
+@pytest.mark.parametrize(
+    ("columns", "criteria"),
+    [
+        ({"criteria": " names a number "}, "names a number"),
+        ({"rubric": ["names a number", "one word"]}, "- names a number\n- one word"),
+        (
+            {"rubric": [{"criterion": "safe", "points": 5}, {"title": "x", "description": "short"}]},
+            "- safe (weight 5)\n- short",
+        ),
+        ({"rubric": {"text": "kind", "weight": 1}}, "- kind (weight 1)"),
+        ({"criteria": [], "rubric": "kind"}, "kind"),
+        ({"criteria": None}, ""),
+    ],
+)
+def test_a_row_s_own_criteria_are_read_and_written(tmp_path, columns, criteria):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "completions": ["a", "b"], **columns}) + "\n")
+    loaded = formats.read_comparisons(path)
+    [comparison] = loaded.records
+    assert (comparison.prompt.criteria, loaded.columns_unused) == (criteria, ())
+    formats.write_jsonl(path, [comparison])
+    again = formats.read_comparisons(path).records[0]
+    assert (again.prompt.criteria, again.id) == (criteria, comparison.id)
+    plain = Comparison(Prompt("p"), ("a", "b"))
+    assert (plain.id == comparison.id) == (not criteria)
+
+
+@pytest.mark.parametrize("value", [7, [1, "a"], [{"score": 1}], {"levels": {"1": "bad"}}])
+def test_criteria_that_are_no_text_are_a_bad_row(tmp_path, value):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "p", "completions": ["a", "b"]}, {"prompt": "q", "completions": ["a", "b"], "rubric": value}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = formats.read_comparisons(path)
+    assert len(loaded.records) == 1
+    assert "'rubric' is" in loaded.bad_rows[0].reason
+    assert loaded.bad_rows[0].fix == "write texts, or rename it"

@@ -124,7 +124,7 @@ def judgement_from_places(
         aspects={
             name: _in_comparison_order(each, task.permutation, name=name) for name, each in placed.aspects.items()
         },
-        rubric_version=rubric_version,
+        rubric_version=task.comparison.prompt.rubric_version(rubric_version),
         seconds=seconds,
         rationale=placed.rationale.strip(),
         flags=tuple(sorted(set(placed.flags))),
@@ -165,9 +165,13 @@ def _in_comparison_order(placed_ranks: Sequence[int], permutation: Sequence[int]
 
 def _shown_prompt(prompt: Prompt) -> ShownText:
     """Show a prompt; the turns of a conversation each under the name of who speaks."""
-    if isinstance(prompt.content, str) or len(prompt.content) == 1:
-        return shown_text(prompt.text)
-    turns = [(message.role, shown_text(message.content)) for message in prompt.content]
+    turns: list[tuple[str, ShownText]] = [("asked", shown_text(prompt.text))]
+    if not isinstance(prompt.content, str) and len(prompt.content) > 1:
+        turns = [(message.role, shown_text(message.content)) for message in prompt.content]
+    if prompt.criteria:
+        turns.append(("To be judged by", shown_text(prompt.criteria)))
+    if len(turns) == 1:
+        return turns[0][1]
     html = Markup("").join(Markup('<p class="role">{}</p>{}').format(role, turn.html) for role, turn in turns)
     raw = "\n\n".join(f"{role}:\n{turn.raw}" for role, turn in turns)
     return ShownText(html, raw, any(turn.is_cut for _, turn in turns))

@@ -235,7 +235,7 @@ class RubricVersion:
 
 def rubric_versions(rubrics: Sequence[tuple[str, str]], recorded: Sequence[RecordedJudgement]) -> list[RubricVersion]:
     """Describe each version against the one before it, the present one first."""
-    used = Counter(entry.judgement.rubric_version for entry in recorded)
+    used = Counter(entry.judgement.rubric_version.partition("+")[0] for entry in recorded)
     texts = [("", ""), *rubrics]
     versions = [
         RubricVersion(version, text, used[version], text_changes(before, text) if before else ())

@@ -78,8 +78,9 @@ def _prompt_columns(prompt: Prompt) -> dict[str, Any]:
 
 
 def dimension_columns(prompt: Prompt) -> dict[str, Any]:
-    """Return a prompt's slices and tags as they stand in a row, where it has any."""
-    return _filled(slices=dict(sorted(prompt.slices.items())), tags=dict(sorted(prompt.tags.items())))
+    """Return a prompt's slices, tags and criteria as they stand in a row, where it has any."""
+    slices, tags = dict(sorted(prompt.slices.items())), dict(sorted(prompt.tags.items()))
+    return _filled(slices=slices, tags=tags, criteria=prompt.criteria)
 
 
 def _pair_json(pair: Pair) -> dict[str, Any]:

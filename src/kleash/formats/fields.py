@@ -33,6 +33,8 @@ _THUMB_OF_NUMBER: Mapping[float, bool] = {1.0: True, 0.0: False, -1.0: False}
 
 SYSTEM = ("system", "system_prompt")
 HISTORY = "history"
+CRITERIA = ("criteria", "rubric")
+_WORDS_OF_CRITERION = ("criterion", "criteria", "description", "text", "title")
 # What a turn may hold that changes what an answer is; templates and trainers here read its text alone.
 _UNREAD = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
 _PARTS_OF_A_TURN = frozenset({"role", "content", "from", "value"})
@@ -166,7 +168,28 @@ def prompt_of(content: str | tuple[Message, ...], row: Content, names: Sequence[
     ours = {name: tags[name] for name in TAGS if name in tags} if isinstance(tags, Mapping) else {}
     dimensions = {**slices, **ours, **{name: row.get(name) for name in names}}
     known = {str(name): str(value) for name, value in dimensions.items() if value not in (None, "")}
-    return Prompt(_in_context(content, row)).with_dimensions(known)
+    return Prompt(_in_context(content, row), criteria=_criteria(row)).with_dimensions(known)
+
+
+def _criteria(row: Content) -> str:
+    """Return what a row's answers are to be judged by: a text, or a line for each of several."""
+    name = next((name for name in CRITERIA if row.get(name) not in (None, "", [], ())), "")
+    value = row.get(name)
+    if not name or isinstance(value, str):
+        return str(value or "").strip()
+    given = value if isinstance(value, list | tuple) else [value]
+    lines = [_criterion(one) if isinstance(one, Mapping) else one for one in given]
+    texts = [line.strip() for line in lines if isinstance(line, str)]
+    if len(texts) < len(lines):
+        raise RowProblem(f"{name!r} is {shown(value)}, neither text nor a list of texts", "write texts, or rename it")
+    return "\n".join(f"- {line}" for line in texts)
+
+
+def _criterion(one: Mapping[str, Any]) -> str | None:
+    """Return a criterion's words, and what it counts, from an object as published rubrics have it."""
+    words = next((one[name] for name in _WORDS_OF_CRITERION if isinstance(one.get(name), str)), None)
+    weight = one.get("weight", one.get("points"))
+    return words if words is None or weight is None else f"{words} (weight {weight})"
 
 
 def _in_context(content: str | tuple[Message, ...], row: Content) -> str | tuple[Message, ...]:

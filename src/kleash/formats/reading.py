@@ -209,7 +209,7 @@ def read(
             f"None of the {gathered.num_rows} rows of {path} holds {NAME_OF[kind]}. Expected at least one. Check "
             "that this is the file you mean."
         )
-    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags"}
+    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags", *fields.CRITERIA}
     unused = tuple(name for name in gathered.columns if name not in known)
     num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
     return Loaded(

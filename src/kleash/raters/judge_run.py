@@ -257,7 +257,7 @@ class JudgeRun:
                 judge=self.name,
                 model=reply.model,
                 prompt_digest=question.prompt_digest,
-                rubric_version=self.rubric_version,
+                rubric_version=comparison.prompt.rubric_version(self.rubric_version),
                 permutation=question.order,
                 status=status,
                 reply=reply.text,
@@ -276,7 +276,8 @@ class JudgeRun:
         while waiting and all(question.key in self.outcomes for question in waiting[0].questions.values()):
             case = waiting.popleft()
             outcomes = {order: self.outcomes[question.key] for order, question in case.questions.items()}
-            judgement = merge(case.comparison, outcomes, rater=self.name, rubric_version=self.rubric_version)
+            version = case.comparison.prompt.rubric_version(self.rubric_version)
+            judgement = merge(case.comparison, outcomes, rater=self.name, rubric_version=version)
             self.spending.num_judged += judgement.outcome != "skipped"
             yield judgement
 

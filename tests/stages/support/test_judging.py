@@ -14,10 +14,11 @@ from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.store.raters import raters
 from kleash.collection.store.recording import record, restore
 from kleash.errors import DataError
+from kleash.formats import read_preferences
 from kleash.raters.configuration import JudgeSettings, JudgesSettings
 from kleash.raters.judge_run import JudgeStopped
 from kleash.raters.monitoring import BandSettings
-from kleash.records import Comparison, Judgement, Prompt
+from kleash.records import Comparison, Judgement, Prompt, content_id
 from kleash.stages.support.judging import judge_campaign
 from raters.replay_server import Status, replaying, shown, verdict
 
@@ -259,4 +260,25 @@ def test_a_filter_that_leaves_no_pair_is_not_frozen_without_a_word(tmp_path):
         freeze_trial(opened, tmp_path / "out")
     made = freeze_trial(opened, tmp_path / "out", accept_missing="to be looked at").summary
     assert (made["pairs"], made["accepted_missing"]) == (0, "to be looked at")
+    opened.close()
+
+
+def test_a_row_s_own_criteria_reach_the_judge_and_its_judgements_say_so(tmp_path):
+    opened = Database(tmp_path / "labels.sqlite")
+    strict, plain = Prompt("q0", criteria="one word"), Prompt("q1")
+    comparisons = [Comparison(prompt, ("good", "bad")) for prompt in (strict, plain)]
+    with opened.write() as connection:
+        campaign = stored.create_campaign(connection, "trial", CampaignSettings(), rubric="Good.", actor="test")
+        stored.add_items(connection, campaign, comparisons, actor="test")
+    with replaying(right) as replay:
+        judge_campaign(opened, "trial", judges(replay), actor="test")
+        asked = {shown(request)[0]: "one word" in str(request["messages"]) for request in replay.requests}
+    assert asked == {"q0": True, "q1": False}
+    given = {entry.judgement.comparison_id: entry.judgement.rubric_version for entry in votes_of(opened)}
+    version = campaign.rubric_version
+    assert given == {comparisons[0].id: strict.rubric_version(version), comparisons[1].id: version}
+    assert strict.rubric_version(version) == f"{version}+{content_id('criteria', 'one word')}"
+    made = freeze_trial(opened, tmp_path / "out")
+    rows = read_preferences(made.path / "preferences.jsonl").records
+    assert [row.prompt.criteria for row in rows] == ["one word", ""]
     opened.close()

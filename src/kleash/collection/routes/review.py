@@ -206,6 +206,6 @@ def judgement_page(request: Request, database: Data, _: Admin, snapshot: Snapsho
         entry=entry,
         shown=shown_answers(item.comparison, entry.judgement),
         earlier=earlier,
-        rubric=known_rubrics.get(entry.judgement.rubric_version, ""),
+        rubric=known_rubrics.get(entry.judgement.rubric_version.partition("+")[0], ""),
         exports=[(artifact_id, path, used_in(artifact_id, Path(path), runs)) for artifact_id, path in exports],
     )

@@ -169,6 +169,7 @@ def add_items(
                 "hold": printable(holds.get(comparison.id, "")),
                 "overlap": len(kinds[comparison.id]),
                 "priority": priorities.get(comparison.id, 0.0),
+                "criteria": comparison.prompt.criteria or None,
             }
         )
     if rows:
@@ -241,7 +242,7 @@ def items(connection: Connection, campaign: Campaign) -> dict[str, Item]:
 
 def item_from_row(row: sa.Row[tuple[object, ...]]) -> Item:
     """Rebuild an item from its row in the table."""
-    prompt = prompt_from_json(row.prompt, row.slices)
+    prompt = prompt_from_json(row.prompt, row.slices, row.criteria or "")
     return Item(
         id=str(row.id),
         comparison=Comparison(prompt, tuple(row.completions), tuple(row.sources)),

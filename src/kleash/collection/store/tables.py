@@ -118,6 +118,8 @@ items = Table(
     Column("arm", String(20)),
     Column("propensity", Float),
     Column("begun_at", UtcTime),
+    # What its answers are to be judged by beside the rubric; null for nothing.
+    Column("criteria", Json),
     UniqueConstraint("campaign_id", "comparison_id"),
     Index(None, "campaign_id", "is_gold", "hold", "begun_at"),
 )
