@@ -161,6 +161,7 @@ def update(
     rate_share *= state.leash.learning_rate_share
     trains_policy = state.step >= settings.critic_warmup_steps or not components.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
+    texts = texts if trains_policy else ()
     tally, figures = Tally(), dict[str, float]()
     for epoch in range(settings.epochs):
         order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)

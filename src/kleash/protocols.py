@@ -94,7 +94,8 @@ class Trainer(Protocol):
         """Take one optimiser step on the sum of compute_loss over micro-batches and ranks; return its figures.
 
         compute_loss gets the outputs of a micro-batch and its row numbers into `rows`, and returns a scalar that is
-        already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient.
+        already divided by the *global* count, so that any split into micro-batches and ranks gives one gradient; one
+        that needs no gradient trains nothing, and a network that gets none in a step is not updated.
         Outputs are empty where the trainer holds no models: the loss then runs them itself.
         """
 
@@ -110,7 +111,8 @@ class Trainer(Protocol):
 class TrainingEngine(Trainer, Protocol):
     """Holds the models of online training; the only place that knows devices, precision, adapters and ranks.
 
-    `step` trains on `TokenSequence` rows.
+    `step` trains on `TokenSequence` rows; log-probabilities of texts are at temperature 1, those of answers at the
+    sampling's.
     """
 
     def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:

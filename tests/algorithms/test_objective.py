@@ -83,7 +83,8 @@ def loss_and_gradient(objective, micro_batches, *, apart=False, padding=0):
             shown = [Outputs(cut(logprob_RT), entropy_BT, values)]
         for outputs in shown:
             loss = objective(outputs, rows)
-            loss.backward()
+            if loss.requires_grad:
+                loss.backward()
             total = total + loss.detach()
     zeros = torch.zeros_like(logprob_RT)
     gradients = [zeros if whole.grad is None else whole.grad for whole in (logprob_RT, value_RT)]

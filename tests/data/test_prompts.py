@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kleash.data.prompts import answers_of, deduplicate, leaking_prompts, split_by_prompt
+from kleash.data.prompts import answers_of, deduplicate, drawn, leaking_prompts, split_by_prompt
 from kleash.errors import DataError
 from kleash.formats.conversations import as_transcript
 from kleash.records import Demonstration, Message, Pair, Preference, Prompt
@@ -101,3 +101,12 @@ def test_each_answer_of_a_conversation_can_be_a_demonstration():
     row = Demonstration(Prompt(turns), "Bye!")
     assert answers_of(row) == [Demonstration(Prompt(turns[:1]), "Yes?"), row]
     assert answers_of(Demonstration(Prompt("Hi"), "Yes?")) == [Demonstration(Prompt("Hi"), "Yes?")]
+
+
+def test_prompts_are_drawn_by_their_text_and_the_seed_and_stay_in_order():
+    prompts = [Prompt(f"{number}?") for number in range(100)]
+    some = drawn(prompts, 10, seed=1)
+    assert some == sorted(some, key=prompts.index)
+    assert set(map(str, drawn(prompts[::-1], 10, seed=1))) == set(map(str, some))
+    assert some not in (prompts[:10], drawn(prompts, 10, seed=2))
+    assert drawn(prompts, 200, seed=1) == prompts

@@ -26,6 +26,7 @@ from kleash.stages.direct import (
     LabelledObjective,
     PairObjective,
     PolicyAndReference,
+    mismatched_rows,
     train_direct,
 )
 from kleash.stages.importing import Provenance
@@ -75,14 +76,28 @@ def test_dpo_costs_the_mean_over_pairs_whatever_the_split():
         assert figures["logratio_chosen_nats"] == pytest.approx((RATIO[3] + 2 * RATIO[1] + RATIO[0]) / 3)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_every_row_has_a_partner_of_another_prompt_whatever_the_order_of_the_rows(seed):
+    prompts = ["a", "a", "b", "c", "a", "c", "c"]
+    partners = mismatched_rows(prompts, seed=seed)
+    assert all(prompts[partner] != prompt for prompt, partner in zip(prompts, partners, strict=True))
+    assert mismatched_rows(["a"] * 4, seed=seed) == [None] * 4
+    assert mismatched_rows(range(6), seed=seed) != mismatched_rows(range(6), seed=seed + 1)
+    assert sorted(mismatched_rows(range(6), seed=seed)) == list(range(6))
+
+
 def test_kto_measures_its_baseline_on_mismatched_answers_before_the_first_micro_batch():
-    """Each prompt with the next row's answer; rows of one prompt are no mismatch."""
+    """Each prompt with the answer of a row that has another; a batch of one row has a baseline as well."""
     rows = [of(3, prompt=(0,)), of(3, prompt=(1,)), of(2, prompt=(1,))]
     objective = LabelledObjective(MODELS, rows, [True, False, True], DirectLossSettings(), algorithm=KTO)
+    assert objective.partner_of[0] in (1, 2)
+    assert objective.partner_of[1:] == [0, 0]
+    ratios = [RATIO[rows[objective.partner_of[0]].response_ids[0]], RATIO[3], RATIO[3]]
     sums = objective.begin_batch([0, 1, 2])
-    # Prompt 0 with answer 1, prompt 1 with answer 0 (of the last row); rows 1 and 2 share their prompt.
-    assert sums == {"rows": 3.0, "mismatched_nats": pytest.approx(2 * RATIO[3]), "mismatched": 2.0}
-    baseline = max(0.0, RATIO[3])
+    assert sums == {"rows": 3.0, "mismatched_nats": pytest.approx(sum(ratios)), "mismatched": 3.0}
+    for row, ratio in enumerate(ratios):
+        assert objective.begin_batch([row]) == {"rows": 1.0, "mismatched_nats": pytest.approx(ratio), "mismatched": 1.0}
+    baseline = sum(ratios) / 3
 
     def sigmoid(x):
         return 1 / (1 + math.exp(-x))
@@ -103,9 +118,10 @@ def cost_with(objective, micro_batches, sums):
     return total, tally.means()
 
 
-def test_kto_without_mismatched_rows_has_no_baseline():
-    objective = LabelledObjective(MODELS, [of(3)], [True], DirectLossSettings(), algorithm=KTO)
-    assert objective.begin_batch([0]) == {"rows": 1.0, "mismatched_nats": 0.0, "mismatched": 0.0}
+def test_kto_says_that_answers_to_one_prompt_have_no_baseline(capsys):
+    objective = LabelledObjective(MODELS, [of(3), of(1)], [True, False], DirectLossSettings(), algorithm=KTO)
+    assert objective.begin_batch([0, 1]) == {"rows": 2.0, "mismatched_nats": 0.0, "mismatched": 0.0}
+    assert "All 2 answers are to one prompt, so KTO's reference point is 0." in capsys.readouterr().err
 
 
 def test_a_mismatched_answer_is_cut_where_the_longest_row_ends():

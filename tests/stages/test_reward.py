@@ -1,6 +1,7 @@
 """Reward models: the loss by hand, portable scores, the frozen scale, held-out accuracy, readable refusals."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import transformers
 
 from kleash.data.batches import TokenSequence, derived_seed
 from kleash.data.preferences import usable_preferences
-from kleash.data.prompts import split_by_prompt
+from kleash.data.prompts import drawn, split_by_prompt
 from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences, write_jsonl
 from kleash.maths.tally import Tally
@@ -105,7 +106,8 @@ def test_scores_of_the_references_answers_have_mean_0_and_sd_1(made):
     """The very answers that set the scale, sampled again."""
     reference = tiny_context().load_policy(made["sft"])
     rows = read_preferences(made["preferences"].path / "preferences.jsonl").records
-    prompts = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())[:8]
+    prompts = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())
+    prompts = drawn(prompts, 8, seed=derived_seed(0, "scale"))
     rollouts = LocalGenerator(reference, max_new_tokens=6).generate(
         prompts, samples_per_prompt=1, seed=derived_seed(0, "scale"), policy_version=0
     )
@@ -164,8 +166,38 @@ def test_a_reward_that_never_varies_is_refused(made):
         measure_scale(context, RewardSettings(**SMALL), ScoresNothing(), reference, rows)
 
 
+class ScoresByPrompt:
+    """Stands in for a reward model that finds one topic good and the other bad: the length of the prompt decides."""
+
+    device, pad_id, precision, eos_ids = torch.device("cpu"), 0, "float32", ()
+    rendering = SimpleNamespace(ends_as_served=False)
+
+    def score(self, batch):
+        return batch.prompt_length_B.float()
+
+
+def test_the_scale_is_measured_on_a_random_sample_of_the_prompts_whatever_their_order(made, capsys):
+    """The first prompts of a file sorted by topic are all of one topic."""
+    context = tiny_context()
+    reference = context.load_policy(made["sft"])
+    prompts = [Prompt(f"is it big {n}?") for n in range(20)] + [Prompt(f"how big is the house {n}?") for n in range(20)]
+    rows = [Preference(prompt, ("yes", "no"), (Pair(0, 1, 1.0),)) for prompt in prompts]
+    settings = RewardSettings(**SMALL | {"normaliser_samples": 16})
+    scale = measure_scale(context, settings, ScoresByPrompt(), reference, rows)
+    assert scale.sd > 0
+    assert measure_scale(context, settings, ScoresByPrompt(), reference, rows[::-1]) == scale
+    assert "measured on 16 of 40 prompts, drawn at random (by the run's seed)" in capsys.readouterr().err
+    lengths = torch.tensor([len(reference.rendering.encode_prompt(prompt)) for prompt in prompts]).double()
+    every = measure_scale(
+        context, RewardSettings(**SMALL | {"normaliser_samples": 40}), ScoresByPrompt(), reference, rows
+    )
+    assert (every.mean, every.sd) == pytest.approx((lengths.mean().item(), lengths.std().item()))
+    assert "measured" not in capsys.readouterr().err
+
+
 def test_head_warm_up_leaves_the_backbone_where_it_was(base, made, tmp_path):
-    settings = RewardSettings(**SMALL | {"head_warmup_steps": 100})
+    decaying = SMALL["fit"].model_copy(update={"weight_decay": 0.5})
+    settings = RewardSettings(**SMALL | {"head_warmup_steps": 100, "fit": decaying})
     artifact = train_reward(
         tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=tmp_path / "reward"
     )

@@ -1,10 +1,13 @@
 """The reference engine on a tiny model: log-probabilities, references, critics, micro-batches, exact resume."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kleash.data.batches import TokenSequence
 from kleash.models.causal_lm import load_language_model
+from kleash.models.forward import sequence_logprobs
 from kleash.rollout.local import LocalGenerator
 from training.tiny_engine import PROMPTS, engine_of, generator_of, rollouts_of, state_of, train
 
@@ -150,3 +153,42 @@ def test_the_gradient_of_the_likelihood_raises_it(policy_folder):
     for _ in range(3):
         engine.step(texts, loss)
     assert found == sorted(found)
+
+
+def texts_of(engine):
+    encode = engine.policy.rendering.encode
+    return [encode(PROMPTS[0], "the cat is happy"), encode(PROMPTS[1], "big")]
+
+
+def test_texts_are_read_at_temperature_1_whatever_answers_are_sampled_at(policy_folder):
+    """PPO-ptx keeps up the likelihood of texts, which is that of the model and not of a sharpened one."""
+    engine = engine_of(policy_folder, critic="separate", temperature=0.5)
+    texts = [replace(text, is_text=True) for text in texts_of(engine)]
+    answers = list(rollouts_of(engine).sequences)
+    plain, sharp = (engine_of(policy_folder, temperature=temperature) for temperature in (1.0, 0.5))
+    rows, seen = [texts[0], *answers, texts[1]], {}
+    for chosen in engine.micro_batches(rows):
+        for outputs in engine.forward([rows[row] for row in chosen]):
+            if outputs.logprob_BT is not None:
+                seen |= dict(zip(chosen, outputs.logprob_BT.sum(dim=1).tolist(), strict=True))
+            else:
+                assert not {0, len(rows) - 1} & set(chosen), "the critic learns nothing from texts"
+    for row, sequence in enumerate(rows):
+        [expected] = sequence_logprobs(plain.policy, [sequence]).tolist()
+        if not sequence.is_text:
+            [outputs] = sharp.forward([sequence])
+            expected = outputs.logprob_BT.sum().item()
+        assert seen[row] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("texts", [False, True], ids=["alone", "with texts"])
+def test_a_critics_warm_up_leaves_the_policy_alone_weight_decay_or_not(policy_folder, texts):
+    engine = engine_of(policy_folder, critic="separate", weight_decay=0.5)
+    before, kept = state_of(engine), texts_of(engine) if texts else ()
+    _, rows = train(engine, steps=2, critic_warmup_steps=2, texts=kept, pretraining_coefficient=1.0)
+    after = state_of(engine)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("policy/"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("critic/"))
+    assert not any(name.startswith("policy/adam") for name in after), "its moments begin with its own first step"
+    assert (rows[0]["policy_learning_rate"], rows[0]["policy_gradient_norm"]) == (0.0, 0.0)
+    assert rows[0]["critic_learning_rate"] > 0

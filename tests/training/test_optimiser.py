@@ -62,7 +62,18 @@ def test_frozen_parameters_are_not_trained():
 def test_gradients_are_cleared_after_a_step():
     optimiser = made()
     take(optimiser, [0])
-    assert all(not parameter.grad.any() for parameter in optimiser.parameters)
+    assert all(parameter.grad is None for parameter in optimiser.parameters)
+
+
+def test_what_gets_no_gradient_is_left_alone_and_its_weights_do_not_decay():
+    optimiser = made(weight_decay=0.5)
+    before = [parameter.detach().clone() for parameter in optimiser.parameters]
+    assert optimiser.step() == {"gradient_norm": 0.0, "learning_rate": 0.0}
+    torch.testing.assert_close(list(map(torch.Tensor.detach, optimiser.parameters)), before, rtol=0, atol=0)
+    assert not optimiser.adam.state
+    optimiser.parameters[0].grad = torch.ones(3)
+    optimiser.step()  # a loss that reaches one of several: the others' gradient is zero, and they decay
+    assert optimiser.parameters[1].item() == pytest.approx(0.25 * (1 - 0.1 * 0.5))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -17,8 +17,8 @@ from kleash.training.ranks import Ranks
 PROMPTS = [Prompt("is the cat happy?"), Prompt("how big is the house?"), Prompt("why"), Prompt("two plus two is")]
 
 
-def engine_of(folder, *, critic=None, lora=None, max_batch_tokens=64, temperature=1.0, eps=1e-5, ranks=None):
-    """critic: None, "separate" or "shared".  eps: Adam's; a large one makes steps follow gradients' sizes."""
+def engine_of(folder, *, critic=None, lora=None, max_batch_tokens=64, temperature=1.0, ranks=None, **adam):
+    """critic: None, "separate" or "shared".  adam: a large eps makes steps follow gradients' sizes."""
     ranks = ranks or Ranks()
     policy = load_language_model(folder, device="cpu", lora=LoraSettings(rank=2) if lora else None)
     reference = None
@@ -33,9 +33,10 @@ def engine_of(folder, *, critic=None, lora=None, max_batch_tokens=64, temperatur
         "shared": lambda: ValueHead(policy.model.config.hidden_size),
     }
     network = heads[critic]()
-    optimisers = {"policy": Optimiser(policy.trainable_parameters(), learning_rate=1e-2, eps=eps, ranks=ranks)}
+    adam = {"learning_rate": 1e-2, **adam, "ranks": ranks}
+    optimisers = {"policy": Optimiser(policy.trainable_parameters(), **adam)}
     if network is not None:
-        optimisers["critic"] = Optimiser(network.named_parameters(), learning_rate=1e-2, eps=eps, ranks=ranks)
+        optimisers["critic"] = Optimiser(network.named_parameters(), **adam)
     return LocalEngine(
         policy,
         reference,
@@ -55,24 +56,33 @@ def rollouts_of(engine, *, samples=2):
     return generator_of(engine).generate(PROMPTS, samples_per_prompt=samples, seed=3, policy_version=0)
 
 
-def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: None, minibatches=2):
-    settings = PolicySettings(
-        algorithm=name,
-        steps=steps,
-        samples_per_prompt=2,
-        epochs=2,
-        minibatches=minibatches,
-        max_new_tokens=8,
-        credit=CreditSettings(missing_eos_penalty=None),
-        optimiser=OptimiserSettings(learning_rate=1e-2),
-    )
+def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: None, texts=(), **changes):
+    settings = {
+        "algorithm": name,
+        "steps": steps,
+        "samples_per_prompt": 2,
+        "epochs": 2,
+        "minibatches": 2,
+        "max_new_tokens": 8,
+        "credit": CreditSettings(missing_eos_penalty=None),
+        "optimiser": OptimiserSettings(learning_rate=1e-2),
+    }
+    settings = PolicySettings(**settings | changes)
     tracker = ListTracker()
     scorer = FakeScorer(lambda answer: float(answer.text.count("e")) - 0.1 * len(answer.token_ids))
     components = LoopComponents(generator_of(engine), scorer, engine, ScriptedWatch(), tracker, ONLINE_ALGORITHMS[name])
     begun = state or LoopState(0, AdaptiveLeash(0.1, 2.0, 0.2))
     share = len(PROMPTS) // engine.num_ranks
     own = PROMPTS[engine.rank * share : (engine.rank + 1) * share]
-    final = run_loop(begun, components, settings, prompts=lambda step: own, seed=1, after_step=after_step)
+    final = run_loop(
+        begun,
+        components,
+        settings,
+        prompts=lambda step: own,
+        seed=1,
+        texts_to_keep=lambda step: texts,
+        after_step=after_step,
+    )
     return final, [{name: value for name, value in row.items() if name != "step_seconds"} for row in tracker.rows]
 
 

@@ -7,7 +7,7 @@ that the losses of any split into micro-batches and ranks add up to one number a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,10 +59,11 @@ class MinibatchLoss:
     @property
     def sequences(self) -> list[TokenSequence]:
         """The minibatch's rows, then the texts."""
-        return [*(self.experience.rollouts.sequences[row] for row in self.rows), *self.texts]
+        texts = [replace(text, is_text=True) for text in self.texts]
+        return [*(self.experience.rollouts.sequences[row] for row in self.rows), *texts]
 
     def __call__(self, outputs: Outputs, micro_rows: Sequence[int]) -> Tensor:
-        """Return the micro-batch's share of the loss, a scalar.
+        """Return the micro-batch's share of the loss, a scalar; without a gradient where it trains nothing.
 
         The engine may show the policy's and the critic's outputs together or one after the other (the absent one is
         None): it then holds the activations of one network at a time.
@@ -80,9 +81,7 @@ class MinibatchLoss:
             parts.append(self._value_loss(outputs.value_BT, own, micro_rows))
         if parts:
             return torch.stack(parts).sum()
-        present = outputs.value_BT if outputs.logprob_BT is None else outputs.logprob_BT
-        assert present is not None
-        return present.sum() * 0.0
+        return torch.zeros(())  # without a gradient: nothing here is trained
 
     def _own(self, output_BT: Tensor, own: list[int]) -> Tensor:
         """The experience's rows of an output, no wider than the experience: a long text may have made it wider."""

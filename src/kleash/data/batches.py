@@ -25,10 +25,14 @@ from kleash.records import Completion, Prompt
 
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
-    """One prompt and one response as token ids; the response holds its EOS when it has one."""
+    """One prompt and one response as token ids; the response holds its EOS when it has one.
+
+    is_text: written by somebody rather than sampled, so that its likelihood is the model's own, at temperature 1.
+    """
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
+    is_text: bool = False
 
     @property
     def num_tokens(self) -> int:

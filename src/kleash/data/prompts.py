@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from kleash.data.quotas import choose
 from kleash.errors import DataError
 from kleash.formats import to_json
 from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Preference, Prompt
@@ -51,6 +52,15 @@ def split_by_prompt(
             heldout -= {max(context, key=lambda key: context[key])}
     training = [record for key, record in zip(keys, records, strict=True) if key not in heldout]
     return training, [record for key, record in zip(keys, records, strict=True) if key in heldout]
+
+
+def drawn(prompts: Sequence[Prompt], number: int, *, seed: int) -> list[Prompt]:
+    """Return so many of the prompts, drawn at random, in their order: a file's first ones may be of one kind.
+
+    All of them where there are no more. Which are drawn depends on their text and the seed, not on their order.
+    """
+    chosen = choose([""] * len(prompts), [prompt.id for prompt in prompts], number, seed=seed)
+    return [prompts[row] for row in chosen]
 
 
 def deduplicate(records: Iterable[PromptedT]) -> Deduplicated[PromptedT]:

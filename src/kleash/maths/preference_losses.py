@@ -130,7 +130,8 @@ def kto_baseline(mismatched_logratio_total: float | Tensor, count: float | Tenso
     """Return KTO's reference point z0 = max(0, mean log-ratio of answers under other prompts), in nats.
 
     Both arguments are sums over the global batch: micro-batches and ranks must share one z0. Zero if nothing was
-    counted.
+    counted. Which rows are put together is the caller's.
+    Source: Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1: there, the batch's next answer.
     """
     total, num = (float(x.detach() if isinstance(x, Tensor) else x) for x in (mismatched_logratio_total, count))
     return max(0.0, total / num) if num > 0 else 0.0

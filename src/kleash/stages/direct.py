@@ -6,7 +6,7 @@ nothing is kept between steps and a resumed run repeats itself exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from kleash.algorithms.direct import (
 )
 from kleash.algorithms.online import ONLINE_ALGORITHMS
 from kleash.artifacts import Artifact, read, require
-from kleash.data.batches import TokenSequence
+from kleash.data.batches import TokenSequence, derived_seed, epoch_order
 from kleash.data.preferences import labelled_from_preferences, usable_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.errors import DataError, SettingsError
@@ -118,7 +118,12 @@ class PairObjective:
 
 
 class LabelledObjective:
-    """Rows are single answers with a thumb up or down; they cost the algorithm's loss against the batch's baseline."""
+    """Rows are single answers with a thumb up or down; they cost the algorithm's loss against the batch's baseline.
+
+    The baseline is the mean log-ratio of the batch's prompts with answers to others. Each row has the partner whose
+    answer its prompt is put to from all the rows at once, drawn by `seed`, so that neither the batch's size nor its
+    split matters; in the paper it is the next row of the batch, which a batch of one row does not have.
+    """
 
     def __init__(
         self,
@@ -128,26 +133,31 @@ class LabelledObjective:
         settings: DirectLossSettings,
         *,
         algorithm: LabelledAlgorithm,
+        seed: int = 0,
     ) -> None:
         self.models, self.sequences, self.is_desirable = models, sequences, is_desirable
         self.settings, self.algorithm = settings, algorithm
+        self.partner_of = mismatched_rows([sequence.prompt_ids for sequence in sequences], seed=seed)
         self.longest = max(sequence.num_tokens for sequence in sequences)
+        if not any(partner is not None for partner in self.partner_of):
+            name = algorithm.name.upper()
+            say(f"All {len(sequences):,} answers are to one prompt, so {name}'s reference point is 0.")
 
     def num_tokens(self, row: int) -> int:
         return self.sequences[row].num_tokens
 
     @torch.no_grad()
     def begin_batch(self, rows: Sequence[int]) -> dict[str, float]:
-        """Estimate KTO's z0 from mismatched pairs: each prompt with the next row's answer.
+        """Estimate KTO's z0 from mismatched pairs: each prompt with its partner's answer.
 
         A long prompt with a long answer of another is cut where the longest row ends: the model may know no more
         positions.
         """
-        batch = [self.sequences[row] for row in rows]
+        pairs = [(self.sequences[row].prompt_ids, self.partner_of[row]) for row in rows]
         mismatched = [
-            TokenSequence(own.prompt_ids, other.response_ids[: self.longest - len(own.prompt_ids)])
-            for own, other in zip(batch, [*batch[1:], *batch[:1]], strict=True)
-            if own.prompt_ids != other.prompt_ids
+            TokenSequence(prompt_ids, self.sequences[partner].response_ids[: self.longest - len(prompt_ids)])
+            for prompt_ids, partner in pairs
+            if partner is not None
         ]
         total = float(self.models.log_ratio(mismatched).sum()) if mismatched else 0.0
         return {"rows": float(len(rows)), "mismatched_nats": total, "mismatched": float(len(mismatched))}
@@ -162,6 +172,20 @@ class LabelledObjective:
         for name, chosen_N in (("desirable", is_desirable_N), ("undesirable", ~is_desirable_N)):
             tally.add(f"logratio_{name}_nats", logratio_N[chosen_N].sum().item(), chosen_N.sum().item())
         return loss.total / sums["rows"]
+
+
+def mismatched_rows(prompts: Sequence[Hashable], *, seed: int) -> list[int | None]:
+    """Return for each row another whose prompt differs: the next such one in a shuffled order; None if there is none.
+
+    Rows of many prompts have each partner about once, whatever the order in which they came.
+    """
+    order = epoch_order(len(prompts), seed=derived_seed(seed, "mismatched"), epoch=0)
+    partner_of: list[int | None] = [None] * len(prompts)
+    # Backwards, so that a row with its neighbour's prompt has its neighbour's partner; twice, as the order is a circle.
+    for place in reversed(range(2 * len(order))):
+        row, following = order[place % len(order)], order[(place + 1) % len(order)]
+        partner_of[row] = following if prompts[following] != prompts[row] else partner_of[following]
+    return partner_of
 
 
 @dataclass(frozen=True)
@@ -200,7 +224,7 @@ def train_direct(
         frozen.model.requires_grad_(False)
     models = PolicyAndReference(model, frozen)
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
-    objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm)
+    objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm, seed=context.seed)
     pairs = [row for row in heldout if isinstance(row, Preference)]
     apart = encode(pairs, lambda row: row.completions, model, max_tokens=settings.max_tokens, may_be_empty=True)
     with context.write_artifact(
@@ -275,6 +299,8 @@ def build_objective(
     labels: Sequence[Label],
     settings: DirectSettings,
     algorithm: DirectAlgorithm,
+    *,
+    seed: int,
 ) -> tuple[FitObjective, int, int]:
     """Return the algorithm's objective over the labels, its number of rows, and how many did not fit.
 
@@ -300,7 +326,7 @@ def build_objective(
         sequences = [of_row[0] for of_row in encoded.sequences]
         is_desirable = [row.is_desirable for row in encoded.records]
         _say_thumbs(is_desirable, settings, algorithm)
-        objective = LabelledObjective(models, sequences, is_desirable, settings.loss, algorithm=algorithm)
+        objective = LabelledObjective(models, sequences, is_desirable, settings.loss, algorithm=algorithm, seed=seed)
         return objective, len(encoded), rows.num_too_long + encoded.num_too_long
     pairs = []
     for record, of_row in zip(rows.records, rows.sequences, strict=True):

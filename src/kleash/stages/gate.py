@@ -15,6 +15,7 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
+from kleash.data.prompts import drawn
 from kleash.estimates import Rate
 from kleash.evaluation.external_signal import rate_of
 from kleash.formats import read_prompts
@@ -97,7 +98,7 @@ def answers_of(
         model = context.load_policy(artifact)
         if not chosen:
             fitting = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=settings.prompt_room(model))
-            chosen = fitting[: settings.num_prompts]
+            chosen = drawn(fitting, settings.num_prompts, seed=derived_seed(context.seed, "gate prompts"))
         answers[name] = list(answer_prompts(model, chosen, settings, seed=derived_seed(context.seed, "gate")).texts)
     return chosen, answers
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from kleash.artifacts import Artifact, external, read
 from kleash.data.batches import derived_seed
+from kleash.data.prompts import drawn
 from kleash.errors import SettingsError
 from kleash.formats import read_prompts
 from kleash.formats.rows import HUB_PREFIX
@@ -147,9 +148,10 @@ def _measured_scale(
     policy = context.load_policy(reference)
     room = min(policy.max_positions, reader.model.max_positions) - scale.max_new_tokens
     fitting = prompts_that_fit(read_prompts(prompts, strict=context.is_strict).records, policy, max_tokens=room)
-    num_rounds = -(-scale.num_samples // len(fitting))
-    chosen = (fitting * num_rounds)[: scale.num_samples]
+    seed = derived_seed(context.seed, "imported scale")
+    num_rounds, num_more = divmod(scale.num_samples, len(fitting))
+    chosen = [*fitting * num_rounds, *drawn(fitting, num_more, seed=seed)]
     sampling = SamplingSettings(max_new_tokens=scale.max_new_tokens, temperature=scale.temperature)
-    answers = answer_prompts(policy, chosen, sampling, seed=derived_seed(context.seed, "imported scale")).completions()
+    answers = answer_prompts(policy, chosen, sampling, seed=seed).completions()
     score_N = torch.tensor(reader.score(answers).parts["raw"], dtype=torch.float64)
     return RewardNormaliser.measured(score_N, reader.model)

@@ -7,7 +7,6 @@ mean the same in every run and after a refresh.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from kleash.artifacts import Artifact, Draft, read, require
 from kleash.data.batches import derived_seed
-from kleash.data.prompts import split_by_prompt
+from kleash.data.prompts import drawn, split_by_prompt
 from kleash.errors import DataError
 from kleash.formats import read_preferences
 from kleash.maths.bradley_terry import pair_loss
@@ -31,7 +30,7 @@ from kleash.results import RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit
+from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say, say_once
 from kleash.stages.support.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, build_trainer, fit
@@ -55,7 +54,9 @@ class RewardSettings(Settings):
     members: int = Field(
         1, ge=1, description="models trained on the same rows, each from a head and in an order of its own: an ensemble"
     )
-    normaliser_samples: int = Field(512, ge=2, description="answers of the reference policy that set the scale")
+    normaliser_samples: int = Field(
+        512, ge=2, description="answers of the reference policy that set the scale, to prompts drawn at random"
+    )
     normaliser_max_new_tokens: int = Field(64, ge=1)
     normaliser_temperature: float = Field(1.0, gt=0, description="of those answers: the one the policy will sample at")
     fit: FitSettings = FitSettings(epochs=1.0, learning_rate=1e-5)
@@ -172,12 +173,9 @@ def say_if_chance(accuracy: Mapping[str, float]) -> None:
     """Say at once that a reward model is not told from a coin toss."""
     if accuracy["n"] and accuracy["low"] <= 0.5:
         low, high = accuracy["low"], accuracy["high"]
-        print(
+        say(
             f"The reward model orders {accuracy['value']:.0%} of {accuracy['n']} held-out pairs rightly ({low:.0%} to "
-            f"{high:.0%}): not told from a coin toss. Collect more pairs, or look at how far the raters "
-            "agree.",
-            file=sys.stderr,
-            flush=True,
+            f"{high:.0%}): not told from a coin toss. Collect more pairs, or look at how far the raters agree."
         )
 
 
@@ -237,7 +235,10 @@ def measure_scale(
     reference: LanguageModel,
     rows: Sequence[Preference],
 ) -> RewardNormaliser:
-    """Measure mean and sd of the raw score over fresh answers of the reference policy to the preferences' prompts."""
+    """Measure mean and sd of the raw score over fresh answers of the reference policy to the preferences' prompts.
+
+    With more prompts than answers, those prompts are drawn at random.
+    """
     prompts = list({row.prompt.id: row.prompt for row in rows}.values())
     sampling = SamplingSettings(
         max_new_tokens=settings.normaliser_max_new_tokens,
@@ -245,9 +246,15 @@ def measure_scale(
         temperature=settings.normaliser_temperature,
     )
     fitting = prompts_that_fit(prompts, reference, max_tokens=sampling.prompt_room(reference))
-    chosen = fitting[: settings.normaliser_samples]
-    per_prompt = max(1, settings.normaliser_samples // len(chosen))
     seed = derived_seed(context.seed, "scale")
+    chosen = drawn(fitting, settings.normaliser_samples, seed=seed)
+    per_prompt = max(1, settings.normaliser_samples // len(chosen))
+    if len(chosen) < len(fitting):
+        say_once(
+            reference.rendering,
+            f"The score's scale is measured on {len(chosen):,} of {len(fitting):,} prompts, drawn at random (by the "
+            "run's seed).",
+        )
     rollouts = answer_prompts(reference, chosen, sampling, seed=seed, samples_per_prompt=per_prompt)
     scores = sequence_scores(model, rollouts.sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
     return RewardNormaliser.measured(scores, model)

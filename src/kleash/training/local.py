@@ -51,6 +51,10 @@ class LocalTrainer:
     def num_ranks(self) -> int:
         return self.ranks.num_ranks
 
+    def micro_batches(self, rows: Sequence[Any]) -> Iterator[list[int]]:
+        """Yield the numbers of the rows that are read together."""
+        yield from pack_by_tokens([row.num_tokens for row in rows], max_tokens=self.max_batch_tokens)
+
     def forward(self, rows: Sequence[Any]) -> Iterator[Outputs]:
         """Show a micro-batch's outputs, one network after the other; here the loss runs the models itself."""
         yield Outputs()
@@ -62,10 +66,12 @@ class LocalTrainer:
         *,
         learning_rate_share: float = 1.0,
     ) -> Mapping[str, float]:
-        for chosen in pack_by_tokens([row.num_tokens for row in rows], max_tokens=self.max_batch_tokens):
+        for chosen in self.micro_batches(rows):
             for outputs in self.forward([rows[row] for row in chosen]):
-                compute_loss(outputs, chosen).backward()
-                del outputs  # one network's activations at a time
+                loss = compute_loss(outputs, chosen)
+                if loss.requires_grad:
+                    loss.backward()
+                del outputs, loss  # one network's activations at a time
         figures: dict[str, float] = {}
         for name, optimiser in self.optimisers.items():
             taken = optimiser.step(learning_rate_share=learning_rate_share)
@@ -139,15 +145,26 @@ class LocalEngine(LocalTrainer):
             None if value_BT is None else value_BT.where(mask_BT, 0.0),
         )
 
+    def micro_batches(self, rows: Sequence[TokenSequence]) -> Iterator[list[int]]:
+        """Yield texts to keep apart from answers: a forward is at one temperature."""
+        for is_text in (False, True):
+            group = [number for number, row in enumerate(rows) if row.is_text is is_text]
+            for chosen in super().micro_batches([rows[number] for number in group]):
+                yield [group[index] for index in chosen]
+
     def forward(self, rows: Sequence[TokenSequence]) -> Iterator[Outputs]:
-        """Show the policy's outputs, with a shared critic's, and then a separate critic's."""
-        batch = self._batch(rows)
-        seen = self.policy.response_outputs(batch, temperature=self.temperature, value_head=self.value_head)
+        """Show the policy's outputs, with a shared critic's, and then a separate critic's, which reads no texts."""
+        batch, is_text = self._batch(rows), rows[0].is_text
+        seen = self.policy.response_outputs(
+            batch,
+            temperature=1.0 if is_text else self.temperature,
+            value_head=None if is_text else self.value_head,
+        )
         outputs = Outputs(seen.logprob_BT, seen.entropy_BT, seen.value_BT)
         del seen
         yield outputs
         del outputs
-        if self.critic is not None:
+        if self.critic is not None and not is_text:
             yield Outputs(value_BT=self.critic.values(batch))
 
     def named_weights(self) -> Iterable[tuple[str, Tensor]]:

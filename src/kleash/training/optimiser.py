@@ -60,8 +60,12 @@ class Optimiser:
     def step(self, *, learning_rate_share: float = 1.0) -> dict[str, float]:
         """Apply the accumulated gradients and clear them; return gradient norm and learning rate.
 
-        Raises RunError when the gradient is not finite, before it touches the weights.
+        Where no rank has a gradient, for what is frozen, nothing is updated: neither weights nor moments, and no
+        weight decays. Raises RunError when the gradient is not finite, before it touches the weights.
         """
+        num_gradients = sum(parameter.grad is not None for parameter in self.parameters)
+        if not self.ranks.sum_across_ranks({"gradients": num_gradients})["gradients"]:
+            return {"gradient_norm": 0.0, "learning_rate": 0.0}
         for parameter in self.parameters:
             if parameter.grad is None:  # zero rather than absent, so that a resumed run takes the very same step
                 parameter.grad = torch.zeros_like(parameter)
@@ -77,7 +81,7 @@ class Optimiser:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        self.adam.zero_grad(set_to_none=False)
+        self.adam.zero_grad(set_to_none=True)
         return {"gradient_norm": norm, "learning_rate": learning_rate}
 
     def snapshot(self, prefix: str) -> Flat:
