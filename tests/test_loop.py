@@ -250,11 +250,20 @@ def test_epochs_end_early_when_the_policy_has_moved_far_enough():
     assert num_updates(1e-9) == 2
 
 
-def test_the_learning_rate_falls_in_a_straight_line():
+@pytest.mark.parametrize(
+    ("optimiser", "shares"),
+    [
+        ({"final_share": 0.2}, [1.0, 0.8, 0.6, 0.4]),
+        ({"warmup_share": 0.5}, [1 / 3, 2 / 3, 1.0, 0.5]),
+        ({"schedule": "cosine"}, [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]),
+        ({"schedule": "constant"}, [1.0] * 4),
+    ],
+)
+def test_the_learning_rate_keeps_to_its_schedule(optimiser, shares):
     components = crew_of("ppo")
-    settings = settings_of(algorithm="ppo", steps=4, epochs=2, optimiser=OptimiserSettings(final_share=0.2))
+    settings = settings_of(algorithm="ppo", steps=4, epochs=2, optimiser=OptimiserSettings(**optimiser))
     run(components, settings)
-    assert components.engine.rate_shares == pytest.approx([1.0, 1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4])
+    assert components.engine.rate_shares == pytest.approx([share for share in shares for _ in range(2)])
 
 
 @pytest.mark.parametrize("minibatches", [2, 3])

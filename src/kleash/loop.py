@@ -26,7 +26,6 @@ from kleash.errors import RunError
 from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash
 from kleash.maths.masked import masked_moments, whiten_with
-from kleash.maths.schedules import linear_decay
 from kleash.maths.tally import Tally
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
 from kleash.records import Prompt, by_slice
@@ -156,9 +155,7 @@ def update(
     minibatches and the last optimiser step's figures. Raises RunError when the first minibatch's ratio is not 1.
     """
     engine, num_rows = components.engine, len(experience.rollouts)
-    final_share = settings.optimiser.final_share
-    rate_share = linear_decay(1.0, update=state.step + 1, num_updates=settings.steps, final_share=final_share)
-    rate_share *= state.leash.learning_rate_share
+    rate_share = settings.optimiser.rate_share(state.step, settings.steps) * state.leash.learning_rate_share
     trains_policy = state.step >= settings.critic_warmup_steps or not components.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
     texts = texts if trains_policy else ()

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kleash.errors import SettingsError
+from kleash.maths.schedules import Schedule, rate_share
 
 Location = tuple[str | int, ...]
 
@@ -32,7 +33,7 @@ class Settings(BaseModel):
 
 
 class AdamSettings(Settings):
-    """AdamW, wherever weights are trained; what trains them adds its own schedule."""
+    """AdamW wherever weights are trained, and how its learning rate rises and falls over a run."""
 
     learning_rate: float = Field(1e-5, gt=0)
     beta1: float = Field(0.9, ge=0, lt=1)
@@ -40,6 +41,19 @@ class AdamSettings(Settings):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float | None = Field(1.0, gt=0, description="clip of the gradient norm; none = off")
+    schedule: Schedule = Field("cosine", description="how the rate falls after the warm-up")
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
+    final_share: float = Field(0.0, ge=0, le=1, description="the fall ends at this share of the rate")
+
+    def rate_share(self, step: int, num_steps: int) -> float:
+        """Return the share of the learning rate that step 0 .. num_steps - 1 uses."""
+        return rate_share(
+            step,
+            num_steps,
+            schedule=self.schedule,
+            warmup_share=self.warmup_share,
+            final_share=self.final_share,
+        )
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)

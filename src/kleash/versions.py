@@ -40,6 +40,8 @@ ADDED: Mapping[str, Any] = {
     "ScorerSettings.reward_models": [],
     "AggregationSettings.accept_missing": None,
     "CodeSettings.without_box": False,
+    "OptimiserSettings.schedule": "linear",
+    "OptimiserSettings.warmup_share": 0.0,
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from kleash.functions import NAMES_FUNCTION
+from kleash.maths.schedules import Schedule
 from kleash.settings import AdamSettings, Settings
 
 
@@ -71,10 +72,11 @@ class LeashSettings(Settings):
 
 
 class OptimiserSettings(AdamSettings):
-    """AdamW with linear decay, as the original systems used it."""
+    """AdamW with linear decay and no warm-up, as the original systems used it."""
 
     eps: float = Field(1e-5, gt=0, description="larger than elsewhere, as the original PPO has it")
-    final_share: float = Field(0.0, ge=0, le=1, description="the rate falls linearly to this share")
+    schedule: Schedule = Field("linear", description="how the rate falls after the warm-up, over the run's updates")
+    warmup_share: float = Field(0.0, ge=0, lt=1, description="share of the updates in which the rate rises")
     critic_learning_rate: float | None = Field(None, gt=0, description="none = the policy's rate")
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import Field
 from torch import Tensor
@@ -36,24 +36,12 @@ class FitSettings(AdamSettings):
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps; none = by epochs alone")
     batch_size: int = Field(32, ge=1, description="rows per optimiser step, over all ranks")
     max_batch_tokens: int = Field(4096, ge=1, description="tokens in one forward and backward pass")
-    schedule: Literal["linear", "cosine", "constant"] = Field("cosine", description="decay after the warm-up")
-    warmup_share: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
-    final_share: float = Field(0.0, ge=0, le=1, description="the decay ends at this share of the rate")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
 
     def num_steps(self, num_rows: int) -> int:
         """Return the number of optimiser steps for so many rows, at least one."""
         by_epochs = max(1, math.ceil(self.epochs * num_rows / self.batch_size - 1e-9))
         return min(by_epochs, self.max_steps or by_epochs)
-
-    def rate_share(self, step: int, num_steps: int) -> float:
-        """Return the share of the learning rate that step 0 .. num_steps - 1 uses."""
-        warmup = round(self.warmup_share * num_steps)
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        progress = (step - warmup) / max(1, num_steps - warmup)
-        decay = {"linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2, "constant": 1.0}
-        return self.final_share + (1 - self.final_share) * decay[self.schedule]
 
 
 class FitObjective(Protocol):
