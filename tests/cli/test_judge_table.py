@@ -1,7 +1,7 @@
 """The AI judges of a campaign in `kleash collect status`."""
 
 from collection.made_judgements import NOON, item, items_of
-from kleash.cli.judge_table import judges_status_table
+from kleash.cli.tables import judges_status_table
 from kleash.collection.judge_quality import measure_judges
 from kleash.collection.recorded import RecordedJudgement
 from kleash.collection.store.raters import Rater

@@ -6,11 +6,12 @@ import tiny
 from browsing import unknown_to_plotly
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.artifacts import read
+from kleash.cli.experiment import methods_table
 from kleash.errors import RunError, SettingsError
 from kleash.experiments.comparison import check, compare_methods, plan
 from kleash.experiments.methods import METHODS, bench_of, chosen_answers, epochs_within, online_passes, results_in
 from kleash.formats import write_jsonl
-from kleash.monitor.pages.methods_page import frontier, methods_table, read_content, render, write_page
+from kleash.monitor.pages.methods_page import PAGE, frontier
 from kleash.records import Pair, Preference, Prompt
 from kleash.settings import Settings
 from kleash.stages.preferences import import_preferences
@@ -103,9 +104,9 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
     assert plan(folder, recipe, index, list(METHODS), seed=0) == []
     content = compare_methods(folder, recipe, index, methods=list(METHODS), seeds=[0])
     assert {one["method"] for one in content["standings"]} == set(METHODS)
-    assert content == read_content(folder)
+    assert content == PAGE.read(folder)
     assert methods_table(content).row_count == len(METHODS)
-    page = write_page(folder).read_text()
+    page = PAGE.write(folder).read_text()
     assert content["advice"][0].split(" ")[0] in page
     assert len(frontier(content["results"])["data"]) == 2 * len(METHODS)
     other = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"steps": 3})})
@@ -117,7 +118,7 @@ def test_a_comparison_that_is_there_is_only_told_again(compared):
 @pytest.mark.slow
 def test_the_page_is_drawn_in_a_browser(compared, new_page):
     page, troubles = new_page("file:")
-    page.goto(write_page(compared[0]).absolute().as_uri())
+    page.goto(PAGE.write(compared[0]).absolute().as_uri())
     page.wait_for_selector("[data-figure]:not(:has(.main-svg))", state="detached")
     assert page.locator("[data-figure]").count() >= 1
     assert unknown_to_plotly(page) == []
@@ -125,16 +126,16 @@ def test_the_page_is_drawn_in_a_browser(compared, new_page):
 
 
 def test_model_names_are_only_text_on_the_page(compared):
-    content = read_content(compared[0])
+    content = PAGE.read(compared[0])
     hostile = {**content, "advice": ["<script>alert(1)</script>"], "recipe": "<b>"}
-    page = render(hostile)
+    page = PAGE.render(hostile)
     assert "<script>alert(1)" not in page
     assert "&lt;b&gt;" in page
 
 
 def test_a_folder_without_a_comparison_says_so(tmp_path):
     with pytest.raises(RunError, match=r"Cannot read .*methods.json.*`kleash compare-methods` writes"):
-        read_content(tmp_path)
+        PAGE.read(tmp_path)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 PAGES = {
     "audit": lambda: audit_page.render("reward", made_summary(), **made_rows()),
-    "overoptimisation": lambda: overoptimisation_page.render(content_of(good_curves())),
+    "overoptimisation": lambda: overoptimisation_page.PAGE.render(content_of(good_curves())),
 }
 
 

@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from experiments.made_curves import curve, good_curves
+from kleash.cli.experiment import criteria_table
 from kleash.errors import RunError
 from kleash.experiments.criteria import judge_all
 from kleash.experiments.curves import as_json
-from kleash.monitor.pages.overoptimisation_page import FIGURES, criteria_table, figure_of, headline, render, write_page
+from kleash.monitor.pages.overoptimisation_page import FIGURES, PAGE, figure_of
 
 
 def content_of(curves):
@@ -27,17 +28,20 @@ def content():
 
 
 def test_the_headline_counts_what_holds_and_names_what_does_not():
-    def rows(**passed):
-        return [{"name": name, "passed": value} for name, value in passed.items()]
+    def headline(**passed):
+        criteria = [
+            {"name": name, "passed": value, "text": "", "figures": {}, "seeds": {}} for name, value in passed.items()
+        ]
+        return re.search("<h2>(.*?)</h2>", PAGE.render({"arms": [], "criteria": criteria}))[1]
 
-    assert headline(rows(C1=True, C2=True, C5=None)) == "All 2 criteria that were measured hold."
-    assert headline(rows(C1=True, C2=False, C3=True)) == "2 of 3 criteria hold; C2 does not."
-    assert headline(rows(C1=False, C2=False, C3=True)) == "1 of 3 criteria hold; C1 and C2 do not."
-    assert headline(rows(C5=None)) == "No criterion could be judged."
+    assert headline(C1=True, C2=True, C5=None) == "All 2 criteria that were measured hold."
+    assert headline(C1=True, C2=False, C3=True) == "2 of 3 criteria hold; C2 does not."
+    assert headline(C1=False, C2=False, C3=True) == "1 of 3 criteria hold; C1 and C2 do not."
+    assert headline(C5=None) == "No criterion could be judged."
 
 
 def test_the_page_is_whole_and_loads_nothing(content):
-    page = render(content)
+    page = PAGE.render(content)
     assert "All 9 criteria that were measured hold." in page
     assert page.count("data-figure=") == len(FIGURES)
     head = page.split("</head>")[0]
@@ -64,7 +68,7 @@ def test_a_direct_method_is_one_mark_and_not_a_path(content):
 
 def test_what_was_not_run_is_left_out_and_not_judged():
     some = {name: good_curves()[name] for name in ("ppo-biased", "ppo-unbiased", "ppo-leashed")}
-    page = render(content_of(some))
+    page = PAGE.render(content_of(some))
     assert 'data-figure="leash"' in page
     assert 'data-figure="ensembles"' not in page
     assert page.count("not measured") == 5
@@ -74,16 +78,15 @@ def test_names_from_the_file_are_shown_as_text():
     hostile = curve("ppo-biased", [0.0] * 7)
     content = content_of({"ppo-biased": hostile})
     content["criteria"][0]["text"] = "<script>alert(1)</script>"
-    page = render(content)
+    page = PAGE.render(content)
     assert "<script>alert(1)</script>" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_the_table_for_the_screen_says_which_seeds_agree(tmp_path, content):
+def test_the_table_for_the_screen_says_which_seeds_agree(content):
     content["criteria"][1]["seeds"] = {"0": {"passed": True}, "1": {"passed": False}, "2": {"passed": True}}
-    (tmp_path / "curves.json").write_text(json.dumps(content))
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(criteria_table(tmp_path))
+    console.print(criteria_table(content))
     shown = console.export_text()
     assert "2 of 3" in shown
     assert "fall 1.10 SD" in shown
@@ -91,7 +94,7 @@ def test_the_table_for_the_screen_says_which_seeds_agree(tmp_path, content):
 
 def test_a_folder_without_curves_is_refused(tmp_path):
     with pytest.raises(RunError) as refused:
-        write_page(tmp_path)
+        PAGE.write(tmp_path)
     assert "curves.json" in str(refused.value)
     assert "Expected the figures that `kleash experiment overoptimisation` writes." in str(refused.value)
     assert "Run it; what it has made before is not made again." in str(refused.value)
@@ -99,5 +102,5 @@ def test_a_folder_without_curves_is_refused(tmp_path):
 
 def test_the_page_lies_beside_the_curves(tmp_path, content):
     (tmp_path / "curves.json").write_text(json.dumps(content))
-    assert write_page(tmp_path) == tmp_path / "overoptimisation.html"
+    assert PAGE.write(tmp_path) == tmp_path / "overoptimisation.html"
     assert (tmp_path / "overoptimisation.html").stat().st_size > 1_000_000  # plotly is in it

@@ -11,7 +11,7 @@
     collection.py collect: campaigns, pages, accounts, export; judge: AI judges
     sandbox.py    sandbox show, base, write
     transfer.py   import and export: policies, reward models, preferences
-    experiment.py experiment overoptimisation
+    experiment.py experiment overoptimisation, compare-methods
 
     options.py    options that commands share
     places.py     what a name on the command line stands for
@@ -40,7 +40,6 @@ from kleash.cli import (
     evaluation,
     experiment,
     inspect_runs,
-    methods,
     monitor,
     recipes,
     running,
@@ -71,9 +70,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for part in (running, methods, chat, inspect_runs, stages, evaluation, monitor):
-    app.add_typer(part.app)
-app.add_typer(collection.judging)
+for commands in (
+    running.app,
+    experiment.comparing,
+    chat.app,
+    inspect_runs.app,
+    stages.app,
+    evaluation.app,
+    monitor.app,
+    collection.judging,
+):
+    app.add_typer(commands)
 app.add_typer(collection.app, name="collect")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")

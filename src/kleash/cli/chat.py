@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from kleash.cli.options import (
     TrustRemoteCode,
     TurnsOption,
     examples,
+    unfolded,
 )
 from kleash.cli.screen import harmless, remarks, results
 from kleash.errors import SettingsError
@@ -30,10 +32,8 @@ from kleash.locations import find_policy
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
-    from kleash.models.rendering import RenderingSettings
     from kleash.protocols import Scorer
     from kleash.records import Completion, Prompt
-    from kleash.rollout.local import SamplingSettings
 
 app = typer.Typer()
 
@@ -43,25 +43,54 @@ PromptsFile = Annotated[Path | None, typer.Option("--prompts", help="File of pro
 AsChat = Annotated[bool, typer.Option("--chat", help="The same as --turns chat.")]
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How policies are loaded and asked, in every command that has them answer."""
+
+    temperature: Temperature = 1.0
+    max_new_tokens: MaxNewTokens = 256
+    seed: Seed = 0
+    turns: TurnsOption = "auto"
+    system_prompt: SystemPrompt = None
+    device: Device = "auto"
+    trust_remote_code: TrustRemoteCode = False
+    runs_dir: RunsFolder = RUNS
+
+    def load(self, name: str) -> LanguageModel:
+        from kleash.models.causal_lm import load_language_model
+        from kleash.models.rendering import RenderingSettings
+
+        folder = find_policy(name, self.runs_dir)
+        remarks().print(f"Loading {folder}", style="dim", markup=False)
+        rendering = RenderingSettings(turns=self.turns, system_prompt=self.system_prompt).model_dump()
+        model = load_language_model(folder, device=self.device, trust_remote_code=self.trust_remote_code, **rendering)
+        model.model.requires_grad_(False)
+        return model
+
+    def answers(self, name: str, prompts: Sequence[Prompt], *, samples: int = 1) -> list[Completion]:
+        """Return a policy's answers, those to one prompt behind each other."""
+        from kleash.progress import progress
+        from kleash.rollout.local import SamplingSettings, answer_prompts
+        from kleash.stages.support.encoding import say_how_prompts_are_read
+
+        model = self.load(name)
+        sampling = SamplingSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        say_how_prompts_are_read(model.rendering, prompts)
+        with progress(len(prompts) * samples, f"Answers of {name}") as advance:
+            rollouts = answer_prompts(
+                model, prompts, sampling, seed=self.seed, samples_per_prompt=samples, policy_id=name, on_done=advance
+            )
+        return rollouts.completions()
+
+
 @app.command(epilog=examples("kleash chat quickstart", "kleash chat models/base --temperature 0.7"))
-def chat(
-    policy: PolicyName,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 256,
-    seed: Seed = 0,
-    turns: TurnsOption = "auto",
-    system_prompt: SystemPrompt = None,
-    device: Device = "auto",
-    trust_remote_code: TrustRemoteCode = False,
-    runs_dir: RunsFolder = RUNS,
-) -> None:
+@unfolded
+def chat(policy: PolicyName, how: Asking) -> None:
     """Talk to a policy. /reset forgets the conversation, /temperature 0.7 changes the sampling, /quit ends."""
     from kleash.cli.conversation import Conversation, converse
-    from kleash.models.rendering import RenderingSettings
 
-    rendering = RenderingSettings(turns=turns, system_prompt=system_prompt)
-    model = _load(policy, runs_dir, device, trust_remote_code, rendering)
-    converse(Conversation(model, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed))
+    model = how.load(policy)
+    converse(Conversation(model, temperature=how.temperature, max_new_tokens=how.max_new_tokens, seed=how.seed))
 
 
 @app.command(
@@ -70,31 +99,20 @@ def chat(
         "kleash sample models/base --prompts prompts.jsonl --json > answers.jsonl",
     )
 )
+@unfolded
 def sample(
     policy: PolicyName,
     prompt: PromptTexts = None,
     prompts: PromptsFile = None,
     samples: Annotated[int, typer.Option("-n", "--samples", min=1, help="Answers per prompt.")] = 1,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 256,
-    seed: Seed = 0,
-    turns: TurnsOption = "auto",
-    system_prompt: SystemPrompt = None,
     as_chat: AsChat = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON row per answer.")] = False,
-    device: Device = "auto",
-    trust_remote_code: TrustRemoteCode = False,
-    runs_dir: RunsFolder = RUNS,
+    *,
+    how: Asking,
 ) -> None:
     """Sample answers of a policy to prompts."""
-    from kleash.models.rendering import RenderingSettings
-    from kleash.rollout.local import SamplingSettings
-
-    asked = asked_prompts(prompt, prompts)
-    rendering = RenderingSettings(turns="chat" if as_chat else turns, system_prompt=system_prompt)
-    model = _load(policy, runs_dir, device, trust_remote_code, rendering)
-    sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
-    answers = _answers(model, asked, sampling, samples=samples, seed=seed, name=policy)
+    how = replace(how, turns="chat") if as_chat else how
+    answers = how.answers(policy, asked_prompts(prompt, prompts), samples=samples)
     screen = results()
     for number, answer in enumerate(answers):
         if as_json:
@@ -114,6 +132,7 @@ def sample(
         'kleash compare a b --prompt "how are you ?" --scorer my_judge:score',
     )
 )
+@unfolded
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A policy.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
@@ -125,37 +144,17 @@ def compare(
     scorer: Annotated[
         str | None, typer.Option("--scorer", help="Who scores: a reward artifact, gold, or module:attribute.")
     ] = None,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 256,
-    seed: Seed = 0,
-    turns: TurnsOption = "auto",
-    system_prompt: SystemPrompt = None,
     as_chat: AsChat = False,
-    device: Device = "auto",
-    trust_remote_code: TrustRemoteCode = False,
-    runs_dir: RunsFolder = RUNS,
+    *,
+    how: Asking,
 ) -> None:
     """Show two policies' answers side by side, with the words that differ in colour."""
     from rich.table import Table
 
-    from kleash.models.rendering import RenderingSettings
-    from kleash.rollout.local import SamplingSettings
-
-    sampling = SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature)
     asked = asked_prompts(prompt, prompts)[:num_prompts]
-    rendering = RenderingSettings(turns="chat" if as_chat else turns, system_prompt=system_prompt)
-    judge = build_judge(scorer, runs_dir, device, trust_remote_code) if scorer else None
-    sides = [
-        _answers(
-            _load(name, runs_dir, device, trust_remote_code, rendering),
-            asked,
-            sampling,
-            samples=1,
-            seed=seed,
-            name=name,
-        )
-        for name in (first, second)
-    ]
+    how = replace(how, turns="chat") if as_chat else how
+    judge = build_judge(scorer, how.runs_dir, how.device, how.trust_remote_code) if scorer else None
+    sides = [how.answers(name, asked) for name in (first, second)]
     scores = [list(judge.score(side).total) for side in sides] if judge else None
     table = Table(show_lines=True, expand=True)
     for heading in ("prompt", first, second):
@@ -214,37 +213,6 @@ def word_difference(first: str, second: str) -> tuple[Text, Text]:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-def _load(name: str, runs: Path, device: str, trust_remote_code: bool, rendering: RenderingSettings) -> LanguageModel:
-    from kleash.models.causal_lm import load_language_model
-
-    folder = find_policy(name, runs)
-    remarks().print(f"Loading {folder}", style="dim", markup=False)
-    model = load_language_model(folder, device=device, trust_remote_code=trust_remote_code, **rendering.model_dump())
-    model.model.requires_grad_(False)
-    return model
-
-
-def _answers(
-    model: LanguageModel,
-    prompts: Sequence[Prompt],
-    sampling: SamplingSettings,
-    *,
-    samples: int,
-    seed: int,
-    name: str,
-) -> list[Completion]:
-    from kleash.progress import progress
-    from kleash.rollout.local import answer_prompts
-    from kleash.stages.support.encoding import say_how_prompts_are_read
-
-    say_how_prompts_are_read(model.rendering, prompts)
-    with progress(len(prompts) * samples, f"Answers of {name}") as advance:
-        rollouts = answer_prompts(
-            model, prompts, sampling, seed=seed, samples_per_prompt=samples, policy_id=name, on_done=advance
-        )
-    return rollouts.completions()
-
-
 def _verdict(first: str, second: str, scores_first: Sequence[float], scores_second: Sequence[float]) -> str:
     from kleash.cli.tables import rate
     from kleash.maths.intervals import win_rate

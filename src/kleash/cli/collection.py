@@ -34,6 +34,9 @@ Name = Annotated[str, typer.Argument(help="The campaign's name.")]
 SettingsGiven = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be given often.")
 ]
+Password = Annotated[
+    str, typer.Option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked if left out.")
+]
 RoleOption = Annotated[str, typer.Option("--role", help="labeller, adjudicator or admin.")]
 
 
@@ -136,8 +139,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One campaign; without a name, all.")] = None, store: Store = STORE
 ) -> None:
     """Say how far the campaigns are and whether their labels can be trusted."""
-    from kleash.cli.judge_table import judges_status_table
-    from kleash.cli.tables import campaigns_table, gates_table
+    from kleash.cli.tables import campaigns_table, gates_table, judges_status_table
     from kleash.collection.gates import campaign_gates
     from kleash.collection.judge_quality import measure_judges
     from kleash.collection.quality import agreement
@@ -262,10 +264,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup.")], store: Stor
 def add_user(
     name: Annotated[str, typer.Argument(help="The name to sign in with.")],
     role: RoleOption = "labeller",
-    password: Annotated[
-        str,
-        typer.Option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked if left out."),
-    ] = "",
+    password: Password = "",
     store: Store = STORE,
 ) -> None:
     """Add an account with a password."""
@@ -303,10 +302,7 @@ def list_users(store: Store = STORE) -> None:
 @users.command("password", epilog=examples("kleash collect user password anna"))
 def reset_password(
     name: Annotated[str, typer.Argument(help="Whose.")],
-    password: Annotated[
-        str,
-        typer.Option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked if left out."),
-    ] = "",
+    password: Password = "",
     store: Store = STORE,
 ) -> None:
     """Set a new password and end the person's sessions."""

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kleash.cli.options import SOURCE, SystemPrompt, TurnsOption, examples
+from kleash.cli.options import SOURCE, FormatName, SliceColumns, SystemPrompt, TurnsOption, examples
 from kleash.cli.screen import remarks, results
 
 DataFile = Annotated[str, typer.Argument(help=SOURCE)]
 KindOfFile = Annotated[
     str | None, typer.Option("--kind", help="Read it as: prompts, demonstrations, preferences, labelled ...")
 ]
-FormatName = Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")]
 
 app = typer.Typer(help="Look at data files.", epilog=examples("kleash data check pairs.jsonl"))
 
@@ -40,9 +39,7 @@ def check(
         str | None, typer.Option("--against", help="A second file whose prompts should not occur here.")
     ] = None,
     format: FormatName = None,
-    slices: Annotated[
-        list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
-    ] = None,
+    slices: SliceColumns = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any row is bad.")] = False,
 ) -> None:
     """Say what a file was understood as, which rows are bad and why, and what is odd about it."""

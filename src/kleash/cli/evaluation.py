@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kleash.artifacts import Artifact, read
-from kleash.cli.options import RUNS, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.options import (
+    RUNS,
+    Overrides,
+    RecipeFile,
+    RunsFolder,
+    Strict,
+    examples,
+    settings_for_stage,
+    unfolded,
+)
+from kleash.cli.people import BlindComparison
 from kleash.cli.stages import PANEL, make_and_show, run_stage
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
@@ -33,6 +43,7 @@ app = typer.Typer()
         "kleash evaluate --answers answers.jsonl --suite suite.jsonl --into scored",
     ),
 )
+@unfolded
 def evaluate(
     policy: Annotated[
         str | None, typer.Argument(help="Policy to measure; a run stands for its last one. None with --answers.")
@@ -59,25 +70,13 @@ def evaluate(
     previous: Annotated[
         list[Path] | None, typer.Option("--previous", help="Earlier suites artifact, to see what broke; oldest first.")
     ] = None,
-    people: Annotated[
-        bool, typer.Option("--people", help="Have people compare the run's checkpoints with its start, blind.")
-    ] = False,
-    judges: Annotated[
-        Path | None, typer.Option("--judges", help="TOML file of AI judges that compare the checkpoints, at once.")
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option("--steps", help="Which checkpoints, such as 20,40; without it, four.")
-    ] = None,
-    num_prompts: Annotated[int, typer.Option("--num-prompts", min=1, help="Prompts per checkpoint to compare.")] = 60,
-    raters: Annotated[int, typer.Option("--raters", min=1, help="People per comparison.")] = 1,
-    store: Annotated[
-        str | None, typer.Option("--store", help="Label database; without it, the round's labels.sqlite.")
-    ] = None,
     reward: Annotated[list[Path] | None, typer.Option("--reward", help=REWARDS.help)] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,
     runs_dir: RunsFolder = RUNS,
+    *,
+    blind: BlindComparison,
 ) -> None:
     """Measure a policy against its reference: by a judge, by rules on suites, or by people over its checkpoints.
 
@@ -93,7 +92,7 @@ def evaluate(
             "--prompts": prompts,
             "--lm-eval": lm_eval,
         }
-        others |= {"--people": people, "--judges": judges, "--previous": previous}
+        others |= {"--people": blind.people, "--judges": blind.judges, "--previous": previous}
         if strange := [name for name, value in others.items() if value]:
             raise SettingsError(
                 f"--answers does not go with {', '.join(strange)}: its answers are there already. Expected --suite and "
@@ -103,21 +102,8 @@ def evaluate(
             raise SettingsError("There is nothing to score --answers by. Expected --suite FILE. Name one.")
     elif policy is None:
         raise SettingsError("No policy is named. Expected one, or --answers FILE with --suite. Name either.")
-    if policy is not None and (people or judges is not None):
-        from kleash.cli.people import compare_checkpoints
-
-        compare_checkpoints(
-            policy,
-            runs_dir=runs_dir,
-            steps=steps,
-            num_prompts=num_prompts,
-            raters=raters,
-            judges=judges,
-            store=store,
-            output_dir=output_dir,
-            recipe=recipe,
-            overrides=overrides,
-        )
+    if policy is not None and (blind.people or blind.judges is not None):
+        blind.run(policy, runs_dir, output_dir, settings=settings_for_stage(recipe, overrides).preferences)
         return
     tasks = tuple(filter(None, (lm_eval or "").split(",")))
     is_tested = bool(suite or tasks)
@@ -129,13 +115,10 @@ def evaluate(
         raise SettingsError("There is nowhere to write. Expected --into FOLDER. Name the artifact's folder.")
     if prompts is not None and reference is None:
         raise SettingsError("--prompts needs a policy to compare with. Expected --reference POLICY. Name SFT's, say.")
-    judged_dir, tested_dir = (
-        (output_dir / "evaluation", output_dir / "suites") if prompts and is_tested else (output_dir, output_dir)
-    )
-
     if policy is None:
         _score_answers(answers or Path(), suite or [], output_dir, recipe, overrides, strict=strict)
         return
+    is_both = prompts is not None and is_tested
     options: dict[str, Any] = {"recipe": recipe, "strict": strict}
     models = {"policy": find_policy(policy, runs_dir)}
     if reference is not None:
@@ -143,11 +126,13 @@ def evaluate(
     if prompts is not None:
         rewards = [read(folder) for folder in reward or []]
         inputs = {**models, "prompts": prompts, "rewards": rewards}
+        judged_dir = output_dir / "evaluation" if is_both else output_dir
         make_and_show("evaluation", inputs, judged_dir, overrides=overrides, **options)
     if is_tested:
         changes = [*(overrides or []), f"suites.files={json.dumps(suite or [])}"]
         changes.append(f"suites.harness.tasks={json.dumps(list(tasks))}")
         changes.append(f"suites.harness.folder={json.dumps(str(lm_eval_tasks or 'none'))}")
+        tested_dir = output_dir / "suites" if is_both else output_dir
         make_and_show("suites", {**models, "previous": previous}, tested_dir, overrides=changes, **options)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -40,9 +43,35 @@ SystemPrompt = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model folder.")
 ]
+FormatName = Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")]
+SliceColumns = Annotated[
+    list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
+]
 
 RUNS = Path("runs")
 SOURCE = "A file, a folder of shards, FOLDER:SPLIT, a quoted pattern, an artifact, or hub:owner/name[:split]."
+
+
+def unfolded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command for typer in which each parameter that is a dataclass stands for the options of its fields."""
+    kinds = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
+
+    def run(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{option: given.pop(option) for option in signature(kind).parameters})
+        command(**given)
+
+    parameters: dict[str, Parameter] = {}
+    for name, parameter in signature(command).parameters.items():
+        of = groups.get(name)
+        own = signature(of).parameters.values() if of else [parameter]
+        hints = get_type_hints(of, include_extras=True) if of else kinds
+        parameters |= {one.name: one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in own}
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature(list(parameters.values()))  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+    return run
 
 
 def examples(*commands: str) -> str:

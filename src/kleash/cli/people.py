@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 
-from kleash.cli.options import settings_for_stage
 from kleash.cli.screen import remarks, results
+from kleash.cli.tables import rows_table
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
 from kleash.results import CampaignSummary, CheckpointQuality
@@ -19,6 +21,7 @@ from kleash.web.wording import percent, percent_range
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
     from kleash.collection.store.campaigns import CampaignProgress
+    from kleash.stages.support.comparing import PreferencesSettings
 
 ACTOR = "command line"
 
@@ -35,77 +38,89 @@ def steps_from(text: str | None) -> list[int] | None:
         ) from None
 
 
-def compare_checkpoints(
-    run: str,
-    *,
-    runs_dir: Path,
-    steps: str | None,
-    num_prompts: int,
-    raters: int,
-    judges: Path | None,
-    store: str | None,
-    output_dir: Path | None,
-    recipe: str | None,
-    overrides: list[str] | None,
-) -> None:
-    """Open the campaign over a run's checkpoints or add to it, have AI judges judge it, and freeze what was judged.
+@dataclass(frozen=True)
+class BlindComparison:
+    """The options of a comparison of a run's checkpoints with its start. judges: None = people compare them."""
 
-    judges: a TOML file of AI judges; None = people.
-    """
-    from kleash.artifacts import read
-    from kleash.collection.store.campaigns import progress
-    from kleash.collection.store.database import Database
-    from kleash.evaluation.first_update import model_marks
-    from kleash.raters.configuration import load_judges
-    from kleash.stages.people import freeze_checkpoints, open_campaign
-    from kleash.stages.support.independence import preferences_behind, say_if_it_trained
-    from kleash.stages.support.judging import judge_campaign
+    people: Annotated[
+        bool, typer.Option("--people", help="Have people compare the run's checkpoints with its start, blind.")
+    ] = False
+    judges: Annotated[
+        Path | None, typer.Option("--judges", help="TOML file of AI judges that compare the checkpoints, at once.")
+    ] = None
+    steps: Annotated[
+        str | None, typer.Option("--steps", help="Which checkpoints, such as 20,40; without it, four.")
+    ] = None
+    num_prompts: Annotated[int, typer.Option("--num-prompts", min=1, help="Prompts per checkpoint to compare.")] = 60
+    raters: Annotated[int, typer.Option("--raters", min=1, help="People per comparison.")] = 1
+    store: Annotated[
+        str | None, typer.Option("--store", help="Label database; without it, the round's labels.sqlite.")
+    ] = None
 
-    settings = settings_for_stage(recipe, overrides)
-    policy = read(find_policy(run, runs_dir))
-    panel = None if judges is None else load_judges(judges)
-    overlap = raters if panel is None else len(panel.judges)
-    index = store or str(policy.path.parent / "labels.sqlite")
-    with closing(Database(index)) as database:
-        campaign, num_added = open_campaign(
-            database,
-            policy,
-            by="people" if panel is None else "judges",
-            settings=settings.preferences.campaign.model_copy(update={"overlap": overlap}),
-            rubric=settings.preferences.rubric_text(),
-            steps=steps_from(steps),
-            num_prompts=num_prompts,
-            actor=ACTOR,
-        )
-        if panel is not None:
-            marks = model_marks(one.model for one in panel.judges)
-            trained_by = {"policy": policy.settings, **preferences_behind([policy])}
-            say_if_it_trained("--judges", str(judges), trained_by, known_by=marks)
-            for remark in judge_campaign(database, campaign.name, panel, actor=ACTOR).remarks:
-                remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
-        made = freeze_checkpoints(database, policy, output_dir or policy.path.parent / "people")
-        with database.read() as connection:
-            now = progress(connection, campaign)
-        shown = index if database.is_sqlite else database.shown_url
-    if panel is None:
-        _say_where_to_judge(campaign, now, num_added, shown)
-    if made is not None:
-        results().print(f"{made.kind} {made.id} in {made.path}", style="bold", markup=False, soft_wrap=True)
-        results().print(checkpoints_table(CampaignSummary.of(made).checkpoints))
+    def run(self, run: str, runs_dir: Path, output_dir: Path | None, *, settings: PreferencesSettings) -> None:
+        """Open the campaign over a run's checkpoints or add to it, have AI judges judge it, and freeze what was judged.
+
+        output_dir: None is the round's people/.  settings: of the campaign.
+        """
+        from kleash.artifacts import read
+        from kleash.collection.store.campaigns import progress
+        from kleash.collection.store.database import Database
+        from kleash.evaluation.first_update import model_marks
+        from kleash.raters.configuration import load_judges
+        from kleash.stages.people import freeze_checkpoints, open_campaign
+        from kleash.stages.support.independence import preferences_behind, say_if_it_trained
+        from kleash.stages.support.judging import judge_campaign
+
+        policy = read(find_policy(run, runs_dir))
+        panel = None if self.judges is None else load_judges(self.judges)
+        overlap = self.raters if panel is None else len(panel.judges)
+        index = self.store or str(policy.path.parent / "labels.sqlite")
+        with closing(Database(index)) as database:
+            campaign, num_added = open_campaign(
+                database,
+                policy,
+                by="people" if panel is None else "judges",
+                settings=settings.campaign.model_copy(update={"overlap": overlap}),
+                rubric=settings.rubric_text(),
+                steps=steps_from(self.steps),
+                num_prompts=self.num_prompts,
+                actor=ACTOR,
+            )
+            if panel is not None:
+                marks = model_marks(one.model for one in panel.judges)
+                trained_by = {"policy": policy.settings, **preferences_behind([policy])}
+                say_if_it_trained("--judges", str(self.judges), trained_by, known_by=marks)
+                for remark in judge_campaign(database, campaign.name, panel, actor=ACTOR).remarks:
+                    remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
+            made = freeze_checkpoints(database, policy, output_dir or policy.path.parent / "people")
+            with database.read() as connection:
+                now = progress(connection, campaign)
+            shown = index if database.is_sqlite else database.shown_url
+        if panel is None:
+            _say_where_to_judge(campaign, now, num_added, shown)
+        if made is not None:
+            results().print(f"{made.kind} {made.id} in {made.path}", style="bold", markup=False, soft_wrap=True)
+            results().print(checkpoints_table(CampaignSummary.of(made).checkpoints))
 
 
 def checkpoints_table(rows: Sequence[CheckpointQuality]) -> Table:
     """Return win rates against step 0, a row per checkpoint and kind of rater."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("step", "judged by", "wins against step 0", "95 %", "prompts"):
-        table.add_column(heading)
-    for row in rows:
-        rate = row.win_rate
-        who = {"person": "people", "ai": "AI judges"}.get(row.rater_kind, row.rater_kind)
-        if rate is not None:
-            spread = percent_range(rate.low, rate.high)
-            table.add_row(str(row.step), who, percent(rate.value), spread, f"{rate.n or 0:,}")
-    return table
+    from kleash.monitor.read.external_quality import RATERS
+
+    cells = [
+        (
+            str(row.step),
+            RATERS.get(row.rater_kind, row.rater_kind),
+            percent(rate.value),
+            percent_range(rate.low, rate.high),
+            f"{rate.n or 0:,}",
+        )
+        for row in rows
+        if (rate := row.win_rate) is not None
+    ]
+    return rows_table(
+        ("step", "judged by", "wins against step 0", "95 %", "prompts"), cells, header_style="dim", pad_edge=False
+    )
 
 
 def _say_where_to_judge(campaign: Campaign, now: CampaignProgress, num_added: int, store: str) -> None:

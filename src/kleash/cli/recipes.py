@@ -69,9 +69,9 @@ def explain(
     setting: Annotated[str | None, typer.Argument(help="A setting or a table, such as policy.leash.")] = None,
 ) -> None:
     """Print every setting of a recipe, or those below one name: type, default and what it does."""
-    from rich.table import Table
     from rich.text import Text
 
+    from kleash.cli.tables import rows_table
     from kleash.recipe import Recipe
 
     known = list(settings_of(Recipe))
@@ -81,11 +81,9 @@ def explain(
         nearest = difflib.get_close_matches(str(setting), [*(entry.name for entry in known), *tables], n=1, cutoff=0.5)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise SettingsError(f"There is no setting {setting}.{hint} Expected a name that `kleash recipe explain` lists.")
-    table = Table(box=None)
-    for heading in ("setting", "type", "default", "what it is"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
-    for entry in chosen:
-        table.add_row(Text(entry.name, style="bold"), Text(entry.type), Text(entry.default), Text(entry.description))
+    rows = [(Text(entry.name, style="bold"), entry.type, entry.default, entry.description) for entry in chosen]
+    table = rows_table(("setting", "type", "default", "what it is"), rows)
+    table.columns[0].no_wrap = True
     results().print(table)
 
 

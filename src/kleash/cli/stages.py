@@ -21,6 +21,8 @@ from kleash.cli.screen import results
 from kleash.stages.table import STAGES, Input, Stage
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from kleash.recipe import Recipe
     from kleash.stages.context import StageContext
 
@@ -134,7 +136,6 @@ def run_stage(
     strict: bool,
 ) -> None:
     """Make one artifact and show it."""
-    from kleash.cli.tables import artifact_tables
     from kleash.runs import context_from, locked
 
     settings = settings_for_stage(recipe, overrides)
@@ -143,4 +144,15 @@ def run_stage(
         artifact = make(settings, context)
     screen = results()
     screen.print(f"{artifact.kind} {artifact.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
-    screen.print(*artifact_tables(artifact), sep="\n")
+    screen.print(*_tables(artifact), sep="\n")
+
+
+def _tables(artifact: Artifact) -> list[Table]:
+    """Return what an artifact came to, as its kind is best read."""
+    from kleash.cli.suite_tables import suite_tables
+    from kleash.cli.tables import figures_table, reasons_table
+    from kleash.results import SuitesSummary
+
+    if artifact.kind == "suites":
+        return suite_tables(SuitesSummary.of(artifact))
+    return [figures_table(artifact), *([reasons_table(artifact)] if artifact.kind == "audit" else [])]

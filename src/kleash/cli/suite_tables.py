@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
-from rich.text import Text
 
 from kleash.cli.screen import harmless
+from kleash.cli.tables import rows_table
 from kleash.estimates import Difference
 from kleash.evaluation.suites.items import UNWANTED
 from kleash.results import Regression, SuiteSides, SuitesSummary
@@ -89,13 +89,9 @@ def _regression(changed: Regression) -> Table:
     return _titled(title, ("suite", "newly broken", "prompt", "why") if rows else (), rows)
 
 
-def _titled(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, show_header=bool(headings))
-    for heading in headings:
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("n", "items", "p") else "left")
-    for row in rows:
-        table.add_row(*(Text(harmless(cell)) for cell in row))
-    return table
+def _titled(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    shown = ([harmless(cell) for cell in row] for row in rows)
+    return rows_table(headings, shown, right=("n", "items", "p"), title=title, show_header=bool(headings))
 
 
 def _difference(figure: Difference) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -27,12 +28,36 @@ from kleash.web.wording import MISSING, duration, length_alone, number, number_r
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
     from kleash.collection.gates import Gate
+    from kleash.collection.recorded import RecordedJudgement
     from kleash.collection.store.accounts import Account
     from kleash.collection.store.campaigns import CampaignProgress
+    from kleash.collection.store.raters import Rater
     from kleash.maths.intervals import Interval
     from kleash.raters.monitoring import JudgeFigures
 
 Figures = Mapping[str, Any]
+
+
+def rows_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Collection[str] = (), **looks: Any
+) -> Table:
+    """Return rows under headings; texts are shown as they stand, never as markup. right: headings set to the right.
+
+    looks: what `Table` takes, such as a title.
+    """
+    table = Table(**({"box": None, "title_justify": "left"} | looks))
+    for heading in headings:
+        table.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return table
+
+
+def facts_table(facts: Iterable[tuple[str, str | Text]], **looks: Any) -> Table:
+    """Return (name, what it is) below each other, the names faint. looks: what `Table` takes."""
+    table = rows_table(("", ""), facts, show_header=False, **looks)
+    table.columns[0].style = "dim"
+    return table
 
 
 # -------------------------------------------------------------------------------------------------- a stage in a line
@@ -93,40 +118,22 @@ def _telling_of_heldout(trained: RewardSummary | PolicySummary) -> list[str]:
     return [f"right on {rate(trained.heldout_accuracy)} held-out pairs", length_alone(trained.longer_wins)]
 
 
-def artifact_tables(artifact: Artifact) -> list[Table]:
-    """Return what an artifact came to, as its kind is best read."""
-    if artifact.kind == "suites":
-        from kleash.cli.suite_tables import suite_tables
-
-        return suite_tables(SuitesSummary.of(artifact))
-    if artifact.kind == "audit":
-        return [figures_table(artifact), _reasons(artifact)]
-    return [figures_table(artifact)]
-
-
 def figures_table(artifact: Artifact) -> Table:
     """Return an artifact's own figures, one per row, nested ones left to its manifest."""
-    table = Table(box=None, show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
+    facts = []
     for name, value in artifact.summary.items():
         if isinstance(value, int | float | str):
             shown = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-            table.add_row(name.replace("_", " "), Text(shown))
+            facts.append((name.replace("_", " "), shown))
         elif isinstance(value, Mapping) and (figure := estimate(value)) is not None:
-            table.add_row(name.replace("_", " "), mean(figure))
-    return table
+            facts.append((name.replace("_", " "), mean(figure)))
+    return facts_table(facts)
 
 
-def _reasons(audit: Artifact) -> Table:
+def reasons_table(audit: Artifact) -> Table:
     """Return why a reward model failed, or what was remarked on, and where the page with the evidence is."""
-    table = Table(box=None, show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
-    for reason in AuditSummary.of(audit).reasons:
-        table.add_row(reason.level, Text(reason.text))
-    table.add_row("page", Text(str(audit.path / "audit.html")))
-    return table
+    reasons = [(reason.level, reason.text) for reason in AuditSummary.of(audit).reasons]
+    return facts_table([*reasons, ("page", str(audit.path / "audit.html"))])
 
 
 # -------------------------------------------------------------------------------------------------- a run in a page
@@ -157,40 +164,36 @@ def mean(figure: Estimate | None) -> str:
 
 
 def _whole(summary: RunSummary) -> Table:
-    table = Table(title=f"{summary.name} (95 % intervals)", box=None, show_header=False, title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
+    facts: list[tuple[str, str | Text]] = []
     if summary.win_rate and summary.sft and summary.policy:
-        table.add_row("win rate against SFT", Text(f"{rate(summary.win_rate)} prompts", style="bold"))
         kind, judge = ("gold", "") if summary.judge == "gold" else ("judge", f", judged by {summary.judge}")
-        table.add_row(f"{kind}, SFT", mean(summary.sft.interval) + judge)
-        table.add_row(f"{kind}, policy", Text(mean(summary.policy.interval) + judge, style="bold"))
-        if summary.judge == "proxy":
-            table.add_row("", Text("the judge is what trained the policy: believe another one", style="yellow"))
-        target = summary.kl_target_nats
-        wanted = f"; target {number(target)}" if target is not None else ""
-        table.add_row("KL to SFT", f"{number(summary.kl_nats_per_sequence)} nats per answer{wanted}")
+        wanted = "" if summary.kl_target_nats is None else f"; target {number(summary.kl_target_nats)}"
+        warning = Text("the judge is what trained the policy: believe another one", style="yellow")
+        facts += [
+            ("win rate against SFT", Text(f"{rate(summary.win_rate)} prompts", style="bold")),
+            (f"{kind}, SFT", mean(summary.sft.interval) + judge),
+            (f"{kind}, policy", Text(mean(summary.policy.interval) + judge, style="bold")),
+            *([("", warning)] if summary.judge == "proxy" else []),
+            ("KL to SFT", f"{number(summary.kl_nats_per_sequence)} nats per answer{wanted}"),
+        ]
     if summary.beta_final is not None:
-        table.add_row("beta at the end", number(summary.beta_final, 4))
-        table.add_row("training", summary.outcome)
+        facts += [("beta at the end", number(summary.beta_final, 4)), ("training", summary.outcome)]
     for who, heldout in (("reward model", summary.reward_model), ("implicit reward", summary.direct)):
         if heldout:
             right = f"{rate(heldout.accuracy)} held-out pairs; {length_alone(heldout.longer_wins)}"
-            table.add_row(f"{who} right on", right)
+            facts.append((f"{who} right on", right))
     if labels := summary.preferences:
-        table.add_row("preferences", ", ".join(filter(None, _telling_of_labels(labels))))
-    return table
+        facts.append(("preferences", ", ".join(filter(None, _telling_of_labels(labels)))))
+    return facts_table(facts, title=f"{summary.name} (95 % intervals)")
 
 
 def _slices(summary: RunSummary) -> Table:
     kind = "gold" if summary.judge == "gold" else "judge"
     rows = sorted(summary.slices.items(), key=lambda item: item[1].win_rate or 0.0)
     has_truth = all(figures.correct_sft is not None for _, figures in rows)
-    table = Table(title="By slice, worst win rate first", title_justify="left", box=None)
-    table.add_column("slice")
     headings = ["n", "win rate", f"{kind} SFT", "policy", "gain", "KL nats", "tokens SFT", "policy"]
-    for heading in [*headings, *(["right SFT", "policy"] if has_truth else [])]:
-        table.add_column(heading, justify="right")
+    headings += ["right SFT", "policy"] if has_truth else []
+    table = rows_table(["slice", *headings], [], right=headings, title="By slice, worst win rate first")
     for name, figures in rows:
         cells = [
             f"{figures.n or 0:,}",
@@ -202,8 +205,7 @@ def _slices(summary: RunSummary) -> Table:
             number(figures.length_sft, 1),
             number(figures.length_policy, 1),
         ]
-        if has_truth:
-            cells += [percent(figures.correct_sft), percent(figures.correct_policy)]
+        cells += [percent(figures.correct_sft), percent(figures.correct_policy)] if has_truth else []
         loses = figures.win_rate is not None and figures.win_rate < 0.5
         table.add_row(Text(name), *cells, style="red" if loses else None)
     return table
@@ -224,19 +226,15 @@ def _rounds(summary: RunSummary) -> Table:
         )
         for row in summary.rounds
     ]
-    table = rows_table(headings, rows)
-    table.title, table.title_justify = "By round", "left"
-    return table
+    return rows_table(headings, rows, title="By round")
 
 
 def _times(summary: RunSummary) -> Table:
-    table = Table(title="Time and memory", title_justify="left", box=None, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    for stage, seconds in summary.seconds.items():
-        table.add_row(stage, duration(seconds))
+    facts = [(stage, duration(seconds)) for stage, seconds in summary.seconds.items()]
     if summary.peak_rss_mb:
-        table.add_row("peak memory", f"{number(summary.peak_rss_mb, 0)} MiB")
+        facts.append(("peak memory", f"{number(summary.peak_rss_mb, 0)} MiB"))
+    table = facts_table(facts, title="Time and memory")
+    table.columns[1].justify = "right"
     return table
 
 
@@ -273,33 +271,52 @@ def accounts_table(accounts: Sequence[Account]) -> Table:
 
 def judges_table(figures: Sequence[JudgeFigures]) -> Table:
     """Return how AI judges do, one version per row; shares with their interval and count."""
-    cells = [
+    shares = {
+        "agrees with people": "agreement_without_ties",
+        "flips": "flip_rate",
+        "prefers longer": "length_preference",
+        "prefers first": "first_position_share",
+        "unreadable": "parse_failure",
+    }
+    rows = [
         (
             one.judge,
             ", ".join(f"{count:,} {status}" for status, count in sorted(one.num_by_status.items())),
             f"{one.prompt_tokens:,} + {one.reply_tokens:,}",
-            *(
-                rate(figure) if figure.n else "-"
-                for figure in (
-                    one.agreement_without_ties,
-                    one.flip_rate,
-                    one.length_preference,
-                    one.first_position_share,
-                    one.parse_failure,
-                )
-            ),
+            *(share_or_dash(getattr(one, name)) for name in shares.values()),
         )
         for one in figures
     ]
-    shares = ("agrees with people", "flips", "prefers longer", "prefers first", "unreadable")
-    return rows_table(("judge", "calls", "tokens", *shares), cells)
+    return rows_table(("judge", "calls", "tokens", *shares), rows)
 
 
-def rows_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return plain rows of text under headings; texts are shown as they stand, never as markup."""
-    table = Table(box=None)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+def judges_status_table(
+    raters: Sequence[Rater],
+    *,
+    recorded: Sequence[RecordedJudgement],
+    counting: Sequence[RecordedJudgement],
+    figures: Mapping[str, JudgeFigures],
+) -> Table | None:
+    """Return what each AI judge gave and what of it counts; None for a campaign without AI judges.
+
+    recorded, counting: all judgements, and those that demotions left in.  figures: over all time, by judge.
+    """
+    num_recorded, num_counting = (Counter(one.judgement.rater for one in rows) for rows in (recorded, counting))
+    rows = [
+        (
+            judge.name,
+            f"{num_recorded[judge.name]:,}",
+            f"{num_counting[judge.name]:,}",
+            share_or_dash(figures[judge.name].agreement_without_ties),
+            share_or_dash(figures[judge.name].flip_rate),
+            judge.demotion or "-",
+        )
+        for judge in raters
+        if judge.kind == "ai"
+    ]
+    headings = ("judge", "verdicts", "count", "agrees with people", "flips", "demoted")
+    return rows_table(headings, rows) if rows else None
+
+
+def share_or_dash(share: Interval) -> str:
+    return rate(share) if share.n else "-"

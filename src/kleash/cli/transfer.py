@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kleash.artifacts import MANIFEST, Artifact
-from kleash.cli.options import RUNS, SOURCE, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples
+from kleash.cli.options import (
+    RUNS,
+    SOURCE,
+    FormatName,
+    OutputDir,
+    Overrides,
+    RecipeFile,
+    RunsFolder,
+    SliceColumns,
+    Strict,
+    examples,
+    settings_for_stage,
+    unfolded,
+)
 from kleash.cli.screen import results
 from kleash.cli.stages import run_stage
 from kleash.locations import find_policy, find_run_or_artifact
@@ -26,33 +41,44 @@ handing_on = typer.Typer(
     epilog=examples("kleash export policy quickstart --into exported/quickstart --licence apache-2.0"),
 )
 
-Origin = Annotated[str, typer.Option("--origin", help="Where it is from: an address, a paper, a person.")]
 Licence = Annotated[
     str, typer.Option("--licence", help="Its licence, such as apache-2.0; recorded and shown in cards.")
 ]
+
+
+@dataclass(frozen=True)
+class Importing:
+    """What every import is told."""
+
+    output_dir: OutputDir
+    origin: Annotated[str, typer.Option("--origin", help="Where it is from: an address, a paper, a person.")]
+    licence: Licence = ""
+    recipe: RecipeFile = None
+    overrides: Overrides = None
+
+    def run(self, stage: Callable[..., Artifact], *, strict: bool = False, **inputs: Any) -> None:
+        """Import by one of the functions of `stages/importing.py`, and show the artifact."""
+        from kleash.stages.importing import Provenance
+
+        def make(settings: Recipe, context: StageContext) -> Artifact:
+            provenance = Provenance(origin=self.origin, licence=self.licence)
+            return stage(context, provenance, output_dir=self.output_dir, **inputs)
+
+        run_stage(make, self.output_dir, self.recipe, self.overrides, strict=strict)
 
 
 @bringing_in.command(
     "policy",
     epilog=examples('kleash import policy hub:owner/name --into models/start --origin "hub, 2026-11" --licence mit'),
 )
+@unfolded
 def import_policy(
-    source: Annotated[str, typer.Argument(help="Model folder, adapter folder, or hub:owner/name.")],
-    output_dir: OutputDir,
-    origin: Origin,
-    licence: Licence = "",
-    recipe: RecipeFile = None,
-    overrides: Overrides = None,
+    source: Annotated[str, typer.Argument(help="Model folder, adapter folder, or hub:owner/name.")], how: Importing
 ) -> None:
     """Import a language model, to start from or to compare with; an adapter is merged into its base."""
+    from kleash.stages.importing import import_policy as stage
 
-    def make(settings: Recipe, context: StageContext) -> Artifact:
-        from kleash.stages.importing import Provenance
-        from kleash.stages.importing import import_policy as stage
-
-        return stage(context, Provenance(origin=origin, licence=licence), source=source, output_dir=output_dir)
-
-    run_stage(make, output_dir, recipe, overrides, strict=False)
+    how.run(stage, source=source)
 
 
 @bringing_in.command(
@@ -62,76 +88,46 @@ def import_policy(
         'kleash import reward hub:owner/name --into reward --origin "hub" --reference sft --prompts prompts.jsonl',
     ),
 )
+@unfolded
 def import_reward(
     source: Annotated[str, typer.Argument(help="Sequence-classification folder with one label, or hub:owner/name.")],
-    output_dir: OutputDir,
-    origin: Origin,
-    licence: Licence = "",
+    how: Importing,
     reference: Annotated[
         str | None, typer.Option("--reference", help="Policy on whose answers the score's scale is measured.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option("--prompts", help="Prompts that it answers for that.")] = None,
-    recipe: RecipeFile = None,
-    overrides: Overrides = None,
     runs_dir: RunsFolder = RUNS,
 ) -> None:
     """Import a reward model; reward.normaliser_* say on how many answers its scale is measured."""
+    from kleash.stages.importing import ScaleSettings
+    from kleash.stages.importing import import_reward as stage
 
-    def make(settings: Recipe, context: StageContext) -> Artifact:
-        from kleash.stages.importing import Provenance, ScaleSettings
-        from kleash.stages.importing import import_reward as stage
-
-        scale = ScaleSettings(
-            num_samples=settings.reward.normaliser_samples,
-            max_new_tokens=settings.reward.normaliser_max_new_tokens,
-            temperature=settings.reward.normaliser_temperature,
-        )
-        return stage(
-            context,
-            Provenance(origin=origin, licence=licence),
-            source=source,
-            output_dir=output_dir,
-            reference=find_policy(reference, runs_dir) if reference else None,
-            prompts=prompts,
-            scale=scale,
-        )
-
-    run_stage(make, output_dir, recipe, overrides, strict=False)
+    settings = settings_for_stage(how.recipe, how.overrides).reward
+    scale = ScaleSettings(
+        num_samples=settings.normaliser_samples,
+        max_new_tokens=settings.normaliser_max_new_tokens,
+        temperature=settings.normaliser_temperature,
+    )
+    answering = find_policy(reference, runs_dir) if reference else None
+    how.run(stage, source=source, reference=answering, prompts=prompts, scale=scale)
 
 
 @bringing_in.command(
     "preferences",
     epilog=examples('kleash import preferences hh.jsonl --into preferences --origin "HH-RLHF" --licence mit'),
 )
+@unfolded
 def import_preferences(
     source: Annotated[str, typer.Argument(help=SOURCE)],
-    output_dir: OutputDir,
-    origin: Origin,
-    licence: Licence = "",
-    format: Annotated[str | None, typer.Option("--format", help="Name of the format, if it is not found out.")] = None,
-    slices: Annotated[
-        list[str] | None, typer.Option("--slice", help="Column to keep as a slice; may be given often.")
-    ] = None,
-    recipe: RecipeFile = None,
-    overrides: Overrides = None,
+    how: Importing,
+    format: FormatName = None,
+    slices: SliceColumns = None,
     strict: Strict = False,
 ) -> None:
     """Import preferences in any format that `kleash data check` understands."""
+    from kleash.stages.importing import import_preferences as stage
 
-    def make(settings: Recipe, context: StageContext) -> Artifact:
-        from kleash.stages.importing import Provenance
-        from kleash.stages.importing import import_preferences as stage
-
-        return stage(
-            context,
-            Provenance(origin=origin, licence=licence),
-            source=source,
-            output_dir=output_dir,
-            format=format,
-            slice_columns=slices or (),
-        )
-
-    run_stage(make, output_dir, recipe, overrides, strict=strict)
+    how.run(stage, strict=strict, source=source, format=format, slice_columns=slices or ())
 
 
 @handing_on.command(

@@ -1,6 +1,6 @@
 """The experiments beside the runs, as parts of a page: over-optimisation and comparisons of methods.
 
-What is shown of each kind is `overoptimisation_page.py` and `methods_page.py`, whose own pages are files to send.
+What is shown of each kind is in `overoptimisation_page.py` and `methods_page.py`, whose own pages are files to send.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from kleash.monitor.pages.rendering import Live, fragment
 from kleash.web.plots import Part
 
 PLACE = "experiment"
-SHOWN_BY = {overoptimisation_page.CURVES_FILE: overoptimisation_page, methods_page.METHODS_FILE: methods_page}
-"""{the file that an experiment leaves: the module that shows it}."""
+SHOWN_BY = {page.source: page for page in (overoptimisation_page.PAGE, methods_page.PAGE)}
+"""{the file that an experiment leaves: the page that shows it}."""
 
 
 def experiments_below(folder: Path) -> dict[str, Path]:
@@ -37,13 +37,13 @@ def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
         return _live("Experiments")
     page = SHOWN_BY[file.name]
     try:
-        sections, drawn = page.parts_of(page.read_content(file.parent))
+        sections, drawn = page.parts_of(page.read(file.parent))
     except RunError as error:
-        return _live(page.TITLE, problem=str(error))
+        return _live(page.title, problem=str(error))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         text = f"{file.parent.name}/{file.name} is not what the experiment writes: {type(error).__name__} {error}."
-        return _live(page.TITLE, problem=f"{text} Run the experiment again.")
-    return _live(page.TITLE, sections, drawn)
+        return _live(page.title, problem=f"{text} Run the experiment again.")
+    return _live(page.title, sections, drawn)
 
 
 def _live(title: str, sections: str = "", drawn: Mapping[str, Part] | None = None, *, problem: str = "") -> Live:

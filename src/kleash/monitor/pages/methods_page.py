@@ -1,28 +1,20 @@
 """The page of a comparison of methods: which one to use on these preferences, and the figures that say so.
 
-One self-contained file like a run's report; the monitor shows its sections too. It reads `methods.json` alone; who
-makes that file is in `experiments/`.
+It reads `methods.json` alone; who makes that file is in `experiments/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kleash.monitor.figures import marks
-from kleash.monitor.pages import single_page
 from kleash.monitor.pages.rendering import fragment
+from kleash.monitor.pages.single_page import ExperimentPage
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
 from kleash.web.wording import number, percent, percent_range
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-METHODS_FILE = "methods.json"
-PAGE_FILE = "methods.html"
-TITLE = "Which method for these preferences?"
 HEADINGS = (
     "method", "seeds", "win rate", "over seeds", "gain", "KL, nats", "length", "budget", "per answer", "time", "memory"
 )  # fmt: skip
@@ -31,22 +23,6 @@ CHARTS = (
     ("cost", "In time", "Training alone, means over seeds; what all methods share is not counted."),
 )
 """(place, title, caption) of the page's charts."""
-
-
-def write_page(folder: Path) -> Path:
-    """Write the comparison's page into its folder and return its path."""
-    return single_page.write_page("page", folder / PAGE_FILE, render(read_content(folder)))
-
-
-def read_content(folder: Path) -> dict[str, Any]:
-    """Return what methods.json holds. Raises RunError where there is none that can be read."""
-    return single_page.read_figures(folder / METHODS_FILE, command="kleash compare-methods")
-
-
-def render(content: Mapping[str, Any]) -> str:
-    """Return the page as text."""
-    sections, figures = parts_of(content)
-    return single_page.single_page(TITLE, [sections], kind="comparison", figures=figures)
 
 
 def parts_of(content: Mapping[str, Any]) -> tuple[str, dict[str, Part]]:
@@ -63,16 +39,14 @@ def parts_of(content: Mapping[str, Any]) -> tuple[str, dict[str, Part]]:
     return sections, {"frontier": frontier(content["results"]), "cost": cost(content["standings"])}
 
 
-def methods_table(content: Mapping[str, Any]) -> Table:
-    """Return the standings as a table for the screen."""
-    from rich.table import Table
-
-    table = Table(title="Methods on the same preferences, best win rate first", title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for cells in table_rows(content["standings"]):
-        table.add_row(*cells)
-    return table
+PAGE = ExperimentPage(
+    title="Which method for these preferences?",
+    kind="comparison",
+    source="methods.json",
+    command="kleash compare-methods",
+    file="methods.html",
+    parts_of=parts_of,
+)
 
 
 def table_rows(standings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -108,13 +82,7 @@ def frontier(results: Sequence[Mapping[str, Any]]) -> Part:
             plots.dots(x, y, texts, color=MUTED if method == "best_of_n" else ACCENT),
             marks.words(x[-1:], y[-1:], [method.replace("_", " ")]),
         ]
-    layout = plots.layout(height=360, left=50, bottom=44, top=10) | {"hovermode": "closest", "showlegend": False}
-    layout["xaxis"] = plots.axis(title="sqrt(KL to the SFT policy), sqrt(nats)", has_grid=False) | {
-        "rangemode": "tozero"
-    }
-    layout["yaxis"] = plots.axis(title="judge's mean gain over SFT")
-    layout["shapes"] = [plots.level(0)]
-    return plots.figure(traces, layout)
+    return _chart(traces, x="sqrt(KL to the SFT policy), sqrt(nats)", y="judge's mean gain over SFT", level=0)
 
 
 def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
@@ -123,14 +91,19 @@ def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
     x, y = [one["seconds"] for one in trained], [one["win_rate"] for one in trained]
     texts = [f"{one['method']}: {number(one['seconds'], 0)} s, {percent(one['win_rate'])}" for one in trained]
     names = [one["method"].replace("_", " ") for one in trained]
-    layout = plots.layout(height=360, left=50, bottom=44, top=10) | {"hovermode": "closest", "showlegend": False}
-    layout["xaxis"] = plots.axis(title="seconds of training", has_grid=False) | {"rangemode": "tozero"}
-    layout["yaxis"] = plots.axis(title="win rate against SFT")
-    layout["shapes"] = [plots.level(0.5)]
-    return plots.figure([plots.dots(x, y, texts, color=ACCENT), marks.words(x, y, names)], layout)
+    traces = [plots.dots(x, y, texts, color=ACCENT), marks.words(x, y, names)]
+    return _chart(traces, x="seconds of training", y="win rate against SFT", level=0.5)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _chart(traces: Sequence[Part], *, x: str, y: str, level: float) -> Part:
+    layout = plots.layout(height=360, left=50, bottom=44, top=10) | {"hovermode": "closest"}
+    layout["xaxis"] = plots.axis(title=x, has_grid=False) | {"rangemode": "tozero"}
+    layout["yaxis"] = plots.axis(title=y)
+    layout["shapes"] = [plots.level(level)]
+    return plots.figure(traces, layout)
+
+
 def _kl(result: Mapping[str, Any]) -> float:
     return max(float(result["figures"]["kl_nats_per_sequence"]["value"]), 0.0)
 

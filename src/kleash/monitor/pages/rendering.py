@@ -7,6 +7,7 @@ them. The parts are in templates/parts: figures in, HTML out; numbers are writte
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,15 +19,16 @@ from urllib.parse import quote
 from jinja2 import Environment
 
 from kleash import __version__
-from kleash.estimates import Estimate
+from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.read.alarms import by_symptom, ending, passed
 from kleash.monitor.read.checks import KL_BAND, fell
 from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
 from kleash.monitor.read.slices import FIRST_UPDATES, slices_that_got_worse, suite_measures, watched_slices
-from kleash.records import split_slice
+from kleash.records import slice_names, split_slice
 from kleash.web import wording
 from kleash.web.plots import Part
 from kleash.web.templates import environment
+from kleash.web.word_diff import word_diff
 
 FOLDER = Path(__file__).parents[1]
 
@@ -42,18 +44,6 @@ RUN_PAGES: list[tuple[str, str]] = [
     ("lineage", "Lineage"),
 ]
 """(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
-
-WORDINGS = (
-    "number",
-    "percent",
-    "points",
-    "percent_range",
-    "points_range",
-    "number_range",
-    "count",
-    "duration",
-    "length_alone",
-)
 
 
 @dataclass(frozen=True)
@@ -74,10 +64,11 @@ def templates() -> Environment:
     jinja = environment(FOLDER / "templates")
     jinja.filters |= {
         "address": lambda name: quote(name, safe="/"),
+        "estimated": lambda interval: estimate(vars(interval)),
         "element_name": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()),
         "cut": lambda text, longest: text if len(text) <= longest else text[: longest - 1] + "…",
     }
-    jinja.globals |= {name: getattr(wording, name) for name in WORDINGS}
+    jinja.globals |= dict(inspect.getmembers(wording, inspect.isfunction))
     jinja.globals |= {
         "MISSING": wording.MISSING,
         "max_shown_characters": MAX_SHOWN_CHARACTERS,
@@ -88,6 +79,9 @@ def templates() -> Environment:
         "main_pages": MAIN_PAGES,
         "run_pages": RUN_PAGES,
         "kleash_version": __version__,
+        "finite": finite,
+        "slices_of": slices_of,
+        "word_diff": word_diff,
         "pairs": lambda values: [(value, value) for value in values],
         "flat_settings": flat_settings,
         "kl_band": KL_BAND,
@@ -116,6 +110,12 @@ def piece(name: str, *values: Any) -> str:
 def place(value: float, start: float, end: float) -> float:
     """Return where a value stands on a bar from start to end, in per cent; what lies beyond stands at its end."""
     return min(max(100 * (value - start) / ((end - start) or 1.0), 0.0), 100.0)
+
+
+def slices_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the slices that a row of a file is in; none if it tells none."""
+    slices = row.get("slices")
+    return tuple(slice_names(slices)) if isinstance(slices, Mapping) else ()
 
 
 def rate_note(rate: Estimate) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,35 @@ def write_page(what: str, path: Path, page: str) -> Path:
     return path
 
 
-def read_figures(file: Path, *, command: str) -> dict[str, Any]:
-    """Return what the JSON file behind a page holds. Raises RunError, naming the command, where none can be read."""
-    remedy = f"Expected the figures that `{command}` writes. Run it; what it has made before is not made again."
-    return read_object(file, remedy=remedy)
+@dataclass(frozen=True)
+class ExperimentPage:
+    """The page of an experiment. source: the file of figures that `command` leaves in its folder, all that is read.
+
+    file: the page's name beside it.  parts_of: makes its sections, HTML of escaped text, and its figures by place.
+    """
+
+    title: str
+    kind: str
+    source: str
+    command: str
+    file: str
+    parts_of: Callable[[Mapping[str, Any]], tuple[str, dict[str, Part]]]
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """Return what the source holds. Raises RunError, naming the command, where none can be read."""
+        remedy = (
+            f"Expected the figures that `{self.command}` writes. Run it; what it has made before is not made again."
+        )
+        return read_object(folder / self.source, remedy=remedy)
+
+    def render(self, content: Mapping[str, Any]) -> str:
+        """Return the page as text."""
+        sections, figures = self.parts_of(content)
+        return single_page(self.title, [sections], kind=self.kind, figures=figures)
+
+    def write(self, folder: Path) -> Path:
+        """Write the page into the experiment's folder and return its path."""
+        return write_page("page", folder / self.file, self.render(self.read(folder)))
 
 
 def script_json(content: Any) -> str:
