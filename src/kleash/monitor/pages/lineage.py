@@ -6,9 +6,12 @@ lane free in it, so that no line runs behind a box. Within a layer, boxes move b
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from graphlib import TopologicalSorter
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,7 +20,7 @@ from urllib.parse import quote
 from kleash.artifacts import MANIFEST, Artifact
 from kleash.errors import ArtifactError
 from kleash.estimates import Estimate, estimate
-from kleash.lineage import Lineage, Link, lineage_of
+from kleash.lineage import Lineage, lineage_of
 from kleash.monitor.pages.rendering import Live, flat_settings, fragment, piece
 from kleash.monitor.read.measures import whole
 from kleash.web.wording import count, number, percent
@@ -27,7 +30,6 @@ LANE_WIDTH = 26
 GAP_X, GAP_Y = 18, 44
 MARGIN = 10
 SWEEPS = 4
-LONGEST_TITLE, LONGEST_NOTE = 19, 25
 # Figures in a summary that are lists or tables of their own are shown on other pages.
 LONGEST_VALUE = 300
 
@@ -130,14 +132,12 @@ def draw(
         "parts/lineage_graph.html",
         drawing=lay_out(lineage),
         artifacts=lineage.artifacts,
-        titles={identity: title_of(artifact, here=here) for identity, artifact in lineage.artifacts.items()},
-        notes={identity: note(artifact) for identity, artifact in lineage.artifacts.items()},
+        title_of=partial(title_of, here=here),
+        note=note,
         address=address,
         chosen=chosen,
         box_width=BOX_WIDTH,
         box_height=BOX_HEIGHT,
-        longest_title=LONGEST_TITLE,
-        longest_note=LONGEST_NOTE,
     )
 
 
@@ -187,23 +187,15 @@ def _details(lineage: Lineage, chosen: str, run: str, here: str, address: Callab
     return fragment(
         "parts/lineage_details.html",
         artifact=artifact,
-        titles={identity: title_of(one, here=here) for identity, one in lineage.artifacts.items()},
+        lineage=lineage,
+        title_of=partial(title_of, here=here),
         run=run,
         further=FURTHER_PAGES.get(artifact.path.name) if chosen in lineage.focus else None,
         address=address,
-        parents=_roles((link.parent_id, link) for link in lineage.parents_of(chosen)),
-        children=_roles((link.child_id, link) for link in lineage.children_of(chosen)),
         figures=figures,
         tables=tables,
         settings=_rows(artifact.settings),
     )
-
-
-def _roles(links: Iterable[tuple[str, Link]]) -> dict[str, list[str]]:
-    roles: dict[str, list[str]] = {}
-    for identity, link in links:
-        roles.setdefault(identity, []).append(link.role)
-    return roles
 
 
 def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -219,82 +211,72 @@ def _short(value: object) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ layout
-# A place in a layer: an artifact's id, or the lane that a link from parent to child keeps free in this layer.
+# A place in a layer: an artifact's id, or the lane that a link from parent to child keeps free there.
 _Place = str | tuple[str, str]
 
 
 def lay_out(lineage: Lineage) -> Drawing:
     """Give every artifact a place such that every link runs downwards and crosses no box."""
     layer_of = _layers(lineage)
-    roles: dict[tuple[str, str], list[str]] = {}
-    for link in lineage.links:
-        roles.setdefault((link.parent_id, link.child_id), []).append(link.role)
     layers: list[list[_Place]] = [[] for _ in range(max(layer_of.values(), default=-1) + 1)]
     for identity, layer in layer_of.items():
         layers[layer].append(identity)
+    roles: dict[tuple[str, str], list[str]] = {}
+    for link in lineage.links:
+        roles.setdefault((link.parent_id, link.child_id), []).append(link.role)
+    # By link the place that it takes in each layer, from its parent's to its child's.
+    routes: dict[tuple[str, str], list[_Place]] = {}
     for parent, child in roles:
-        for layer in range(layer_of[parent] + 1, layer_of[child]):
-            layers[layer].append((parent, child))
-    above = _neighbours(roles, layer_of)
-    _untangle(layers, above)
+        lanes: list[_Place] = [(parent, child)] * (layer_of[child] - layer_of[parent] - 1)
+        for layer, lane in enumerate(lanes, start=layer_of[parent] + 1):
+            layers[layer].append(lane)
+        routes[parent, child] = [parent, *lanes, child]
+    _untangle(layers, routes.values())
     middles, width = _middles(layers)
     boxes = tuple(
-        Box(place, middles[layer][place] - BOX_WIDTH / 2, MARGIN + layer * (BOX_HEIGHT + GAP_Y))
+        Box(place, middles[layer][place] - BOX_WIDTH / 2, _top(layer))
         for layer, places in enumerate(layers)
         for place in places
         if isinstance(place, str)
     )
-    wires = tuple(
-        Wire(parent, child, tuple(names), _run(parent, child, layer_of, middles))
-        for (parent, child), names in roles.items()
-    )
-    height = 2 * MARGIN + len(layers) * BOX_HEIGHT + max(len(layers) - 1, 0) * GAP_Y
-    return Drawing(boxes, wires, width, height)
+    wires = []
+    for (parent, child), route in routes.items():
+        steps = [(middles[layer][place], _top(layer)) for layer, place in enumerate(route, start=layer_of[parent])]
+        points = [point for x, y in steps for point in ((x, y), (x, y + BOX_HEIGHT))]
+        wires.append(Wire(parent, child, tuple(roles[parent, child]), tuple(points[1:-1])))
+    height = _top(len(layers)) - GAP_Y + MARGIN if layers else 2 * MARGIN
+    return Drawing(boxes, tuple(wires), width, height)
+
+
+def _top(layer: int) -> float:
+    return MARGIN + layer * (BOX_HEIGHT + GAP_Y)
 
 
 def _layers(lineage: Lineage) -> dict[str, int]:
     """Return each artifact's layer: one below its lowest parent; sources stand just above their first child."""
+    parents = {identity: [link.parent_id for link in lineage.parents_of(identity)] for identity in lineage.artifacts}
     layer_of: dict[str, int] = {}
-
-    def lowest(identity: str) -> int:
-        if identity not in layer_of:
-            parents = [link.parent_id for link in lineage.parents_of(identity)]
-            layer_of[identity] = 1 + max((lowest(parent) for parent in parents), default=-1)
-        return layer_of[identity]
-
-    for identity in lineage.artifacts:
-        lowest(identity)
+    for identity in TopologicalSorter(parents).static_order():
+        layer_of[identity] = 1 + max((layer_of[parent] for parent in parents[identity]), default=-1)
     for identity in lineage.artifacts:
         children = [layer_of[link.child_id] for link in lineage.children_of(identity)]
-        if not lineage.parents_of(identity) and children:
+        if not parents[identity] and children:
             layer_of[identity] = min(children) - 1
-    return layer_of
+    return {identity: layer_of[identity] for identity in lineage.artifacts}
 
 
-def _neighbours(roles: Mapping[tuple[str, str], object], layer_of: Mapping[str, int]) -> dict[_Place, list[_Place]]:
-    """Return for every place the places in the layer above that it is joined to."""
-    above: dict[_Place, list[_Place]] = {}
-    for parent, child in roles:
-        lane: _Place = (parent, child)
-        num_lanes = layer_of[child] - layer_of[parent] - 1
-        if num_lanes:
-            # In the first of its layers a lane is joined to the parent, in all others to itself.
-            above.setdefault(lane, []).extend([parent, lane] if num_lanes > 1 else [parent])
-        above.setdefault(child, []).append(lane if num_lanes else parent)
-    return above
-
-
-def _untangle(layers: list[list[_Place]], above: Mapping[_Place, Sequence[_Place]]) -> None:
+def _untangle(layers: list[list[_Place]], routes: Iterable[Sequence[_Place]]) -> None:
     """Order each layer by what it is joined to in the layer before it, then in the one after, in turn."""
-    below: dict[_Place, list[_Place]] = {}
-    for place, joined in above.items():
-        for other in joined:
-            below.setdefault(other, []).append(place)
-    for sweep in range(SWEEPS):
-        downwards = sweep % 2 == 0
-        order = layers if downwards else layers[::-1]
-        for before, layer in pairwise(order):
-            layer[:] = _under(before, layer, above if downwards else below)
+    above: dict[_Place, list[_Place]] = defaultdict(list)
+    below: dict[_Place, list[_Place]] = defaultdict(list)
+    for route in routes:
+        for upper, lower in pairwise(route):
+            above[lower].append(upper)
+            below[upper].append(lower)
+    for _ in range(SWEEPS // 2):
+        for order, joined in ((layers, above), (layers[::-1], below)):
+            for before, layer in pairwise(order):
+                layer[:] = _under(before, layer, joined)
 
 
 def _under(
@@ -312,30 +294,11 @@ def _under(
 
 def _middles(layers: Sequence[Sequence[_Place]]) -> tuple[list[dict[_Place, float]], float]:
     """Return the horizontal middle of every place, each layer centred, and the width of all."""
-    widths = [
-        sum(BOX_WIDTH if isinstance(place, str) else LANE_WIDTH for place in layer) + GAP_X * max(len(layer) - 1, 0)
-        for layer in layers
-    ]
-    widest = max(widths, default=0)
+    widths = [[BOX_WIDTH if isinstance(place, str) else LANE_WIDTH for place in layer] for layer in layers]
+    widest = max((sum(own) + GAP_X * (len(own) - 1) for own in widths), default=0)
     middles: list[dict[_Place, float]] = []
-    for layer, width in zip(layers, widths, strict=True):
-        x = MARGIN + (widest - width) / 2
-        middles.append({})
-        for place in layer:
-            own = BOX_WIDTH if isinstance(place, str) else LANE_WIDTH
-            middles[-1][place] = x + own / 2
-            x += own + GAP_X
+    for layer, own in zip(layers, widths, strict=True):
+        starts = accumulate(own, lambda start, width: start + width + GAP_X, initial=0)
+        left = MARGIN + (widest - sum(own) - GAP_X * (len(own) - 1)) / 2
+        middles.append({place: left + x + width / 2 for place, x, width in zip(layer, starts, own, strict=False)})
     return middles, widest + 2 * MARGIN
-
-
-def _run(
-    parent: str, child: str, layer_of: Mapping[str, int], middles: Sequence[Mapping[_Place, float]]
-) -> tuple[tuple[float, float], ...]:
-    def top(layer: int) -> float:
-        return MARGIN + layer * (BOX_HEIGHT + GAP_Y)
-
-    points = [(middles[layer_of[parent]][parent], top(layer_of[parent]) + BOX_HEIGHT)]
-    for layer in range(layer_of[parent] + 1, layer_of[child]):
-        x = middles[layer][parent, child]
-        points += [(x, top(layer)), (x, top(layer) + BOX_HEIGHT)]
-    return (*points, (middles[layer_of[child]][child], top(layer_of[child])))
