@@ -178,7 +178,7 @@ def test_each_measure_that_a_run_has_gets_its_chart():
 
 def test_nothing_chosen_is_an_empty_comparison():
     assert compared([]).figures == {}
-    assert comparison_table([]) == ""
+    assert compared([]).html == {}
 
 
 def test_a_hostile_name_is_text():

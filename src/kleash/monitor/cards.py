@@ -40,7 +40,6 @@ METHODS = {
     "import": "made elsewhere and imported",
     "pretrain": "pretraining from random weights",
 }
-RATER_KINDS = {"person": "people", "ai": "AI judges", "simulated": "simulated raters", "rule": "rules"}
 SUMMARIES: Mapping[str, type[Summary]] = {
     "world": WorldSummary,
     "policy": PolicySummary,
@@ -127,7 +126,6 @@ def _card(template: str, lineage: Lineage | None, **content: Any) -> str:
         template,
         **content,
         methods=METHODS,
-        rater_kinds=RATER_KINDS,
         summary=lambda artifact: SUMMARIES[artifact.kind].of(artifact),
         training=PolicySummary.of,
         method_of=_method_of,

@@ -19,7 +19,6 @@ from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
 from kleash.monitor.read.reader import RoundFolder, RunFolder
 from kleash.monitor.read.verdict import RunVerdict
-from kleash.records import slice_names
 from kleash.results import AuditMeasures, AuditSummary, Calibration
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
@@ -112,8 +111,6 @@ def audit_sections(
         paid=_paid_additions(worst),
         wrong=[row for row in worst if row.get("kind") == "wrong pair"][:NUM_SHOWN],
         drawn=drawn,
-        finite=finite,
-        slices_of=_slices,
     )
 
 
@@ -140,11 +137,6 @@ def _paid_additions(worst: Sequence[Row]) -> list[Row]:
     paid = [row for row in worst if row.get("kind") == "paid addition"]
     by_probe = {str(row.get("probe")): row for row in reversed(paid)}
     return list(by_probe.values())[::-1]
-
-
-def _slices(row: Row) -> list[str]:
-    slices = row.get("slices")
-    return slice_names(slices) if isinstance(slices, Mapping) else []
 
 
 def _reason_to_accept(audited: RoundFolder) -> str:

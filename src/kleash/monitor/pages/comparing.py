@@ -11,7 +11,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from kleash.estimates import Estimate, finite
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
@@ -238,8 +237,6 @@ def _kl_near(kl: tuple[Sequence[int], Sequence[float]], step: int) -> float | No
 # -------------------------------------------------------------------------------------------------------------- page
 HEIGHT_PIXELS = 240
 POLL_SECONDS = 2.0
-GLYPHS = "●■◆▲✚★⬢▼"
-"""The symbols of the charts, as characters."""
 PLACES: Mapping[str, tuple[str, str]] = {
     "reward": ("Reward (the proxy) over the updates", "z-score: in SD of each run's own SFT answers"),
     "kl": ("KL to the SFT model over the updates", "nats per answer (k1)"),
@@ -268,8 +265,14 @@ def compared(runs: Sequence[RunCurves]) -> Live:
 
 def comparison_table(runs: Sequence[RunCurves]) -> str:
     """Return one row per run: what it came to, and where it stands on its own over-optimisation law."""
-    rows = [_row(run, index) for index, run in enumerate(runs)]
-    return fragment("parts/compared.html", rows=rows, last_updates=LAST_UPDATES) if rows else ""
+    return fragment(
+        "parts/compared.html",
+        runs=runs,
+        standing=standing,
+        measures=MEASURES,
+        judge_label=judge_label,
+        last_updates=LAST_UPDATES,
+    )
 
 
 @dataclass(frozen=True)
@@ -292,34 +295,6 @@ def distance_part(curves: RunCurves) -> DistancePart | None:
     judge = judge_label(curves.judge) if stands.measure == "score" else MEASURES[stands.measure].title.lower()
     figure = distance_figure([_proxy_gain(curves), replace(_quality_gain(curves, stands.measure), fit=stands.fit)])
     return DistancePart(judge, stands, figure)
-
-
-# ------------------------------------------------------------------------------------------------------------- table
-def _row(run: RunCurves, index: int) -> dict[str, Any]:
-    """Return what the table says of a run, its colour and symbol being those of the charts."""
-    stands, judged = standing(run), run.having("score")
-    rated = [name for name, measure in MEASURES.items() if measure.at_start is not None]
-    rate_by = next((name for name in rated if run.having(name)), "")
-    return {
-        "name": run.name,
-        "letter": "abcdefgh"[index % len(COLORS)],
-        "glyph": GLYPHS[index % len(GLYPHS)],
-        "standing": stands,
-        "fitted_measure": MEASURES[stands.measure].title.lower() if stands.measure else "",
-        "reward": _last(run.reward),
-        "kl_nats": _last(run.kl_nats),
-        "kl_target_nats": run.kl_target_nats,
-        "judge": judge_label(run.judge) or "a judge",
-        "best": max(judged, key=lambda checkpoint: checkpoint.quality["score"].value, default=None),
-        "newest": judged[-1] if judged else None,
-        "win_rate": run.having(rate_by)[-1].quality[rate_by] if rate_by else None,
-        "win_rate_by": MEASURES[rate_by].title.lower() if rate_by else "",
-    }
-
-
-def _last(curve: tuple[Sequence[int], Sequence[float]]) -> float | None:
-    recent = curve[1][-LAST_UPDATES:]
-    return sum(recent) / len(recent) if recent else None
 
 
 # ----------------------------------------------------------------------------------------------------------- figures

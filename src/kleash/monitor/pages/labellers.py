@@ -6,12 +6,11 @@ frozen artifact never changes, so each is read once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -21,27 +20,14 @@ from kleash.errors import DataError
 from kleash.estimates import Estimate, estimate
 from kleash.formats import read_judgements, read_preferences
 from kleash.lineage import JUDGEMENTS_FILE
-from kleash.maths.intervals import Interval
 from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.reader import RunFolder, StageFolder
 from kleash.records import Comparison
 from kleash.results import PreferencesSummary
-from kleash.web.wording import count
 
 PREFERENCES_FILE, ITEMS_FILE = "preferences.jsonl", "items.jsonl"
 # A program's judgement has no time of its own.
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
-
-HABITS: Mapping[str, tuple[str, str]] = {
-    "with_others": ("Agrees with the others", "same verdict on the same pair"),
-    "easy_gold_accuracy": ("Right, easy", "on easy calibration items"),
-    "gold_accuracy": ("Right, all", "on all calibration items"),
-    "self_consistency": ("Consistent", "same verdict when asked again"),
-    "first_position": ("First place", "prefers what is shown first"),
-    "longer": ("Longer", "prefers the longer answer"),
-    "too_fast": ("Too fast", "to have read both answers"),
-}
-"""{rate of a rater: (title, unit)}; a column that nobody has is left out."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +42,22 @@ class Labels:
     raters: tuple[RaterRow, ...] | None
     problem: str = ""
 
+    @property
+    def agreement(self) -> Estimate | None:
+        return self.summary.agreement_interval or estimate(self.summary.agreement)
+
 
 def labels_summary(run: RunFolder) -> str:
     """Return what each round's preferences say of their own labels, the newest first: at once, from the manifests."""
     rounds = [
-        _round(number, PreferencesSummary.from_json(stage.summary), problem="Counting the judgements …")
-        for number, stage in frozen_preferences(run)
+        Labels(number, PreferencesSummary.from_json(stage.summary), None) for number, stage in frozen_preferences(run)
     ]
-    return fragment("parts/labellers.html", rounds=rounds)
+    return fragment("parts/labellers.html", rounds=rounds, is_counted=False)
 
 
 def labels_page(labels: Sequence[Labels]) -> str:
     """Return the same with a table of raters in each round."""
-    rounds = []
-    for own in labels:
-        problem = f"The raters cannot be told: {own.problem}" if own.problem else ""
-        problem = problem or "Only the preferences were given, not who judged what."
-        table = None if own.raters is None else _raters_table(own.raters, own.summary)
-        rounds.append(_round(own.round_number, own.summary, problem=problem, raters=table))
-    return fragment("parts/labellers.html", rounds=rounds)
+    return fragment("parts/labellers.html", rounds=labels, is_counted=True)
 
 
 def frozen_preferences(run: RunFolder) -> Iterator[tuple[int, StageFolder]]:
@@ -131,46 +114,3 @@ def _items(folder: Path) -> dict[str, Item]:
         comparison = Comparison(row.prompt, row.completions, row.sources)
         items[comparison.id] = Item(comparison.id, comparison, gold_ranks=tuple(extra.get("gold_ranks", ())))
     return items
-
-
-# ----------------------------------------------------------------------------------------------------------- showing
-def _round(
-    number: int, summary: PreferencesSummary, *, problem: str, raters: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return what the page shows of one round. problem: what stands in place of the raters."""
-    return {
-        "number": number,
-        "summary": summary,
-        "agreement": summary.agreement_interval or estimate(summary.agreement),
-        "raters": raters,
-        "problem": problem,
-    }
-
-
-def _raters_table(raters: Sequence[RaterRow], summary: PreferencesSummary) -> dict[str, Any]:
-    """Return the titles of the table's columns and a row per rater; skills where the campaign estimated them."""
-    habits = [name for name in HABITS if any(_rate(getattr(row, name)) for row in raters)]
-    skills = summary.skills
-    titles = [("Rater", "and what it is"), ("Items", "judged"), *(HABITS[name] for name in habits)]
-    titles += [("Skill", "estimated from all votes")] if skills else []
-    titles += [("Time", "median per verdict"), ("Other", "")]
-    rows = [
-        {
-            "name": row.rater,
-            "kind": row.kind,
-            "num_items": row.num_items,
-            "rates": [_rate(getattr(row, name)) for name in habits],
-            "skill": skills.get(row.rater),
-            "seconds": seconds.value if (seconds := _rate(row.median_seconds)) else None,
-            "remarks": [
-                *([f"{count(row.num_skipped)} skipped"] if row.num_skipped else []),
-                *(f"{count(times)} flagged {name.replace('_', ' ')}" for name, times in row.flags.items()),
-            ],
-        }
-        for row in raters
-    ]
-    return {"titles": titles, "rows": rows, "has_skills": bool(skills)}
-
-
-def _rate(interval: Interval) -> Estimate | None:
-    return estimate(vars(interval))

@@ -24,14 +24,6 @@ from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
 from kleash.results import AuditSummary, EvaluationSummary, PolicySummary
 
 RunState = Literal["running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished"]
-PILLS: dict[RunState, str] = {
-    "running": "good",
-    "finished": "off",
-    "stopped by alarm": "bad",
-    "stopped by audit": "bad",
-    "stopped early": "warn",
-    "unfinished": "warn",
-}
 # Where the system does not tell who holds a lock, a log that grew this lately tells that a run is alive.
 FRESH_SECONDS = 120.0
 
@@ -54,10 +46,6 @@ class RunRow:
     num_warnings: int
     num_stops: int
     changed: float
-
-    @property
-    def look(self) -> str:
-        return PILLS[self.state]
 
     @property
     def moment(self) -> datetime:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kleash.monitor.figures.hhh_chart import hhh_figure
 from kleash.monitor.pages.rendering import Live, fragment, piece
-from kleash.monitor.pages.run_list import PILLS, last_change, run_state_word
+from kleash.monitor.pages.run_list import last_change, run_state_word
 from kleash.monitor.pages.sections import shown_of
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.findings import findings_of
@@ -50,5 +50,5 @@ def _live_run(run: RunFolder, round_number: int | None, slice_name: str) -> Live
     shown = shown_of(run, round_folder, slice_name=slice_name)
     state = run_state_word(run, shown["round"], changed=last_change(run.folder))
     html = {f"{name}-part": fragment(f"parts/{name}.html", **shown) for name in PARTS}
-    html["state"] = piece("state_pill", state, PILLS[state])
+    html["state"] = piece("state_pill", state)
     return Live(html, shown["drawn"], poll_seconds=LIVE_SECONDS if state == "running" else QUIET_SECONDS)

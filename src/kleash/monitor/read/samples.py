@@ -17,12 +17,9 @@ from typing import Any
 from kleash.estimates import finite
 from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.live import Shelf
-from kleash.monitor.read.measures import whole
 from kleash.monitor.read.reader import RoundFolder, Row, newest_round
 from kleash.records import slice_names
 from kleash.results import EvaluationSummary
-from kleash.web.word_diff import WordDiff, word_diff
-from kleash.web.wording import count, number
 
 MAX_SHOWN_CHARACTERS = 20_000
 """Far beyond what a person reads of one answer; a model may write a megabyte."""
@@ -91,24 +88,10 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Card:
-    """One prompt with both answers. figures: what is known of each answer, in words."""
-
-    prompt: str
-    slices: tuple[str, ...]
-    outcome: str
-    gain: str
-    gap: str
-    difference: WordDiff
-    before_figures: str
-    after_figures: str
-
-
-@dataclass(frozen=True)
 class Browser:
-    """The chosen cards, and what there is to choose from. moments: {value: its words}; external: who judged."""
+    """The chosen samples, and what there is to choose from. moments: {value: its words}; external: who judged."""
 
-    cards: tuple[Card, ...]
+    samples: tuple[Sample, ...]
     num_matching: int
     num_all: int
     moments: Mapping[str, str]
@@ -132,7 +115,7 @@ def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
     order = choice.order if choice.order in orders else next(iter(orders))
     matching = _sorted([sample for sample in samples if _is_wanted(sample, choice)], order)
     return Browser(
-        cards=tuple(_card(sample, external) for sample in matching[: choice.num_shown]),
+        samples=tuple(matching[: choice.num_shown]),
         num_matching=len(matching),
         num_all=len(samples),
         moments=moments,
@@ -276,39 +259,3 @@ def _is_wanted(sample: Sample, choice: Choice) -> bool:
         return False
     texts = (sample.prompt, str(sample.before.get("text") or ""), str(sample.after.get("text") or ""))
     return not choice.text or any(choice.text.lower() in text.lower() for text in texts)
-
-
-def _card(sample: Sample, external: str) -> Card:
-    before, after = (str(side.get("text") or "") for side in (sample.before, sample.after))
-    return Card(
-        prompt=sample.prompt[:MAX_SHOWN_CHARACTERS],
-        slices=sample.slices,
-        outcome=sample.outcome,
-        gain="" if sample.gain is None or not external else f"{external} {number(sample.gain, signed=True)}",
-        gap=_gap_words(sample.gap, external),
-        difference=word_diff(before[:MAX_SHOWN_CHARACTERS], after[:MAX_SHOWN_CHARACTERS]),
-        before_figures=_figures(sample.before, before, external),
-        after_figures=_figures(sample.after, after, external),
-    )
-
-
-def _gap_words(gap: float | None, external: str) -> str:
-    if gap is None:
-        return ""
-    return f"reward ranks it {number(100 * abs(gap), 0)} in 100 {'higher' if gap >= 0 else 'lower'} than {external}"
-
-
-def _figures(side: Mapping[str, Any], text: str, external: str) -> str:
-    figures = []
-    if len(text) > MAX_SHOWN_CHARACTERS:
-        figures.append(f"the first {count(MAX_SHOWN_CHARACTERS)} of {count(len(text))} characters")
-    if (score := finite(side.get("score"))) is not None:
-        figures.append(f"reward {number(score)} SD")
-    if external and (judged := finite(side.get("judge"))) is not None:
-        figures.append(f"{external} {number(judged)}")
-    if (tokens := whole(side.get("length_tokens"))) is not None:
-        figures.append(f"{tokens} tokens")
-    parts = side.get("judge_parts")
-    if isinstance(parts, Mapping) and (is_correct := finite(parts.get("is_correct"))) is not None:
-        figures.append("correct" if is_correct > 0.5 else "not correct")
-    return " · ".join(figures)
