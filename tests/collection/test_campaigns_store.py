@@ -294,7 +294,7 @@ def test_a_line_says_what_was_before_and_what_came_after_latest_first(database):
         assert len(events(connection, limit=3)) == 3
     assert [(line.action, line.before, line.after) for line in lines] == [
         ("campaign state", "open", "paused"),
-        ("verdict changed", {"outcome": "ranked", "ranks": [1, 2]}, {"outcome": "ranked", "ranks": [2, 1]}),
+        ("verdict changed", {"outcome": "ranked", "ranks": (1, 2)}, {"outcome": "ranked", "ranks": (2, 1)}),
     ]
     assert lines[1].actor == "ann"
 

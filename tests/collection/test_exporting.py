@@ -124,7 +124,8 @@ def damaged(folder, name, change):
     ("name", "change", "message"),
     [
         ("items.jsonl", lambda text: text.split("\n", 1)[1], "11 rows of preferences and 10 items"),
-        ("campaign.json", lambda text: text[:20], "campaign.json is no valid JSON"),
+        ("campaign.json", lambda text: text[:20], "Cannot read .*campaign.json: Unterminated string"),
+        ("items.jsonl", lambda text: "x" + text, r"items.jsonl:1 is not JSON.* Write one whole JSON object"),
         ("judgements.jsonl", lambda text: text + text.split("\n")[0] + "\n", "has two verdicts of one rater"),
         (
             "judgements.jsonl",

@@ -5,9 +5,8 @@ Every bad row of a file is named with its line, reason and fix; the rest is kept
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +23,10 @@ from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.events import now
 from kleash.collection.store.recording import record, restore
+from kleash.durable import read_object
 from kleash.errors import DataError
 from kleash.formats import read_comparisons, read_completions, read_judgements, read_preferences
+from kleash.formats.rows import RowProblem, rows_of
 from kleash.records import Comparison, Judgement, comparisons_of
 from kleash.settings import check_settings
 from kleash.versions import as_now, check_format
@@ -79,13 +80,12 @@ def read_priorities(
     """
     by_comparison = {item.comparison.id: item for item in items.values()}
     priorities: dict[str, float] = {}
-    for number, line in enumerate(_lines(file), start=1):
-        row = _parse(file, line)
+    for line, row in _rows(file):
         name, limit = ("first_better", 1.0) if "first_better" in row else ("suspicion", math.inf)
         value = row.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= limit:
             raise DataError(
-                f"{file}:{number} has {name} {value!r}. Expected first_better between 0 and 1, or a suspicion of 0 or "
+                f"{file}:{line} has {name} {value!r}. Expected first_better between 0 and 1, or a suspicion of 0 or "
                 "more. Correct the line."
             )
         item = by_comparison.get(str(row.get("comparison_id")))
@@ -114,9 +114,9 @@ def import_gold(connection: Connection, campaign: Campaign, file: Path, *, stric
 
 def import_export(connection: Connection, folder: Path, name: str, *, actor: str) -> tuple[Campaign, Imported]:
     """Make a campaign from an exported folder. Raises DataError when a file is missing or does not fit the others."""
-    about = _parse(folder / CAMPAIGN, "\n".join(_lines(folder / CAMPAIGN)))
+    about = read_object(folder / CAMPAIGN, remedy="Give a folder that `kleash collect export` wrote.", error=DataError)
     check_format(about, folder / CAMPAIGN, DataError)
-    extras = [_parse(folder / ITEMS, line) for line in _lines(folder / ITEMS)]
+    extras = [row for _, row in _rows(folder / ITEMS)]
     rows = read_preferences(folder / PREFERENCES, strict=True).records
     if len(rows) != len(extras):
         raise DataError(
@@ -142,7 +142,7 @@ def import_export(connection: Connection, folder: Path, name: str, *, actor: str
     )
     stored.restore_sampling(connection, campaign, by_id)
     judgements = read_judgements(folder / JUDGEMENTS, strict=True).records if extras else []
-    marks = [_parse(folder / JUDGEMENTS, line) for line in _lines(folder / JUDGEMENTS)]
+    marks = [row for _, row in _rows(folder / JUDGEMENTS)]
     recorded = [_recorded(*pair) for pair in zip(judgements, marks, strict=True)]
     num = restore(connection, campaign, recorded, actor=actor)
     return stored.campaign_named(connection, name), Imported(added, num)
@@ -172,19 +172,10 @@ def _ranks(pairs: Any, num_completions: int) -> tuple[int, ...]:
     return tuple(1 + count for count in beaten_by)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        # Not splitlines(): it also breaks at characters that may stand inside a JSON string.
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read {path}: {error}. Give a folder that `kleash collect export` wrote.") from None
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        parsed: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is no valid JSON: {error}. Give a folder that `kleash collect export` wrote."
-        ) from None
-    return parsed
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the rows of a file of JSON lines, each with its line; a campaign without any has an empty file."""
+    for row in rows_of(path, own_files=()) if not path.is_file() or path.stat().st_size else ():
+        if isinstance(row.content, RowProblem):
+            fix = row.content.fix[:1].upper() + row.content.fix[1:]
+            raise DataError(f"{path}:{row.line} {row.content.reason}. Expected a JSON object in each line. {fix}.")
+        yield row.line, row.content

@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 from kleash.collection.store import tables as t
 from kleash.collection.store.database import Database, insert_row
 from kleash.collection.store.events import log_event, now
-from kleash.collection.store.raters import Rater
+from kleash.collection.store.raters import Rater, rater_from_row
 from kleash.collection.store.throttle import SignInRefused, Try, clear_tries, register_try
 from kleash.errors import DataError
 
@@ -89,7 +89,7 @@ def create_account(connection: Connection, name: str, password: str, role: Accou
         raise _name_taken(name) from None
     values = {"password_hash": password_hash, "role": role, "is_active": True, "created_at": created_at}
     connection.execute(t.accounts.insert().values(rater_id=rater_id, **values))
-    log_event(connection, "account created", actor=actor, subject=name, after=role)
+    log_event(connection, actor, "account created", name, after=role)
     return Account(Rater(rater_id, name, "person"), role, True, created_at)
 
 
@@ -105,7 +105,7 @@ def set_role(connection: Connection, name: str, role: AccountRole, *, actor: str
     if role != "admin":
         _check_admin_remains(connection, account)
     connection.execute(_update(account).values(role=role))
-    log_event(connection, "role changed", actor=actor, subject=account.rater.name, before=account.role, after=role)
+    log_event(connection, actor, "role changed", account.rater.name, before=account.role, after=role)
 
 
 def set_active(connection: Connection, name: str, is_active: bool, *, actor: str) -> None:
@@ -116,7 +116,7 @@ def set_active(connection: Connection, name: str, is_active: bool, *, actor: str
         _end_sessions(connection, account.rater)
     connection.execute(_update(account).values(is_active=is_active))
     action = "account activated" if is_active else "account deactivated"
-    log_event(connection, action, actor=actor, subject=account.rater.name)
+    log_event(connection, actor, action, account.rater.name)
 
 
 def reset_password(connection: Connection, name: str, password: str, *, actor: str) -> None:
@@ -124,7 +124,7 @@ def reset_password(connection: Connection, name: str, password: str, *, actor: s
     account = _account_named(connection, name)
     connection.execute(_update(account).values(password_hash=_hash(password)))
     _end_sessions(connection, account.rater)
-    log_event(connection, "password reset", actor=actor, subject=account.rater.name)
+    log_event(connection, actor, "password reset", account.rater.name)
 
 
 def tidy_name(name: str) -> str:
@@ -145,7 +145,7 @@ def log_in(database: Database, name: str, password: str, *, address: str, at: da
         account = _accept(connection, proof, at)
         if _HASHER.check_needs_rehash(proof.password_hash):
             connection.execute(_update(account).values(password_hash=_hash(password)))
-        log_event(connection, "signed in", actor=account.rater.name, subject=account.rater.name)
+        log_event(connection, account.rater.name, "signed in", account.rater.name)
         return open_session(connection, account.rater, at=at)
 
 
@@ -163,7 +163,7 @@ def change_password(
         account = _accept(connection, proof, at)
         connection.execute(_update(account).values(password_hash=new_hash))
         _end_sessions(connection, rater)
-        log_event(connection, "password changed", actor=rater.name, subject=rater.name)
+        log_event(connection, rater.name, "password changed", rater.name)
         return open_session(connection, rater, at=at)
 
 
@@ -194,7 +194,7 @@ def session(database: Database, token: str, *, at: datetime | None = None) -> Se
     if row.expires_at < at + SESSION_LIFETIME - _RENEWAL_INTERVAL:
         with database.write() as connection:
             connection.execute(t.sessions.update().where(is_this).values(expires_at=at + SESSION_LIFETIME))
-    return Session(Rater(row.id, row.name, row.kind, row.demotion), row.role, row.csrf_token, row.expires_at)
+    return Session(rater_from_row(row), row.role, row.csrf_token, row.expires_at)
 
 
 def log_out(connection: Connection, token: str) -> None:
@@ -216,7 +216,7 @@ def create_invite(
     token = secrets.token_urlsafe(32)
     expires_at = (at or now()) + lifetime
     connection.execute(t.invites.insert().values(token_digest=_digest(token), role=role, expires_at=expires_at))
-    log_event(connection, "invite made", actor=actor, subject=role, after={"expires_at": expires_at.isoformat()})
+    log_event(connection, actor, "invite made", role, after={"expires_at": expires_at.isoformat()})
     return token
 
 
@@ -241,7 +241,7 @@ def accept_invite(connection: Connection, token: str, name: str, password: str, 
     used = t.invites.update().where(_is_open(token, at)).values(used_by=account.rater.id)
     if not connection.execute(used).rowcount:
         raise _no_invite()
-    log_event(connection, "invite used", actor=account.rater.name, subject=role)
+    log_event(connection, account.rater.name, "invite used", role)
     return open_session(connection, account.rater, at=at)
 
 
@@ -319,8 +319,8 @@ _ACCOUNTS = sa.select(t.accounts, t.raters.c.id, t.raters.c.name, t.raters.c.kin
 )
 
 
-def _account(row: sa.Row[tuple[object, ...]]) -> Account:
-    return Account(Rater(row.id, row.name, row.kind, row.demotion), row.role, row.is_active, row.created_at)
+def _account(row: sa.Row[Any]) -> Account:
+    return Account(rater_from_row(row), row.role, row.is_active, row.created_at)
 
 
 def _account_named(connection: Connection, name: str) -> Account:

@@ -181,7 +181,7 @@ def _give(connection: Connection, campaign: Campaign, rater: Rater, at: datetime
     if purpose == "gold" and (gold := _waiting_gold(connection, campaign, rater)) is not None:
         return _assign(connection, campaign, rater, gold, "gold", at)
     if purpose == "repeat" and (repeat := _waiting_repeat(connection, campaign, rater, num_tasks)) is not None:
-        return _assign(connection, campaign, rater, repeat, "repeat", at, earlier=tuple(repeat.earlier))
+        return _assign(connection, campaign, rater, repeat, "repeat", at, earlier=repeat.earlier)
     item, number = vote
     task = _assign(connection, campaign, rater, item, "vote", at)
     _occupy(connection, item.id, number, task.id, until=at + timedelta(minutes=campaign.settings.lease_minutes))
@@ -207,7 +207,7 @@ def _assign(
         "item_id": item.id,
         "rater_id": rater.id,
         "purpose": purpose,
-        "permutation": list(permutation),
+        "permutation": permutation,
         "created_at": at,
         "is_answered": False,
     }
@@ -357,6 +357,6 @@ def _assignment(row: sa.Row[Any]) -> Assignment:
         rater_id=row.rater_id,
         purpose=row.purpose,
         comparison=item_from_row(row).comparison,
-        permutation=tuple(row.permutation),
+        permutation=row.permutation,
         is_answered=row.is_answered,
     )

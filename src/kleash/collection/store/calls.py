@@ -30,12 +30,7 @@ class StoredCalls:
 
     def add_call(self, call: JudgeCall) -> None:
         """Save a call; it replaces an earlier one of the same key that brought no reply, and no other."""
-        values = {
-            **dataclasses.asdict(call),
-            "model": printable(call.model),
-            "permutation": list(call.permutation),
-            "made_at": now(),
-        }
+        values = {**dataclasses.asdict(call), "model": printable(call.model), "made_at": now()}
         insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
         statement = insert(t.judge_calls).values(values)
         brought_no_reply = t.judge_calls.c.status.in_(("failed", "refused"))
@@ -53,5 +48,4 @@ def judge_calls(connection: sa.Connection, comparison_ids: Sequence[str] = ()) -
 
 
 def _call(row: sa.Row[tuple[object, ...]]) -> JudgeCall:
-    values = {name: getattr(row, name) for name in _FIELDS}
-    return JudgeCall(**{**values, "permutation": tuple(values["permutation"])})
+    return JudgeCall(**{name: getattr(row, name) for name in _FIELDS})

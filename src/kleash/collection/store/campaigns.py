@@ -56,9 +56,7 @@ def create_campaign(
             campaign_id = insert_row(connection, t.campaigns, **values)
     except sa.exc.IntegrityError:
         raise DataError(f"There is a campaign {name!r} already. Names are unique. Choose another name.") from None
-    log_event(
-        connection, "campaign created", actor=actor, campaign_id=campaign_id, subject=name, after=values["settings"]
-    )
+    log_event(connection, actor, "campaign created", name, campaign_id, after=values["settings"])
     write_rubric(connection, campaign_id, rubric, actor=actor)
     return campaign_named(connection, name)
 
@@ -96,22 +94,14 @@ def set_state(connection: Connection, campaign: Campaign, state: CampaignState, 
     """Open, pause or close a campaign; a paused or closed one gives out no tasks and still takes what is answered."""
     lock_campaign(connection, campaign)
     connection.execute(t.campaigns.update().where(t.campaigns.c.id == campaign.id).values(state=state))
-    log_event(
-        connection,
-        "campaign state",
-        actor=actor,
-        campaign_id=campaign.id,
-        subject=campaign.name,
-        before=campaign.state,
-        after=state,
-    )
+    log_event(connection, actor, "campaign state", campaign.name, campaign.id, before=campaign.state, after=state)
 
 
 def write_rubric(connection: Connection, campaign_id: int, text: str, *, actor: str) -> str:
     """Make a text the campaign's rubric and return its version; judgements keep the version they were given under."""
     version = content_id("rubric", text)
     connection.execute(t.rubrics.insert().values(campaign_id=campaign_id, version=version, text=text, created_at=now()))
-    log_event(connection, "rubric written", actor=actor, campaign_id=campaign_id, subject=version, after=text)
+    log_event(connection, actor, "rubric written", version, campaign_id, after=text)
     return version
 
 
@@ -178,10 +168,10 @@ def add_items(
     added = Added(len(rows), num_known, sum(bool(row["hold"]) for row in rows))
     log_event(
         connection,
+        actor,
         "items added",
-        actor=actor,
-        campaign_id=campaign.id,
-        subject=campaign.name,
+        campaign.name,
+        campaign.id,
         after={"added": added.num_added, "known": added.num_known, "held": added.num_held},
     )
     return added
@@ -189,7 +179,7 @@ def add_items(
 
 def record_origin(connection: Connection, campaign: Campaign, path: str, *, actor: str) -> None:
     """Remember the candidates artifact that items came from."""
-    log_event(connection, "items came from", actor=actor, campaign_id=campaign.id, subject=path)
+    log_event(connection, actor, "items came from", path, campaign.id)
 
 
 def origins(connection: Connection, campaign: Campaign) -> list[str]:
@@ -213,14 +203,7 @@ def set_priorities(
             t.items.c.campaign_id == campaign.id, t.items.c.comparison_id == sa.bindparam("its_comparison")
         )
         connection.execute(statement.values(priority=sa.bindparam("its_priority")), updates)
-    log_event(
-        connection,
-        "priorities set",
-        actor=actor,
-        campaign_id=campaign.id,
-        subject=campaign.name,
-        after={"items": len(updates)},
-    )
+    log_event(connection, actor, "priorities set", campaign.name, campaign.id, after={"items": len(updates)})
 
 
 def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: str, *, actor: str) -> None:
@@ -229,9 +212,7 @@ def set_hold(connection: Connection, campaign: Campaign, item_id: str, reason: s
     if before is None:
         raise DataError(f"Campaign {campaign.name!r} has no item {item_id}. Give the id of one of its items.")
     connection.execute(t.items.update().where(is_item(campaign, item_id)).values(hold=printable(reason)))
-    log_event(
-        connection, "item held", actor=actor, campaign_id=campaign.id, subject=item_id, before=before, after=reason
-    )
+    log_event(connection, actor, "item held", item_id, campaign.id, before=before, after=reason)
 
 
 def items(connection: Connection, campaign: Campaign) -> dict[str, Item]:
@@ -245,8 +226,8 @@ def item_from_row(row: sa.Row[tuple[object, ...]]) -> Item:
     prompt = prompt_from_json(row.prompt, row.slices, row.criteria or "")
     return Item(
         id=str(row.id),
-        comparison=Comparison(prompt, tuple(row.completions), tuple(row.sources)),
-        gold_ranks=tuple(row.gold_ranks),
+        comparison=Comparison(prompt, row.completions, row.sources),
+        gold_ranks=row.gold_ranks,
         overlap=row.overlap,
         arm=row.arm,
         propensity=row.propensity,

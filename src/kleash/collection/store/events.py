@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,20 +30,17 @@ def now() -> datetime:
 
 def log_event(
     connection: Connection,
-    action: str,
-    *,
     actor: str,
+    action: str,
     subject: Any,
     campaign_id: int | None = None,
+    *,
     before: Any = None,
     after: Any = None,
 ) -> None:
-    """Add a line to the audit log."""
-    connection.execute(
-        t.events.insert().values(
-            at=now(), actor=actor, action=action, campaign_id=campaign_id, subject=subject, before=before, after=after
-        )
-    )
+    """Add a line to the audit log: who did what to what, and in which campaign."""
+    said = {"actor": actor, "action": action, "subject": subject, "campaign_id": campaign_id}
+    connection.execute(t.events.insert().values(**said, at=now(), before=before, after=after))
 
 
 def events(connection: Connection, *, campaign_id: int | None = None, limit: int = 200) -> list[Event]:
@@ -51,6 +48,5 @@ def events(connection: Connection, *, campaign_id: int | None = None, limit: int
     query = sa.select(t.events).order_by(t.events.c.id.desc()).limit(limit)
     if campaign_id is not None:
         query = query.where(t.events.c.campaign_id == campaign_id)
-    return [
-        Event(row.at, row.actor, row.action, row.subject, row.before, row.after) for row in connection.execute(query)
-    ]
+    names = [field.name for field in fields(Event)]
+    return [Event(*(getattr(row, name) for name in names)) for row in connection.execute(query)]

@@ -6,7 +6,7 @@ Judgements that were made elsewhere come in by `recording.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -83,10 +83,10 @@ def submit(
     if earlier:
         log_event(
             connection,
+            rater.name,
             "verdict changed",
-            actor=rater.name,
-            campaign_id=campaign.id,
-            subject=task.item_id,
+            task.item_id,
+            campaign.id,
             before={"outcome": earlier[-1].outcome, "ranks": earlier[-1].ranks},
             after={"outcome": judgement.outcome, "ranks": list(judgement.ranks)},
         )
@@ -131,14 +131,7 @@ def record_export(
     rows = [{"export_id": export_id, "judgement_id": int(judgement_id)} for judgement_id in judgement_ids]
     if rows:
         connection.execute(t.exported_judgements.insert(), rows)
-    log_event(
-        connection,
-        "exported",
-        actor=actor,
-        campaign_id=campaign.id,
-        subject=artifact_id,
-        after={"path": path, "judgements": len(rows)},
-    )
+    log_event(connection, actor, "exported", artifact_id, campaign.id, after={"path": path, "judgements": len(rows)})
 
 
 def exports_of(connection: Connection, judgement_id: str) -> list[tuple[str, str]]:
@@ -204,40 +197,20 @@ _JUDGEMENTS = (
 _IN_FORCE = _JUDGEMENTS.where(~sa.exists().where(_LATER.c.supersedes == t.judgements.c.id))
 
 
+_WHOSE = ("comparison_id", "rater", "rater_kind")
+_SAID = tuple(field.name for field in fields(Judgement) if field.name not in _WHOSE)
+
+
 def judgement_columns(judgement: Judgement, *, skip_reason: str = "") -> dict[str, Any]:
     """Return what a judgement says as columns of the judgements table."""
-    return {
-        "permutation": list(judgement.permutation),
-        "outcome": judgement.outcome,
-        "ranks": list(judgement.ranks),
-        "strength": judgement.strength,
-        "aspects": {name: list(ranks) for name, ranks in judgement.aspects.items()},
-        "flags": list(judgement.flags),
-        "rationale": judgement.rationale,
-        "skip_reason": skip_reason,
-        "rubric_version": judgement.rubric_version,
-        "seconds": judgement.seconds,
-    }
+    return {"skip_reason": skip_reason, **{name: getattr(judgement, name) for name in _SAID}}
 
 
 def _recorded(row: sa.Row[Any]) -> RecordedJudgement:
     return RecordedJudgement(
         id=str(row.id),
         item_id=str(row.item_id),
-        judgement=Judgement(
-            comparison_id=row.comparison_id,
-            rater=row.rater,
-            rater_kind=row.rater_kind,
-            permutation=tuple(row.permutation),
-            outcome=row.outcome,
-            ranks=tuple(row.ranks),
-            strength=row.strength,
-            aspects={name: tuple(ranks) for name, ranks in row.aspects.items()},
-            rubric_version=row.rubric_version,
-            seconds=row.seconds,
-            rationale=row.rationale,
-            flags=tuple(row.flags),
-        ),
+        judgement=Judgement(**{name: getattr(row, name) for name in (*_WHOSE, *_SAID)}),
         given_at=row.given_at,
         is_repeat=row.purpose == "repeat",
         is_surplus=row.is_surplus,

@@ -51,7 +51,7 @@ def rater_named(connection: Connection, name: str, kind: RaterKind) -> Rater:
         row = connection.execute(query).one()
     if row.kind != kind:
         raise DataError(f"Rater {name!r} is of kind {row.kind}, not {kind}. A name has one owner. Choose another name.")
-    return _rater(row)
+    return rater_from_row(row)
 
 
 def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater]:
@@ -60,7 +60,7 @@ def raters(connection: Connection, campaign_id: int | None = None) -> list[Rater
     if campaign_id is not None:
         judged = sa.select(t.judgements.c.rater_id).where(t.judgements.c.campaign_id == campaign_id)
         query = query.where(t.raters.c.id.in_(judged))
-    return [_rater(row) for row in connection.execute(query)]
+    return [rater_from_row(row) for row in connection.execute(query)]
 
 
 def demote(connection: Connection, name: str, reason: str, *, actor: str, counts_before: int | None = None) -> None:
@@ -74,20 +74,23 @@ def demote(connection: Connection, name: str, reason: str, *, actor: str, counts
         raise DataError(f"There is no rater {name[:220]!r}. Give the name of one that has judged.")
     after = reason if counts_before is None else {"reason": reason, "counts_before": counts_before}
     connection.execute(t.raters.update().where(t.raters.c.id == row.id).values(demotion=after))
-    log_event(connection, "rater demoted", actor=actor, subject=name, before=row.demotion, after=after)
+    log_event(connection, actor, "rater demoted", name, before=row.demotion, after=after)
 
 
 def counts(connection: Connection) -> sa.ColumnElement[bool]:
     """Return the condition on raters and judgements under which a judgement counts."""
     demoted = connection.execute(sa.select(t.raters).where(t.raters.c.demotion != ""))
-    earlier = [(rater.id, rater.counts_before) for rater in map(_rater, demoted) if rater.counts_before is not None]
+    earlier = [
+        (rater.id, rater.counts_before) for rater in map(rater_from_row, demoted) if rater.counts_before is not None
+    ]
     return sa.or_(
         t.raters.c.demotion == "",
         *((t.raters.c.id == rater_id) & (t.judgements.c.id < first) for rater_id, first in earlier),
     )
 
 
-def _rater(row: sa.Row[Any]) -> Rater:
+def rater_from_row(row: sa.Row[Any]) -> Rater:
+    """Rebuild a rater from its row in the table."""
     demotion = row.demotion if isinstance(row.demotion, dict) else {"reason": row.demotion}
     return Rater(row.id, row.name, row.kind, demotion["reason"], demotion.get("counts_before"))
 

@@ -112,14 +112,7 @@ def restore(connection: Connection, campaign: Campaign, recorded: Sequence[Recor
             votes_of[item.id].append(task_id)
     rows.insert(connection)
     _fill_restored_slots(connection, campaign, votes_of)
-    log_event(
-        connection,
-        "restored",
-        actor=actor,
-        campaign_id=campaign.id,
-        subject=campaign.name,
-        after={"ballots": len(recorded)},
-    )
+    log_event(connection, actor, "restored", campaign.name, campaign.id, after={"ballots": len(recorded)})
     return len(recorded)
 
 

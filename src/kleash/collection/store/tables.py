@@ -54,7 +54,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Json(TypeDecorator[Any]):
-    """Any JSON value, also a plain string, as ASCII text.
+    """Any JSON value, also a plain string, as ASCII text; lists come back as tuples, which is how records hold them.
 
     Model output may hold null characters and lone surrogates, which PostgreSQL's own types refuse; as escapes within
     ASCII they go in and come out as they were.
@@ -67,7 +67,13 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+        return None if value is None else _with_tuples(json.loads(value))
+
+
+def _with_tuples(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _with_tuples(value) for name, value in content.items()}
+    return tuple(map(_with_tuples, content)) if isinstance(content, list) else content
 
 
 def _key() -> Column[int]:
