@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,9 +35,54 @@ Record = Prompt | Demonstration | Completion | Comparison | Judgement | Preferen
 FinishReasons = ("stop", "length", "unknown")
 
 
+# What stands in a row of each kind, between the prompt and the prompt's dimensions, in order. A column goes by another
+# name than its attribute where that stands before a colon; one with a question mark is left out where it is empty.
+_COLUMNS: Mapping[type, str] = {
+    Prompt: "",
+    Demonstration: "completion",
+    LabelledCompletion: "completion label:is_desirable",
+    Completion: "completion:text token_ids? logprobs? finish_reason policy_id policy_version temperature seed "
+    "tokenizer?",
+    Comparison: "completions sources?",
+    Preference: "completions pairs num_judgements left_out? aspects? sources?",
+    Judgement: "comparison_id rater rater_kind permutation outcome ranks? strength? aspects? rubric_version? seconds? "
+    "rationale? flags?",
+    Pair: "first second label strength?",
+}
+# Attributes whose numbers are written with a point, also whole ones.
+_FLOATS = frozenset({"label", "logprobs", "seconds", "temperature"})
+
+
 def to_json(record: Record) -> dict[str, Any]:
     """Return a record as a JSON object; `json.dumps` of it is one line of a file."""
-    return _WRITERS[type(record)](record)
+    if isinstance(record, Judgement):
+        return _columns(record)
+    prompt = record if isinstance(record, Prompt) else record.prompt
+    return {"prompt": prompt.content_json(), **_columns(record), **dimension_columns(prompt)}
+
+
+def dimension_columns(prompt: Prompt) -> dict[str, Any]:
+    """Return a prompt's slices, tags and criteria as they stand in a row, where it has any."""
+    columns = {"slices": _plain(prompt.slices), "tags": _plain(prompt.tags), "criteria": prompt.criteria}
+    return {name: value for name, value in columns.items() if value}
+
+
+def _columns(record: Record | Pair) -> dict[str, Any]:
+    row = {}
+    for column in _COLUMNS[type(record)].split():
+        name, _, attribute = column.removesuffix("?").partition(":")
+        value = _plain(getattr(record, attribute or name), is_float=(attribute or name) in _FLOATS)
+        if not column.endswith("?") or value not in (None, "", [], {}):
+            row[name] = value
+    return row
+
+
+def _plain(value: Any, *, is_float: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(value[name]) for name in sorted(value)}
+    if isinstance(value, tuple | list):
+        return [float(one) if is_float else _columns(one) if isinstance(one, Pair) else one for one in value]
+    return float(value) if is_float and value is not None else value
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
@@ -66,108 +111,6 @@ def _line(record: Record, path: Path, number: int) -> bytes:
             f"Record {number} for {path}, a {type(record).__name__}, cannot be written: {error}. Expected text without "
             "halves of surrogate pairs and numbers that are finite. Repair it where it is made."
         ) from error
-
-
-def _filled(**columns: Any) -> dict[str, Any]:
-    """Leave out what is empty: None, "", (), {}."""
-    return {name: value for name, value in columns.items() if value is not None and value not in ("", [], {})}
-
-
-def _prompt_columns(prompt: Prompt) -> dict[str, Any]:
-    return {"prompt": prompt.content_json()}
-
-
-def dimension_columns(prompt: Prompt) -> dict[str, Any]:
-    """Return a prompt's slices, tags and criteria as they stand in a row, where it has any."""
-    slices, tags = dict(sorted(prompt.slices.items())), dict(sorted(prompt.tags.items()))
-    return _filled(slices=slices, tags=tags, criteria=prompt.criteria)
-
-
-def _pair_json(pair: Pair) -> dict[str, Any]:
-    return {"first": pair.first, "second": pair.second, "label": float(pair.label), **_filled(strength=pair.strength)}
-
-
-def _write_prompt(prompt: Prompt) -> dict[str, Any]:
-    return {**_prompt_columns(prompt), **dimension_columns(prompt)}
-
-
-def _write_demonstration(row: Demonstration) -> dict[str, Any]:
-    return {**_prompt_columns(row.prompt), "completion": row.completion, **dimension_columns(row.prompt)}
-
-
-def _write_labelled(row: LabelledCompletion) -> dict[str, Any]:
-    return {
-        **_prompt_columns(row.prompt),
-        "completion": row.completion,
-        "label": row.is_desirable,
-        **dimension_columns(row.prompt),
-    }
-
-
-def _write_completion(row: Completion) -> dict[str, Any]:
-    return {
-        **_prompt_columns(row.prompt),
-        "completion": row.text,
-        **_filled(token_ids=list(row.token_ids), logprobs=[float(value) for value in row.logprobs]),
-        "finish_reason": row.finish_reason,
-        "policy_id": row.policy_id,
-        "policy_version": row.policy_version,
-        "temperature": float(row.temperature),
-        "seed": row.seed,
-        **_filled(tokenizer=row.tokenizer),
-        **dimension_columns(row.prompt),
-    }
-
-
-def _write_comparison(row: Comparison) -> dict[str, Any]:
-    return {
-        **_prompt_columns(row.prompt),
-        "completions": list(row.completions),
-        **_filled(sources=list(row.sources)),
-        **dimension_columns(row.prompt),
-    }
-
-
-def _write_preference(row: Preference) -> dict[str, Any]:
-    aspects = {name: [_pair_json(pair) for pair in pairs] for name, pairs in sorted(row.aspects.items())}
-    return {
-        **_prompt_columns(row.prompt),
-        "completions": list(row.completions),
-        "pairs": [_pair_json(pair) for pair in row.pairs],
-        "num_judgements": row.num_judgements,
-        **_filled(left_out=row.left_out, aspects=aspects, sources=list(row.sources)),
-        **dimension_columns(row.prompt),
-    }
-
-
-def _write_judgement(row: Judgement) -> dict[str, Any]:
-    return {
-        "comparison_id": row.comparison_id,
-        "rater": row.rater,
-        "rater_kind": row.rater_kind,
-        "permutation": list(row.permutation),
-        "outcome": row.outcome,
-        **_filled(
-            ranks=list(row.ranks),
-            strength=row.strength,
-            aspects={name: list(ranks) for name, ranks in sorted(row.aspects.items())},
-            rubric_version=row.rubric_version,
-            seconds=None if row.seconds is None else float(row.seconds),
-            rationale=row.rationale,
-            flags=list(row.flags),
-        ),
-    }
-
-
-_WRITERS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
-    Prompt: _write_prompt,
-    Demonstration: _write_demonstration,
-    LabelledCompletion: _write_labelled,
-    Completion: _write_completion,
-    Comparison: _write_comparison,
-    Preference: _write_preference,
-    Judgement: _write_judgement,
-}
 
 
 def completion_from_json(row: Content, prompt: Prompt) -> Completion:
@@ -316,7 +259,7 @@ def _trl_row(row: Preference, pair: Pair) -> dict[str, Any]:
         "chosen": _answer(row.prompt, row.completions[better]),
         "rejected": _answer(row.prompt, row.completions[worse]),
     }
-    return content | _filled(strength=pair.strength) | dimension_columns(row.prompt)
+    return content | ({"strength": pair.strength} if pair.strength else {}) | dimension_columns(row.prompt)
 
 
 def _answer(prompt: Prompt, text: str) -> str | list[dict[str, str]]:

@@ -136,7 +136,7 @@ def kind_of_file(path: str | Path, *, format: str | None = None) -> Kind:
     first = list(itertools.islice(rows, NUM_ROWS_LOOKED_AT))
     if shape.gives == ("prompts",) and format is None:
         check_that_nothing_is_answered(path, shape, first)
-    num_of = {kind: len(_gather(first, shape, kind, ()).records) for kind in shape.gives}
+    num_of = {kind: len(_gather(path, first, shape, kind).records) for kind in shape.gives}
     return next(
         (kind for kind, number in num_of.items() if 2 * number >= len(first)), max(num_of, key=num_of.__getitem__)
     )
@@ -193,73 +193,61 @@ def read(
     others = _OWN_FILES.values() if kind in _PART_OF_OTHERS else ()
     rows = rows_of(path, own_files=[_OWN_FILES[kind], *others], text_as_lines=kind == "prompts")
     rows, shape = rows_and_shape(rows, path, kind, format)
-    gathered = _gather(rows, shape, kind, slice_columns)
-    _check_slice_columns(path, slice_columns, gathered.columns)
-    bad_rows = gathered.bad_rows
-    if bad_rows and (strict or not gathered.records):
+    loaded = _gather(path, rows, shape, kind, slice_columns)
+    bad_rows = loaded.bad_rows
+    if bad_rows and (strict or not loaded.records):
         shown = "; ".join(str(row) for row in bad_rows[:_NUM_SHOWN])
         and_more = f"; and {len(bad_rows) - _NUM_SHOWN} more" if len(bad_rows) > _NUM_SHOWN else ""
         raise DataError(
-            f"{len(bad_rows)} of the {gathered.num_rows} rows of {path} cannot be used as {NAME_OF[kind]}: {shown}"
+            f"{len(bad_rows)} of the {loaded.num_rows} rows of {path} cannot be used as {NAME_OF[kind]}: {shown}"
             f"{and_more}. Expected rows of the format {shape.name}. Repair or remove them"
-            + (", or read without strict to leave them out." if gathered.records else ".")
+            + (", or read without strict to leave them out." if loaded.records else ".")
         )
-    if not gathered.records:
+    if not loaded.records:
         raise DataError(
-            f"None of the {gathered.num_rows} rows of {path} holds {NAME_OF[kind]}. Expected at least one. Check "
+            f"None of the {loaded.num_rows} rows of {path} holds {NAME_OF[kind]}. Expected at least one. Check "
             "that this is the file you mean."
         )
-    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags", *fields.CRITERIA}
-    unused = tuple(name for name in gathered.columns if name not in known)
-    num_rows, num_duplicates = gathered.num_rows, gathered.num_duplicates
-    return Loaded(
-        gathered.records,
-        bad_rows,
-        shape.name,
-        num_rows,
-        num_duplicates,
-        unused,
-        path=str(path),
-        kind=kind,
-        places=tuple(gathered.places),
-    )
+    return loaded
 
 
-class _Gathered:
-    """Records, bad rows and counts while a file is read."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-        self.places: list[tuple[str, int]] = []
-        self.bad_rows: list[BadRow] = []
-        self.columns: dict[str, None] = {}
-        self.num_rows = 0
-        self.num_duplicates = 0
-
-
-def _gather(rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequence[str]) -> _Gathered:
-    gathered = _Gathered()
+def _gather(
+    path: str | Path, rows: Iterable[Row], shape: Shape, kind: Kind, slice_columns: Sequence[str] = ()
+) -> Loaded[Any]:
+    """Read rows of a known shape. Raises DataError for a column to slice by that there is not."""
+    records: list[Any] = []
+    places: list[tuple[str, int]] = []
+    bad_rows: list[BadRow] = []
+    columns: dict[str, None] = {}
     seen: set[bytes] = set()
+    num_rows = num_duplicates = 0
     for row, members in _grouped(rows, shape):
-        gathered.num_rows += len(members)
+        num_rows += len(members)
         for content in members:
             if isinstance(content, Mapping):
-                gathered.columns |= dict.fromkeys([*map(str, content), *fields.parts_of_turns(content)])
+                columns |= dict.fromkeys([*map(str, content), *fields.parts_of_turns(content)])
         try:
-            records = _records_of(row, shape, kind, slice_columns)
+            found = _records_of(row, shape, kind, slice_columns)
         except RowProblem as problem:
-            gathered.bad_rows.append(BadRow(row.file, row.line, problem.reason, problem.fix))
+            bad_rows.append(BadRow(row.file, row.line, problem.reason, problem.fix))
             continue
-        for record in records:
+        for record in found:
             digest = _digest(record) if kind not in _KEEPS_REPEATS else b""
             if digest in seen:
-                gathered.num_duplicates += 1
+                num_duplicates += 1
                 continue
             if digest:
                 seen.add(digest)
-            gathered.records.append(record)
-            gathered.places.append((row.file, row.line))
-    return gathered
+            records.append(record)
+            places.append((row.file, row.line))
+    if missing := [name for name in slice_columns if name not in columns]:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)} to slice by. Expected some of: {', '.join(columns)}. Correct "
+            "the slice columns."
+        )
+    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags", *fields.CRITERIA}
+    unused = tuple(name for name in columns if name not in known)
+    return Loaded(records, bad_rows, shape.name, num_rows, num_duplicates, unused, str(path), kind, tuple(places))
 
 
 def _grouped(rows: Iterable[Row], shape: Shape) -> Iterator[tuple[Row, list[Any]]]:
@@ -324,12 +312,3 @@ def _comparing_texts(preference: Preference) -> Preference:
 def _digest(record: Any) -> bytes:
     content = {name: value for name, value in to_json(record).items() if name not in ("slices", "tags")}
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).digest()[:16]
-
-
-def _check_slice_columns(path: str | Path, slice_columns: Sequence[str], columns: Mapping[str, None]) -> None:
-    missing = [name for name in slice_columns if name not in columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(missing)} to slice by. Expected some of: {', '.join(columns)}. Correct "
-            "the slice columns."
-        )
