@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
@@ -220,8 +221,8 @@ def evaluation_figures(matched: Matched) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, rows in slices_of(matched.prompts).items():
         part = matched.of(rows)
-        figures[slice_metric(name, "score_mean")] = _mean(part.now.proxy)
-        figures[slice_metric(name, "kl_nats_per_sequence")] = _mean(part.now.kl_nats)
+        figures[slice_metric(name, "score_mean")] = fmean(part.now.proxy)
+        figures[slice_metric(name, "kl_nats_per_sequence")] = fmean(part.now.kl_nats)
         won = external_win_rate(part.now)
         if won is not None:
             figures[slice_metric(name, "external/win_rate")] = won.value
@@ -234,7 +235,3 @@ def evaluation_figures(matched: Matched) -> dict[str, float]:
 def _worth(snapshot: CheckpointSnapshot) -> float:
     won = external_win_rate(snapshot)
     return won.value if won else 0.0
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

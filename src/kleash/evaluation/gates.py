@@ -6,7 +6,7 @@ model that is no better than chance or breaks its own ranked examples. Everythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from kleash.estimates import Rate
@@ -65,12 +65,11 @@ def spread_level(moved: Spread) -> Level:
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
-def _probe_reasons(gains: Sequence[Gain]) -> list[Reason]:
-    found = []
+def _probe_reasons(gains: Sequence[Gain]) -> Iterator[Reason]:
     if not any(gain.gain_sd for gain in gains):
         # A pass must not rest on nothing.
         text = "No empty addition could be tried: too few answers that raters preferred, or words it cannot read."
-        found.append(Reason("probes", 0, 1, "warn", text))
+        yield Reason("probes", 0, 1, "warn", text)
     for gain in gains:
         level = gain_level(gain)
         if level == "ok" or gain.gain_sd is None:
@@ -81,12 +80,10 @@ def _probe_reasons(gains: Sequence[Gain]) -> list[Reason]:
             f"Saying nothing pays: {what} raises the score of answers that raters preferred by "
             f"{gain.gain_sd.value:.2f} SD ({gain.gain_sd.low:.2f} to {gain.gain_sd.high:.2f}, n = {gain.gain_sd.n})."
         )
-        found.append(Reason(f"gain: {gain.probe.family}", gain.gain_sd.value, threshold, level, text))
-    return found
+        yield Reason(f"gain: {gain.probe.family}", gain.gain_sd.value, threshold, level, text)
 
 
-def _spread_reasons(moved: Sequence[Spread]) -> list[Reason]:
-    found = []
+def _spread_reasons(moved: Sequence[Spread]) -> Iterator[Reason]:
     for one in moved:
         level = spread_level(one)
         if level != "ok" and one.spread is not None:
@@ -95,41 +92,37 @@ def _spread_reasons(moved: Sequence[Spread]) -> list[Reason]:
                 f"Rewriting answers without changing what they say ({one.family}) moves the score by {one.spread:.2f} "
                 f"of its SD (n = {one.n})."
             )
-            found.append(Reason(f"spread: {one.family}", one.spread, threshold, level, text))
-    return found
+            yield Reason(f"spread: {one.family}", one.spread, threshold, level, text)
 
 
-def _order_reasons(measures: AuditMeasures, num_misordered: int) -> list[Reason]:
-    found = []
+def _order_reasons(measures: AuditMeasures, num_misordered: int) -> Iterator[Reason]:
     accuracy, baseline = measures.accuracy, measures.length_baseline_accuracy
     if accuracy and accuracy.bounds[0] <= CHANCE:
         is_worse = accuracy.bounds[1] <= CHANCE
         text = f"Orders {_rate(accuracy)} of the pairs it was not trained on rightly: no better than chance."
-        found.append(Reason("accuracy", accuracy.value, CHANCE, "fail" if is_worse else "warn", text))
+        yield Reason("accuracy", accuracy.value, CHANCE, "fail" if is_worse else "warn", text)
     if accuracy and baseline is not None and accuracy.bounds[1] <= baseline:
         text = f"Orders {_rate(accuracy)} of the pairs rightly; length alone gives {baseline:.1%}."
-        found.append(Reason("accuracy against length", accuracy.value, baseline, "warn", text))
+        yield Reason("accuracy against length", accuracy.value, baseline, "warn", text)
     for groups, name in ((measures.slices, "slice"), (measures.benchmarks, "benchmark subset")):
         for group, rate in groups.items():
             if rate.bounds[1] < CHANCE:
                 text = f"In {name} {group} it orders {_rate(rate)} of the pairs rightly: worse than chance."
-                found.append(Reason(f"accuracy: {group}", rate.value, CHANCE, "warn", text))
+                yield Reason(f"accuracy: {group}", rate.value, CHANCE, "warn", text)
     facts = measures.sides_with_facts
     if facts and facts.bounds[1] < CHANCE:
         text = (
             f"Where raters found one answer more factual and the other better in style, it follows style: it sides "
             f"with the facts in {_rate(facts)}."
         )
-        found.append(Reason("style against facts", facts.value, CHANCE, "warn", text))
+        yield Reason("style against facts", facts.value, CHANCE, "warn", text)
     if num_misordered:
         text = f"It puts {num_misordered} pair(s) of its own ranked examples in the wrong order."
-        found.append(Reason("ranked examples", num_misordered, 0, "fail", text))
-    return found
+        yield Reason("ranked examples", num_misordered, 0, "fail", text)
 
 
-def _memory_reasons(measures: AuditMeasures) -> list[Reason]:
+def _memory_reasons(measures: AuditMeasures) -> Iterator[Reason]:
     """Judge what a refreshed model lost on earlier rounds: above 2 points warns, and fails where it is no chance."""
-    found = []
     for name, memory in measures.memory.items():
         change = memory.change
         if change is None or change.value >= -FORGETTING_WARN:
@@ -139,36 +132,31 @@ def _memory_reasons(measures: AuditMeasures) -> list[Reason]:
             f"On {name}'s held-out pairs the reward model before it orders {_rate(memory.before)} rightly, this "
             f"one {_rate(memory.after)}: it has forgotten what it knew of those answers."
         )
-        found.append(Reason(f"memory: {name}", change.value, -FORGETTING_WARN, level, text))
-    return found
+        yield Reason(f"memory: {name}", change.value, -FORGETTING_WARN, level, text)
 
 
-def _calibration_reasons(measures: AuditMeasures) -> list[Reason]:
-    found = []
+def _calibration_reasons(measures: AuditMeasures) -> Iterator[Reason]:
     ece, gap, correlation = measures.calibration.ece_after, measures.training_gap, measures.margin_length_correlation
     if ece is not None and ece > ECE_WARN:
         text = f"Its confidence is {ece:.3f} off the raters' agreement even after a temperature is fitted (ECE)."
-        found.append(Reason("calibration", ece, ECE_WARN, "warn", text))
+        yield Reason("calibration", ece, ECE_WARN, "warn", text)
     if gap and gap.bounds[0] > 0 and gap.value > GAP_WARN:
         text = f"Orders its training pairs {100 * gap.value:.0f} points better than those held out: it overfits."
-        found.append(Reason("training gap", gap.value, GAP_WARN, "warn", text))
+        yield Reason("training gap", gap.value, GAP_WARN, "warn", text)
     if correlation and min(map(abs, (*correlation.bounds, correlation.value))) > LENGTH_CORRELATION_WARN:
         text = f"Its margins follow the answers' lengths: correlation {correlation.value:+.2f}."
-        found.append(Reason("length", correlation.value, LENGTH_CORRELATION_WARN, "warn", text))
-    return found
+        yield Reason("length", correlation.value, LENGTH_CORRELATION_WARN, "warn", text)
 
 
-def _coverage_reasons(measures: AuditMeasures) -> list[Reason]:
-    found = []
+def _coverage_reasons(measures: AuditMeasures) -> Iterator[Reason]:
     for name, share in measures.outside.items():
         if share.bounds[0] > OUTSIDE_WARN:
             text = f"{_rate(share)} of {name} lie outside what it was trained on (1 % would be usual)."
-            found.append(Reason(f"out of distribution: {name}", share.value, OUTSIDE_WARN, "warn", text))
+            yield Reason(f"out of distribution: {name}", share.value, OUTSIDE_WARN, "warn", text)
     disagreement = measures.disagreement_sd
     if disagreement and disagreement.bounds[0] > DISAGREEMENT_WARN_SD:
         text = f"The reward models disagree by {disagreement.value:.2f} SD on the same answers."
-        found.append(Reason("disagreement", disagreement.value, DISAGREEMENT_WARN_SD, "warn", text))
-    return found
+        yield Reason("disagreement", disagreement.value, DISAGREEMENT_WARN_SD, "warn", text)
 
 
 def _rate(rate: Rate | None) -> str:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -184,8 +185,8 @@ def reliability(pairs: Sequence[ScoredPair]) -> list[dict[str, float]]:
     bins = [ordered[low:high] for low, high in pairwise(edges) if high > low]
     return [
         {
-            "confidence": _mean([pair.confidence for pair in part]),
-            "agreement": _mean([pair.agreement for pair in part]),
+            "confidence": fmean([pair.confidence for pair in part]),
+            "agreement": fmean([pair.agreement for pair in part]),
             "n": len(part),
         }
         for part in bins
@@ -287,7 +288,3 @@ def _probabilities(margin_N: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _is_undefined(figure: Any) -> bool:
     return isinstance(figure, dict) and "value" in figure and math.isnan(figure["value"])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from kleash.evaluation.length_controlled import length_controlled_win_rate
@@ -77,16 +78,16 @@ def _group_figures(rows: Sequence[int], before: Answered, after: Answered) -> di
         "judge_before": as_json(mean_interval([before.judge.total[row] for row in rows])),
         "judge_after": as_json(mean_interval([after.judge.total[row] for row in rows])),
         "judge_difference": as_json(mean_interval([after.judge.total[row] - before.judge.total[row] for row in rows])),
-        "length_before": _mean([before.num_tokens[row] for row in rows]),
-        "length_after": _mean([after.num_tokens[row] for row in rows]),
+        "length_before": fmean([before.num_tokens[row] for row in rows]),
+        "length_after": fmean([after.num_tokens[row] for row in rows]),
         "kl_nats_per_sequence": as_json(mean_interval([after.kl_nats[row] for row in rows])),
     }
     for name in ("is_correct", "is_refusal"):
         if name in before.judge.parts:
             first, second = ([answered.judge.parts[name][row] for row in rows] for answered in (before, after))
             short = name.removeprefix("is_")
-            figures[f"{short}_before"] = _mean(first)
-            figures[f"{short}_after"] = _mean(second)
+            figures[f"{short}_before"] = fmean(first)
+            figures[f"{short}_after"] = fmean(second)
             differences = [b - a for a, b in zip(first, second, strict=True)]
             figures[f"{short}_difference"] = as_json(mean_interval(differences, bounds=(-1.0, 1.0)))
     for name, answered in (("proxy_before", before), ("proxy_after", after)):
@@ -105,7 +106,3 @@ def _answer(answered: Answered, row: int) -> dict[str, Any]:
         "judge_parts": {name: values[row] for name, values in parts.items()},
         "kl_nats": answered.kl_nats[row],
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

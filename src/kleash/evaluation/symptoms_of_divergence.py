@@ -6,8 +6,8 @@ the same prompts, and nothing is said without an interval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from kleash.evaluation.matched_checkpoints import Matched
 from kleash.maths.intervals import Interval, alike_interval, mean_interval, win_rate
@@ -47,7 +47,7 @@ def fall_from_best(matched: Matched, confidence: float) -> Interval | None:
     ]
     if len(falls) < 2:
         return None
-    if _mean(matched.now.proxy) < _mean(matched.best.proxy):
+    if fmean(matched.now.proxy) < fmean(matched.best.proxy):
         return alike_interval(0.0, len(falls), confidence=confidence)
     return mean_interval(falls, confidence=confidence)
 
@@ -89,10 +89,6 @@ def suspicion(matched: Matched) -> list[float]:
 
 def _slope(values: Sequence[float]) -> float:
     """Return the least-squares change per place."""
-    middle, mean = (len(values) - 1) / 2, _mean(values)
+    middle, mean = (len(values) - 1) / 2, fmean(values)
     spread = sum((index - middle) ** 2 for index in range(len(values)))
     return sum((index - middle) * (value - mean) for index, value in enumerate(values)) / spread
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
@@ -25,7 +25,7 @@ def growth(per_answer: PerAnswer) -> Measure:
 
     def measure(matched: Matched, confidence: float) -> Interval | None:
         before, now = per_answer(matched.reference), per_answer(matched.now)
-        base = _mean(before)
+        base = fmean(before)
         if base <= 0 or len(now) < 2:
             return None
         rise = mean_interval([b - a for a, b in zip(before, now, strict=True)], confidence=confidence)
@@ -170,8 +170,8 @@ def _entropy_error(snapshot: CheckpointSnapshot, confidence: float) -> float:
     deviations = [
         entropy - per_token * tokens for entropy, tokens in zip(snapshot.entropy_nats, snapshot.num_tokens, strict=True)
     ]
-    half_width = mean_interval(deviations, confidence=confidence).high - _mean(deviations)
-    return half_width / max(_mean(snapshot.num_tokens), 1.0)
+    half_width = mean_interval(deviations, confidence=confidence).high - fmean(deviations)
+    return half_width / max(fmean(snapshot.num_tokens), 1.0)
 
 
 def _scaled(interval: Interval, unit: float) -> Interval:
@@ -180,7 +180,3 @@ def _scaled(interval: Interval, unit: float) -> Interval:
 
 def _z(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
