@@ -61,7 +61,7 @@ MAY_IMPORT = {
     **dict.fromkeys(MATERIALS, GROUND | PLUMBING),
     "models": GROUND | PLUMBING | {"data.batches"},
     **dict.fromkeys(WORKERS, GROUND | PLUMBING | MATERIALS),
-    "loop": {"errors", "records", "maths", "protocols", "settings", "data.batches", "algorithms"},
+    "loop": {"errors", "records", "maths", "progress", "protocols", "settings", "data.batches", "algorithms"},
     "evaluation": UP_TO_LOOP | {"collection.store", "sandbox.gold"},
     "sandbox": UP_TO_LOOP | {"collection.store"},
     # An audit's page is part of its artifact.

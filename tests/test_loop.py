@@ -19,9 +19,11 @@ from kleash.data.batches import TokenSequence
 from kleash.errors import RunError
 from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
+from kleash.progress import Stopwatch
 from kleash.protocols import WatchDecision
 from kleash.records import Prompt
 from kleash.testing import FakeEngine, FakeGenerator, FakeScorer, ListTracker, ScriptedWatch, TabularPolicy
+from kleash.tracking import without_timings
 
 PROMPTS = [Prompt("sum", {"topic": "sums"}), Prompt("fact", {"topic": "facts", "hard": "yes"})] * 4
 
@@ -250,6 +252,22 @@ def test_epochs_end_early_when_the_policy_has_moved_far_enough():
     assert num_updates(1e-9) == 2
 
 
+def test_a_step_tells_how_long_its_parts_took():
+    components, timed = crew_of("ppo"), Stopwatch()
+
+    def after_step(state):
+        with timed("evaluating"):
+            pass
+
+    run(components, settings_of(steps=2), after_step=after_step, timed=timed)
+    parts = {"sampling", "scoring", "annotating", "updating", "loading"}
+    first, second = ({name for name in row if name.startswith("seconds/")} for row in components.tracker.rows)
+    assert first == {f"seconds/{part}" for part in parts}
+    assert second == first | {"seconds/evaluating"}, "what comes after a step is told with the next"
+    for row in components.tracker.rows:
+        assert sum(row[f"seconds/{part}"] for part in parts) <= row["step_seconds"]
+
+
 @pytest.mark.parametrize(
     ("optimiser", "shares"),
     [
@@ -341,13 +359,9 @@ def test_a_run_resumed_at_any_step_equals_an_uninterrupted_one(name):
         begun = LoopState(saved["step"], AdaptiveLeash(**saved["leash"]), saved["baseline"])
         assert run(other, settings, state=begun) == final
         assert torch.equal(other.engine.policy.logits_V, components.engine.policy.logits_V)
-        assert [without_time(row) for row in other.tracker.rows] == [
-            without_time(r) for r in components.tracker.rows[step:]
-        ]
-
-
-def without_time(row):
-    return {name: value for name, value in row.items() if name != "step_seconds"}
+        assert list(map(without_timings, other.tracker.rows)) == list(
+            map(without_timings, components.tracker.rows[step:])
+        )
 
 
 def test_dual_clip_and_estimator_reach_the_loss():

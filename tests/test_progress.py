@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from kleash.progress import progress
+from kleash.progress import Stopwatch, progress
 
 
 @pytest.fixture
@@ -45,3 +45,12 @@ def test_on_a_terminal_the_bar_shows_steps_and_figures():
     assert "PPO" in out.getvalue()
     assert "3/4" in out.getvalue()
     assert "reward 1.25, kl 5" in out.getvalue()
+
+
+def test_a_stopwatch_adds_up_the_parts_of_a_step(clock):
+    timed = Stopwatch(clock)
+    for seconds in (2, 3):
+        with timed("sampling"):
+            clock.seconds += seconds
+    assert timed.take() == {"seconds/sampling": 5}
+    assert timed.take() == {}

@@ -27,6 +27,7 @@ from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash
 from kleash.maths.masked import masked_moments, whiten_with
 from kleash.maths.tally import Tally
+from kleash.progress import Stopwatch
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
 from kleash.records import Prompt, by_slice
 
@@ -65,23 +66,25 @@ def run_loop(
     seed: int,
     texts_to_keep: Callable[[int], Sequence[TokenSequence]] = lambda step: (),
     after_step: Callable[[LoopState], None] = lambda state: None,
+    timed: Stopwatch | None = None,
 ) -> LoopState:
     """Run from `state` to the last step, or until the watch ends it; return the state it ended in.
 
     prompts: this rank's prompts of a step.  texts_to_keep: rows of the pretraining mix of a step.
-    after_step: called once a step's metrics are logged; checkpoints and evaluations happen there.
+    after_step: once metrics are logged, for checkpoints and the like; what it adds to `timed` goes with the next step.
     The outcome is "finished", or the watch's "stop" or "roll_back".
     """
-    engine = components.engine
+    engine, timed = components.engine, timed or Stopwatch()
     for step in range(state.step, settings.steps):
         began = time.perf_counter()
-        rollouts = components.generator.generate(
-            prompts(step),
-            samples_per_prompt=settings.samples_per_prompt,
-            seed=derived_seed(seed, "rollouts", step),
-            policy_version=step,
-        )
-        experience = score(components.scorer, engine, rollouts, settings)
+        with timed("sampling"):
+            rollouts = components.generator.generate(
+                prompts(step),
+                samples_per_prompt=settings.samples_per_prompt,
+                seed=derived_seed(seed, "rollouts", step),
+                policy_version=step,
+            )
+        experience = score(components.scorer, engine, rollouts, settings, timed=timed)
         baseline = running_mean_reward(state, experience, engine, settings)
         credit = components.algorithm.assign_credit(
             CreditInputs(experience, state.leash.beta, baseline), settings.credit
@@ -89,7 +92,8 @@ def run_loop(
         if components.algorithm.whitens and settings.credit.whiten_advantages:
             credit = whiten_credit(credit, experience.mask_BT, engine)
         metrics = measure_rollouts(experience, credit, engine.sum_across_ranks)
-        metrics |= update(components, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed)
+        with timed("updating"):
+            metrics |= update(components, experience, credit, state, settings, texts=texts_to_keep(step), seed=seed)
         leash = state.leash
         metrics |= {"beta": leash.beta, "reward_baseline": baseline, "learning_rate_share": leash.learning_rate_share}
         verdict = components.watch.observe(step, rollouts, metrics)
@@ -99,8 +103,9 @@ def run_loop(
             leash = leash.observe(metrics[KL], quality=quality, slice_kl_nats=by_slice(metrics, KL))
         if verdict.action == "raise_beta":
             leash = leash.tightened(settings.raise_beta_factor)
-        components.generator.load_weights(engine.named_weights(), version=step + 1)
-        components.tracker.log(step, metrics | {"step_seconds": time.perf_counter() - began})
+        with timed("loading"):
+            components.generator.load_weights(engine.named_weights(), version=step + 1)
+        components.tracker.log(step, metrics | timed.take() | {"step_seconds": time.perf_counter() - began})
         outcome = "finished" if step + 1 == settings.steps else "running"
         outcome = verdict.action if verdict.action in ("stop", "roll_back") else outcome
         state = LoopState(step + 1, leash, baseline, outcome)
@@ -110,15 +115,19 @@ def run_loop(
     return state
 
 
-def score(scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings) -> Experience:
+def score(
+    scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings, *, timed: Stopwatch
+) -> Experience:
     """Score the answers, and add the log-probs of policy and reference and the critic's values as they now stand."""
-    scores = scorer.score(rollouts.completions(with_logprobs=False))
+    with timed("scoring"):
+        scores = scorer.score(rollouts.completions(with_logprobs=False))
     score_B, penalty = torch.tensor(list(scores.total), dtype=torch.float32), settings.credit.missing_eos_penalty
     parts = {name: torch.tensor(list(part), dtype=torch.float32) for name, part in scores.parts.items()}
     if penalty is not None:
         parts["unpenalised"] = score_B
         score_B = missing_eos_score(score_B, rollouts.is_finished_B, penalty=penalty)
-    logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
+    with timed("annotating"):
+        logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
     return Experience(replace(rollouts, logprob_BT=logprob_BT), score_B, reference_logprob_BT, value_BT, parts)
 
 

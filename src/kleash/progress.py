@@ -1,4 +1,7 @@
-"""Show how far a stage is: a bar with figures and time left on a terminal, now and then a line elsewhere."""
+"""Show how far a stage is: a bar with figures and time left on a terminal, now and then a line elsewhere.
+
+And tell where its time goes: a `Stopwatch` for the parts of a step.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,28 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Stopwatch:
+    """Adds up how long the parts of a step take: `with timed("sampling"): ...`, then `take()` once a step."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Add the time that the block takes to a part."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._seconds[part] = self._seconds.get(part, 0.0) + self._clock() - began
+
+    def take(self) -> dict[str, float]:
+        """Return the metrics seconds/PART of all parts since the last call, and begin anew."""
+        taken, self._seconds = self._seconds, {}
+        return {f"seconds/{part}": seconds for part, seconds in taken.items()}
 
 
 class Advance(Protocol):

@@ -74,8 +74,9 @@ class WorldSummary(Summary):
 class PolicySummary(Summary):
     """What any stage that makes a policy came to: `stage` says which, and only its own figures are there.
 
-    outcome: how the loop ended.  best_step: where the weights are from after a roll-back.  share: the newer policy's in
-    an average.  audit: what the audits said of the reward models, "not audited" where there was none.
+    outcome: how the loop ended.  best_step: where the weights are from after a roll-back or an early end.
+    share: the newer policy's in an average.  audit: what the audits said of the reward models, "not audited" where
+    there was none.
     """
 
     stage: str = ""
@@ -146,10 +147,14 @@ class PreferencesSummary(Summary):
 
 
 class RewardSummary(Summary):
-    """A reward model: the constants of its z-score, and how it orders pairs it was not trained on."""
+    """A reward model: the constants of its z-score, and how it orders pairs it was not trained on.
+
+    best_steps: of each member, the step whose weights an early end kept.
+    """
 
     rows_trained: int | None = None
     rows_too_long: int | None = None
+    best_steps: list[int] = []
     mean: float = 0.0
     sd: float = 1.0
     heldout_accuracy: Rate | None = None

@@ -14,6 +14,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ ADDED: Mapping[str, Any] = {
     "ScorerSettings.reward_models": [],
     "AggregationSettings.accept_missing": None,
     "CodeSettings.without_box": False,
+    "FitSettings.evaluate_every": None,
+    "FitSettings.patience": None,
     "OptimiserSettings.schedule": "linear",
     "OptimiserSettings.warmup_share": 0.0,
 }
@@ -112,7 +115,8 @@ def as_begun(recipe: SettingsT, settled: Path) -> SettingsT:
         return recipe
     check_recipe_format(settled)
     added = dict(_added(tomllib.loads(settled.read_text(encoding="utf-8")), type(recipe)))
-    return with_overrides(recipe, {name: value for name, value in added.items() if not _is_set(recipe, name)})
+    otherwise = {name: value for name, value in added.items() if attrgetter(name)(recipe) != value}
+    return with_overrides(recipe, {name: value for name, value in otherwise.items() if not _is_set(recipe, name)})
 
 
 def check_recipe_format(path: Path) -> None:

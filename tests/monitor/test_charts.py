@@ -37,6 +37,19 @@ def test_the_learning_rate_is_shown_only_where_the_leash_acts_on_it(findings):
     assert "Learning rate" not in [title for title, _, _ in small_figures(findings)]
 
 
+def test_a_loss_is_drawn_with_that_of_the_rows_held_out(findings):
+    sft = [dict(row) for row in findings.training["sft"]]
+    assert "Loss of sft" not in [title for title, _, _ in small_figures(findings)], "nobody looked"
+    for row in sft[9::10]:
+        row["heldout/loss_nats_per_token"] = row["loss_nats_per_token"] + 0.1
+    [(title, unit, figure), *_] = small_figures(replace(findings, training={**findings.training, "sft": sft}))
+    assert (title, unit) == ("Loss of sft", "nats per token, ● on rows held out")
+    line, dots = figure["data"]
+    assert len(line["x"]) == 220
+    assert dots["x"] == list(range(9, 220, 10))
+    assert dots["y"][0] == pytest.approx(sft[9]["loss_nats_per_token"] + 0.1)
+
+
 def test_a_direct_method_shows_what_it_recorded_of_the_pairs(tmp_path):
     findings = findings_of(read_run(make_fake_run(tmp_path, stages=("sft", "direct"))))
     assert [title for title, _, _ in small_figures(findings)] == ["accuracy", "logratio chosen nats", "loss"]

@@ -1,5 +1,6 @@
 """The page as a whole: complete, whatever is missing, escaped, and inert in a real browser."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from read_page import HOSTILE, Page
 from kleash.errors import RunError
 from kleash.estimates import Estimate
 from kleash.monitor.pages.rendering import fragment, piece, templates
-from kleash.monitor.pages.report import write_report
+from kleash.monitor.pages.report import render, write_report
 from kleash.monitor.read.findings import Contrast, findings_of
 from kleash.monitor.read.reader import read_run
 
@@ -162,3 +163,18 @@ def test_writing_a_report_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_where_the_time_went_is_told_by_stage_and_part(tmp_path):
+    run = make_fake_run(tmp_path)
+    assert "Where the time went" not in render(read_run(run)), "runs of earlier versions did not measure it"
+    for stage, parts in (("sft", {"updating": 0.3}), ("policy", {"sampling": 0.5, "updating": 1.5})):
+        file = run / "round-000" / stage / "metrics.jsonl"
+        rows = [
+            json.loads(line) | {f"seconds/{part}": s for part, s in parts.items()}
+            for line in file.read_text().splitlines()
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = " ".join(re.sub(r"<[^>]*>", " ", render(read_run(run)).partition('id="times"')[2]).split())
+    cells = "Stage Steps updating sampling sft 220 1 min 6 s 100 % – policy 60 1 min 30 s 75 % 30 s 25 %"
+    assert cells in text.replace("\u202f", " ").replace("\xa0", " ")

@@ -307,3 +307,17 @@ def test_held_out_pairs_that_do_not_fit_are_not_measured_on(base, tmp_path):
     made = kto_on(preferences, base, tmp_path, algorithm="dpo", max_tokens=40, holdout_share=0.2)
     assert (made.summary["rows_trained"], made.summary["rows_too_long"]) == (10 - len(apart), len(apart))
     assert "heldout_accuracy" not in made.summary
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "kto"])
+def test_the_loss_of_held_out_pairs_is_looked_at_while_training(base, tmp_path, algorithm, capsys):
+    preferences = liked_and_disliked(tmp_path)
+    fit = FitSettings(epochs=6, batch_size=24, learning_rate=1e-2, schedule="constant", evaluate_every=1, patience=3)
+    made = kto_on(preferences, base, tmp_path, algorithm=algorithm, holdout_share=0.3, fit=fit)
+    rows = JsonlTracker(made.path / "metrics.jsonl").rows()
+    assert len(rows) > 1
+    assert all({"heldout/loss", "loss", "seconds/evaluating"} <= row.keys() for row in rows)
+    assert ("heldout/accuracy" in rows[0]) == (algorithm == "dpo")
+    losses = [row["heldout/loss"] for row in rows]
+    assert made.summary["best_step"] == losses.index(min(losses)) + 1
+    assert capsys.readouterr().err.count("KTO learns from") == (algorithm == "kto"), "of what is trained on alone"

@@ -297,3 +297,16 @@ def test_a_refreshed_ensemble_goes_on_member_by_member(base, made, ensemble, tmp
     )
     for old, new in zip(before, after, strict=True):
         assert new == pytest.approx(old, abs=1e-5)
+
+
+def test_the_held_out_loss_may_end_the_training_of_each_member(base, made, tmp_path):
+    fit = FitSettings(epochs=12, batch_size=4, learning_rate=3e-2, evaluate_every=1, patience=2)
+    settings = RewardSettings(**SMALL | {"members": 2, "fit": fit})
+    artifact = train_reward(
+        tiny_context(), settings, base=base, preferences=made["preferences"], output_dir=tmp_path / "reward"
+    )
+    for best, folder in zip(artifact.summary["best_steps"], member_folders(artifact.path), strict=True):
+        rows = JsonlTracker(folder / "metrics.jsonl").rows()
+        losses = [row["heldout/loss_nats"] for row in rows]
+        assert best == losses.index(min(losses)) + 1
+        assert {"heldout/accuracy", "heldout/margin"} <= rows[0].keys()

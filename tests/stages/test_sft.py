@@ -163,3 +163,23 @@ def test_a_constant_model_would_pay_the_logarithm_of_its_vocabulary(made):
     first = JsonlTracker(made["sft"].path / "metrics.jsonl").rows()[0]
     vocabulary = transformers.AutoConfig.from_pretrained(made["sft"].path).vocab_size
     assert 0.5 * math.log(vocabulary) < first["loss_nats_per_token"] < 3 * math.log(vocabulary)
+
+
+def test_the_held_out_loss_may_end_training_and_the_best_weights_are_saved(base, data, tmp_path):
+    fit = FitSettings(epochs=40, batch_size=5, learning_rate=3e-2, evaluate_every=2, patience=2)
+    artifact = train_sft(
+        tiny_context(),
+        settings_of(fit=fit, holdout_share=0.2),
+        base=base,
+        demonstrations=data["demonstrations"],
+        output_dir=tmp_path / "sft",
+    )
+    rows, summary = JsonlTracker(artifact.path / "metrics.jsonl").rows(), artifact.summary
+    losses = {row["step"] + 1: row[HELD_OUT] for row in rows if HELD_OUT in row}
+    assert summary["steps"] == len(rows) == summary["best_step"] + 4
+    assert losses[summary["best_step"]] == min(losses.values())
+    assert summary["heldout_loss_nats_per_token"] == pytest.approx(min(losses.values()), rel=1e-5)
+    artifacts.read(artifact.path)
+
+
+HELD_OUT = "heldout/loss_nats_per_token"

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from kleash.errors import SettingsError
+from kleash.settings import check_settings
 from kleash.tracking import JsonlTracker, without_timings
-from kleash.training.fit import FitSettings, build_trainer, fit
+from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
 from kleash.training.ranks import Ranks
 
 NUM_ROWS = 10
@@ -15,9 +17,10 @@ NUM_ROWS = 10
 class Line:
     """Rows (x, 2x + 1); a row costs the squared error of a line, and reads x + 1 tokens."""
 
-    def __init__(self):
-        self.slope = torch.nn.Parameter(torch.zeros(()))
-        self.offset = torch.nn.Parameter(torch.zeros(()))
+    def __init__(self, of=None, *, truth=(2, 1)):
+        self.slope = of.slope if of else torch.nn.Parameter(torch.zeros(()))
+        self.offset = of.offset if of else torch.nn.Parameter(torch.zeros(()))
+        self.truth = truth
         self.batches, self.micro_batches = [], []
 
     def named_parameters(self):
@@ -33,7 +36,8 @@ class Line:
     def loss(self, rows, sums, tally):
         self.micro_batches.append(list(rows))
         x = torch.tensor([float(row) for row in rows]) / NUM_ROWS
-        error = (self.slope * x + self.offset - (2 * x + 1)).square().sum()
+        slope, offset = self.truth
+        error = (self.slope * x + self.offset - (slope * x + offset)).square().sum()
         tally.add("loss", error.item(), len(rows))
         return error / sums["rows"]
 
@@ -42,7 +46,7 @@ class Killed(Exception):
     pass
 
 
-def fitted(folder, *, settings=None, die_before=None, seed=0):
+def fitted(folder, *, settings=None, die_before=None, seed=0, truth_apart=None):
     settings = settings or made()
     folder.mkdir(exist_ok=True)
     line, tracker = Line(), JsonlTracker(folder / "metrics.jsonl")
@@ -51,7 +55,8 @@ def fitted(folder, *, settings=None, die_before=None, seed=0):
         if step == die_before:
             raise Killed
 
-    fit(
+    apart = HeldOut(Line(line, truth=truth_apart), NUM_ROWS) if truth_apart else None
+    line.fitted = fit(
         line,
         NUM_ROWS,
         build_trainer({"line": line.named_parameters()}, settings, Ranks()),
@@ -61,6 +66,7 @@ def fitted(folder, *, settings=None, die_before=None, seed=0):
         seed=seed,
         description="Line",
         shown={"loss": "loss"},
+        heldout=apart,
         before_step=before_step,
     )
     return line, tracker.rows()
@@ -111,6 +117,78 @@ def test_a_finished_fit_trains_no_further(tmp_path):
     assert again.batches == []
     assert torch.equal(again.slope, first.slope)
     assert rows_again == rows
+
+
+LESS = (0.2, 0.5)  # what a line on its way to (2, 1) comes by: the loss of such rows falls and rises again
+
+
+def test_looks_at_rows_held_out_are_logged_and_change_nothing(tmp_path):
+    plain, plain_rows = fitted(tmp_path / "plain")
+    line, rows = fitted(tmp_path / "looked", settings=made(evaluate_every=4), truth_apart=LESS)
+    assert [row["step"] for row in rows if "heldout/loss" in row] == [3, 7, 9], "and at the end"
+    assert torch.equal(line.slope, plain.slope)
+    assert (line.fitted.steps, line.fitted.best_step) == (10, None)
+    assert rows[-1]["heldout/loss"] == pytest.approx(distance(line, LESS))
+    assert [without_timings({**row, "heldout/loss": 0}) for row in rows] == [
+        without_timings({**row, "heldout/loss": 0}) for row in plain_rows
+    ]
+    assert all(row["seconds/updating"] > 0 for row in rows)
+    assert [("seconds/evaluating" in row) for row in rows] == [("heldout/loss" in row) for row in rows]
+
+
+def distance(line, truth):
+    x = torch.arange(NUM_ROWS) / NUM_ROWS
+    return (line.slope * x + line.offset - (truth[0] * x + truth[1])).square().mean().item()
+
+
+PATIENT = {"epochs": 12, "evaluate_every": 2, "patience": 3}
+
+
+def test_fitting_ends_with_the_patience_and_keeps_the_best_weights(tmp_path, capsys):
+    line, rows = fitted(tmp_path, settings=made(**PATIENT), truth_apart=LESS)
+    losses = {row["step"] + 1: row["heldout/loss"] for row in rows if "heldout/loss" in row}
+    best = min(losses, key=losses.get)
+    assert line.fitted.best_step == best
+    assert line.fitted.steps == len(rows) == best + 2 * 3 < 30
+    schedule = made(**PATIENT)
+    assert [row["line_learning_rate"] for row in rows] == [
+        pytest.approx(0.1 * schedule.rate_share(step, 30)) for step in range(len(rows))
+    ]
+    assert (
+        f"the held-out loss was lowest, {losses[best]:.4g}, after step {best} of {best + 6}" in capsys.readouterr().err
+    )
+    assert distance(line, LESS) == pytest.approx(losses[best])
+
+
+def test_a_loss_that_goes_on_falling_ends_nothing(tmp_path, capsys):
+    line, rows = fitted(tmp_path, settings=made(**PATIENT, learning_rate=0.02), truth_apart=(2, 1))
+    assert (len(rows), line.fitted.steps, line.fitted.best_step) == (30, 30, 30)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_a_killed_fit_remembers_its_looks(tmp_path, step):
+    settings = made(**PATIENT)
+    whole, whole_rows = fitted(tmp_path / "whole", settings=settings, truth_apart=LESS)
+    assert step < whole.fitted.steps
+    with pytest.raises(Killed):
+        fitted(tmp_path / "killed", settings=settings, truth_apart=LESS, die_before=step)
+    resumed, rows = fitted(tmp_path / "killed", settings=settings, truth_apart=LESS)
+    again, _ = fitted(tmp_path / "killed", settings=settings, truth_apart=LESS)
+    assert again.batches == [], "it had ended"
+    for line in (resumed, again):
+        assert line.fitted == whole.fitted
+        assert torch.equal(line.slope, whole.slope)
+        assert torch.equal(line.offset, whole.offset)
+    assert list(map(without_timings, rows)) == list(map(without_timings, whole_rows))
+
+
+def test_looks_need_rows_and_patience_needs_looks(tmp_path):
+    message = r"Line: fit\.evaluate_every is 2, and no rows are held out .*Expected some.*holdout_share.*\"none\""
+    with pytest.raises(SettingsError, match=message):
+        fitted(tmp_path, settings=made(evaluate_every=2))
+    with pytest.raises(SettingsError, match="patience counts looks at the held-out loss, and evaluate_every is none"):
+        check_settings({"patience": 2}, FitSettings, source="here")
 
 
 def test_another_seed_draws_other_batches(tmp_path):

@@ -44,7 +44,7 @@ from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, say
 from kleash.stages.support.heldout import measure_heldout
-from kleash.training.fit import FitObjective, FitSettings, build_trainer, fit
+from kleash.training.fit import FitObjective, FitSettings, HeldOut, build_trainer, fit
 
 Label = Preference | LabelledCompletion
 
@@ -225,13 +225,17 @@ def train_direct(
     models = PolicyAndReference(model, frozen)
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm, seed=context.seed)
+    looked_at = None
+    if settings.fit.evaluate_every is not None and heldout:
+        apart_objective = build_objective(models, heldout, settings, algorithm, seed=context.seed, is_apart=True)
+        looked_at = HeldOut(*apart_objective[:2])
     pairs = [row for row in heldout if isinstance(row, Preference)]
     apart = encode(pairs, lambda row: row.completions, model, max_tokens=settings.max_tokens, may_be_empty=True)
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
     ) as draft:
         tracker = context.open_tracker(draft)
-        fit(
+        fitted = fit(
             objective,
             num_rows,
             build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
@@ -241,6 +245,7 @@ def train_direct(
             seed=context.seed,
             description=algorithm.name.upper(),
             shown={"loss": "loss", "accuracy": "accuracy"},
+            heldout=looked_at,
         )
         tracker.close()
         if context.ranks.is_first:
@@ -249,10 +254,12 @@ def train_direct(
         num_too_long += apart.num_too_long
         if len(apart):
             heldout_figures = measure_heldout(apart, heldout_log_ratios(models, apart, settings), draft)
+        if fitted.best_step is not None:
+            heldout_figures["best_step"] = fitted.best_step
         draft.summary |= PolicySummary(
             stage="direct",
             algorithm=algorithm.name,
-            steps=settings.fit.num_steps(num_rows),
+            steps=fitted.steps,
             rows_trained=num_rows,
             rows_too_long=num_too_long,
             **heldout_figures,
@@ -301,10 +308,12 @@ def build_objective(
     algorithm: DirectAlgorithm,
     *,
     seed: int,
+    is_apart: bool = False,
 ) -> tuple[FitObjective, int, int]:
     """Return the algorithm's objective over the labels, its number of rows, and how many did not fit.
 
     Of a comparison either all answers fit or none is trained on: what is long would be disliked, or liked, for that.
+    is_apart: nothing is learnt from these labels, so that their balance need not be told.
     """
     preferences = [row for row in labels if isinstance(row, Preference)]
     labelled = [row for row in labels if isinstance(row, LabelledCompletion)]
@@ -325,7 +334,8 @@ def build_objective(
         encoded = encode(labelled, lambda row: [row.completion], models.policy, max_tokens=settings.max_tokens)
         sequences = [of_row[0] for of_row in encoded.sequences]
         is_desirable = [row.is_desirable for row in encoded.records]
-        _say_thumbs(is_desirable, settings, algorithm)
+        if not is_apart:
+            _say_thumbs(is_desirable, settings, algorithm)
         objective = LabelledObjective(models, sequences, is_desirable, settings.loss, algorithm=algorithm, seed=seed)
         return objective, len(encoded), rows.num_too_long + encoded.num_too_long
     pairs = []

@@ -29,7 +29,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import tokenizer_digest
 from kleash.models.heads import RewardNormaliser, ScalarModel, ValueHead, critic_from_reward_model, state_size
 from kleash.plugins import make_component, resolve, resolve_row
-from kleash.progress import Advance, progress
+from kleash.progress import Advance, Stopwatch, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
 from kleash.results import PolicySummary
@@ -204,10 +204,13 @@ def run_online(
         metrics.tracker.cut(state.step)
         evaluation.cut(state.step or -1)
 
+    timed = Stopwatch()
+
     def evaluate(step: int) -> None:
         if not watched:
             return
-        report = evaluation.evaluate(step, training=metrics.newest)
+        with timed("evaluating"):
+            report = evaluation.evaluate(step, training=metrics.newest)
         watch.note_evaluation(step, report.wanted)
         if watch.best_step == step:
             best.save(step)
@@ -221,7 +224,8 @@ def run_online(
         if (state.step % settings.evaluate_every == 0 or is_last) and state.outcome != "roll_back":
             evaluate(state.step)
         if state.step % settings.checkpoint_every == 0 or is_last:
-            checkpointing.save(state)
+            with timed("saving"):
+                checkpointing.save(state)
 
     with progress(settings.steps, components.algorithm.name.upper(), already_done=state.step) as metrics.advance:
         if state.step == 0:
@@ -235,6 +239,7 @@ def run_online(
                 seed=context.seed,
                 texts_to_keep=texts,
                 after_step=after_step,
+                timed=timed,
             )
     if state.outcome == "roll_back" and watch.best_step not in (None, state.step):
         best.take()

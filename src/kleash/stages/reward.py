@@ -33,7 +33,7 @@ from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say, say_once
 from kleash.stages.support.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
-from kleash.training.fit import FitSettings, build_trainer, fit
+from kleash.training.fit import FitSettings, Fitted, HeldOut, build_trainer, fit
 
 
 class RewardSettings(Settings):
@@ -150,9 +150,11 @@ def train_reward(
     ) as draft:
         raw_scores: list[Tensor] = []
         normalisers: list[RewardNormaliser] = []
+        best_steps: list[int] = []
         for number in range(settings.members):
             folder = member_folder(draft.path, number)
-            model = train_member(context, settings, rows, reference, parents, draft, number=number)
+            model, fitted = train_member(context, settings, rows, apart, parents, draft, number=number)
+            best_steps += [fitted.best_step] if fitted.best_step is not None else []
             normalisers.append(measure_scale(context, settings, model, reference, usable))
             model.save(folder, reference.tokenizer)
             normalisers[-1].save(folder)
@@ -164,6 +166,7 @@ def train_reward(
             rows_too_long=rows.num_too_long + apart.num_too_long,
             mean=normalisers[0].mean,
             sd=normalisers[0].sd,
+            **({"best_steps": best_steps} if best_steps else {}),
             **measured,
         ).to_json()
     return read(output_dir)
@@ -183,12 +186,12 @@ def train_member(
     context: StageContext,
     settings: RewardSettings,
     rows: Encoded[Preference],
-    reference: LanguageModel,
+    apart: Encoded[Preference],
     parents: Mapping[str, Artifact],
     draft: Draft,
     *,
     number: int,
-) -> ScalarModel:
+) -> tuple[ScalarModel, Fitted]:
     """Train one member of an ensemble (most have one only), from a fresh head or from where the last round's ended."""
     seed = derived_seed(context.seed, "member", number) if number else context.seed
     continues = member_folders(parents["continues"].path) if "continues" in parents else []
@@ -205,7 +208,7 @@ def train_member(
         folder.mkdir(exist_ok=True)
         draft.unhashed.add(f"{folder.name}/{METRICS_FILE}")
     tracker = open_trackers(folder) if number else context.open_tracker(draft)
-    fit(
+    fitted = fit(
         BradleyTerryLoss(model, rows, settings),
         len(rows),
         build_trainer(
@@ -220,11 +223,12 @@ def train_member(
         seed=seed,
         description="Reward model" if settings.members == 1 else f"Reward model {number + 1} of {settings.members}",
         shown={"loss": "loss_nats", "accuracy": "accuracy"},
+        heldout=HeldOut(BradleyTerryLoss(model, apart, settings), len(apart)),
         before_step=lambda step: model.freeze_backbone(step < settings.head_warmup_steps),
     )
     tracker.close()
     model.freeze_backbone(False)
-    return model
+    return model, fitted
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ The loss is the negative log-likelihood of completion tokens (EOS included), nev
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, encode
 from kleash.stages.support.likelihood import CompletionNLL
-from kleash.training.fit import FitSettings, build_trainer, fit
+from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
 
 
 class SftSettings(Settings):
@@ -46,36 +46,40 @@ def train_sft(
     model = context.load_policy(base, trainable=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
     apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens, may_be_empty=True)
-    objective = CompletionNLL(model, [sequences[0] for sequences in rows.sequences])
+    objective, heldout = (CompletionNLL(model, [of_row[0] for of_row in part.sequences]) for part in (rows, apart))
+    heldout_rows = HeldOut(heldout, len(apart))
     with context.write_artifact(
         output_dir, kind="policy", parents=parents, settings=settings, language_model=model
     ) as draft:
         tracker = context.open_tracker(draft)
-        fit(
+        trainer = build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks)
+        fitted = fit(
             objective,
             len(rows),
-            build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
+            trainer,
             settings.fit,
             work=draft.work,
             tracker=tracker,
             seed=context.seed,
             description="SFT",
             shown={"loss": "loss_nats_per_token"},
+            heldout=heldout_rows,
         )
         tracker.close()
         if context.ranks.is_first:
             model.save(draft.path)
-        heldout: dict[str, float] = {}
+        figures: dict[str, Any] = {}
         if len(apart):
-            likelihood = CompletionNLL(model, [sequences[0] for sequences in apart.sequences])
-            heldout["heldout_loss_nats_per_token"] = likelihood.mean_loss(settings.fit.max_batch_tokens)
-            heldout["rows_heldout"] = len(apart)
+            measured = heldout_rows.measure(trainer, settings.fit)
+            figures |= {f"heldout_{name}": value for name, value in measured.items()} | {"rows_heldout": len(apart)}
+        if fitted.best_step is not None:
+            figures["best_step"] = fitted.best_step
         draft.summary |= PolicySummary(
             stage="sft",
-            steps=settings.fit.num_steps(len(rows)),
+            steps=fitted.steps,
             rows_trained=len(rows),
             rows_too_long=rows.num_too_long + apart.num_too_long,
             dropped=dropped_figures(loaded),
-            **heldout,
+            **figures,
         ).to_json()
     return read(output_dir)

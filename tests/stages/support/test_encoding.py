@@ -105,5 +105,4 @@ def test_the_likelihood_is_a_mean_over_the_batchs_tokens_whatever_the_split():
         total = sum(float(objective.loss(micro, sums, tally).detach()) for micro in split)
         assert total == pytest.approx(expected)
         assert tally.means() == {"loss_nats_per_token": pytest.approx(expected)}
-    assert objective.mean_loss(4) == pytest.approx(expected)
     assert [objective.num_tokens(row) for row in range(3)] == [4, 3, 3]

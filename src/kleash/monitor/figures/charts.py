@@ -17,9 +17,10 @@ from kleash.monitor.read.findings import (
 )
 from kleash.monitor.read.measures import column, metric_names
 from kleash.web import plots
-from kleash.web.plots import ACCENT, BAD, Part
+from kleash.web.plots import ACCENT, BAD, INK, Part
 from kleash.web.wording import number
 
+HELD_OUT = "heldout/"
 MARGIN_BINS = 36
 OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
 
@@ -41,17 +42,36 @@ def small_figures(findings: Findings) -> list[tuple[str, str, Part]]:
         names = metric_names(findings.updates)
         plain = sorted(name for name in names - {"step"} if not name.endswith(OF_THE_OPTIMISER) and "/" not in name)
         wanted = {name: (name.replace("_", " "), "", False) for name in plain[:5]}
-    figures = []
+    figures = _losses(findings)
     for name, (title, unit, is_share) in wanted.items():
         steps, values = column(findings.updates, name)
         is_idle = name == "learning_rate_share" and min(values, default=1.0) == 1.0  # a leash that acts on beta alone
         if values and not is_idle:
-            layout = plots.layout(height=140, left=44, bottom=26, top=8) | {"hovermode": "x"}
-            layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
-            layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
             shown = [100 * value for value in values] if is_share else values
-            figures.append((title, unit, plots.figure([marks.line(steps, shown, html.escape(title))], layout)))
+            figures.append((title, unit, _small([marks.line(steps, shown, html.escape(title))], is_share=is_share)))
     return figures
+
+
+def _losses(findings: Findings) -> list[tuple[str, str, Part]]:
+    """Draw the loss of what was fitted to rows and looked at on rows held out, with that of the latter."""
+    figures = []
+    for stage, rows in findings.training.items():
+        for name in ("loss_nats_per_token", "loss_nats", "loss"):
+            steps, values = column(rows, name)
+            looks, losses = column(rows, HELD_OUT + name)
+            if losses:
+                apart = plots.dots(looks, losses, [f"held out: {number(loss, 4)}" for loss in losses], color=INK)
+                unit = "nats per token" if name.endswith("token") else "nats" if name.endswith("nats") else ""
+                title, unit = f"Loss of {stage}", ", ".join(filter(None, [unit, "● on rows held out"]))
+                figures.append((title, unit, _small([marks.line(steps, values, "loss"), apart])))
+    return figures
+
+
+def _small(traces: list[Part], *, is_share: bool = False) -> Part:
+    layout = plots.layout(height=140, left=44, bottom=26, top=8) | {"hovermode": "x"}
+    layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
+    layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
+    return plots.figure(traces, layout)
 
 
 def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:

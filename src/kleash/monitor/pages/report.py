@@ -22,7 +22,7 @@ from kleash.results import GateSummary
 REPORT_FILE = "report.html"
 SECTIONS = (
     *("verdict", "tiles", "checks", "training", "alarms", "distance", "slices", "aims", "suites", "reward-model"),
-    *("samples", "rounds", "provenance", "settings"),
+    *("samples", "rounds", "times", "provenance", "settings"),
 )
 """The templates of the sections from top to bottom."""
 

@@ -20,7 +20,7 @@ LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
 
 PARTS = (
     *("stages", "verdict", "tiles", "training", "small", "alarms", "distance", "watched", "slices", "suites"),
-    *("checks", "reward-model"),
+    *("checks", "reward-model", "times"),
 )
 """The page's parts from top to bottom, each a template; the element of each is called NAME-part."""
 

@@ -12,6 +12,7 @@ from kleash.monitor.figures import charts, hhh_chart, training_chart
 from kleash.monitor.pages.comparing import DISTANCE, curves_of, distance_part
 from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
+from kleash.monitor.read.measures import seconds_by_part
 from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
 from kleash.monitor.read.verdict import verdict_of
 from kleash.results import SuitesSummary, Summary
@@ -50,6 +51,7 @@ def shown_of(run: RunFolder, round_folder: RoundFolder | None, *, slice_name: st
         "small": [(title, unit) for title, unit, _ in small],
         "distance": distance,
         "suites": round_folder.summary("suites", SuitesSummary),
+        "times": [(name, len(rows), seconds_by_part(rows)) for name, rows in findings.training.items()],
         "seconds_of": seconds_of,
     }
 

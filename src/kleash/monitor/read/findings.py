@@ -64,8 +64,8 @@ class Findings:
     comparisons ("gold", "proxy" or a function's name), "" before the evaluation. outcome: how online training ended.
     kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
     by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
-    training kept a log of alarms, be it empty. aims: helpful, honest and harmless over the checkpoints, where prompts
-    say which of them they ask for. scorer_kind: what scored the policy, "" where it is not recorded. has_sft: the run
+    training kept a log of alarms, be it empty. training: the figures of each stage that trains, step by step. aims:
+    helpful, honest and harmless over the checkpoints, where prompts say which of them they ask for. scorer_kind: what scored the policy, "" where it is not recorded. has_sft: the run
     trains an SFT model. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
     signals_trained: the same of the sources of win_rates that did, by their names.
     """
@@ -90,6 +90,7 @@ class Findings:
     win_rates: tuple[ExternalCurve, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     is_watched: bool = False
+    training: Mapping[str, Rows] = field(default_factory=dict)
     aims: AimsPath | None = None
     scorer_kind: str = ""
     has_sft: bool = True
@@ -159,6 +160,9 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
         win_rates=win_rates(round_folder, judge) if method == "policy" else (),
         alarms=read_alarms(round_folder.rows("policy", "alarms")),
         is_watched="policy" in round_folder.stages and "alarms" in round_folder.stages["policy"].rows,
+        training={
+            name: stage.rows["metrics"] for name, stage in round_folder.stages.items() if "metrics" in stage.rows
+        },
         aims=read_aims(round_folder, judge),
         scorer_kind=str((decided["policy"].get("scorer") or {}).get("kind") or ""),
         has_sft="sft" in (run.wanted_stages(round_folder) or ["sft"]),

@@ -15,8 +15,9 @@ from statistics import fmean
 from typing import Any, overload
 
 from kleash.estimates import finite
-from kleash.monitor.read.reader import Row
+from kleash.monitor.read.reader import Row, Rows
 
+SECONDS = "seconds/"
 # One update's KL and length are noisy; what they came to is read off the last few.
 LAST_UPDATES = 5
 
@@ -41,6 +42,12 @@ def last(rows: Iterable[Row], name: str, *, num_rows: int = LAST_UPDATES) -> flo
     """Return a metric's mean over its last rows."""
     _, values = column(rows, name)
     return fmean(values[-num_rows:]) if values else None
+
+
+def seconds_by_part(rows: Rows) -> dict[str, float]:
+    """Return how long each part of a stage's steps took, summed over its rows of metrics."""
+    parts = sorted(name for name in metric_names(rows) if name.startswith(SECONDS))
+    return {name.removeprefix(SECONDS): sum(column(rows, name)[1]) for name in parts}
 
 
 def whole(value: Any) -> int | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from kleash.data.batches import TokenSequence, pack_by_tokens, token_batch
+from kleash.data.batches import TokenSequence, token_batch
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 
@@ -31,11 +30,3 @@ class CompletionNLL:
         total = -self.model.response_outputs(batch).logprob_BT.sum()
         tally.add("loss_nats_per_token", total.item(), float(batch.response_length_B.sum()))
         return total / sums["tokens"]
-
-    @torch.no_grad()
-    def mean_loss(self, max_batch_tokens: int) -> float:
-        """Return the mean loss over all rows, nats per token."""
-        tally = Tally()
-        for rows in pack_by_tokens([one.num_tokens for one in self.sequences], max_tokens=max_batch_tokens):
-            self.loss(rows, self.begin_batch(rows), tally)
-        return tally.means()["loss_nats_per_token"]
