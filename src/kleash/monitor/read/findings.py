@@ -65,9 +65,10 @@ class Findings:
     kept_step: the update whose weights were kept, where they are not the last ones. external: a mean score of quality
     by another judge than the proxy; win_rates: against the reference, by each source that was asked. is_watched:
     training kept a log of alarms, be it empty. training: the figures of each stage that trains, step by step. aims:
-    helpful, honest and harmless over the checkpoints, where prompts say which of them they ask for. scorer_kind: what scored the policy, "" where it is not recorded. has_sft: the run
-    trains an SFT model. judge_trained: what of the training the judge decided itself, in words; "" for nothing.
-    signals_trained: the same of the sources of win_rates that did, by their names.
+    helpful, honest and harmless over the checkpoints, where prompts say which of them they ask for. scorer_kind: what
+    scored the policy, "" where it is not recorded. has_sft: the run trains an SFT model. judge_trained: what of the
+    training the judge decided itself, in words; "" for nothing. signals_trained: the same of the sources of win_rates
+    that did, by their names.
     """
 
     round_number: int
