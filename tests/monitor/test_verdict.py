@@ -7,7 +7,7 @@ from fake_run import make_fake_run
 
 from kleash.estimates import Estimate, Rate
 from kleash.monitor.figures.training_chart import training_figure
-from kleash.monitor.pages import sections
+from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.findings import Contrast, findings_of
 from kleash.monitor.read.reader import read_run
 from kleash.monitor.read.verdict import gate_in_words, mood_of, verdict_of
@@ -86,7 +86,8 @@ def test_a_run_without_sft_or_reward_model_is_told_in_its_own_words(healthy):
     titles = " ".join(str(one.get("text")) for one in figures)
     assert "KL to the starting model" in titles
     assert "in its own unit" in titles
-    page = sections.tiles(plain) + sections.training_section(plain, (), has_main_figure=True)
+    shown = {"findings": plain, "drawn": {"training": training_figure(plain)}, "recorded_slices": (), "is_live": False}
+    page = "".join(fragment(f"parts/{name}.html", **shown) for name in ("tiles", "training"))
     for word in ("SFT", "reward model's score"):
         assert word not in page
 
