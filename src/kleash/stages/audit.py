@@ -49,7 +49,7 @@ from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.ranked_examples import misordered_pairs
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import prompts_that_fit
 
 SURE_SHARE = 2 / 3
@@ -110,15 +110,12 @@ def audit_reward(
     if previous is not None:
         parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
     named = {"function": target, FUNCTIONS: {"function": function_digest(target).to_json()}} if target else {}
-    if done := context.find_finished(
-        output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
-    ):
+    plan: Plan = {"kind": "audit", "parents": parents, "settings": settings, "extra_settings": named}
+    if done := context.find_finished(output_dir, **plan):
         return done
     reader = ScorerReader(FunctionScorer(target)) if target else _reader(context, settings, parents["reward"])
     material = gather(parents.get("reward"), parents["preferences"], reader, settings)
-    with context.write_artifact(
-        output_dir, kind="audit", parents=parents, settings=settings, extra_settings=named
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         with progress(3, "Audit") as advance:
             pairs, figures = measure(material, reader)
             advance()

@@ -15,7 +15,7 @@ import torch
 from kleash.artifacts import Artifact, read
 from kleash.errors import ModelError
 from kleash.results import PolicySummary
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.refreshing import AverageSettings
 
 
@@ -30,12 +30,11 @@ def average_policies(
 ) -> Artifact:
     """Average two policies weight by weight. Raises ModelError when their weights have other names or shapes."""
     parents = {"older": as_artifact(older, "model"), "newer": as_artifact(newer, "model")}
-    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
+    plan: Plan = {"kind": "policy", "parents": parents, "settings": settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     result, other = context.load_policy(parents["newer"]), context.load_policy(parents["older"])
-    with context.write_artifact(
-        output_dir, kind="policy", parents=parents, settings=settings, language_model=result
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=result) as draft:
         old_weights = dict(other.model.named_parameters())
         for name, weight in result.model.named_parameters():
             old = old_weights.get(name)

@@ -31,7 +31,7 @@ from kleash.records import Completion, Prompt
 from kleash.results import CandidatesSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
 from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
 from kleash.stages.support.scoring import ScorerSource
@@ -111,23 +111,15 @@ def sample_candidates(
         parents, extra_settings = parents | dict(scorer_source.parents), scorer_source.recorded()
     if skip:
         extra_settings = {**extra_settings, "skip": skip}
-    if done := context.find_finished(
-        output_dir, kind="candidates", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "candidates", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     loaded = read_prompts(prompts, strict=context.is_strict)
     models = [context.load_policy(source) for source in sources]
     fitting = prompts_that_fit(loaded.records, models[0], max_tokens=settings.max_prompt_tokens)
     first = skip % len(fitting)
     chosen = _choose_prompts(context, settings, [*fitting[first:], *fitting[:first]], models[0])
-    with context.write_artifact(
-        output_dir,
-        kind="candidates",
-        parents=parents,
-        settings=settings,
-        extra_settings=extra_settings,
-        language_model=models[0],
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=models[0]) as draft:
         sampler = _Sampler(context, settings, models, sources, scorer, draft.work)
         sampled = sampler.answers_to(chosen)
         if scorer is not None and settings.mix.difficulty:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from pydantic import Field
 
@@ -61,6 +61,15 @@ class ModelSettings(Settings):
         return LoraSettings(rank=self.lora_rank, alpha=self.lora_alpha, target_modules=self.lora_targets)
 
 
+class Plan(TypedDict):
+    """What decides an artifact. extra_settings: of helpers that decide it as well, such as the scorer's."""
+
+    kind: str
+    parents: Mapping[str, Artifact]
+    settings: Settings
+    extra_settings: NotRequired[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class StageContext:
     """Settings and circumstances shared by the stages of one run. trackers: plug-ins beside the JSON lines."""
@@ -96,14 +105,7 @@ class StageContext:
 
     @contextmanager
     def write_artifact(
-        self,
-        output_dir: Path,
-        *,
-        kind: str,
-        parents: Mapping[str, Artifact],
-        settings: Settings,
-        extra_settings: Mapping[str, Any] = NOTHING,
-        language_model: LanguageModel | None = None,
+        self, output_dir: Path, *, language_model: LanguageModel | None = None, **plan: Unpack[Plan]
     ) -> Iterator[Draft]:
         """Make the artifact on the first rank; the others get a scratch draft that shares its checkpoints.
 
@@ -117,14 +119,11 @@ class StageContext:
                 self.ranks.barrier()
             return
         if language_model is not None:
-            require_rendering(language_model.rendering, parents)
+            require_rendering(language_model.rendering, plan["parents"])
         began = time.perf_counter()
         with artifacts.writing(
             output_dir,
-            kind=kind,
-            parents=parents,
-            settings=self.resolved(settings, extra_settings),
-            records=self._records(settings, extra_settings),
+            **self._decided(plan),
             seed=self.seed,
             text_format=language_model.rendering.text_format() if language_model else None,
         ) as draft:
@@ -143,26 +142,9 @@ class StageContext:
         names = self.trackers if self.ranks.is_first else ()
         return open_trackers(draft.path, names=names, run_name="/".join(parts).removesuffix(PARTIAL))
 
-    def find_finished(
-        self,
-        output_dir: Path,
-        *,
-        kind: str,
-        parents: Mapping[str, Artifact],
-        settings: Settings,
-        extra_settings: Mapping[str, Any] = NOTHING,
-    ) -> Artifact | None:
-        """Return the artifact if it is there already; refuses one made with other settings or from other parents.
-
-        extra_settings: settings of helpers that decide the result as well, such as the scorer's.
-        """
-        return artifacts.find(
-            output_dir,
-            kind=kind,
-            parents=parents,
-            settings=self.resolved(settings, extra_settings),
-            records=self._records(settings, extra_settings),
-        )
+    def find_finished(self, output_dir: Path, **plan: Unpack[Plan]) -> Artifact | None:
+        """Return the artifact if it is there already; refuses one made with other settings or from other parents."""
+        return artifacts.find(output_dir, **self._decided(plan))
 
     def resolved(self, settings: Settings, extra_settings: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """A stage's settings with what it shares with the others and its functions, as recorded in its artifact."""
@@ -174,9 +156,16 @@ class StageContext:
         shared = {"model": as_plain(self.model), "rendering": as_plain(self.rendering), "seed": self.seed}
         return {**settings.model_dump(mode="json"), **extra, **({FUNCTIONS: functions} if functions else {}), **shared}
 
-    def _records(self, settings: Settings, extra_settings: Mapping[str, Any]) -> dict[str, type[Settings]]:
+    def _decided(self, plan: Plan) -> dict[str, Any]:
+        """Return a plan as `artifacts` takes it."""
+        settings, extra_settings = plan["settings"], plan.get("extra_settings", NOTHING)
         extra = {name: type(value) for name, value in extra_settings.items() if isinstance(value, Settings)}
-        return {"": type(settings), "model": ModelSettings, "rendering": RenderingSettings, **extra}
+        return {
+            "kind": plan["kind"],
+            "parents": plan["parents"],
+            "settings": self.resolved(settings, extra_settings),
+            "records": {"": type(settings), "model": ModelSettings, "rendering": RenderingSettings, **extra},
+        }
 
 
 def require_rendering(rendering: Rendering, parents: Mapping[str, Artifact]) -> None:

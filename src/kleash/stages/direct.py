@@ -41,7 +41,7 @@ from kleash.plugins import resolve_row
 from kleash.records import LabelledCompletion, Preference
 from kleash.results import PolicySummary
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, say
 from kleash.stages.support.heldout import measure_heldout
 from kleash.training.fit import FitObjective, FitSettings, HeldOut, build_trainer, fit
@@ -211,7 +211,8 @@ def train_direct(
     """
     labels = require(preferences, ("preferences", "labelled"))
     parents = {"reference": as_artifact(reference, "model"), "preferences": labels}
-    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
+    plan: Plan = {"kind": "policy", "parents": parents, "settings": settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     algorithm = direct_algorithm_named(settings.algorithm)
     usable = _usable_labels(labels, settings, algorithm)
@@ -231,9 +232,7 @@ def train_direct(
         looked_at = HeldOut(*apart_objective[:2])
     pairs = [row for row in heldout if isinstance(row, Preference)]
     apart = encode(pairs, lambda row: row.completions, model, max_tokens=settings.max_tokens, may_be_empty=True)
-    with context.write_artifact(
-        output_dir, kind="policy", parents=parents, settings=settings, language_model=model
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=model) as draft:
         tracker = context.open_tracker(draft)
         fitted = fit(
             objective,

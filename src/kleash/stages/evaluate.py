@@ -26,7 +26,7 @@ from kleash.protocols import Scorer
 from kleash.records import Prompt
 from kleash.results import EvaluationSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import prompts_that_fit
 from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.scoring import NO_SCORER, ScorerSource, build_named_scorer
@@ -64,9 +64,8 @@ def evaluate_policy(
     proxy = scorer_source.scorer
     functions = dict(recorded_functions(scorer_source.settings, "scorer.")) if scorer_source.settings else {}
     extra_settings = {FUNCTIONS: functions} if functions else {}
-    if done := context.find_finished(
-        output_dir, kind="evaluation", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "evaluation", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     judge = build_judge(settings, proxy)
     own = context.resolved(settings, extra_settings)
@@ -76,9 +75,7 @@ def evaluate_policy(
     room = settings.prompt_room(before_model)
     chosen = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
     after_model = context.load_policy(parents["policy"])
-    with context.write_artifact(
-        output_dir, kind="evaluation", parents=parents, settings=settings, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         with progress(2, "Evaluation") as advance:
             before = answer(context, settings, before_model, before_model, chosen, proxy, judge)
             advance(1)

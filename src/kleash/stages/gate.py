@@ -23,7 +23,7 @@ from kleash.maths.intervals import Interval
 from kleash.records import Prompt, group_by_slice
 from kleash.results import AuditSummary, GateSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.support.encoding import prompts_that_fit
 
@@ -61,13 +61,10 @@ def decide_gate(
         parents["audit"] = audit
     budget = signal.num_comparisons if signal else 0
     extra_settings = {"current": current, "budget": budget, **alarm_setup.raters}
-    if done := context.find_finished(
-        output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "gate", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
-    with context.write_artifact(
-        output_dir, kind="gate", parents=parents, settings=settings, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         against: dict[str, Interval] = {}
         slices: dict[str, Interval] = {}
         if signal is not None:

@@ -26,7 +26,7 @@ from kleash.results import PolicySummary, RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.reward_model import RewardModelScorer
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import prompts_that_fit
 from kleash.stages.support.freezing import freeze_labels
 
@@ -50,12 +50,11 @@ def import_policy(context: StageContext, provenance: Provenance, *, source: str,
     """Import a language model: a Hugging Face folder as it stands, an adapter merged into its base."""
     folder = find_model_folder(source)
     parents = {"source": as_artifact(folder, "model")}
-    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=provenance):
+    plan: Plan = {"kind": "policy", "parents": parents, "settings": provenance}
+    if done := context.find_finished(output_dir, **plan):
         return done
     model = context.load_policy(folder)
-    with context.write_artifact(
-        output_dir, kind="policy", parents=parents, settings=provenance, language_model=model
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=model) as draft:
         if is_adapter_folder(folder):
             model.save(draft.path)
         else:
@@ -89,16 +88,13 @@ def import_reward(
     if reference is not None and prompts is not None:
         parents |= {"reference": as_artifact(reference, "model"), "prompts": as_artifact(prompts, "prompts")}
     extra_settings = {"scale": scale.model_dump() if reference is not None else None}
-    if done := context.find_finished(
-        output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "reward", "parents": parents, "settings": provenance, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     readers = [
         RewardModelScorer(context.load_scalar_model(member), RewardNormaliser()) for member in member_folders(folder)
     ]
-    with context.write_artifact(
-        output_dir, kind="reward", parents=parents, settings=provenance, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         loaded = zip(member_folders(folder), readers, strict=True)
         normalisers = [RewardNormaliser.load(member).read_as(one.model) for member, one in loaded]
         if prompts is not None:

@@ -33,7 +33,7 @@ from kleash.progress import Advance, Stopwatch, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
 from kleash.results import PolicySummary
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.support.checkpointing import BestWeights, Checkpointing
 from kleash.stages.support.encoding import dropped_figures, encode, prompts_that_fit
@@ -74,9 +74,8 @@ def train_policy(
     if texts_to_keep is not None:
         parents["texts_to_keep"] = as_artifact(texts_to_keep, "demonstrations")
     extra_settings = scorer_source.recorded() | alarm_setup.recorded()
-    if done := context.find_finished(
-        output_dir, kind="policy", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "policy", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     algorithm = algorithm_named(settings)
     check_batch(settings, num_ranks=context.ranks.num_ranks)
@@ -112,14 +111,7 @@ def train_policy(
     )
     engine = build_engine(context, settings, algorithm, model, parents)
     watch = watch_from(settings)
-    with context.write_artifact(
-        output_dir,
-        kind="policy",
-        parents=parents,
-        settings=settings,
-        extra_settings=extra_settings,
-        language_model=model,
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=model) as draft:
         metrics = StepMetrics(
             context.open_tracker(draft), is_first=context.ranks.is_first, is_z_score=scorer_source.is_z_score
         )

@@ -31,7 +31,7 @@ from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison, comparisons_of, content_id
 from kleash.results import PreferencesSummary
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.comparing import PEOPLE, Chosen, PreferencesSettings
 from kleash.stages.support.freezing import freeze_labels
 from kleash.stages.support.judging import have_compared
@@ -93,9 +93,8 @@ def collect_preferences(
     others = {setting: begun[setting] for setting in begun.keys() - own.keys() - {"model", "seed"}}
     digest = content_id([sorted(parent.id for parent in parents.values()), others], context.seed, own)[:8]
     name = f"{' '.join(output_dir.absolute().parts[-3:])} {digest}"
-    if done := context.find_finished(
-        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "preferences", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         _note_export(database, name, done)
         return done
     answers = read_completions(candidates.path / "candidates.jsonl").records
@@ -103,9 +102,7 @@ def collect_preferences(
         comparisons = chosen.choose(answers)
     else:
         comparisons = comparisons_of(answers, num_completions=settings.completions_per_comparison)
-    with context.write_artifact(
-        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         campaign = _campaign(database, name, settings, comparisons, seed=f"{context.seed} {digest}")
         missing: Mapping[str, int] = {}
         if comparer is None:

@@ -13,7 +13,7 @@ from kleash.collection.exporting import rows_summary
 from kleash.data.replay import ReplaySettings, replayed, tagged
 from kleash.formats import read_preferences, write_jsonl
 from kleash.results import PreferencesSummary
-from kleash.stages.context import StageContext
+from kleash.stages.context import Plan, StageContext
 
 PREFERENCES_FILE = "preferences.jsonl"
 
@@ -24,17 +24,14 @@ def replay_preferences(
     """Mix the buffer of the rounds before (or the first round's preferences) with those of round `version`."""
     parents = {"older": require(older, "preferences"), "fresh": require(fresh, "preferences")}
     extra_settings = {"version": version}
-    if done := context.find_finished(
-        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": "preferences", "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     before, now = (read_preferences(parent.path / PREFERENCES_FILE).records for parent in parents.values())
     if PreferencesSummary.of(older).replay is None:
         before = [tagged(row, 0) for row in before]
     mixed = replayed(before, now, settings, version=version, seed=context.seed)
-    with context.write_artifact(
-        output_dir, kind="preferences", parents=parents, settings=settings, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         write_jsonl(draft.path / PREFERENCES_FILE, mixed.rows)
         draft.summary |= PreferencesSummary(
             **rows_summary(mixed.rows),

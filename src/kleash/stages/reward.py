@@ -29,7 +29,7 @@ from kleash.records import Preference
 from kleash.results import RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say, say_once
 from kleash.stages.support.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
@@ -130,7 +130,8 @@ def train_reward(
     parents = {"reference": as_artifact(base, "model"), "preferences": require(preferences, "preferences")}
     if continues is not None:
         parents["continues"] = require(continues, "reward")
-    if done := context.find_finished(output_dir, kind="reward", parents=parents, settings=settings):
+    plan: Plan = {"kind": "reward", "parents": parents, "settings": settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     loaded = read_preferences(preferences.path / "preferences.jsonl")
     usable = [row for row in loaded.records if row.pairs and not row.left_out]
@@ -145,9 +146,7 @@ def train_reward(
         encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
         for part in (training, heldout)
     )
-    with context.write_artifact(
-        output_dir, kind="reward", parents=parents, settings=settings, language_model=reference
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=reference) as draft:
         raw_scores: list[Tensor] = []
         normalisers: list[RewardNormaliser] = []
         best_steps: list[int] = []

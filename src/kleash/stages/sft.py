@@ -15,7 +15,7 @@ from kleash.data.prompts import answers_of, split_by_prompt
 from kleash.formats import read_demonstrations
 from kleash.results import PolicySummary
 from kleash.settings import Settings
-from kleash.stages.context import StageContext, as_artifact
+from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, encode
 from kleash.stages.support.likelihood import CompletionNLL
 from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
@@ -37,7 +37,8 @@ def train_sft(
 ) -> Artifact:
     """Fine-tune `base` on a file of demonstrations; the artifact is an ordinary Hugging Face folder."""
     parents = {"base": as_artifact(base, "model"), "demonstrations": as_artifact(demonstrations, "demonstrations")}
-    if done := context.find_finished(output_dir, kind="policy", parents=parents, settings=settings):
+    plan: Plan = {"kind": "policy", "parents": parents, "settings": settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     loaded = read_demonstrations(demonstrations, strict=context.is_strict)
     training, unseen = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
@@ -48,9 +49,7 @@ def train_sft(
     apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens, may_be_empty=True)
     objective, heldout = (CompletionNLL(model, [of_row[0] for of_row in part.sequences]) for part in (rows, apart))
     heldout_rows = HeldOut(heldout, len(apart))
-    with context.write_artifact(
-        output_dir, kind="policy", parents=parents, settings=settings, language_model=model
-    ) as draft:
+    with context.write_artifact(output_dir, **plan, language_model=model) as draft:
         tracker = context.open_tracker(draft)
         trainer = build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks)
         fitted = fit(

@@ -12,7 +12,7 @@ from kleash.formats import Loaded, kind_of_file, read_labelled, read_preferences
 from kleash.records import LabelledCompletion
 from kleash.results import PreferencesSummary
 from kleash.settings import Settings
-from kleash.stages.context import NOTHING, StageContext
+from kleash.stages.context import NOTHING, Plan, StageContext
 from kleash.stages.support.encoding import dropped_figures
 
 
@@ -33,16 +33,13 @@ def freeze_labels(
     The artifact is of kind `preferences` or `labelled`. figures: for its summary, beside what the file held.
     """
     kind = "labelled" if kind_of_file(source, format=format) == "labelled" else "preferences"
-    if done := context.find_finished(
-        output_dir, kind=kind, parents=parents, settings=settings, extra_settings=extra_settings
-    ):
+    plan: Plan = {"kind": kind, "parents": parents, "settings": settings, "extra_settings": extra_settings}
+    if done := context.find_finished(output_dir, **plan):
         return done
     reader = read_labelled if kind == "labelled" else read_preferences
     loaded: Loaded[Any] = reader(source, strict=context.is_strict, format=format, slice_columns=slice_columns)
     counts = thumbs_summary(loaded.records) if kind == "labelled" else rows_summary(loaded.records)
-    with context.write_artifact(
-        output_dir, kind=kind, parents=parents, settings=settings, extra_settings=extra_settings
-    ) as draft:
+    with context.write_artifact(output_dir, **plan) as draft:
         write_jsonl(draft.path / f"{kind}.jsonl", loaded.records)
         figures |= counts | {"format": loaded.format, "dropped": dropped_figures(loaded)}
         draft.summary |= PreferencesSummary(**figures, agreement=None).to_json()
