@@ -7,9 +7,11 @@ line shows it as a command, the library and the experiments make it, the monitor
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 Reads = Literal["policy", "artifact", "path", "reward_model"]
 
@@ -53,7 +55,8 @@ class Stage:
     settings: where its settings stand in the recipe.  services: what `wiring.SERVICES` builds for it from the recipe.
     rounds: "first" (all rounds build on it), "every", or "later": those after the first, whether a recipe names it or
     not.  trains: every rank takes part; else the first rank works alone.  draws_anew: samples by the round's own seed.
-    about, examples: of its command; a stage without `about` has none of its own.
+    about, examples: of its command; a stage without `about` has none of its own. These and inputs' help stand in
+    `commands.toml`.
     """
 
     name: str
@@ -80,7 +83,7 @@ PROVIDERS: Mapping[str, tuple[str, str, str]] = {
 }
 """Where a run has an input from: a setting, an earlier stage, and what to call it where no file is expected."""
 
-_PROMPTS = Input("prompts", help="File of prompts.")
+_PROMPTS = Input("prompts")
 REWARDS = Input(
     "rewards",
     help="Reward artifact or sequence-classification folder; several make an ensemble (scorer.kind).",
@@ -89,100 +92,71 @@ REWARDS = Input(
     is_many=True,
     is_optional=True,
 )
-_LABELS = Input("preferences", source="labels", help="Preferences artifact.", reads="artifact")
-_REFERENCE = Input(
-    "reference",
-    source="start",
-    help="Policy to start from and to be held to; usually SFT's.",
-    reads="policy",
-)
+_LABELS = Input("preferences", source="labels", reads="artifact")
+_REFERENCE = Input("reference", source="start", reads="policy")
+
+_WORDS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
+
+
+def _in_words(row: Stage) -> Stage:
+    """Return a row with what its command says."""
+    words = _WORDS.get(row.name, {})
+    inputs = tuple(replace(one, help=words.get("help", {}).get(one.name, "")) for one in row.inputs)
+    return replace(row, inputs=inputs, about=words.get("about", ""), examples=tuple(words.get("examples", ())))
+
 
 STAGES: Mapping[str, Stage] = {
-    row.name: row
+    row.name: _in_words(row)
     for row in (
         Stage("world", "kleash.stages.wiring:make_world", "world", rounds="first"),
         Stage(
             "pretrain",
             "kleash.stages.pretrain:pretrain",
             "pretrain",
-            inputs=(Input("documents", help="Text file, or a folder of .txt files."),),
+            inputs=(Input("documents"),),
             rounds="first",
             trains=True,
             leaves_policy=True,
-            about="Make a small model from plain text: learn a tokenizer and train from random weights.",
-            examples=("kleash pretrain --documents books/ --into models/small --set pretrain.hidden_size=128",),
         ),
         Stage(
             "sft",
             "kleash.stages.sft:train_sft",
             "sft",
             inputs=(
-                Input("base", help="Model folder to start from.", reads="policy"),
-                Input("demonstrations", help="File of prompts with good answers."),
+                Input("base", reads="policy"),
+                Input("demonstrations"),
             ),
             rounds="first",
             trains=True,
             leaves_policy=True,
-            about="Fine-tune a model on demonstrations.",
-            examples=("kleash sft --base models/base --demonstrations good.jsonl --into sft --set sft.fit.epochs=2",),
         ),
         Stage(
             "candidates",
             "kleash.stages.candidates:sample_candidates",
             "candidates",
             inputs=(
-                Input(
-                    "policies",
-                    help="Policy that answers; several take turns.",
-                    option="--policy",
-                    reads="policy",
-                    is_many=True,
-                ),
+                Input("policies", option="--policy", reads="policy", is_many=True),
                 _PROMPTS,
                 Input(
-                    "rewards", "earlier_rewards", REWARDS.help, "--reward", "artifact", is_many=True, is_optional=True
+                    "rewards", "earlier_rewards", option="--reward", reads="artifact", is_many=True, is_optional=True
                 ),
                 Input("round_number", is_optional=True),
             ),
             services=("scorer",),
             draws_anew=True,
-            about="Sample several answers to each prompt, to be compared.",
-            examples=(
-                "kleash candidates --policy sft --prompts prompts.jsonl --into candidates",
-                "kleash candidates --policy policy --policy sft --prompts prompts.jsonl --into candidates"
-                ' --reward reward --set \'candidates.picks=["best", "worst"]\'',
-            ),
         ),
         Stage(
             "preferences",
             "kleash.stages.preferences:make_preferences",
             "preferences",
             inputs=(
-                Input(
-                    "candidates",
-                    "candidates_to_compare",
-                    help="Candidates artifact to compare.",
-                    reads="artifact",
-                    alternative="file",
-                ),
-                Input(
-                    "file",
-                    "preferences_file",
-                    help="Preference file to import instead.",
-                    option="--from",
-                    is_optional=True,
-                ),
+                Input("candidates", "candidates_to_compare", reads="artifact", alternative="file"),
+                Input("file", "preferences_file", option="--from", is_optional=True),
                 Input("rewards", "earlier_rewards", is_many=True, is_optional=True),
                 Input("rounds_before", "preferences_before", is_many=True, is_optional=True),
                 Input("round_number", is_optional=True),
             ),
             services=("comparer",),
-            about="Have candidates compared, or import a preference file; either is frozen into an artifact.",
-            examples=(
-                "kleash preferences --from pairs.jsonl --into preferences",
-                "kleash preferences --candidates candidates --into preferences"
-                " --set preferences.comparer=my_judge:score",
-            ),
         ),
         Stage(
             "replay",
@@ -200,66 +174,24 @@ STAGES: Mapping[str, Stage] = {
             "kleash.stages.reward:train_reward",
             "reward",
             inputs=(
-                Input(
-                    "base",
-                    "start",
-                    help="Policy to start from; its answers also set the score's scale.",
-                    reads="policy",
-                ),
+                Input("base", "start", reads="policy"),
                 _LABELS,
                 Input("continues", "reward_to_continue", is_optional=True),
             ),
             trains=True,
-            about="Train a reward model on preferences and measure it on prompts it has not seen.",
-            examples=("kleash reward --base sft --preferences preferences --into reward",),
         ),
         Stage(
             "audit",
             "kleash.stages.audit:audit_reward",
             "audit",
             inputs=(
-                Input(
-                    "reward_model",
-                    "reward_to_audit",
-                    help="Reward artifact, RUN/reward, sequence-classification folder, or function (module:name).",
-                    reads="reward_model",
-                ),
-                Input(
-                    "preferences",
-                    "labels",
-                    help="Preferences artifact or file; of our models' own, what was held out.",
-                ),
-                Input(
-                    "benchmarks",
-                    source="nothing",
-                    help="File of prompt, chosen, rejected, and subset if it has one.",
-                    option="--benchmark",
-                    is_many=True,
-                    is_optional=True,
-                ),
-                Input(
-                    "reference",
-                    "start",
-                    help="Policy whose fresh answers it is to judge; usually SFT's.",
-                    reads="policy",
-                    is_optional=True,
-                ),
-                Input(
-                    "others",
-                    source="nothing",
-                    help="Another reward model, to see how far they disagree.",
-                    option="--beside",
-                    is_many=True,
-                    is_optional=True,
-                ),
+                Input("reward_model", "reward_to_audit", reads="reward_model"),
+                Input("preferences", "labels"),
+                Input("benchmarks", source="nothing", option="--benchmark", is_many=True, is_optional=True),
+                Input("reference", "start", reads="policy", is_optional=True),
+                Input("others", source="nothing", option="--beside", is_many=True, is_optional=True),
                 Input("previous", "reward_before", is_optional=True),
                 Input("earlier", "preferences_before", is_many=True, is_optional=True),
-            ),
-            about="Audit a reward model: does it order, is it calibrated, and does saying nothing pay?\n\n"
-            "Writes the verdict (pass, warn or fail) with its reasons, the figures, and a page, audit.html.",
-            examples=(
-                "kleash audit reward --preferences preferences --reference sft --into audit",
-                "kleash audit models/their-reward --preferences pairs.jsonl --benchmark rewardbench.jsonl --into audit",
             ),
         ),
         Stage(
@@ -275,29 +207,13 @@ STAGES: Mapping[str, Stage] = {
             "kleash.stages.policy:train_policy",
             "policy",
             inputs=(
-                Input("reference", "leash_reference", _REFERENCE.help, reads="policy"),
+                Input("reference", "leash_reference", reads="policy"),
                 _PROMPTS,
                 REWARDS,
+                Input("audits", option="--audit", reads="artifact", is_many=True, is_optional=True),
+                Input("evaluation_prompts", "watched_prompts", is_optional=True),
                 Input(
-                    "audits",
-                    help="Audit of the reward model; of several, one each.",
-                    option="--audit",
-                    reads="artifact",
-                    is_many=True,
-                    is_optional=True,
-                ),
-                Input(
-                    "evaluation_prompts",
-                    "watched_prompts",
-                    help="Prompts to answer now and then while training.",
-                    is_optional=True,
-                ),
-                Input(
-                    "texts_to_keep",
-                    "demonstrations",
-                    help="For the pretraining mix (policy.pretraining_coefficient).",
-                    option="--demonstrations",
-                    when="policy.pretraining_coefficient",
+                    "texts_to_keep", "demonstrations", option="--demonstrations", when="policy.pretraining_coefficient"
                 ),
                 Input("start", "policy_start", is_optional=True),
             ),
@@ -305,12 +221,6 @@ STAGES: Mapping[str, Stage] = {
             trains=True,
             draws_anew=True,
             leaves_policy=True,
-            about="Train a policy by reinforcement on a KL leash: PPO, RLOO, GRPO or REINFORCE.",
-            examples=(
-                "kleash policy --reference sft --reward reward --audit audit --prompts prompts.jsonl --into policy",
-                "kleash policy --reference sft --prompts prompts.jsonl --into policy --set scorer.kind=function"
-                " --set scorer.function=my_judge:score",
-            ),
         ),
         Stage(
             "direct",
@@ -319,8 +229,6 @@ STAGES: Mapping[str, Stage] = {
             inputs=(_REFERENCE, _LABELS),
             trains=True,
             leaves_policy=True,
-            about="Train a policy on preferences directly, without a reward model: DPO, IPO or KTO.",
-            examples=("kleash direct --reference sft --preferences preferences --into dpo --set direct.algorithm=ipo",),
         ),
         Stage(
             "evaluation",
