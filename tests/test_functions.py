@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from kleash.errors import SettingsError
-from kleash.functions import edited, function_digest, load_function, recorded_functions, register
+from kleash.functions import NAMES_FILE, edited, function_digest, load_function, recorded_functions, register
+from kleash.recipe import DataSettings, Recipe
 from kleash.scorers.function import FunctionScorer
-from kleash.settings import Settings
+from kleash.settings import Settings, record_in
+from kleash.stages.support.alarming import AlarmSettings
+from kleash.stages.support.comparing import PreferencesSettings
 from kleash.stages.support.scoring import ScorerSettings
 
 CELLS = itertools.count()
@@ -178,6 +181,42 @@ def test_settings_give_the_functions_they_name(tmp_path):
         ours: ScorerSettings = ScorerSettings(kind="kleash.scorers.function:FunctionScorer")
 
     assert dict(recorded_functions(Stage())) == {"scorer.function": function_digest(target).to_json()}
+
+
+def test_settings_give_the_files_they_name_and_each_of_several_functions(tmp_path):
+    """A rubric decides verdicts as a function does; a symptom of one's own decides when a run stops."""
+    rubric = tmp_path / "rubric.md"
+    rubric.write_text("Shorter is better.")
+    was = dict(recorded_functions(PreferencesSettings(rubric=rubric)))
+    assert was["rubric"]["name"] == str(rubric)
+    rubric.write_text("Longer is better.")
+    now = dict(recorded_functions(PreferencesSettings(rubric=rubric)))
+    [change] = edited(was, now, place=tmp_path)
+    assert change.startswith(f"rubric {rubric} was edited since: digest ")
+    symptoms = dict(recorded_functions(AlarmSettings(symptoms=("own_components:SHOUTING",))))
+    assert symptoms["symptoms"]["name"] == "own_components:SHOUTING"
+    assert symptoms["symptoms"]["digest"]
+
+
+def test_every_file_that_a_recipe_names_is_known_by_its_content():
+    """Inputs of a stage are parents; judges are known by their names and their band; the rest is marked."""
+    parents = {f"data.{name}" for name in DataSettings.model_fields} | {
+        "candidates.mix.red_team_file",
+        "suites.harness.folder",
+    }
+    judges = {"preferences.judges", "alarms.judges"}
+    paths = dict(path_settings(Recipe))
+    marked = {name for name, field in paths.items() if field.json_schema_extra == NAMES_FILE}
+    assert marked == {"preferences.rubric"}
+    assert paths.keys() <= parents | judges | marked
+
+
+def path_settings(record, prefix=""):
+    for name, field in record.model_fields.items():
+        if inner := record_in(field.annotation):
+            yield from path_settings(inner, f"{prefix}{name}.")
+        elif "Path" in str(field.annotation):
+            yield f"{prefix}{name}", field
 
 
 WAS = {"judge": {"name": "judge.py:f", "digest": "a"}}

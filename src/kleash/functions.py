@@ -1,9 +1,10 @@
 """Know a function of one's own again: by its name in a recipe, and by a digest of what it does.
 
 A reward, a comparer or a judge decides a result as data do, so its digest is recorded with the settings and an edited
-one refuses a resume. The digest covers the function's file and its module's; of a function that has no file, being
-typed into a notebook or a script that runs, the source, the values it closes over and the globals it names. What
-other files do is not covered. No torch here; how a name is found among plug-ins is in `plugins.py`.
+one refuses a resume; so does a file that a setting names and that is no parent, such as a rubric. The digest covers
+the function's file and its module's; of a function that has no file, being typed into a notebook or a script that
+runs, the source, the values it closes over and the globals it names. What other files do is not covered. No torch
+here; how a name is found among plug-ins is in `plugins.py`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ FUNCTIONS = "functions"
 
 NAMES_FUNCTION: dict[str, Any] = {"names_function": True}
 """Marks a field of a settings record that may name a function: `Field(..., json_schema_extra=NAMES_FUNCTION)`."""
+
+NAMES_FILE: dict[str, Any] = {"names_file": True}
+"""Marks a field that names a file which decides the result and is no input of the stage, such as a rubric."""
 
 _OURS = ("kleash.", "kleash:")
 _logger = logging.getLogger(__name__)
@@ -89,13 +93,20 @@ def function_digest(target: str | Callable[..., Any]) -> FunctionRecord:
 
 
 def recorded_functions(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the functions that a settings record names, by setting; KLeash's own components are left out."""
+    """Yield the functions and marked files that a settings record names, by setting; KLeash's own are left out."""
     for name, field in type(settings).model_fields.items():
         value, extra = getattr(settings, name), field.json_schema_extra
         if isinstance(value, BaseModel):
             yield from recorded_functions(value, f"{prefix}{name}.")
-        elif extra == NAMES_FUNCTION and isinstance(value, str) and ":" in value and not value.startswith(_OURS):
-            yield f"{prefix}{name}", function_digest(value).to_json()
+        elif extra == NAMES_FILE and value is not None:
+            yield (
+                f"{prefix}{name}",
+                FunctionRecord(str(value), _file_digest(value if value.is_file() else None)).to_json(),
+            )
+        elif extra == NAMES_FUNCTION:
+            for number, target in enumerate(value if isinstance(value, tuple) else (value,)):
+                if isinstance(target, str) and ":" in target and not target.startswith(_OURS):
+                    yield f"{prefix}{name}{f'.{number}' if number else ''}", function_digest(target).to_json()
 
 
 def edited(recorded: Mapping[str, Any], wanted: Mapping[str, Any], *, place: Path) -> list[str]:
@@ -105,8 +116,8 @@ def edited(recorded: Mapping[str, Any], wanted: Mapping[str, Any], *, place: Pat
         was, now = recorded.get(setting), wanted.get(setting)
         if now is not None and now["digest"] is None:
             changes.append(
-                f"{setting} {now['name']} is unrecorded (it has no source, or holds what has no digest), so nobody can "
-                "tell whether it is the same: write it into a file to go on with it"
+                f"{setting} {now['name']} is unrecorded (it has no source or file, or holds what has no digest), so "
+                "nobody can tell whether it is the same: write it into a file to go on with it"
             )
         elif was is None and now is not None:
             _say_once(f"{place}: no digest of {setting} {now['name']} was recorded; it is taken to be unedited.")

@@ -231,8 +231,8 @@ def test_ai_judges_label_a_run_and_nothing_is_asked_twice(made, tmp_path):
     assert (row["calls"], row["prompt_tokens"], row["reply_tokens"]) == (30, 3000, 600)
 
 
-def by_judge(made, folder, reply, *, accept=None, word="preferences"):
-    """Have an endpoint label a run; reply: a function of the request."""
+def by_judge(made, folder, reply, *, accept=None, word="preferences", model="m", more=""):
+    """Have an endpoint label a run; reply: a function of the request.  more: of the judges file."""
     folder.mkdir(exist_ok=True)
     file = folder / "judges.toml"
     settings = PreferencesSettings(
@@ -245,7 +245,8 @@ def by_judge(made, folder, reply, *, accept=None, word="preferences"):
     try:
         with replaying(reply) as replay:
             file.write_text(
-                f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "m"\nmax_retries = 0\nmax_concurrency = 1\n'
+                f'[[judges]]\nbase_url = "{replay.base_url}"\nmodel = "{model}"\nmax_retries = 0\nmax_concurrency = 1\n'
+                + more
             )
             return collect_preferences(
                 tiny_context(),
@@ -263,6 +264,35 @@ def by_judge(made, folder, reply, *, accept=None, word="preferences"):
 def prefers_longer(request):
     _, first, second = shown(request)
     return verdict("first" if (len(first), first) > (len(second), second) else "second")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "other"}, r"judges panel of 1 was edited since: digest \w+ -> \w+"),
+        ({"more": 'rubric = "Longer is worse."\n'}, r"judges panel of 1 was edited since"),
+        ({"more": "[band]\nmin_agreement = 0.9\n"}, r"band .*judges.toml was edited since: digest \w+ -> \w+"),
+    ],
+)
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_judges_file_that_decides_otherwise_is_refused_by_name(made, tmp_path, change, said, dies):
+    def mortal(request):
+        return Status(401) if dies else prefers_longer(request)
+
+    def first():
+        return by_judge(made, tmp_path, mortal)
+
+    if dies:
+        with pytest.raises(RunError):
+            first()
+    else:
+        first()
+    with pytest.raises(SettingsError, match=said):
+        by_judge(made, tmp_path, prefers_longer, **change)
+    # What only costs otherwise may change, and the endpoint has moved each time.
+    assert (
+        by_judge(made, tmp_path, prefers_longer, more="max_calls = 1000\ntimeout_seconds = 5\n").summary["rows"] == 15
+    )
 
 
 def test_comparisons_without_an_answer_are_not_frozen_without_a_word(made, tmp_path):
@@ -351,6 +381,9 @@ def test_a_rubric_of_ones_own_is_shown(made, tmp_path):
         [campaign] = stored.campaigns(connection)
     database.close()
     assert campaign.rubric == "Shorter is better."
+    (tmp_path / "rubric.md").write_text("Longer is better.")
+    with pytest.raises(SettingsError, match=r"rubric .*rubric.md was edited since: digest \w+ -> \w+"):
+        gather(made, tmp_path, FakeComparer(len), PreferencesSettings(rubric=tmp_path / "rubric.md"))
     with pytest.raises(SettingsError, match=r"Cannot read preferences.rubric: .*nothing.md"):
         gather(made, tmp_path, FakeComparer(len), PreferencesSettings(rubric=tmp_path / "nothing.md"), name="p2")
 

@@ -22,7 +22,7 @@ from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import exports_of, judgements_in_force, record_export
 from kleash.errors import RunError
 from kleash.formats import read_completions
-from kleash.functions import FUNCTIONS
+from kleash.functions import FUNCTIONS, FunctionRecord
 from kleash.progress import Advance, progress
 from kleash.protocols import Comparer
 from kleash.raters.configuration import load_judges
@@ -85,7 +85,9 @@ def collect_preferences(
         parents |= {f"preferences_{number}": artifact for number, artifact in enumerate(rounds_before)}
     extra_settings: dict[str, Any] = dict(chosen.settings) if chosen else {}
     if isinstance(comparer, JudgePanel):
-        extra_settings[FUNCTIONS] = {**extra_settings.get(FUNCTIONS, {}), "judges": comparer.recorded()}
+        band = FunctionRecord(str(settings.judges), content_id(_band(settings).model_dump(mode="json")))
+        functions = {**extra_settings.get(FUNCTIONS, {}), "judges": comparer.recorded(), "band": band.to_json()}
+        extra_settings[FUNCTIONS] = functions
     # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own; as they
     # were begun with, so that a setting that a later version adds leads to no other campaign.
     begun = begun_settings(output_dir) or context.resolved(settings, extra_settings)

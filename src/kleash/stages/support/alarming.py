@@ -42,7 +42,9 @@ class AlarmSettings(Settings):
     panel: str = Field("expert", description="simulated labellers: expert, hurried, pleased or careless")
     score_temperature: float = Field(0.0, ge=0, description="noise of a scoring function's choices; 0 = none")
     judges: Path | None = Field(None, description="judges: TOML file of one AI judge or a panel")
-    symptoms: tuple[str, ...] = Field((), description="further symptoms to look for: plug-ins, or module:ROW")
+    symptoms: tuple[str, ...] = Field(
+        (), description="further symptoms to look for: plug-ins, or module:ROW", json_schema_extra=NAMES_FUNCTION
+    )
     thresholds: dict[str, tuple[float, float]] = Field(
         {}, description="warn and stop by symptom, such as length = [0.5, 1.0], where they are not docs/alarms.md's"
     )

@@ -13,7 +13,7 @@ from kleash.artifacts import Artifact
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import DEFAULT_RUBRIC, CampaignSettings
 from kleash.errors import SettingsError
-from kleash.functions import NAMES_FUNCTION
+from kleash.functions import NAMES_FILE, NAMES_FUNCTION
 from kleash.raters.drift import DriftSettings
 from kleash.raters.monitoring import BandSettings
 from kleash.records import Comparison, Completion
@@ -52,7 +52,11 @@ class PreferencesSettings(Settings):
     simulated_judge: SimulatedJudgeSettings = SimulatedJudgeSettings()
     band: BandSettings = BandSettings()
     drift: DriftSettings = DriftSettings()
-    rubric: Path | None = Field(None, description="Markdown file: what makes an answer better; none = a good default")
+    rubric: Path | None = Field(
+        None,
+        description="Markdown file: what makes an answer better; none = a good default",
+        json_schema_extra=NAMES_FILE,
+    )
     completions_per_comparison: int = Field(2, ge=2, description="2 = pairs; more = rankings of so many answers")
     store: str | None = Field(
         None, description="label database, a path or postgresql://...; none = labels.sqlite beside the stages"
