@@ -135,6 +135,14 @@ def test_a_whole_run_verifies_and_each_fault_is_named(run):
     assert verify_run(run / "round-000" / "sft") == []
 
 
+def test_a_stage_that_others_of_the_run_name_must_be_there(run, tmp_path):
+    reward = run / "round-000" / "reward"
+    reward.rename(tmp_path / "away")
+    [problem] = verify_run(run)
+    assert problem == f"{reward} (reward of {run / 'round-000' / 'policy'}) is missing"
+    assert verify_run(run / "round-000" / "policy") == [], "one artifact may be kept without the others"
+
+
 def test_folder_without_artifacts_is_refused(tmp_path):
     for call in (lineage_of, verify_run):
         with pytest.raises(ArtifactError, match=r"No complete artifact in .*Correct the path, or run a stage first"):

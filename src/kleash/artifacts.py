@@ -10,6 +10,7 @@ the disk in `durable.py`.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -30,6 +31,7 @@ from kleash.durable import (
     read_object,
     remembered_digest,
     sync_path,
+    touched,
     write_text,
 )
 from kleash.errors import ArtifactError, SettingsError
@@ -50,6 +52,7 @@ MANIFEST = "artifact.json"
 MANIFEST_FORMAT = 1
 _BEGUN = "begun.json"
 _WORK = "work"
+_logger = logging.getLogger(__name__)
 Records = Mapping[str, type[BaseModel]]
 _NO_RECORDS: Records = {}
 
@@ -93,14 +96,16 @@ class Artifact:
 class Draft:
     """An artifact being made: fill `path`, keep checkpoints in `work`, set `summary` before leaving `writing`.
 
-    `work` is deleted at the end. Add to `unhashed` the files and folders that differ between two runs of the same
-    work; their digests are recorded all the same.
+    `work` is deleted at the end. A stage that goes on writes every file anew, or touches what it keeps: what it `found`
+    and left alone is nobody's, and set aside. Add to `unhashed` the files and folders that differ between two runs of
+    the same work; their digests are recorded all the same.
     """
 
     path: Path
     is_resumed: bool
     summary: dict[str, Any] = field(default_factory=dict)
     unhashed: set[str] = field(default_factory=lambda: {"metrics.jsonl", "tensorboard"})
+    found: Mapping[str, list[int]] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -133,6 +138,7 @@ def writing(
             raise ArtifactError(f"{folder} is a complete artifact already. Use it, or remove it to make it again.")
         draft = _open_draft(folder, begun, records)
         yield draft
+        _set_strays_aside(draft, folder)
         unsealed = Artifact(
             kind=kind,
             id="",
@@ -289,8 +295,9 @@ def _open_draft(folder: Path, begun: Mapping[str, Any], records: Records) -> Dra
     draft = Draft(path=partial, is_resumed=(partial / _WORK / _BEGUN).exists())
     if draft.is_resumed:
         _refuse_difference(partial, _read_begun(partial), begun, records)
+        draft.found = {name: touched(partial / name) for name in _own_files(partial)}
         return draft
-    if file_digests(partial):
+    if _own_files(partial):
         raise ArtifactError(
             f"{partial} holds files but no record of how they were begun. A new artifact needs an empty folder. "
             "Remove it or choose another run name."
@@ -327,23 +334,33 @@ def _finish(folder: Path) -> None:
     publish(partial, folder)
 
 
+def _set_strays_aside(draft: Draft, folder: Path) -> None:
+    """Move what lay in a draft when it was gone on with, and no stage wrote or kept, out of the artifact."""
+    aside = folder.with_name(f"{folder.name}.stray")
+    for name, before in draft.found.items():
+        stray = draft.path / name
+        if not _is_among(name, draft.unhashed) and stray.is_file() and touched(stray) == before:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(stray, aside / name)
+            _logger.warning("%s is no file of the artifact; it was moved to %s.", stray, aside / name)
+
+
 def file_digests(folder: Path, *, digest_of: Callable[[Path], str] = file_digest) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        is_ours = name != MANIFEST and not name.startswith(f"{_WORK}/") and not name.endswith(TEMPORARY)
-        if is_ours and path.is_file():
-            digests[name] = digest_of(path)
-    return digests
+    return {name: digest_of(folder / name) for name in _own_files(folder)}
+
+
+def _own_files(folder: Path) -> list[str]:
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    work = f"{_WORK}/"
+    return [name for name in names if name != MANIFEST and not name.startswith(work) and not name.endswith(TEMPORARY)]
+
+
+def _is_among(name: str, unhashed: Collection[str]) -> bool:
+    return not {name, *(parent.as_posix() for parent in Path(name).parents)}.isdisjoint(unhashed)
 
 
 def artifact_id(artifact: Artifact) -> str:
-    unhashed = set(artifact.unhashed)
-    hashed = {
-        name: digest
-        for name, digest in artifact.files.items()
-        if not unhashed & {name, *(parent.as_posix() for parent in Path(name).parents)}
-    }
+    hashed = {name: digest for name, digest in artifact.files.items() if not _is_among(name, artifact.unhashed)}
     return content_id(artifact.kind, dict(artifact.parents), _plain(artifact.settings), hashed)
 
 

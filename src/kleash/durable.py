@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from kleash.errors import KleashError, RunError
 
 PARTIAL = ".partial"
 TEMPORARY = ".tmp"
+_SLOW_BYTES = 4 << 30  # from here on hashing takes several seconds, and is said
 
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", "Free some space"),
@@ -85,6 +87,25 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+UNSEALED = f"kleash-seal:{'0' * 64}"
+"""Stands in a text that is to know itself again; `sealed` puts a digest there."""
+_SEAL = re.compile(rb"kleash-seal:([0-9a-f]{64})")
+
+
+def sealed(text: str) -> str:
+    """Return the text with its own sha256 in the place of its first seal."""
+    return text.replace(UNSEALED, f"kleash-seal:{hashlib.sha256(text.encode()).hexdigest()}", 1)
+
+
+def seal_holds(path: Path) -> bool | None:
+    """Say whether a file is as it was sealed; None for one that was not."""
+    content = path.read_bytes()
+    if (found := _SEAL.search(content, 0, 1000)) is None:  # further on may stand those of texts it shows
+        return None
+    unsealed = content.replace(found[0], UNSEALED.encode(), 1)
+    return hashlib.sha256(unsealed).hexdigest().encode() == found[1]
+
+
 def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds: float = 2.0) -> str:
     """Return a file's sha256; of a large file that nobody has touched since, the one worked out the last time.
 
@@ -93,7 +114,7 @@ def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds:
     min_bytes: smaller files are always read.  settled_seconds: a file touched later than that before it was read is
     not remembered: it could be touched again within the same tick of the clock, and nobody would know.
     """
-    before = _touched(path)
+    before = touched(path)
     if before[0] < min_bytes:
         return file_digest(path)
     memory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleash" / "digests.json"
@@ -104,15 +125,18 @@ def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds:
     index = str(path.resolve())
     if index in known and known[index][:-1] == before:
         return str(known[index][-1])
+    if before[0] > _SLOW_BYTES:
+        print(f"Reading all of {path} ({before[0] / 1e9:.0f} GB) to know it again ...", file=sys.stderr, flush=True)
     digest = file_digest(path)
-    if _touched(path) == before and time.time_ns() - before[2] > settled_seconds * 1e9:
+    if touched(path) == before and time.time_ns() - before[2] > settled_seconds * 1e9:
         with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
             memory.parent.mkdir(parents=True, exist_ok=True)
             write_text(memory, json.dumps({**known, index: [*before, digest]}, indent=1))
     return digest
 
 
-def _touched(path: Path) -> list[int]:
+def touched(path: Path) -> list[int]:
+    """Return what changes whenever a file does: size, times of the last change to content and to status, inode."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 

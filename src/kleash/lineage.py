@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from kleash.artifacts import (
     read_manifest,
     seal_of,
 )
-from kleash.durable import PARTIAL, file_digest
+from kleash.durable import PARTIAL, file_digest, remembered_digest
 from kleash.errors import ArtifactError, KleashError
 
 JUDGEMENTS_FILE = "judgements.jsonl"
@@ -164,10 +164,11 @@ def describe(artifact: Artifact, *, role: str = "") -> str:
     return f"{kind} {artifact.id[:8]} {index}" + (f" ({', '.join(figures)})" if figures else "")
 
 
-def verify(folder: Path) -> list[str]:
+def verify(folder: Path, *, within: Path | None = None) -> list[str]:
     """Hash an artifact again and list what does not agree with its manifest; an empty list means it is whole.
 
     Also compares its parents, where they still are at the recorded place, with the ids they had when they were used.
+    within: a run whose own stages must all be there.
     """
     folder = Path(folder)
     try:
@@ -178,19 +179,12 @@ def verify(folder: Path) -> list[str]:
     manifest = read_manifest(folder / MANIFEST)
     if manifest.get("seal") != seal_of(manifest["artifact"]):
         problems.append(f"{folder / MANIFEST} was altered: its seal does not fit what it says")
-    found = file_digests(folder)
-    for name in sorted(artifact.files.keys() | found.keys()):
-        if name not in found:
-            problems.append(f"{folder / name} is missing")
-        elif name not in artifact.files:
-            problems.append(f"{folder / name} was added: the manifest does not list it")
-        elif found[name] != artifact.files[name]:
-            problems.append(f"{folder / name} was altered: sha256 {found[name][:12]}, not {artifact.files[name][:12]}")
+    problems += _changed_files(artifact)
     if artifact.id != artifact_id(artifact):
         problems.append(
             f"{folder} is not what its id {artifact.id} stands for: kind, parents, settings or files differ"
         )
-    return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role))]
+    return problems + [problem for role in artifact.origins if (problem := _parent_problem(artifact, role, within))]
 
 
 def verify_run(run: Path) -> list[str]:
@@ -205,10 +199,42 @@ def verify_run(run: Path) -> list[str]:
             f"No complete artifact in {run}. A run folder or an artifact folder is needed. "
             "Correct the path, or run a stage first."
         )
-    return [problem for folder in folders for problem in verify(folder)]
+    return [problem for folder in folders for problem in verify(folder, within=run)]
+
+
+def require_whole(parents: Iterable[Artifact]) -> None:
+    """Refuse parents that are not what their manifests say, before a stage is begun. Raises ArtifactError.
+
+    Large files that were hashed before and not touched since are not read again, and hidden ones that a desktop added
+    are read by nobody.
+    """
+    made_here = {parent.path: parent for parent in parents if parent.created}
+    for path, parent in made_here.items():
+        if changes := _changed_files(parent, digest_of=remembered_digest, minds_hidden=False):
+            raise ArtifactError(
+                f"{path}, a {parent.kind} to go on from, is damaged: {'; '.join(changes)}. Expected what was made. Put "
+                "the files back, or remove that folder and run the same command again to make it anew."
+            )
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _changed_files(
+    artifact: Artifact, *, digest_of: Callable[[Path], str] = file_digest, minds_hidden: bool = True
+) -> list[str]:
+    changes, found = [], file_digests(artifact.path, digest_of=digest_of)
+    for name in sorted(artifact.files.keys() | found.keys()):
+        path, known = artifact.path / name, artifact.files.get(name)
+        if name not in found:
+            changes.append(f"{path} is missing")
+        elif known is None and not minds_hidden and path.name.startswith("."):
+            continue
+        elif known is None:
+            changes.append(f"{path} was added: the manifest does not list it")
+        elif found[name] != known:
+            changes.append(f"{path} was altered: sha256 {found[name][:12]}, not {known[:12]}")
+    return changes
+
+
 def _labels_in(artifact: Artifact) -> Iterator[dict[str, Any]]:
     path = artifact.path / JUDGEMENTS_FILE
     if artifact.created and path.exists():
@@ -275,14 +301,15 @@ def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
-def _parent_problem(artifact: Artifact, role: str) -> str | None:
+def _parent_problem(artifact: Artifact, role: str, within: Path | None) -> str | None:
     path = parent_path(artifact, role)
     try:
         now = external(path, artifact.origins[role].kind, digest_of=file_digest).id
     except KleashError:
         if path.exists():
             raise
-        return None  # there no more
+        is_own = within is not None and path.absolute().is_relative_to(within.absolute())
+        return f"{path} ({role} of {artifact.path}) is missing" if is_own else None
     if now == artifact.parents[role]:
         return None
     return f"{path} ({role} of {artifact.path}) has id {now} now; {artifact.parents[role]} was used"

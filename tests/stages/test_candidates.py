@@ -1,6 +1,7 @@
 """Candidates: which policy answers what, at which temperature, and what was left out."""
 
 import json
+import os
 
 import pytest
 from pydantic import ValidationError
@@ -128,7 +129,20 @@ def test_attacks_of_a_file_and_of_wrappers_are_asked_with_the_others(base, data,
     assert set(made.parents) == {"policy", "prompts", "red_team"}
 
 
-def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path):
+BLOCK = "block-00000000"
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda work: None,
+        lambda work: (work / f"{BLOCK}-left-out.jsonl").unlink(),
+        lambda work: (work / f"{BLOCK}.jsonl").write_text(""),
+        lambda work: os.truncate(work / f"{BLOCK}.jsonl", 2000),
+    ],
+    ids=["nothing", "what was not picked", "all answers", "some answers"],
+)
+def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path, lose):
     """A scorer that fails at the second block leaves the first one; the next sitting gives what one alone would."""
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"is {n} big?"}) + "\n" for n in range(PROMPTS_PER_BLOCK + 2)))
@@ -151,7 +165,8 @@ def test_a_killed_stage_goes_on_with_its_picks(base, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "killed", Dying())
     left = [path.name for path in (tmp_path / "killed.partial" / "work").glob("block-*")]
-    assert sorted(left) == ["block-00000000-left-out.jsonl", "block-00000000.jsonl"]
+    assert sorted(left) == [f"{BLOCK}-left-out.jsonl", f"{BLOCK}.jsonl"]
+    lose(tmp_path / "killed.partial" / "work")
     again, once = make(tmp_path / "killed", LENGTH.scorer), make(tmp_path / "once", LENGTH.scorer)
     assert (again.id, again.files) == (once.id, once.files)
 

@@ -138,6 +138,16 @@ def test_a_killed_stage_goes_on_and_ends_alike(made, tmp_path):
     assert made("whole") == read(whole.path), "a finished artifact is found"
 
 
+def test_kept_answers_that_were_cut_short_are_asked_again(made, tmp_path, capsys):
+    whole = made("whole")
+    with pytest.raises(KeyboardInterrupt):
+        made("killed", index=DyingPlace(model=tiny_context().model))
+    [kept] = (partial_path(tmp_path / "killed") / "work").glob("answers-*")
+    kept.write_text(kept.read_text()[:-5])
+    assert read_items(made("killed")) == read_items(whole)
+    assert "answers-policy-0-000000.json is damaged" in capsys.readouterr().err
+
+
 def test_what_cannot_be_tested_is_refused_before_a_model_is_loaded(made, tmp_path, models):
     output_dir = tmp_path / "x"
     with pytest.raises(SettingsError, match=r"No suite is named\. Expected one in suites\.files, or a task"):

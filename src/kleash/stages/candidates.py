@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.data.quotas import choose
 from kleash.durable import partial_path, publish, sync_path
-from kleash.errors import SettingsError
+from kleash.errors import DataError, SettingsError
 from kleash.formats import read_completions, read_prompts, write_jsonl
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
@@ -32,7 +33,7 @@ from kleash.results import CandidatesSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
+from kleash.stages.support.encoding import dropped_figures, prompts_that_fit, say
 from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
 from kleash.stages.support.scoring import ScorerSource
 
@@ -191,7 +192,11 @@ class _Sampler:
         """Return the answers to one block of prompts, from its files when an earlier sitting made them."""
         file, left_out = (self.work / f"block-{start:08d}{end}.jsonl" for end in ("", "-left-out"))
         if file.exists():
-            return Sampled(_records_of(file), _records_of(left_out) if left_out.exists() else [])
+            kept = Sampled(_records_of(file), _records_of(left_out))
+            per_prompt = sum(self._num_sampled(sample) for sample in range(self.settings.samples_per_prompt))
+            if len(kept.answers) + len(kept.left_out) == len(block) * per_prompt:
+                return kept
+            say(f"{file} was cut short: its {len(block)} prompts are asked again.")
         per_sample = [self._sample(block, start, sample) for sample in range(self.settings.samples_per_prompt)]
         in_turn = zip(*(sampled.answers for sampled in per_sample), strict=True)
         answers = [answer for of_prompt in in_turn for answer in of_prompt]
@@ -206,7 +211,7 @@ class _Sampler:
         """Return one answer to each prompt: by the policy, at the temperature and by the pick whose turn it is."""
         which = sample % len(self.models)
         pick = self.settings.picks[sample % len(self.settings.picks)]
-        num_samples = 1 if pick == "any" else self.settings.pick_from
+        num_samples = self._num_sampled(sample)
         temperature = self.settings.temperatures[sample % len(self.settings.temperatures)]
         answers = answer_prompts(
             self.models[which],
@@ -227,6 +232,10 @@ class _Sampler:
         }
         rest = [_left_out(answer, NOT_PICKED) for n, answer in enumerate(answers) if n not in picked]
         return Sampled([answers[n] for n in sorted(picked)], rest)
+
+    def _num_sampled(self, sample: int) -> int:
+        picks = self.settings.picks
+        return 1 if picks[sample % len(picks)] == "any" else self.settings.pick_from
 
 
 def _of_wanted_difficulty(sampled: Sampled, settings: CandidatesSettings, scorer: Scorer, *, seed: int) -> Sampled:
@@ -274,7 +283,10 @@ def _figures(sampled: Sampled) -> dict[str, Any]:
 
 
 def _records_of(file: Path) -> list[Completion]:
-    return list(read_completions(file).records)
+    """Return the answers in a file; none where nothing can be read."""
+    with suppress(DataError):
+        return list(read_completions(file).records)
+    return []
 
 
 def _write_whole(file: Path, answers: Sequence[Completion]) -> None:

@@ -22,6 +22,7 @@ from kleash.artifacts import MANIFEST, Artifact, Draft
 from kleash.durable import PARTIAL, partial_path
 from kleash.errors import ArtifactError
 from kleash.functions import FUNCTIONS, recorded_functions
+from kleash.lineage import require_whole
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.folders import Loading, Precision, find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
@@ -143,8 +144,14 @@ class StageContext:
         return open_trackers(draft.path, names=names, run_name="/".join(parts).removesuffix(PARTIAL))
 
     def find_finished(self, output_dir: Path, **plan: Unpack[Plan]) -> Artifact | None:
-        """Return the artifact if it is there already; refuses one made with other settings or from other parents."""
-        return artifacts.find(output_dir, **self._decided(plan))
+        """Return the artifact if it is there already; refuses one made with other settings or from other parents.
+
+        Where there is work to do, the parents must be whole: raises ArtifactError naming the altered file.
+        """
+        found = artifacts.find(output_dir, **self._decided(plan))
+        if found is None and self.ranks.is_first:
+            require_whole(plan["parents"].values())
+        return found
 
     def resolved(self, settings: Settings, extra_settings: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """A stage's settings with what it shares with the others and its functions, as recorded in its artifact."""

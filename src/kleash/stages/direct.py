@@ -240,6 +240,7 @@ def train_direct(
             build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
             settings.fit,
             work=draft.work,
+            logs=draft.path,
             tracker=tracker,
             seed=context.seed,
             description=algorithm.name.upper(),

@@ -189,7 +189,9 @@ def run_online(
     evaluation = OnlineEvaluation(
         draft.path, watched, components, signal=alarm_setup.signal, alarms=alarms, seed=context.seed
     )
-    checkpointing = Checkpointing(draft.work / "checkpoints", engine, {"watch": watch, "alarms": alarms})
+    checkpointing = Checkpointing(
+        draft.work / "checkpoints", engine, {"watch": watch, "alarms": alarms}, logs=draft.path
+    )
     best = BestWeights(draft.work / "best", engine)
     state = checkpointing.resume(leash_from(settings.leash, num_updates=settings.steps))
     if context.ranks.is_first:

@@ -57,6 +57,7 @@ def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Pa
             build_trainer({"policy": model.trainable_parameters()}, settings.fit, context.ranks),
             settings.fit,
             work=draft.work,
+            logs=draft.path,
             tracker=tracker,
             seed=context.seed,
             description="Pretraining",

@@ -218,6 +218,7 @@ def train_member(
         ),
         settings.fit,
         work=member_folder(draft.work, number),
+        logs=draft.path,
         tracker=tracker,
         seed=seed,
         description="Reward model" if settings.members == 1 else f"Reward model {number + 1} of {settings.members}",

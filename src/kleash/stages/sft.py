@@ -58,6 +58,7 @@ def train_sft(
             trainer,
             settings.fit,
             work=draft.work,
+            logs=draft.path,
             tracker=tracker,
             seed=context.seed,
             description="SFT",

@@ -225,10 +225,15 @@ def _ask(
 
 
 def _kept(file: Path, work: Callable[[], Any]) -> Any:
-    """Return what a killed stage had done already, else do it and keep it."""
-    if not file.exists():
-        write_text(file, json.dumps(work()))
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Return what a killed stage had done already, else do it and keep it; what is damaged of it is done again."""
+    try:
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        say(f"{file} is damaged ({error}): what it held is asked again.")
+    write_text(file, json.dumps(work()))
+    return json.loads(file.read_bytes())
 
 
 def _run_harness(

@@ -3,16 +3,20 @@
 A checkpoint is a folder `step-00000040` that appears under its name only when it is whole on the disk. Tensors are
 safetensors, the rest is JSON; nothing is unpickled. What goes into one is decided by the stage or engine; this file
 only guarantees that the newest whole one can always be found and gives back the very same bits. A step counts what is
-done: the checkpoint of step 40 goes on with step 40, counted from 0.
+done: the checkpoint of step 40 goes on with step 40, counted from 0. It also remembers the stage's logs as they were: a
+run goes on only from a checkpoint whose logs are still there, so that nothing is published with rows missing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +52,18 @@ class Flat:
     state: dict[str, Any]
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    *,
+    keep: int = 2,
+    logs: Path | None = None,
+) -> Path:
     """Write the checkpoint of `step` and return its folder; of those before it `keep` - 1 stay, of later ones none.
 
+    logs: a stage's draft folder, whose rows (*.jsonl) up to here the checkpoint rests on.
     Raises RunError if the disk refuses; earlier checkpoints are then untouched.
     """
     final = Path(folder) / f"step-{step:08d}"
@@ -61,7 +74,12 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         try:
             save_file(_separate(tensors), partial / _TENSORS)
             sync_path(partial / _TENSORS)
-            content = {"step": step, "tensors_sha256": file_digest(partial / _TENSORS), "state": dict(state)}
+            content = {
+                "step": step,
+                "tensors_sha256": file_digest(partial / _TENSORS),
+                "state": dict(state),
+                "around": {"threads": torch.get_num_threads(), "logs": _logs_below(logs, final) if logs else {}},
+            }
             text = json.dumps({**format_mark(), **content, "digest": _state_digest(content)})
             (partial / _STATE).write_text(text, encoding="utf-8")
             if final.exists():
@@ -82,28 +100,49 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, or None; one whose contents do not fit their digest is passed over.
+    """Return the newest whole checkpoint, or None; one that does not fit its digest, or its logs, is passed over.
 
-    Raises RunError if a later version of KLeash wrote it.
+    Raises RunError if a later version of KLeash wrote it, or where whole ones are there and no log fits any.
     """
+    lost = ""
     for path in _finished(folder):
-        if (fault := _fault(path)) is None:
+        if fault := _fault(path):
+            _logger.warning("Checkpoint %s is damaged (%s); going back to the one before it.", path, fault)
+        elif fault := _lost_log(path):
+            lost = fault
+            _logger.warning("Checkpoint %s is left: %s since. Going back to the one before it.", path, fault)
+        else:
             return path
-        _logger.warning("Checkpoint %s is damaged (%s); going back to the one before it.", path, fault)
+    if lost:
+        raise RunError(
+            f"No checkpoint in {folder} can be gone on from: {lost}. Rows of what was trained would be missing. Put "
+            f"the file back, or remove {folder} to train from the start."
+        )
     return None
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint; raises RunError if it is not whole."""
     path = Path(path)
-    fault = _fault(path)
-    if fault is not None:
-        raise RunError(
-            f"Checkpoint {path} is damaged: {fault}. A whole checkpoint is needed. "
-            "Remove that folder and run the same command again to go on from an earlier one."
-        )
+    if fault := _fault(path):
+        raise _damaged(path, fault)
     content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    if "digest" not in content:
+        _logger.warning("Checkpoint %s is of a version that recorded no digest of %s; it is trusted.", path, _STATE)
+    was, now = content.get("around", {}).get("threads"), torch.get_num_threads()
+    if was not in (None, now):
+        said = "Checkpoint %s was written with %s threads, and now there are %s: on a CPU the last digits may differ. "
+        _logger.warning(f"{said}Set OMP_NUM_THREADS=%s to go on exactly.", path, was, now, was)
     return Checkpoint(step=content["step"], tensors=load_file(path / _TENSORS), state=content["state"])
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[Checkpoint]:
+    """Hand out a checkpoint to be put back; raises RunError if it is not whole, or lacks what is asked of it."""
+    try:
+        yield load(path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, f"its state cannot be put back: {type(error).__name__}: {error}") from error
 
 
 # -------------------------------------------------------------------------------------------------------- optimisers
@@ -150,22 +189,50 @@ def _finished(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
+def _damaged(path: Path, fault: str) -> RunError:
+    return RunError(
+        f"Checkpoint {path} is damaged: {fault}. A whole checkpoint is needed. "
+        "Remove that folder and run the same command again to go on from an earlier one."
+    )
+
+
 def _fault(path: Path) -> str | None:
     try:
         content = json.loads((path / _STATE).read_text(encoding="utf-8"))
         check_format(content, path / _STATE)
         if content["tensors_sha256"] != file_digest(path / _TENSORS):
             return "its tensors do not fit the recorded sha256"
-        own = _state_digest(content)
-        is_whole = content.get("digest", own) == own and path.name == f"step-{content['step']:08d}"
+        # The first format had no digest of the state.
+        own = content["digest"] if "format" in content else content.get("digest", _state_digest(content))
+        is_whole = own == _state_digest(content) and path.name == f"step-{content['step']:08d}"
         return None if is_whole else f"{_STATE} was altered"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         return str(error)
 
 
 def _state_digest(content: Mapping[str, Any]) -> str:
+    covered = [content[name] for name in ("step", "tensors_sha256", "state")]
+    covered += [content["around"]] if "around" in content else []
     # Through JSON, which turns tuples into lists and numbers as keys into texts.
-    return content_id(json.loads(json.dumps([content[name] for name in ("step", "tensors_sha256", "state")])))
+    return content_id(json.loads(json.dumps(covered)))
+
+
+def _logs_below(draft: Path, checkpoint: Path) -> dict[str, Any]:
+    """Return size and sha256 of each log, by its way from the checkpoint; what comes later is appended to them."""
+    files = [file for file in sorted(draft.rglob("*.jsonl")) if not file.is_relative_to(draft / "work")]
+    return {os.path.relpath(file, checkpoint): [file.stat().st_size, file_digest(file)] for file in files}
+
+
+def _lost_log(path: Path) -> str:
+    """Say which log does not begin with the rows that the checkpoint rests on; "" if all do."""
+    content = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    for name, (size, digest) in content.get("around", {}).get("logs", {}).items():
+        # The system follows `..` from where the checkpoint lies, which another rank reaches by a link.
+        file = path / name
+        kept = file.read_bytes()[:size] if file.is_file() else b""
+        if hashlib.sha256(kept).hexdigest() != digest:
+            return f"{file.name} was {'altered' if len(kept) == size else 'cut short or removed'}"
+    return ""
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -164,12 +164,14 @@ def fit(
     shown: Mapping[str, str],
     heldout: HeldOut | None = None,
     before_step: Callable[[int], None] = lambda step: None,
+    logs: Path | None = None,
 ) -> Fitted:
     """Fit to the last step, or to the end of the patience, from the newest checkpoint under `work` if there is one.
 
     description, shown: the progress bar's label, and {short name: metric} of the figures beside it; "loss" is the one
     that is to fall.  heldout: looked at every `evaluate_every` steps and at the end; its figures are called heldout/*.
     before_step: called with the step's number, e.g. to unfreeze a backbone.
+    logs: the folder whose rows a checkpoint rests on.
     Raises SettingsError where looks are asked for and nothing is held out.
     """
     num_steps, every = settings.num_steps(num_rows), settings.evaluate_every
@@ -203,7 +205,7 @@ def fit(
                     with timed("saving"):
                         tensors, state = trainer.snapshot()
                         looked = {"steps": looks.steps, "losses": looks.losses}
-                        checkpoints.save(work / "checkpoints", step + 1, tensors, {**state, _LOOKS: looked})
+                        checkpoints.save(work / "checkpoints", step + 1, tensors, {**state, _LOOKS: looked}, logs=logs)
             advance(1, **figures)
     looks.take_best(trainer, description)
     return Fitted(looks.steps[-1] if looks.is_over else num_steps, looks.best_step if settings.patience else None)
@@ -237,11 +239,11 @@ def _resume(trainer: Trainer, work: Path, tracker: ResumableTracker, looks: Look
     if path is None:
         tracker.cut(0)
         return 0
-    checkpoint = checkpoints.load(path)
-    state: dict[str, Any] = dict(checkpoint.state)
-    looked = state.pop(_LOOKS, {"steps": [], "losses": []})  # earlier versions never looked
-    looks.steps, looks.losses = looked["steps"], looked["losses"]
-    trainer.restore(checkpoint.tensors, state)
+    with checkpoints.restoring(path) as checkpoint:
+        state: dict[str, Any] = dict(checkpoint.state)
+        looked = state.pop(_LOOKS, {"steps": [], "losses": []})  # earlier versions never looked
+        looks.steps, looks.losses = looked["steps"], looked["losses"]
+        trainer.restore(checkpoint.tensors, state)
     tracker.cut(checkpoint.step)
     return checkpoint.step
 

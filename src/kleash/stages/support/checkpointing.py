@@ -21,10 +21,15 @@ class Memory(Protocol):
 
 
 class Checkpointing:
-    """Saves where a run stands, and goes on from there. memories: whose state is kept beside the engine's, by name."""
+    """Saves where a run stands, and goes on from there.
 
-    def __init__(self, folder: Path, engine: TrainingEngine, memories: Mapping[str, Memory]) -> None:
-        self.folder, self.engine, self.memories = folder, engine, memories
+    memories: whose state is kept beside the engine's, by name.  logs: the folder whose rows a checkpoint rests on.
+    """
+
+    def __init__(
+        self, folder: Path, engine: TrainingEngine, memories: Mapping[str, Memory], *, logs: Path | None = None
+    ) -> None:
+        self.folder, self.engine, self.memories, self.logs = folder, engine, memories, logs
 
     def save(self, state: LoopState) -> None:
         """Write a checkpoint from which the run goes on exactly; the first rank does, for all."""
@@ -33,7 +38,8 @@ class Checkpointing:
         tensors, engine_state = self.engine.snapshot()
         loop = {"leash": state.leash.state(), "baseline": state.baseline, "outcome": state.outcome}
         remembered = {name: memory.state() for name, memory in self.memories.items()}
-        checkpoints.save(self.folder, state.step, tensors, {"engine": engine_state, "loop": loop, **remembered})
+        whole = {"engine": engine_state, "loop": loop, **remembered}
+        checkpoints.save(self.folder, state.step, tensors, whole, logs=self.logs)
 
     def resume(self, leash: Leash) -> LoopState:
         """Return the state to go on from, with engine and memories restored; step 0 where there is no checkpoint.
@@ -43,12 +49,12 @@ class Checkpointing:
         path = checkpoints.latest(self.folder)
         if path is None:
             return LoopState(0, leash)
-        checkpoint = checkpoints.load(path)
-        self.engine.restore(checkpoint.tensors, checkpoint.state["engine"])
-        for name, memory in self.memories.items():
-            memory.load_state(checkpoint.state[name])
-        loop = checkpoint.state["loop"]
-        return LoopState(checkpoint.step, type(leash)(**loop["leash"]), loop["baseline"], loop["outcome"])
+        with checkpoints.restoring(path) as checkpoint:
+            self.engine.restore(checkpoint.tensors, checkpoint.state["engine"])
+            for name, memory in self.memories.items():
+                memory.load_state(checkpoint.state[name])
+            loop = checkpoint.state["loop"]
+            return LoopState(checkpoint.step, type(leash)(**loop["leash"]), loop["baseline"], loop["outcome"])
 
 
 class BestWeights:

@@ -73,9 +73,11 @@ class OnlineEvaluation:
         """Forget all evaluations after those of `step` updates; -1 forgets all."""
         self.evaluations.cut(step + 1)
         self.events.cut(step + 1)
-        for file in (self.folder / ANSWERS).glob("step-*.jsonl"):
+        for file in (self.folder / ANSWERS).glob(f"step-{'[0-9]' * 8}.jsonl"):
             if int(file.stem.removeprefix("step-")) > step:
                 file.unlink()
+            else:
+                file.touch()  # kept by the stage, and so none of the strays that a draft sets aside
 
     def _votes(self, texts: Sequence[str]) -> list[float | None]:
         """Have answers compared with the reference's; the first rank asks, for all."""
