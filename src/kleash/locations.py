@@ -68,8 +68,9 @@ def find_policy(name: str, runs: Path) -> Path:
     if (artifact := _artifact_folder(name, runs)) is not None:
         return artifact
     run = find_run(name, runs)
-    current = run / "current"  # a link that run_rounds keeps
-    folder = run / current.readlink() if current.is_symlink() else newest_round(run)
+    current = run / "current"  # a link that run_rounds keeps; a copy of the round where links were resolved
+    linked = run / current.readlink() if current.is_symlink() else current
+    folder = linked if current.is_symlink() or current.is_dir() else newest_round(run)
     for stage in TRAINED_STAGES:
         if folder is not None and (folder / stage / MANIFEST).is_file():
             return folder / stage

@@ -84,6 +84,7 @@ class RunSummary(Record):
 
     seconds: by stage, and in total.  kl_target_nats: what the leash aimed at, if it aimed.  audit: of the reward model
     that trained the policy.  slices: by name, the dimension `topic` left out of it.  unfinished: stages still to do.
+    artifacts: the ids of all that the run made, by round and stage.
     """
 
     name: str = ""
@@ -105,3 +106,4 @@ class RunSummary(Record):
     peak_rss_mb: float | None = None
     rounds: list[RoundSummary] = Field(default_factory=list)
     unfinished: list[str] = Field(default_factory=list)
+    artifacts: dict[str, str] = Field(default_factory=dict)

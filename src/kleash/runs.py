@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.durable import clear_write_errors, lock_run, partial_path, publish, read_object, write_text
 from kleash.errors import RunError, SettingsError
+from kleash.lineage import verify_run
 from kleash.locations import RECIPE_FILE, is_run, newest_round
 from kleash.run_summary import RunSummary
 
@@ -200,7 +201,8 @@ def read_summary(folder: Path) -> RunSummary:
         "Expected the JSON that `kleash run` writes. Remove it and run the recipe again; finished stages are not "
         "repeated."
     )
-    return RunSummary.from_json(read_object(folder / SUMMARY_FILE, remedy=remedy))
+    content = read_object(folder / SUMMARY_FILE, remedy=remedy)
+    return RunSummary.from_json({name: value for name, value in content.items() if name != "seal"})
 
 
 def summary_of(folder: Path) -> RunSummary:
@@ -216,6 +218,39 @@ def summary_of(folder: Path) -> RunSummary:
     artifacts = {stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()}
     unfinished = [stage for stage in recipe.stages if stage not in artifacts]
     return summarise(artifacts, recipe).model_copy(update={"unfinished": unfinished})
+
+
+# ----------------------------------------------------------------------------------------------------------- verify
+def vouch(run: Path) -> tuple[list[str], list[str]]:
+    """Verify everything in a run's folder, or an artifact's; return what is wrong, and what nobody can vouch for."""
+    from kleash.collection.store.database import fault_of
+    from kleash.durable import PARTIAL, seal_holds
+    from kleash.monitor.pages.report import REPORT_FILE
+
+    problems, unvouched = verify_run(run), []
+    if (run / MANIFEST).is_file():
+        return problems, []
+    problems += [] if (run / RECIPE_FILE).is_file() else [f"{run / RECIPE_FILE} is missing"]
+    ids = {}
+    for path in sorted((*run.glob("*"), *run.glob("round-*/*"))):
+        name = path.relative_to(run).as_posix()
+        if (path / MANIFEST).is_file() and not path.name.endswith(PARTIAL):
+            ids[name] = read(path).id
+        elif name in (RECIPE_FILE, SUMMARY_FILE, REPORT_FILE) and (holds := seal_holds(path)) is not None:
+            problems += [] if holds else [f"{path} was altered: its seal does not fit what it says"]
+        elif path.name == "labels.sqlite":
+            problems += [f"{path} is no whole label database: {fault}"] if (fault := fault_of(path)) else []
+            unvouched.append(f"{path}: labels may still change; what was learnt from is frozen in the preferences")
+        elif not path.match("round-*") and not path.is_symlink() and name != ".lock":
+            is_begun = path.name.endswith(PARTIAL)
+            unvouched.append(f"{path}: {'begun, and not finished' if is_begun else 'nothing is recorded of it'}")
+    try:
+        made = read_summary(run).artifacts if (run / SUMMARY_FILE).exists() else {}
+    except RunError as error:
+        return [*problems, str(error)], unvouched
+    others = [name for name in made if ids.get(name) != made[name]]
+    problems += [f"{run / name} is missing, or another: {SUMMARY_FILE} tells of {made[name]}" for name in others]
+    return problems, unvouched
 
 
 # ----------------------------------------------------------------------------------------------------------- branch

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kleash import __version__
+from kleash.durable import UNSEALED, sealed
 from kleash.errors import KleashError, RunError, SettingsError
 from kleash.settings import LoadedSettings, SettingsT, dump_toml, load_toml, record_in, with_overrides
 
@@ -96,8 +97,8 @@ def check_unfinished(
 
 # ---------------------------------------------------------------------------------------------------------- recipes
 def settled_text(recipe: BaseModel) -> str:
-    """Return the recipe as a run keeps it: with every default, and a first line that says which version wrote it."""
-    return f"# KLeash {__version__}, format {FORMAT}\n{dump_toml(recipe)}"
+    """Return the recipe as a run keeps it: with every default; first lines say which version wrote it, and seal it."""
+    return sealed(f"# KLeash {__version__}, format {FORMAT}\n# {UNSEALED}\n{dump_toml(recipe)}")
 
 
 def load_settled(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> LoadedSettings[SettingsT]:

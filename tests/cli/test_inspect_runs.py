@@ -1,6 +1,17 @@
 """summary, report, lineage, verify, plugins: on a run that was made by hand."""
 
 import json
+import re
+import shutil
+
+import pytest
+
+from kleash.artifacts import read
+from kleash.collection.store.database import Database
+from kleash.recipe import Recipe
+from kleash.runs import settle_recipe
+from kleash.settings import load_toml
+from kleash.stages.summary import summarise, write_summary
 
 
 def test_summary_of_an_unfinished_run_shows_what_there_is(kleash, small_run):
@@ -57,6 +68,64 @@ def test_verify_accepts_a_whole_run_and_exits_1_for_an_altered_one(kleash, small
     assert shown.code == 1
     assert "✗ runs/small/round-000/policy/weights was altered" in shown.out
     assert kleash("verify", "small/preferences").code == 0
+
+
+@pytest.fixture
+def told_run(kleash, small_run):
+    """The small run with all that lies around artifacts, as this version writes it."""
+    recipe = load_toml(small_run / "recipe.toml", Recipe).settings
+    (small_run / "recipe.toml").unlink()
+    settle_recipe(small_run, recipe)
+    stages = {stage: read(small_run / "round-000" / stage) for stage in ("preferences", "policy")}
+    ids = {f"round-000/{stage}": artifact.id for stage, artifact in stages.items()}
+    write_summary(small_run, summarise(stages, recipe).model_copy(update={"artifacts": ids}))
+    Database(small_run / "round-000" / "labels.sqlite").close()
+    assert kleash("report", "small").code == 0
+    assert kleash("verify", "small").code == 0
+    return small_run
+
+
+def replace_in(file, was, now):
+    content = file.read_bytes()
+    assert was in content
+    file.write_bytes(content.replace(was, now, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("recipe.toml", lambda file: replace_in(file, b"seed = 0", b"seed = 1"), "recipe.toml was altered"),
+        ("recipe.toml", lambda file: file.unlink(), "recipe.toml is missing"),
+        ("summary.json", lambda file: replace_in(file, b'"agreement": 0.5', b'"agreement": 0.9'), "was altered"),
+        ("summary.json", lambda file: file.write_text("{"), "Cannot read runs/small/summary.json"),
+        ("report.html", lambda file: file.write_bytes(file.read_bytes()[:-9]), "report.html was altered"),
+        ("round-000/labels.sqlite", lambda file: file.write_bytes(b"x" * 9000), "labels.sqlite is no whole label"),
+        ("round-000/policy", shutil.rmtree, "round-000/policy is missing, or another: summary.json tells of"),
+        ("round-000/preferences", shutil.rmtree, "round-000/preferences (preferences of"),
+    ],
+)
+def test_verify_sees_all_that_lies_in_a_run(kleash, told_run, name, damage, said):
+    damage(told_run / name)
+    shown = kleash("verify", "small")
+    assert shown.code == 1, shown.out
+    assert any(line.startswith("✗") and said in line for line in shown.out.splitlines()), shown.out
+
+
+def test_verify_lists_what_it_cannot_vouch_for(kleash, told_run):
+    (told_run / "notes.txt").write_text("mine")
+    (told_run / "round-000" / "evaluation.partial").mkdir()
+    text = (told_run / "report.html").read_text()
+    (told_run / "report.html").write_text(re.sub("<!-- kleash-seal.*-->", "", text))  # as an earlier version wrote it
+    shown = kleash("verify", "small")
+    assert shown.code == 0
+    assert shown.out.splitlines()[:-1] == [
+        "? runs/small/notes.txt: nothing is recorded of it",
+        "? runs/small/report.html: nothing is recorded of it",
+        "? runs/small/round-000/evaluation.partial: begun, and not finished",
+        "? runs/small/round-000/labels.sqlite: labels may still change; what was learnt from is frozen in the "
+        "preferences",
+    ]
+    assert "small is whole" in shown.out
 
 
 def test_report_prints_where_it_is(kleash, small_run):

@@ -1,6 +1,7 @@
 """Rounds: what a later one is made from, when there is one, and which policy is the current one after it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from kleash.artifacts import Artifact
 from kleash.data.preferences import usable_preferences
 from kleash.data.prompts import split_by_prompt
-from kleash.errors import SettingsError
+from kleash.errors import RunError, SettingsError
 from kleash.formats import read_completions, read_preferences
+from kleash.locations import find_policy
 from kleash.recipe import check_order
 from kleash.stages.round import Round, point_current, run_rounds, share_outside, wants_another
 from kleash.stages.summary import summarise_rounds
@@ -159,6 +161,32 @@ def test_the_current_policy_follows_what_passes_its_gate(two_rounds, tmp_path):
     assert Round(first.recipe, tmp_path, first.context, before=(first, held)).current_name == "round-000"
     point_current(tmp_path, [with_gate(first, moves=False)])
     assert not (tmp_path / "current").is_symlink()
+
+
+def test_a_run_copied_with_its_links_resolved_goes_on(two_rounds, tmp_path, base, data, capsys):
+    run, (first, second), _ = two_rounds
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    current = (run / "current").readlink().name
+    assert (copy / "current").is_dir()
+    assert not (copy / "current").is_symlink()
+    (copy / "recipe.toml").touch()
+    assert find_policy(str(copy), tmp_path) == copy / "current" / "policy"
+    recipe = recipe_of(base, data, policy={"steps": 2, "evaluate_every": 2})
+    again = run_rounds(recipe, copy, tiny_context())
+    assert [one.artifacts["policy"].id for one in again] == [one.artifacts["policy"].id for one in (first, second)]
+    assert (copy / "current").readlink().name == current
+    assert "current was a copy of a round, and is a link to one again" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_links_place_that_is_no_copy_is_refused(two_rounds, tmp_path):
+    run, (first, _), _ = two_rounds
+    shutil.copytree(run / "round-001", tmp_path / "current")
+    with pytest.raises(
+        RunError, match=r"current is a folder, and holds what no round of the run does.*Move the folder"
+    ):
+        point_current(tmp_path, [first])
+    assert (tmp_path / "current" / "policy").is_dir()
 
 
 def test_the_link_leads_to_a_round_that_trained_no_policy_too(two_rounds, tmp_path):

@@ -11,7 +11,7 @@ from kleash.cli.options import RUNS, RunsFolder, examples
 from kleash.cli.screen import results
 from kleash.errors import ArtifactError
 from kleash.locations import find_run, find_run_or_artifact
-from kleash.runs import summary_of
+from kleash.runs import summary_of, vouch
 
 app = typer.Typer()
 
@@ -85,12 +85,12 @@ def lineage(
 
 @app.command(epilog=examples("kleash verify quickstart", "kleash verify runs/quickstart/round-000/policy"))
 def verify(source: RunOrArtifact, runs_dir: RunsFolder = RUNS) -> None:
-    """Hash every file again and compare with the manifests; exits with 1 when something was altered."""
-    from kleash.lineage import verify_run
-
+    """Hash every file again and compare with what is recorded; exits with 1 when something was altered."""
     folder = find_run_or_artifact(source, runs_dir)
-    problems = verify_run(folder)
+    problems, unvouched = vouch(folder)
     screen = results()
+    for remark in unvouched:
+        screen.print(f"? {remark}", style="dim", markup=False, soft_wrap=True)
     for problem in problems:
         screen.print(f"✗ {problem}", style="red", markup=False, soft_wrap=True)
     if problems:

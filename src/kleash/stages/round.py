@@ -8,16 +8,17 @@ how one is made in `wiring.py`; here is what each is made from: a row's inputs n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kleash.artifacts import Artifact
+from kleash.artifacts import MANIFEST, Artifact, read
 from kleash.data.batches import derived_seed
-from kleash.durable import read_rows
-from kleash.errors import SettingsError
+from kleash.durable import discard, read_rows
+from kleash.errors import RunError, SettingsError
 from kleash.plugins import resolve
 from kleash.results import GateSummary, PolicySummary
 from kleash.stages.context import StageContext
@@ -332,9 +333,22 @@ def point_current(run: Path, rounds: Sequence[Round]) -> None:
     upcoming = replace(rounds[-1], artifacts={}, before=tuple(rounds))
     name = upcoming.current_name
     link, fresh = run / CURRENT, run / f".{CURRENT}.partial"
+    if link.is_dir() and not link.is_symlink():
+        _discard_copy(link, {artifact.id for one in rounds for artifact in one.artifacts.values()})
     if name == "sft":
         link.unlink(missing_ok=True)
         return
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(name)
     fresh.replace(link)
+
+
+def _discard_copy(link: Path, known: set[str]) -> None:
+    """Remove the second copy of a round that copying a run with its links resolved leaves. Raises RunError for more."""
+    if not {read(manifest.parent).id for manifest in link.glob(f"*/{MANIFEST}")} <= known:
+        raise RunError(
+            f"{link} is a folder, and holds what no round of the run does. Expected KLeash's own link to a round. Move "
+            "the folder away and run the same command again."
+        )
+    print(f"{link} was a copy of a round, and is a link to one again.", file=sys.stderr, flush=True)
+    discard(link)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kleash.artifacts import Artifact
-from kleash.durable import write_text
+from kleash.durable import UNSEALED, sealed, write_text
 from kleash.estimates import Estimate
 from kleash.records import split_slice
 from kleash.results import (
@@ -33,7 +33,8 @@ def summarise_rounds(made: Sequence[Round]) -> RunSummary:
     """Gather the newest round's figures, and a row for each round where there are several."""
     last = made[-1]
     summary = summarise({**made[0].artifacts, **last.artifacts} if len(made) > 1 else last.artifacts, last.recipe)
-    more: dict[str, Any] = {"peak_rss_mb": peak_rss_mb()}
+    ids = {f"{one.folder.name}/{stage}": artifact.id for one in made for stage, artifact in one.artifacts.items()}
+    more: dict[str, Any] = {"peak_rss_mb": peak_rss_mb(), "artifacts": ids}
     if len(made) > 1:
         total = sum(_total_seconds(one.artifacts) for one in made)
         more |= {"seconds": summary.seconds | {"total": total}, "rounds": [_round_summary(one) for one in made]}
@@ -80,7 +81,7 @@ def peak_rss_mb() -> float:
 
 def write_summary(run: Path, summary: RunSummary) -> Path:
     """Write runs/NAME/summary.json."""
-    write_text(run / "summary.json", json.dumps(summary.to_json(), indent=2) + "\n")
+    write_text(run / "summary.json", sealed(json.dumps({"seal": UNSEALED, **summary.to_json()}, indent=2) + "\n"))
     return run / "summary.json"
 
 

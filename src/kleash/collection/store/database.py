@@ -105,7 +105,7 @@ class Database:
         target = self._sqlite_file("restore", "pg_restore")
         if not path.is_file():
             raise RunError(f"There is no backup at {path}. Give a file that `kleash collect backup` wrote.")
-        if not _is_backup(path):
+        if fault_of(path):
             raise RunError(
                 f"{path} is no backup of a label database, is damaged, or is from a later version of KLeash. "
                 "Give a file that `kleash collect backup` wrote."
@@ -152,15 +152,18 @@ def printable(text: str, *, max_characters: int = 200) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)[:max_characters]
 
 
-def _is_backup(path: Path) -> bool:
+def fault_of(path: Path) -> str:
+    """Say why an SQLite file is no whole label database that this version reads; "" if it is. Its rows are not read."""
     try:
-        with closing(sqlite3.connect(path)) as backup:
-            is_whole: bool = backup.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            revision = backup.execute(_PRESENT_REVISION).fetchone()
-            backup.execute("SELECT 1 FROM judgements LIMIT 1")
-    except sqlite3.DatabaseError:
-        return False
-    return is_whole and revision is not None and revision[0] in revisions()
+        with closing(sqlite3.connect(path)) as database:
+            fault = str(database.execute("PRAGMA integrity_check").fetchone()[0])
+            revision = database.execute(_PRESENT_REVISION).fetchone()
+            database.execute("SELECT 1 FROM judgements LIMIT 1")
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if fault != "ok":
+        return fault
+    return "" if revision is not None and revision[0] in revisions() else "it is from a later version of KLeash"
 
 
 def _full_url(url: str) -> str:

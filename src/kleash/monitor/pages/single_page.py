@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kleash import __version__
-from kleash.durable import clear_write_errors, read_object, write_text
+from kleash.durable import clear_write_errors, read_object, sealed, write_text
 from kleash.estimates import json_numbers
 from kleash.monitor.pages.rendering import FOLDER, fragment
 from kleash.web import PLOTLY, STATIC
@@ -62,7 +62,7 @@ def single_page(
 def write_page(what: str, path: Path, page: str) -> Path:
     """Write a page and return its path; an old one stays whole until then. Raises RunError if the disk refuses."""
     with clear_write_errors(what, path):
-        write_text(path, page)
+        write_text(path, sealed(page))
     return path
 
 
