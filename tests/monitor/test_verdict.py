@@ -86,7 +86,13 @@ def test_a_run_without_sft_or_reward_model_is_told_in_its_own_words(healthy):
     titles = " ".join(str(one.get("text")) for one in figures)
     assert "KL to the starting model" in titles
     assert "in its own unit" in titles
-    shown = {"findings": plain, "drawn": {"training": training_figure(plain)}, "recorded_slices": (), "is_live": False}
+    shown = {
+        "findings": plain,
+        "drawn": {"training": training_figure(plain)},
+        "recorded_slices": (),
+        "is_live": False,
+        "small": (),
+    }
     page = "".join(fragment(f"parts/{name}.html", **shown) for name in ("tiles", "training"))
     for word in ("SFT", "reward model's score"):
         assert word not in page
