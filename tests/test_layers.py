@@ -21,6 +21,7 @@ PLUMBING = {
     "protocols",
     "formats",
     "settings",
+    "idle_settings",
     "versions",
     "plugins",
     "functions",
@@ -49,7 +50,7 @@ COLLECTION_WITHOUT_WEB = {
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, frozenset({"errors"})),
     **dict.fromkeys(PLUMBING, GROUND),
-    "versions": GROUND | {"settings"},
+    **dict.fromkeys(("versions", "idle_settings"), GROUND | {"settings"}),
     "functions": GROUND | {"plugins"},
     "artifacts": GROUND | {"settings", "versions", "functions", "formats.sources"},
     "lineage": GROUND | {"artifacts"},

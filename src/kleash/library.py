@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from kleash.artifacts import Artifact, read
 from kleash.errors import DataError, SettingsError
 from kleash.functions import register
-from kleash.locations import find_policy, find_recipe
+from kleash.idle_settings import refuse_idle_settings
+from kleash.locations import RECIPE_FILE, find_policy, find_recipe
 from kleash.opened_run import Run
 from kleash.records import Completion, Prompt
 from kleash.runs import carry_out, context_from, locked
@@ -88,8 +89,11 @@ def run(
     from kleash.cli.running import RunOnScreen
     from kleash.recipe import check_order
 
-    settings = load_recipe(recipe, {**(overrides or {}), **({"name": name} if name else {})})
+    changes = {**(overrides or {}), **({"name": name} if name else {})}
+    settings = _loaded(recipe, changes)
     check_order(settings)
+    begun = Path(runs_dir) / (branch or settings.name) / RECIPE_FILE
+    refuse_idle_settings(settings, changes, is_begun=begun.exists())
     source = "The recipe" if not isinstance(recipe, str | Path) else str(find_recipe(str(recipe)))
     folder = carry_out(
         settings, Path(runs_dir), announcer=RunOnScreen(), branch=branch, is_strict=strict, source=source
@@ -99,6 +103,12 @@ def run(
 
 def load_recipe(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe file, or a shipped recipe by its name. overrides: as for `run`. Raises SettingsError."""
+    loaded = _loaded(recipe, overrides)
+    refuse_idle_settings(loaded, overrides or NONE)
+    return loaded
+
+
+def _loaded(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None) -> Recipe:
     from kleash.recipe import Recipe
 
     loaded = recipe if isinstance(recipe, Recipe) else load_toml(find_recipe(str(recipe)), Recipe).settings

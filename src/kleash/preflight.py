@@ -6,6 +6,7 @@ the first six to be paid for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,32 @@ def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, 
             faults.append(f"{what}: {error}")
     if faults:
         raise SettingsError(f"{source} cannot run yet. " + "\n".join(faults))
+    for remark in _sampled_otherwise(recipe):
+        print(remark, file=sys.stderr, flush=True)
     return rows
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _sampled_otherwise(recipe: Recipe) -> Iterator[str]:
+    """Say where a reward is trained, scaled or audited on answers drawn otherwise than those it will score."""
+    same_as = {
+        "policy.max_new_tokens": (
+            "candidates.max_new_tokens",
+            "reward.normaliser_max_new_tokens",
+            "audit.max_new_tokens",
+        ),
+        "policy.temperature": ("reward.normaliser_temperature",),
+    }
+    for own, others in same_as.items():
+        value = recipe.setting(own)
+        named = [other for other in others if {"policy", other.partition(".")[0]} <= set(recipe.stages)]
+        if differing := [f"{other} is {recipe.setting(other)}" for other in named if recipe.setting(other) != value]:
+            yield (
+                f"{own} is {value} and {', '.join(differing)}: the reward is trained, scaled or audited on other "
+                "answers than it will score. Set them alike, unless it is meant."
+            )
+
+
 def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]:
     from kleash.plugins import resolve
     from kleash.stages.pretrain import read_documents

@@ -6,7 +6,7 @@ explain` prints them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +17,9 @@ from kleash.algorithms.policy_settings import PolicySettings
 from kleash.errors import SettingsError
 from kleash.evaluation.first_update import REWARD_MODELS
 from kleash.functions import NAMES_FUNCTION
+from kleash.idle_settings import refuse_idle_settings
 from kleash.models.rendering import RenderingSettings
-from kleash.settings import LoadedSettings, Settings, load_toml
+from kleash.settings import LoadedSettings, Settings, load_toml, names_of
 from kleash.stages.audit import AuditSettings
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.context import ModelSettings
@@ -104,11 +105,17 @@ class Recipe(Settings):
         return attrgetter(name)(self)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedSettings[Recipe]:
-    """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line."""
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), *, is_begun: Callable[[Recipe], bool] = lambda recipe: False
+) -> LoadedSettings[Recipe]:
+    """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line.
+
+    is_begun: whether there is a run of the recipe, which goes on though it sets what does nothing.
+    """
     check_recipe_format(path)
     loaded = load_toml(path, Recipe, overrides)
     check_order(loaded.settings)
+    refuse_idle_settings(loaded.settings, names_of(overrides), is_begun=is_begun(loaded.settings))
     return loaded
 
 

@@ -96,6 +96,11 @@ def load_toml(
     return LoadedSettings(_validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments)), given)
 
 
+def names_of(overrides: Sequence[str]) -> list[str]:
+    """Return the dotted names that `a.b=value` overrides set."""
+    return [".".join(map(str, _split_key(argument.partition("=")[0]))) for argument in overrides]
+
+
 def with_overrides(settings: SettingsT, overrides: Mapping[str, Any]) -> SettingsT:
     """Return settings with some of them changed, by dotted name. Raises SettingsError naming each fault."""
     given = settings.model_dump(mode="json", exclude_unset=True)

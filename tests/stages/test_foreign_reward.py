@@ -14,6 +14,7 @@ from kleash.data.batches import TokenSequence
 from kleash.durable import read_rows
 from kleash.errors import ArtifactError, SettingsError
 from kleash.evaluation.audit_scoring import ModelReader
+from kleash.idle_settings import refuse_idle_settings
 from kleash.models.chat import tokenizer_digest
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, reward_model_from
@@ -131,8 +132,8 @@ def test_a_command_takes_its_folder_as_it_takes_an_artifact(base, data, foreign,
 
 def test_a_name_that_nothing_would_ask_or_that_leads_nowhere_is_refused(base, data, foreign, tmp_path):
     recipe, _ = unaudited(base, data, foreign, tmp_path, kind="rules", rules=[{"rule": "ends"}])
-    with pytest.raises(SettingsError, match=r"scorer.reward_models names .*reward, and scorer.kind is 'rules', which"):
-        look_ahead(recipe, strict=False, source="recipe.toml")
+    with pytest.raises(SettingsError, match=r"scorer.reward_models is .*reward'.* and scorer.kind is 'rules', with wh"):
+        refuse_idle_settings(recipe)
     recipe, _ = unaudited(base, data, tmp_path / "nowhere", tmp_path)
     with pytest.raises(SettingsError, match=r"scorer.kind: There is no model folder .*nowhere"):
         look_ahead(recipe, strict=False, source="recipe.toml")

@@ -117,17 +117,9 @@ def test_a_leash_knows_the_limits_of_slices(settings):
     assert leash_from(LeashSettings(**settings, slice_limits=limits), num_updates=5).slice_limits == limits
 
 
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"kind": "fixed", "slice_limits": {"*": 1.0}}, "slice_limits are set and kind is fixed, which answers to"),
-        ({"kind": "scheduled", "acts_on": "learning_rate"}, "acts_on is learning_rate and kind is scheduled; only"),
-        ({"slice_limits": {"*": 0.0}}, "greater than 0"),
-    ],
-)
-def test_leash_settings_that_would_do_nothing_are_refused(settings, complaint):
-    with pytest.raises(ValidationError, match=complaint):
-        LeashSettings(**settings)
+def test_the_limit_of_a_slice_is_above_0():
+    with pytest.raises(ValidationError, match="greater than 0"):
+        LeashSettings(slice_limits={"*": 0.0})
 
 
 def test_known_algorithms_are_found():

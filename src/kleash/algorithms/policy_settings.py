@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
 from kleash.functions import NAMES_FUNCTION
 from kleash.maths.schedules import Schedule
@@ -61,14 +61,6 @@ class LeashSettings(Settings):
     def kl_target_nats(self) -> float | None:
         """The KL per sequence that the law steers for; None where it steers for none."""
         return self.target_nats if self.kind == "adaptive" else None
-
-    @model_validator(mode="after")
-    def _limits_have_an_effect(self) -> LeashSettings:
-        if self.slice_limits and self.kind == "fixed":
-            raise ValueError("slice_limits are set and kind is fixed, which answers to nothing; choose another kind")
-        if self.acts_on == "learning_rate" and self.kind != "adaptive":
-            raise ValueError(f"acts_on is learning_rate and kind is {self.kind}; only adaptive moves the rate")
-        return self
 
 
 class OptimiserSettings(AdamSettings):

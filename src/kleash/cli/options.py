@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from kleash.settings import SettingsT, load_toml
+from kleash.settings import SettingsT, load_toml, names_of
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -81,15 +81,15 @@ def examples(*commands: str) -> str:
 
 def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recipe:
     """Return a recipe's settings for one stage alone; unlike `run`, the other stages need not make sense."""
+    from kleash.idle_settings import refuse_idle_settings
     from kleash.locations import find_recipe
     from kleash.recipe import Recipe
 
-    return (
-        load_toml(find_recipe(recipe), Recipe, overrides or []).settings if recipe else settings_from(Recipe, overrides)
-    )
+    settings = settings_from(Recipe, overrides, find_recipe(recipe) if recipe else None)
+    refuse_idle_settings(settings, names_of(overrides or []))
+    return settings
 
 
-def settings_from(model_class: type[SettingsT], overrides: list[str] | None) -> SettingsT:
-    """Return settings made of defaults and `--set` alone."""
-    # Without a file there are only defaults and overrides: an empty file says just that.
-    return load_toml(Path(os.devnull), model_class, overrides or []).settings
+def settings_from(model_class: type[SettingsT], overrides: list[str] | None, file: Path | None = None) -> SettingsT:
+    """Return settings made of a file and `--set`; without one of defaults and `--set` alone, as an empty file says."""
+    return load_toml(file or Path(os.devnull), model_class, overrides or []).settings

@@ -15,7 +15,7 @@ import typer
 from kleash.artifacts import Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
 from kleash.cli.screen import remarks, results
-from kleash.locations import find_recipe, find_run
+from kleash.locations import RECIPE_FILE, find_recipe, find_run
 from kleash.runs import Announcer, carry_out, go_round_again, is_first_rank, read_summary
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def run(
 
     file = find_recipe(recipe)
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
-    settings = load_recipe(file, changes).settings
+    settings = load_recipe(
+        file, changes, is_begun=lambda recipe: (runs_dir / (branch or recipe.name) / RECIPE_FILE).exists()
+    ).settings
     _ask_about_remote_code(settings, yes=yes)
     screen = RunOnScreen()
     folder = carry_out(settings, runs_dir, announcer=screen, branch=branch, is_strict=strict, source=str(file))

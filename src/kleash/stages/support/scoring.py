@@ -127,11 +127,6 @@ def build_scorer(
         check_members(settings, len(members))
         scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
         return ScorerSource(scorer, parents, settings, audited)
-    if settings.reward_models:
-        raise SettingsError(
-            f"scorer.reward_models names {', '.join(settings.reward_models)}, and scorer.kind is {settings.kind!r}, "
-            'which would not ask them. Set scorer.kind to "reward_model" (several: "ensemble"), or leave them out.'
-        )
     if settings.kind == "function":
         if not settings.function:
             raise SettingsError(
