@@ -167,7 +167,6 @@ def update(
     rate_share = settings.optimiser.rate_share(state.step, settings.steps) * state.leash.learning_rate_share
     trains_policy = state.step >= settings.critic_warmup_steps or not components.algorithm.uses_critic
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
-    texts = texts if trains_policy else ()
     tally, figures = Tally(), dict[str, float]()
     for epoch in range(settings.epochs):
         order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)
@@ -182,7 +181,7 @@ def update(
                 algorithm=components.algorithm,
                 settings=settings.loss,
                 rows=rows,
-                texts=texts,
+                texts=texts if trains_policy else (),
                 policy_count=counts["policy"],
                 token_count=counts["token"],
                 text_weight=settings.pretraining_coefficient / max(num_text_tokens, 1.0),

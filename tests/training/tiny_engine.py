@@ -83,7 +83,7 @@ def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: N
         texts_to_keep=lambda step: texts,
         after_step=after_step,
     )
-    return final, [{name: value for name, value in row.items() if name != "step_seconds"} for row in tracker.rows]
+    return final, [{name: value for name, value in row.items() if "seconds" not in name} for row in tracker.rows]
 
 
 def state_of(engine):
