@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "kleash"
 FILES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
 FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items() if "__pycache__" not in path.parts}
 
-GROUND = {"errors", "records", "maths", "durable"}
+GROUND = {"errors", "records", "maths", "durable", "screen"}
 PLUMBING = {
     "protocols",
     "formats",
@@ -49,6 +49,8 @@ COLLECTION_WITHOUT_WEB = {
 
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, frozenset({"errors"})),
+    "durable": {"errors", "screen"},
+    "screen": {"errors", "web.visible"},
     **dict.fromkeys(PLUMBING, GROUND),
     **dict.fromkeys(("versions", "idle_settings"), GROUND | {"settings"}),
     "functions": GROUND | {"plugins"},

@@ -26,6 +26,8 @@ from kleash.durable import (
     TEMPORARY,
     clear_write_errors,
     file_digest,
+    finite_numbers,
+    json_text,
     partial_path,
     publish,
     read_object,
@@ -303,7 +305,7 @@ def _open_draft(folder: Path, begun: Mapping[str, Any], records: Records) -> Dra
             "Remove it or choose another run name."
         )
     draft.work.mkdir(parents=True, exist_ok=True)
-    write_text(draft.work / _BEGUN, json.dumps({**format_mark(), **begun}, indent=1, ensure_ascii=False))
+    write_text(draft.work / _BEGUN, json_text({**format_mark(), **begun}, indent=1))
     return draft
 
 
@@ -369,7 +371,7 @@ def _manifest_text(artifact: Artifact) -> str:
     content = {name: value for name, value in asdict(artifact).items() if name != "path"}
     content = _plain(content)
     manifest = {"format": MANIFEST_FORMAT, "artifact": content, "seal": seal_of(content)}
-    return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    return json_text(manifest, indent=1) + "\n"
 
 
 def _artifact_from(content: Mapping[str, Any], folder: Path) -> Artifact:
@@ -391,7 +393,7 @@ def _origin(parent: Artifact, folder: Path) -> Origin:
 
 def _plain(value: Any) -> Any:
     """Return the value as JSON would give it back, so that what is compared with a file compares equal."""
-    return json.loads(json.dumps(value, default=str))
+    return finite_numbers(json.loads(json.dumps(value, default=str)))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

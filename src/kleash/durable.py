@@ -11,11 +11,11 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +26,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from kleash.errors import KleashError, RunError
+from kleash.screen import say
 
 PARTIAL = ".partial"
 TEMPORARY = ".tmp"
@@ -126,7 +127,7 @@ def remembered_digest(path: Path, *, min_bytes: int = 64 << 20, settled_seconds:
     if index in known and known[index][:-1] == before:
         return str(known[index][-1])
     if before[0] > _SLOW_BYTES:
-        print(f"Reading all of {path} ({before[0] / 1e9:.0f} GB) to know it again ...", file=sys.stderr, flush=True)
+        say(f"Reading all of {path} ({before[0] / 1e9:.0f} GB) to know it again ...")
     digest = file_digest(path)
     if touched(path) == before and time.time_ns() - before[2] > settled_seconds * 1e9:
         with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
@@ -177,9 +178,30 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def json_line(row: Mapping[str, Any]) -> str:
-    """Return a row as one line of JSON, readable as it is; all ASCII where it holds half a surrogate pair."""
-    line = json.dumps(row, ensure_ascii=False)
-    return (json.dumps(row) if _HALF_PAIR.search(line) else line) + "\n"
+    """Return a row as one line of JSON."""
+    return json_text(row) + "\n"
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Return content as JSON that everybody can read: a number that is not finite is null.
+
+    It is readable as it is, and all ASCII where it holds half a surrogate pair.
+    """
+    try:
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        content = finite_numbers(content)
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent)
+    return json.dumps(content, indent=indent) if _HALF_PAIR.search(text) else text
+
+
+def finite_numbers(content: Any) -> Any:
+    """Return JSON-able content in which every number that is not finite is null."""
+    if isinstance(content, Mapping):
+        return {name: finite_numbers(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_numbers(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kleash.web.wording import number, number_range, percent, percent_range
 
@@ -72,14 +71,3 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def json_numbers(content: Any) -> Any:
-    """Return JSON-able content in which every number that is not finite is null."""
-    if isinstance(content, Mapping):
-        return {str(name): json_numbers(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [json_numbers(value) for value in content]
-    if isinstance(content, float):
-        return finite(content)
-    return content

@@ -6,13 +6,13 @@ no row names them. A new setting that only some algorithm, kind or rater reads g
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from kleash.errors import SettingsError
+from kleash.screen import say
 from kleash.settings import Settings
 
 
@@ -128,7 +128,7 @@ def refuse_idle_settings(recipe: Settings, overridden: Collection[str] = (), *, 
         value, other = attrgetter(name, where)(recipe)
         found = f"{name} is {value!r} and {where} is {other!r}, with which it does nothing"
         if is_begun or (_is_among(where, overridden) and not _is_among(name, overridden)):
-            print(f"{found}.", file=sys.stderr, flush=True)
+            say(f"{found}.")
         else:
             faults.append(f"{found}. Leave {name} out, or change {where}.")
     if faults:

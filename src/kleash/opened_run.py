@@ -87,11 +87,10 @@ class Run:
         """Show the result's tables in a notebook."""
         from io import StringIO
 
-        from rich.console import Console
-
         from kleash.cli.tables import result_tables
+        from kleash.screen import Screen
 
-        console = Console(record=True, file=StringIO(), width=120)
+        console = Screen(record=True, file=StringIO(), width=120)
         for table in result_tables(summary_of(self.folder)):
             console.print(table)
         return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.2">{code}</pre>')

@@ -6,7 +6,6 @@ the first six to be paid for.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kleash.errors import KleashError, SettingsError
 from kleash.functions import FUNCTIONS, recorded_functions
+from kleash.screen import say
 
 if TYPE_CHECKING:
     from kleash.formats import Kind
@@ -37,7 +37,7 @@ def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, 
     if faults:
         raise SettingsError(f"{source} cannot run yet. " + "\n".join(faults))
     for remark in _sampled_otherwise(recipe):
-        print(remark, file=sys.stderr, flush=True)
+        say(remark)
     return rows
 
 

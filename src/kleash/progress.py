@@ -5,7 +5,6 @@ And tell where its time goes: a `Stopwatch` for the parts of a step.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kleash.screen import remarks
 
 
 class Stopwatch:
@@ -58,7 +59,7 @@ def progress(
     already_done: steps done before this process, which a resumed stage does not repeat. every_seconds: least time
     between two lines where standard error is no terminal.
     """
-    console = console or Console(stderr=True)
+    console = console or remarks()
     if console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(description, total=total, completed=already_done, figures="")
@@ -80,7 +81,7 @@ def progress(
         last_line = clock()
         left_seconds = (last_line - started) / max(num_now, 1) * (total - already_done - num_now)
         parts = [f"{description} {already_done + num_now}/{total}", _shown(figures), f"{_duration(left_seconds)} left"]
-        print(", ".join(part for part in parts if part), file=console.file or sys.stderr, flush=True)
+        console.print(", ".join(part for part in parts if part), soft_wrap=True)
 
     yield advance_lines
 

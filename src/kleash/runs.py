@@ -19,6 +19,7 @@ from kleash.errors import RunError, SettingsError
 from kleash.lineage import verify_run
 from kleash.locations import RECIPE_FILE, is_run, newest_round
 from kleash.run_summary import RunSummary
+from kleash.screen import is_first_rank
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -119,11 +120,6 @@ def run_all_rounds(folder: Path, recipe: Recipe, context: StageContext, announce
         write_summary(folder, summarise_rounds(rounds))
     if not is_finished or not (folder / REPORT_FILE).is_file():
         write_report(folder)
-
-
-def is_first_rank() -> bool:
-    """Say whether this process may speak and write: alone, or the first that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -16,7 +16,6 @@
     options.py    options that commands share
     places.py     what a name on the command line stands for
     tables.py     results as tables
-    screen.py     where output goes
 
 Every error that a user can mend ends here, as one paragraph on standard error and exit code 2.
 """
@@ -48,8 +47,8 @@ from kleash.cli import (
     transfer,
 )
 from kleash.cli.options import examples
-from kleash.cli.screen import show_error
-from kleash.errors import KleashError
+from kleash.errors import KleashError, memory_words
+from kleash.screen import guarded_streams, results, show_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -96,7 +95,7 @@ def _about(
 ) -> None:
     """Train a language model on what people prefer, on a KL leash, and see honestly whether it worked."""
     if version:
-        typer.echo(f"kleash {__version__}")
+        results().print(f"kleash {__version__}")
         raise typer.Exit
 
 
@@ -108,6 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given in [[group.name] for group in app.registered_groups]:
         given.append("--help")
+    with guarded_streams(is_help="--help" in given):
+        sys.exit(_run(given))
+
+
+def _run(given: list[str]) -> int:
+    """Run one command and return how it ended; every error that a user can mend was said."""
     try:
         code = app(given, prog_name="kleash", standalone_mode=False)
     except TyperException as error:
@@ -115,33 +120,35 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         where = usage.command_path if usage else "kleash"
         message = error.format_message().rstrip(".")
         stop = "" if message.endswith("?") else "."
-        _fail(f"{message}{stop} `{where} --help` shows an example.")
-    except KleashError as error:
-        _fail(str(error))
+        return _fail(f"{message}{stop} `{where} --help` shows an example.")
     except ModuleNotFoundError as error:
-        _fail(_missing_package(error))
+        return _fail(_missing_package(error))
     except (typer.Abort, EOFError):
-        _fail("Nothing was answered, so nothing was done. Answer the question, or give --yes.")
+        return _fail("Nothing was answered, so nothing was done. Answer the question, or give --yes.")
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has had enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's own, named so that torch need not be imported
+        return 0
+    except SystemExit as leaving:
+        if leaving.code:  # as a server leaves that finds its port taken, with its own words
             raise
-        _fail(
-            f"The device is out of memory: {error} Expected a batch to fit. Lower max_batch_tokens of this stage, or "
-            "train LoRA adapters (model.lora_rank). A run keeps the settings it was begun with: give others with "
-            "--branch NAME, which takes over every stage that is done."
+        return _fail(
+            "Code that KLeash ran called sys.exit(), so the command ended before its work was done. Expected it to "
+            "return. Take the call out of the functions and plug-ins that this command uses."
         )
+    except Exception as error:
+        said = memory_words(error) or (str(error) if isinstance(error, KleashError) else None)
+        if said is None:
+            raise
+        return _fail(said)
     if code == EXIT_INTERRUPTED:
         show_error("Interrupted. What was saved is whole: run the same command again to go on from there.")
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str) -> int:
     show_error(message)
-    sys.exit(EXIT_USER_ERROR)
+    return EXIT_USER_ERROR
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +25,9 @@ from kleash.cli.options import (
     examples,
     unfolded,
 )
-from kleash.cli.screen import harmless, remarks, results
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
+from kleash.screen import remarks, results, show_json
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
@@ -61,7 +60,7 @@ class Asking:
         from kleash.models.rendering import RenderingSettings
 
         folder = find_policy(name, self.runs_dir)
-        remarks().print(f"Loading {folder}", style="dim", markup=False)
+        remarks().print(f"Loading {folder}", style="dim")
         rendering = RenderingSettings(turns=self.turns, system_prompt=self.system_prompt).model_dump()
         model = load_language_model(folder, device=self.device, trust_remote_code=self.trust_remote_code, **rendering)
         model.model.requires_grad_(False)
@@ -118,12 +117,12 @@ def sample(
         if as_json:
             from kleash.formats import to_json
 
-            typer.echo(json.dumps(to_json(answer), ensure_ascii=False))
+            show_json(to_json(answer))
             continue
         if number % samples == 0:
-            screen.print(Text(harmless(answer.prompt.text), style="bold cyan"))
+            screen.print(Text(answer.prompt.text, style="bold cyan"))
         cut = Text(" (cut off)", style="yellow") if answer.finish_reason == "length" else Text()
-        screen.print(Text("  ").append_text(Text(harmless(answer.text))).append_text(cut))
+        screen.print(Text(f"  {answer.text}").append_text(cut))
 
 
 @app.command(
@@ -160,14 +159,14 @@ def compare(
     for heading in ("prompt", first, second):
         table.add_column(Text(heading), ratio=2 if heading == "prompt" else 3, overflow="fold")
     for row, (a, b) in enumerate(zip(*sides, strict=True)):
-        left, right = word_difference(harmless(a.text), harmless(b.text))
+        left, right = word_difference(a.text, b.text)
         if scores is not None:
             left.append(f"\n{scores[0][row]:+.3f}", style="dim")
             right.append(f"\n{scores[1][row]:+.3f}", style="dim")
-        table.add_row(Text(harmless(a.prompt.text)), left, right)
+        table.add_row(Text(a.prompt.text), left, right)
     results().print(table)
     if scores is not None:
-        results().print(_verdict(first, second, *scores), markup=False, soft_wrap=True)
+        results().print(_verdict(first, second, *scores), soft_wrap=True)
 
 
 def asked_prompts(texts: Sequence[str] | None, file: Path | None) -> list[Prompt]:

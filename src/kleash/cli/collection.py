@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kleash.cli.options import RUNS, RunsFolder, Strict, examples, settings_from
-from kleash.cli.screen import remarks, results
 from kleash.errors import DataError, SettingsError
+from kleash.screen import remarks, results
 
 if TYPE_CHECKING:
     from kleash.collection.importing import Imported
@@ -92,7 +92,7 @@ def new(
                 _say_imported("gold", import_gold(connection, campaign, gold, strict=strict, actor=ACTOR))
         shown = store if database.is_sqlite else database.shown_url
     _say_imported(name, imported)
-    remarks().print(f"Show it: kleash collect serve --store {shown}", markup=False, soft_wrap=True)
+    remarks().print(f"Show it: kleash collect serve --store {shown}", soft_wrap=True)
 
 
 @app.command(
@@ -126,12 +126,11 @@ def serve(
                 remarks().print(
                     f"There is no administrator yet. Become it: {address}/invite/{token}",
                     style="bold",
-                    markup=False,
                     soft_wrap=True,
                 )
-        remarks().print(f"Labelling at {address} (Ctrl-C ends it; nothing is lost)", markup=False, soft_wrap=True)
+        remarks().print(f"Labelling at {address} (Ctrl-C ends it; nothing is lost)", soft_wrap=True)
         # Proxy headers count from this machine alone unless FORWARDED_ALLOW_IPS says otherwise.
-        uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=True)
+        uvicorn.run(app, host=host, port=port, log_level="warning", use_colors=False, proxy_headers=True)
 
 
 @app.command(epilog=examples("kleash collect status", "kleash collect status mine --store labels.sqlite"))
@@ -183,7 +182,7 @@ def export(
     settings = settings_from(AggregationSettings, overrides)
     with opened(store) as database:
         made = freeze(database, name, output_dir, settings=settings, actor=ACTOR)
-    results().print(f"{made.kind} {made.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
+    results().print(f"{made.kind} {made.id} in {output_dir}", style="bold", soft_wrap=True)
     results().print(figures_table(made))
 
 
@@ -225,7 +224,7 @@ def state(name: Name, to: Annotated[str, typer.Argument(help="open, paused or cl
     with opened(store) as database, database.write() as connection:
         campaign = stored.campaign_named(connection, name)
         stored.set_state(connection, campaign, to, actor=ACTOR)  # type: ignore[arg-type]
-    results().print(f"{name}: {campaign.state} -> {to}", markup=False)
+    results().print(f"{name}: {campaign.state} -> {to}")
 
 
 @app.command(epilog=examples('kleash collect demote judge@1f2e --reason "flips too often"'))
@@ -248,7 +247,7 @@ def backup(
     """Copy an SQLite label database, also while people label. PostgreSQL has pg_dump."""
     with opened(store) as database:
         database.back_up(file)
-    results().print(f"Backed up to {file}", markup=False, soft_wrap=True)
+    results().print(f"Backed up to {file}", soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash collect restore labels-monday.sqlite --store labels.sqlite"))
@@ -256,7 +255,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup.")], store: Stor
     """Replace an SQLite label database by a backup, as one transaction."""
     with opened(store) as database:
         database.restore(file)
-    results().print(f"Restored {store} from {file}", markup=False, soft_wrap=True)
+    results().print(f"Restored {store} from {file}", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ accounts
@@ -272,7 +271,7 @@ def add_user(
 
     with opened(store) as database, database.write() as connection:
         account = accounts.create_account(connection, name, password, role, actor=ACTOR)  # type: ignore[arg-type]
-    results().print(f"{account.rater.name} may sign in as {account.role}.", markup=False)
+    results().print(f"{account.rater.name} may sign in as {account.role}.")
 
 
 @users.command("invite", epilog=examples("kleash collect user invite --role labeller"))
@@ -286,7 +285,7 @@ def invite_user(
 
     with opened(store) as database, database.write() as connection:
         token = accounts.create_invite(connection, role, actor=ACTOR)  # type: ignore[arg-type]
-    results().print(f"{address}/invite/{token}", markup=False, soft_wrap=True)
+    results().print(f"{address}/invite/{token}", soft_wrap=True)
 
 
 @users.command("list", epilog=examples("kleash collect user list"))
@@ -340,11 +339,11 @@ def judge(
     with opened(store) as database:
         done = judge_campaign(database, name, settings, only=only, actor=ACTOR)
     for remark in done.remarks:
-        remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
+        remarks().print(remark, style="yellow", soft_wrap=True)
     unread = f", {done.num_unreadable:,} replies without a verdict" if done.num_unreadable else ""
-    results().print(f"{done.num_added:,} judgements added{unread}", markup=False)
+    results().print(f"{done.num_added:,} judgements added{unread}")
     for name, spending in done.spent.items():
-        results().print(f"{name}: {spending.told} in this run", markup=False, soft_wrap=True)
+        results().print(f"{name}: {spending.told} in this run", soft_wrap=True)
     results().print(judges_table(done.figures))
 
 
@@ -364,13 +363,13 @@ def opened(store: str) -> Iterator[Database]:
 def _say_imported(what: str, imported: Imported) -> None:
     screen = remarks()
     for problem in imported.problems:
-        screen.print(problem, style="yellow", markup=False, soft_wrap=True)
+        screen.print(problem, style="yellow", soft_wrap=True)
     parts = [f"{imported.items.num_added:,} items added"]
     parts += [f"{imported.items.num_known:,} were there"] if imported.items.num_known else []
     parts += [f"{imported.items.num_held:,} held back (they name a model)"] if imported.items.num_held else []
     parts += [f"{imported.num_judgements:,} judgements"] if imported.num_judgements else []
     parts += [f"{len(imported.problems):,} bad rows left out"] if imported.problems else []
-    screen.print(f"{what}: {', '.join(parts)}", markup=False, soft_wrap=True)
+    screen.print(f"{what}: {', '.join(parts)}", soft_wrap=True)
 
 
 def _read_text(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from kleash.cli.screen import harmless, results
+from kleash.screen import results
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
@@ -75,7 +75,7 @@ def converse(conversation: Conversation, read_line: Callable[[str], str] = input
 
     _remember_lines()
     screen = results()
-    screen.print(HELP, style="dim", markup=False)
+    screen.print(HELP, style="dim")
     if not conversation.has_turns:
         screen.print("The model is not asked in turns: each line is a prompt of its own.", style="dim")
     while True:
@@ -93,7 +93,7 @@ def converse(conversation: Conversation, read_line: Callable[[str], str] = input
             continue
         try:
             for piece in conversation.answer(line):
-                screen.print(Text(harmless(piece)), end="", soft_wrap=True)
+                screen.print(piece, end="", soft_wrap=True)
         except KeyboardInterrupt:
             screen.print(" (cut short)", style="yellow", end="")
         except KleashError as error:

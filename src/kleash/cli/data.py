@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kleash.cli.options import SOURCE, FormatName, SliceColumns, SystemPrompt, TurnsOption, examples
-from kleash.cli.screen import remarks, results
+from kleash.screen import remarks, results
 
 DataFile = Annotated[str, typer.Argument(help=SOURCE)]
 KindOfFile = Annotated[
@@ -85,7 +85,7 @@ def show(
     """Print the first rows as the tokens that will be trained: what is learnt stands in ⟦ ⟧, in green."""
     from kleash.cli.tokens import LEGEND, tokens_of_file
 
-    remarks().print(LEGEND, style="dim", markup=False)
+    remarks().print(LEGEND, style="dim")
     for part in tokens_of_file(
         file, tokenizer, num_rows=num_rows, turns=turns, system_prompt=system_prompt, kind=kind, format=format
     ):

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples, settings_from
-from kleash.cli.screen import remarks, results
 from kleash.cli.tables import rows_table
 from kleash.errors import SettingsError
 from kleash.locations import find_recipe
+from kleash.screen import remarks, results
 
 if TYPE_CHECKING:
     from kleash.experiments.jobs import Progress
@@ -106,7 +106,7 @@ def compare_methods(
     )
     results().print(methods_table(content))
     for sentence in content["advice"]:
-        results().print(f"• {sentence}", markup=False, soft_wrap=True)
+        results().print(f"• {sentence}", soft_wrap=True)
     results().print(f"Page: {PAGE.write(folder)}", soft_wrap=True)
 
 
@@ -149,4 +149,4 @@ def methods_table(content: Mapping[str, Any]) -> Table:
 
 def _announce(done: Progress) -> None:
     left = f"about {done.seconds_left / 60:.0f} min left" if done.num_done < done.num_jobs else "all done"
-    remarks().print(f"✓ {done.num_done} of {done.num_jobs}  {done.name} ({done.seconds:.0f} s), {left}", markup=False)
+    remarks().print(f"✓ {done.num_done} of {done.num_jobs}  {done.name} ({done.seconds:.0f} s), {left}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from kleash.cli.options import RUNS, RunsFolder, examples
-from kleash.cli.screen import results
 from kleash.errors import ArtifactError
 from kleash.locations import find_run, find_run_or_artifact
 from kleash.runs import summary_of, vouch
+from kleash.screen import results, show_json
 
 app = typer.Typer()
 
@@ -33,7 +32,7 @@ def summary(
     folder = find_run(run, runs_dir)
     figures = summary_of(folder)
     if as_json:
-        typer.echo(json.dumps(figures.to_json(), indent=2, allow_nan=False))
+        show_json(figures.to_json(), indent=2)
         return
     for table in result_tables(figures):
         results().print(table)
@@ -46,7 +45,7 @@ def report(run: RunName, runs_dir: RunsFolder = RUNS) -> None:
     """Write the report of a run, finished or not: one HTML file that works offline. Prints its path."""
     from kleash.monitor.pages.report import write_report
 
-    typer.echo(write_report(find_run(run, runs_dir)))
+    results().print(write_report(find_run(run, runs_dir)), soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash lineage quickstart", "kleash lineage quickstart --label expert-1"))
@@ -69,18 +68,18 @@ def lineage(
                 f"No artifact around {source} holds a label {label!r}. Expected a comparison's id or a rater's name, "
                 "as in judgements.jsonl. Correct it, or name the run that collected it."
             )
-        screen.print(f"{label} entered:", markup=False)
+        screen.print(f"{label} entered:")
         for artifact in entered:
-            screen.print(f"  {describe(artifact)}", markup=False, soft_wrap=True)
+            screen.print(f"  {describe(artifact)}", soft_wrap=True)
         return
     for line in render(found):
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     for identity in found.focus:
         labels = list(labels_behind(found, identity))
         if labels and not found.children_of(identity):
             raters = {row.get("rater") for row in labels}
             text = f"{describe(found.artifacts[identity])} rests on {len(labels):,} judgements by {len(raters)} raters"
-            screen.print(text, markup=False, soft_wrap=True)
+            screen.print(text, soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash verify quickstart", "kleash verify runs/quickstart/round-000/policy"))
@@ -90,12 +89,12 @@ def verify(source: RunOrArtifact, runs_dir: RunsFolder = RUNS) -> None:
     problems, unvouched = vouch(folder)
     screen = results()
     for remark in unvouched:
-        screen.print(f"? {remark}", style="dim", markup=False, soft_wrap=True)
+        screen.print(f"? {remark}", style="dim", soft_wrap=True)
     for problem in problems:
-        screen.print(f"✗ {problem}", style="red", markup=False, soft_wrap=True)
+        screen.print(f"✗ {problem}", style="red", soft_wrap=True)
     if problems:
         raise typer.Exit(EXIT_ALTERED)
-    screen.print(f"✓ {folder} is whole: every file is what its manifest says", markup=False, soft_wrap=True)
+    screen.print(f"✓ {folder} is whole: every file is what its manifest says", soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash plugins"))

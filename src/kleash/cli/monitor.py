@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from kleash.cli.options import examples
-from kleash.cli.screen import remarks
 from kleash.errors import RunError
+from kleash.screen import remarks
 
 app = typer.Typer()
 
@@ -36,9 +36,9 @@ def monitor(
             "Name it, or start a run first."
         )
     app = create_app(runs, allowed_hosts=LOCAL_HOSTS if host == LOCAL else ("*",))
-    remarks().print(f"Runs at http://{host}:{port} (Ctrl-C ends it)", markup=False, soft_wrap=True)
+    remarks().print(f"Runs at http://{host}:{port} (Ctrl-C ends it)", soft_wrap=True)
     threading.Thread(target=_warm_up, daemon=True).start()
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    uvicorn.run(app, host=host, port=port, log_level="warning", use_colors=False)
 
 
 def _warm_up() -> None:

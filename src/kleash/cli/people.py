@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from kleash.cli.screen import remarks, results
 from kleash.cli.tables import rows_table
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
 from kleash.results import CampaignSummary, CheckpointQuality
+from kleash.screen import remarks, results
 from kleash.web.wording import percent, percent_range
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class BlindComparison:
                 trained_by = {"policy": policy.settings, **preferences_behind([policy])}
                 say_if_it_trained("--judges", str(self.judges), trained_by, known_by=marks)
                 for remark in judge_campaign(database, campaign.name, panel, actor=ACTOR).remarks:
-                    remarks().print(remark, style="yellow", markup=False, soft_wrap=True)
+                    remarks().print(remark, style="yellow", soft_wrap=True)
             made = freeze_checkpoints(database, policy, output_dir or policy.path.parent / "people")
             with database.read() as connection:
                 now = progress(connection, campaign)
@@ -99,7 +99,7 @@ class BlindComparison:
         if panel is None:
             _say_where_to_judge(campaign, now, num_added, shown)
         if made is not None:
-            results().print(f"{made.kind} {made.id} in {made.path}", style="bold", markup=False, soft_wrap=True)
+            results().print(f"{made.kind} {made.id} in {made.path}", style="bold", soft_wrap=True)
             results().print(checkpoints_table(CampaignSummary.of(made).checkpoints))
 
 
@@ -128,13 +128,11 @@ def _say_where_to_judge(campaign: Campaign, now: CampaignProgress, num_added: in
     remarks().print(
         f"{campaign.name}: {added}{now.num_full:,} of {now.target:,} judged; {now.num_held:,} need nobody (the same "
         "answer as at step 0, or asked about at another step) or name a model.",
-        markup=False,
         soft_wrap=True,
     )
     if not now.is_complete:
         remarks().print(
             f"Show them: kleash collect serve --store {store}\n"
             f"Label at http://127.0.0.1:8321/label/{campaign.id}; then the same command freezes what was judged.",
-            markup=False,
             soft_wrap=True,
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import typer
 
 from kleash.cli.options import Overrides, Strict, examples
-from kleash.cli.screen import results
 from kleash.errors import SettingsError
+from kleash.screen import results
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -42,7 +42,9 @@ def new(
     with clear_write_errors("recipe", file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
-    typer.echo(f"{file}\nNext: edit it, then `kleash recipe check {file}` and `kleash run {file}`.")
+    results().print(
+        f"{file}\nNext: edit it, then `kleash recipe check {file}` and `kleash run {file}`.", soft_wrap=True
+    )
 
 
 @app.command(epilog=examples("kleash recipe check mine.toml --set policy.steps=20"))
@@ -61,7 +63,7 @@ def check(
     settings = load_recipe(path, overrides or []).settings
     rows = look_ahead(settings, strict=strict, source=str(path))
     results().print(rows_table(("what", "is"), rows))
-    results().print(f"✓ {path} would run: {' → '.join(settings.stages)}", markup=False, soft_wrap=True)
+    results().print(f"✓ {path} would run: {' → '.join(settings.stages)}", soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash recipe explain", "kleash recipe explain policy.leash.target_nats"))

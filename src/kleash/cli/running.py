@@ -14,9 +14,9 @@ import typer
 
 from kleash.artifacts import Artifact
 from kleash.cli.options import RUNS, Overrides, RunsFolder, Strict, examples
-from kleash.cli.screen import remarks, results
 from kleash.locations import RECIPE_FILE, find_recipe, find_run
-from kleash.runs import Announcer, carry_out, go_round_again, is_first_rank, read_summary
+from kleash.runs import Announcer, carry_out, go_round_again, read_summary
+from kleash.screen import is_first_rank, remarks, results
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from kleash.cli.options import OutputDir, Seed, examples
-from kleash.cli.screen import remarks, results
 from kleash.errors import ArtifactError
+from kleash.screen import remarks, results
 
 app = typer.Typer(
     help="The built-in world, whose true reward is known.",
@@ -46,7 +46,7 @@ def write(
             num_evaluation_per_slice=evaluation_per_slice,
         )
     for path in sorted(output_dir.glob("*.jsonl")):
-        typer.echo(path)
+        results().print(path, soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash sandbox suite --into data/sandbox-suite.jsonl --per-slice 50"))
@@ -60,7 +60,7 @@ def suite(
 
     with clear_write_errors("suite", output_dir):
         write_suite(output_dir, num_per_slice=per_slice)
-    typer.echo(output_dir)
+    results().print(output_dir, soft_wrap=True)
 
 
 @app.command(epilog=examples("kleash sandbox base --into models/sandbox-base"))
@@ -84,4 +84,4 @@ def base(
         publish(partial_path(output_dir), output_dir)
     rows = [(topic, percent(share)) for topic, share in found.accuracy.items()]
     results().print(rows_table(("slice", "right greedy answers"), rows))
-    typer.echo(output_dir)
+    results().print(output_dir, soft_wrap=True)

@@ -17,7 +17,7 @@ import typer
 
 from kleash.artifacts import Artifact
 from kleash.cli.options import RUNS, OutputDir, Overrides, RecipeFile, RunsFolder, Strict, examples, settings_for_stage
-from kleash.cli.screen import results
+from kleash.screen import results
 from kleash.stages.table import STAGES, Input, Stage
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def run_stage(
     with locked(output_dir):
         artifact = make(settings, context)
     screen = results()
-    screen.print(f"{artifact.kind} {artifact.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
+    screen.print(f"{artifact.kind} {artifact.id} in {output_dir}", style="bold", soft_wrap=True)
     screen.print(*_tables(artifact), sep="\n")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from kleash.cli.screen import harmless
 from kleash.cli.tables import rows_table
 from kleash.estimates import Difference
 from kleash.evaluation.suites.items import UNWANTED
@@ -90,8 +89,7 @@ def _regression(changed: Regression) -> Table:
 
 
 def _titled(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    shown = ([harmless(cell) for cell in row] for row in rows)
-    return rows_table(headings, shown, right=("n", "items", "p"), title=title, show_header=bool(headings))
+    return rows_table(headings, rows, right=("n", "items", "p"), title=title, show_header=bool(headings))
 
 
 def _difference(figure: Difference) -> tuple[str, str]:

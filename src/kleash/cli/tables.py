@@ -41,7 +41,7 @@ Figures = Mapping[str, Any]
 def rows_table(
     headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Collection[str] = (), **looks: Any
 ) -> Table:
-    """Return rows under headings; texts are shown as they stand, never as markup. right: headings set to the right.
+    """Return rows under headings; texts are shown as they stand. right: headings set to the right.
 
     looks: what `Table` takes, such as a title.
     """
@@ -49,7 +49,7 @@ def rows_table(
     for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*row)
     return table
 
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from rich.text import Text
 
 from kleash import formats
-from kleash.cli.screen import harmless
 from kleash.data.inspection import Report
 from kleash.data.prompts import prompt_of
 from kleash.errors import DataError, KleashError, ModelError, SettingsError
 from kleash.formats import BadRow
 from kleash.models.rendering import Rendering, difference, rendering_of_folder
 from kleash.records import Comparison, Completion, Demonstration, LabelledCompletion, Preference, Prompt
+from kleash.web.visible import visible_text
 
 LEGEND = "│ parts tokens, ⏎ is a line break, ⟦ ⟧ holds what is learnt; all before it is the prompt."
 
@@ -112,4 +112,4 @@ def _shown(rendering: Rendering, heading: str, prompt: Prompt, answer: str | Non
 
 def _readable(rendering: Rendering, ids: tuple[int, ...]) -> str:
     pieces = (str(rendering.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)) for token_id in ids)
-    return "│".join(harmless(piece).replace("\n", "⏎").replace("\t", "⇥") for piece in pieces)
+    return "│".join(visible_text(piece).replace("\n", "⏎").replace("\t", "⇥") for piece in pieces)

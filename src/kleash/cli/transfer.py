@@ -24,9 +24,9 @@ from kleash.cli.options import (
     settings_for_stage,
     unfolded,
 )
-from kleash.cli.screen import results
 from kleash.cli.stages import run_stage
 from kleash.locations import find_policy, find_run_or_artifact
+from kleash.screen import results
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -152,7 +152,7 @@ def export_policy(
         lineage_of(run_around(source.path.absolute())), source.id, name=name or output_dir.name, licence=licence
     )
     write(source, output_dir=output_dir, card=card)
-    results().print(f"{source.kind} {source.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
+    results().print(f"{source.kind} {source.id} in {output_dir}", style="bold", soft_wrap=True)
 
 
 @handing_on.command(
@@ -177,6 +177,6 @@ def export_preferences(
     lineage = lineage_of(source) if (source / MANIFEST).is_file() else None
     card = preferences_card(lineage, loaded.records, name=output_dir.name, licence=licence)
     made = write(loaded.records, output_dir=output_dir, format=format, card=card)
-    results().print(f"{made.path}: {made.num_rows:,} rows", markup=False, soft_wrap=True)
+    results().print(f"{made.path}: {made.num_rows:,} rows", soft_wrap=True)
     for reason, number in made.num_left_out.items():
-        results().print(f"  not for training: {number:,} ({reason})", markup=False, soft_wrap=True)
+        results().print(f"  not for training: {number:,} ({reason})", soft_wrap=True)

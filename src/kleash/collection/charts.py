@@ -18,7 +18,7 @@ from kleash.collection.gates import DEFAULT
 from kleash.collection.leaderboard import Leaderboard
 from kleash.collection.quality import Agreement, RaterRow
 from kleash.collection.views import Pace
-from kleash.estimates import json_numbers
+from kleash.durable import finite_numbers
 from kleash.maths.intervals import Interval
 from kleash.raters.monitoring import JudgeFigures
 from kleash.web import plots
@@ -304,5 +304,5 @@ def _plain(name: str) -> str:
 
 
 def _figure(traces: Sequence[Part], layout: Part) -> Part:
-    figure: Part = json_numbers(plots.figure(traces, layout))
+    figure: Part = finite_numbers(plots.figure(traces, layout))
     return figure

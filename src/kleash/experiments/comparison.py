@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kleash.durable import lock_run, write_text
+from kleash.durable import json_text, lock_run, write_text
 from kleash.errors import SettingsError
 from kleash.experiments.advice import advice, standings
 from kleash.experiments.jobs import Job, Progress, run_jobs
@@ -57,7 +56,7 @@ def compare_methods(
             "advice": advice(table),
             "results": [result.to_json() for result in results],
         }
-        write_text(folder / METHODS_FILE, json.dumps(content, indent=1) + "\n")
+        write_text(folder / METHODS_FILE, json_text(content, indent=1) + "\n")
     return content
 
 

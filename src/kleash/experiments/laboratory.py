@@ -22,7 +22,7 @@ from kleash.data.batches import Rollouts, derived_seed
 from kleash.data.preferences import usable_preferences
 from kleash.data.prompts import split_by_prompt
 from kleash.data.replay import NO_ROOM, ReplaySettings, version_of
-from kleash.durable import read_rows, write_text
+from kleash.durable import json_text, read_rows, write_text
 from kleash.evaluation.checkpoints import kept_answers
 from kleash.experiments import measuring
 from kleash.experiments.arms import ARMS, LABELS, REWARD_MODELS, Arm
@@ -93,7 +93,7 @@ class Laboratory:
             points, extra = self._measured(name, arm)
             content = {"points": [asdict(point) for point in points], "extra": extra}
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(content, indent=1) + "\n")
+            write_text(file, json_text(content, indent=1) + "\n")
         content = json.loads(file.read_text(encoding="utf-8"))
         points = [Point(**row) for row in content["points"]]
         return Curve(name, self.seed, arm.kind, arm.about, tuple(points), content["extra"])

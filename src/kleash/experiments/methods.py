@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kleash.artifacts import Artifact
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import usable_pairs
-from kleash.durable import write_text
+from kleash.durable import json_text, write_text
 from kleash.estimates import Estimate, Rate
 from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
@@ -124,7 +124,7 @@ class Bench:
         if not file.is_file():
             found = self._measured(name, METHODS[name], self.shared())
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(found.to_json(), indent=1) + "\n")
+            write_text(file, json_text(found.to_json(), indent=1) + "\n")
         return _read_result(file)
 
     # -------------------------------------------------------------------------------------------------------- inside

@@ -7,12 +7,11 @@ Source: Gao, Schulman & Hilton 2022, arXiv:2210.10760; ensembles: Coste et al. 2
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from kleash.durable import lock_run, write_text
+from kleash.durable import json_text, lock_run, write_text
 from kleash.errors import SettingsError
 from kleash.experiments import criteria
 from kleash.experiments.arms import ARMS, REWARD_MODELS, Arm
@@ -57,7 +56,7 @@ def run_experiment(
                 "gold": "mean true reward less the SFT policy's, in SD of the SFT policy's answers",
             },
         }
-        write_text(folder / CURVES_FILE, json.dumps(content, indent=1) + "\n")
+        write_text(folder / CURVES_FILE, json_text(content, indent=1) + "\n")
     return curves
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -23,11 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kleash.data.batches import TokenBatch
+from kleash.durable import json_text
 from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import adapter_shape, adapter_stack, put_on, uppermost
 from kleash.models.rendering import Rendering, Turns, load_rendering
+from kleash.screen import say
 
 Pooling = Literal["last", "mean"]
 
@@ -85,16 +86,14 @@ class RewardNormaliser:
         """Say on the screen when the model computes in another precision than its scale was measured in."""
         scaled, used = self.measured_with.get("dtype", model.precision), model.precision
         if scaled != used:
-            print(
+            say(
                 f"The scale of the reward model was measured in {scaled}, and it is used in {used}, which may shift "
-                f'its scores by more than the differences between answers. Set model.dtype to "{scaled}".',
-                file=sys.stderr,
-                flush=True,
+                f'its scores by more than the differences between answers. Set model.dtype to "{scaled}".'
             )
 
     def save(self, folder: str | Path) -> None:
         """Write the constants beside a reward model."""
-        (Path(folder) / _NORMALISER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (Path(folder) / _NORMALISER_FILE).write_text(json_text(asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> RewardNormaliser:
@@ -205,7 +204,7 @@ class ScalarModel(nn.Module):
             folders.save_weights(self.backbone, folder / _BACKBONE_FOLDER)
             weights = {name: weight.detach().cpu().contiguous() for name, weight in self.head.state_dict().items()}
             save_file(weights, folder / _HEAD_FILE)
-            (folder / _HEAD_SETTINGS_FILE).write_text(json.dumps({"pooling": self.pooling}, indent=2) + "\n")
+            (folder / _HEAD_SETTINGS_FILE).write_text(json_text({"pooling": self.pooling}, indent=2) + "\n")
         (tokenizer or self.tokenizer).save_pretrained(str(folder if self.is_portable else folder / _BACKBONE_FOLDER))
 
     def _head_at(self, batch: TokenBatch, flat_N: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ is merged into its base by peft; the outputs before and after are compared. An a
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +32,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from kleash.durable import json_text
 from kleash.errors import ModelError
 from kleash.models.folders import find_model_folder, read_json, weights_digest
+from kleash.screen import say
 from kleash.settings import Settings
 
 POLICY = "policy"
@@ -132,7 +132,7 @@ class Adapters:
         config.base_model_name_or_path = str(self.base_folder)
         config.save_pretrained(str(folder))
         origin = {"base": str(self.base_folder), "base_digest": weights_digest(self.base_folder)}
-        (folder / _ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n")
+        (folder / _ORIGIN_FILE).write_text(json_text(origin, indent=2) + "\n")
 
     @torch.no_grad()
     def check_merged(self, weights: dict[str, Tensor]) -> None:
@@ -194,11 +194,7 @@ def put_on(model: Any, stack: list[Path], *, may_train: bool = False) -> tuple[A
             return model, Adapters(wrapped, base_folder=base_folder)
         model = _merge(wrapped, folder)
         if may_train and odd is not None:
-            print(
-                f"The adapter {folder} is merged into its base, not trained on as an adapter, for it has {odd}.",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"The adapter {folder} is merged into its base, not trained on as an adapter, for it has {odd}.")
     return model, None
 
 
@@ -237,11 +233,9 @@ def _linear_layers(model: Any) -> list[str]:
     beside_experts = {name.split(".")[-2] for name in names if name.endswith(".experts")}
     recurrent = tuple(name.removesuffix("conv1d") for name in names if name.endswith(".conv1d"))
     if left_out := [what for what, found in (("feed-forward", beside_experts), ("recurrent", recurrent)) if found]:
-        print(
+        say(
             f"LoRA leaves out the {' and '.join(left_out)} layers of this {model.config.model_type} model"
-            f"{', the experts among them' if beside_experts else ''}. Name others in model.lora_targets.",
-            file=sys.stderr,
-            flush=True,
+            f"{', the experts among them' if beside_experts else ''}. Name others in model.lora_targets."
         )
     head = model.get_output_embeddings()
     return [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.style import FILLER_BEFORE, FLATTERY
 from kleash.sandbox.world import SLICES, questions_of
+from kleash.screen import results
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ def examples(*, seed: int = 0) -> list[Example]:
 
 def print_examples(*, seed: int = 0) -> None:
     """Print the examples as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="The sandbox: ten slices, and what answers are truly worth", show_lines=False)
@@ -70,4 +70,4 @@ def print_examples(*, seed: int = 0) -> None:
             parts,
         )
         previous = row.topic
-    Console().print(table)
+    results().print(table)

@@ -6,7 +6,6 @@ artifact, else check the inputs, do the work in a draft that can be resumed, and
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_
 from kleash.models.rendering import Rendering, RenderingSettings
 from kleash.protocols import Scorer
 from kleash.scorers.reward_model import load_members
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.tracking import FanOutTracker, open_trackers
 from kleash.training.ranks import Ranks
@@ -186,11 +186,9 @@ def require_rendering(rendering: Rendering, parents: Mapping[str, Artifact]) -> 
         if not recorded.get("chat_template") or recorded.get("tokenizer") != own["tokenizer"]:
             continue
         if "turns" not in recorded:
-            print(
+            say(
                 f"The {role} {parent.path} was made before KLeash recorded how prompts are read: plain ones outside "
-                "the chat template, as they stand.",
-                file=sys.stderr,
-                flush=True,
+                "the chat template, as they stand."
             )
         for part, meant in (("turns", "text"), ("system_prompt", None)):
             was, now = recorded.get(part, meant), own[part]

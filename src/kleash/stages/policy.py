@@ -7,7 +7,6 @@ kept, so that evaluation can judge each checkpoint afterwards.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from kleash.progress import Advance, Stopwatch, progress
 from kleash.protocols import TrainingEngine
 from kleash.records import Prompt
 from kleash.results import PolicySummary
+from kleash.screen import say
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.alarming import NO_ALARMS, AlarmSetup
 from kleash.stages.support.checkpointing import BestWeights, Checkpointing
@@ -82,11 +82,9 @@ def train_policy(
     scorer = scorer_source.require()
     if NOT_AUDITED in scorer_source.audit:
         models = ", ".join(str(one.path) for role, one in parents.items() if role.startswith("reward"))
-        print(
+        say(
             f"Reward model {models}: {scorer_source.audit}. A policy learns to exploit what is wrong with one; `kleash "
-            "audit` looks for it.",
-            file=sys.stderr,
-            flush=True,
+            "audit` looks for it."
         )
     asked, own = alarm_setup.settings.comparer, context.resolved(settings, extra_settings)
     if asked:
@@ -160,7 +158,7 @@ class StepMetrics:
         if self.is_first:
             self.tracker.log(step, metrics)
             for remark in remarks_on(metrics, is_z_score=self.is_z_score) if step == 0 else ():
-                print(f"{remark.text}. {remark.remedy}", file=sys.stderr, flush=True)
+                say(f"{remark.text}. {remark.remedy}")
         if self.advance is not None:
             self.advance(1, reward=metrics["score_mean"], kl=metrics[KL], beta=metrics["beta"])
 
@@ -359,11 +357,9 @@ def build_critic(
             return critic_from_reward_model(
                 reward_model, mean=scale.mean, sd=scale.sd, zero_head=settings.critic_head == "zero"
             )
-        print(
+        say(
             f"The reward model {parents['reward'].path} has another tokenizer than the policy, and a critic reads the "
-            "policy's token ids: it starts from the reference, with a head of zeros.",
-            file=sys.stderr,
-            flush=True,
+            "policy's token ids: it starts from the reference, with a head of zeros."
         )
     critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
     critic.head.weight.data.zero_()

@@ -28,9 +28,10 @@ from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, me
 from kleash.records import Preference
 from kleash.results import RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say, say_once
+from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say_once
 from kleash.stages.support.heldout import measure_heldout
 from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, Fitted, HeldOut, build_trainer, fit

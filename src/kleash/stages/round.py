@@ -8,7 +8,6 @@ how one is made in `wiring.py`; here is what each is made from: a row's inputs n
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from kleash.durable import discard, read_rows
 from kleash.errors import RunError, SettingsError
 from kleash.plugins import resolve
 from kleash.results import GateSummary, PolicySummary
+from kleash.screen import say
 from kleash.stages.context import StageContext
 from kleash.stages.support.scoring import named_reward_models
 from kleash.stages.table import STAGES, Stage
@@ -350,5 +350,5 @@ def _discard_copy(link: Path, known: set[str]) -> None:
             f"{link} is a folder, and holds what no round of the run does. Expected KLeash's own link to a round. Move "
             "the folder away and run the same command again."
         )
-    print(f"{link} was a copy of a round, and is a link to one again.", file=sys.stderr, flush=True)
+    say(f"{link} was a copy of a round, and is a link to one again.")
     discard(link)

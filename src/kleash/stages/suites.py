@@ -20,7 +20,7 @@ from kleash.checks.box import find_box
 from kleash.checks.code import CodeLimits
 from kleash.checks.verdicts import ItemResult
 from kleash.data.batches import derived_seed
-from kleash.durable import read_rows, write_rows, write_text
+from kleash.durable import json_text, read_rows, write_rows, write_text
 from kleash.errors import SettingsError
 from kleash.evaluation.suites.figures import summarise_rows
 from kleash.evaluation.suites.given import NOT_GIVEN, read_answers
@@ -232,7 +232,7 @@ def _kept(file: Path, work: Callable[[], Any]) -> Any:
         pass
     except ValueError as error:
         say(f"{file} is damaged ({error}): what it held is asked again.")
-    write_text(file, json.dumps(work()))
+    write_text(file, json_text(work()))
     return json.loads(file.read_bytes())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kleash.artifacts import Artifact
-from kleash.durable import UNSEALED, sealed, write_text
+from kleash.durable import UNSEALED, json_text, sealed, write_text
 from kleash.estimates import Estimate
 from kleash.records import split_slice
 from kleash.results import (
@@ -81,7 +80,7 @@ def peak_rss_mb() -> float:
 
 def write_summary(run: Path, summary: RunSummary) -> Path:
     """Write runs/NAME/summary.json."""
-    write_text(run / "summary.json", sealed(json.dumps({"seal": UNSEALED, **summary.to_json()}, indent=2) + "\n"))
+    write_text(run / "summary.json", sealed(json_text({"seal": UNSEALED, **summary.to_json()}, indent=2) + "\n"))
     return run / "summary.json"
 
 

@@ -6,7 +6,6 @@ setting means the same wherever it is given.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from kleash.data.batches import derived_seed
 from kleash.errors import SettingsError
 from kleash.formats.sources import names_several
 from kleash.plugins import resolve
+from kleash.screen import say
 from kleash.stages.context import StageContext
 from kleash.stages.preferences import open_store
 from kleash.stages.support.alarming import build_alarms
@@ -75,7 +75,7 @@ def inputs_asked_for(stage: Stage, recipe: Recipe, inputs: Mapping[str, Any]) ->
                 f"{f', or set {setting} in the recipe' if setting else ''}."
             )
         if row.when and not asks and wanted.pop(row.name, None) is not None:
-            print(f"{row.when} is {asks}, so {row.flag} is not used.", file=sys.stderr)
+            say(f"{row.when} is {asks}, so {row.flag} is not used.")
     return {name: _read(rows[name], value) if name in rows else value for name, value in wanted.items()}
 
 

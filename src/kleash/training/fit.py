@@ -8,7 +8,6 @@ micro-batch, so the split into micro-batches and ranks does not matter.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from kleash.errors import SettingsError
 from kleash.maths.tally import Tally
 from kleash.progress import Stopwatch, progress
 from kleash.protocols import Trainer
+from kleash.screen import say
 from kleash.settings import AdamSettings
 from kleash.tracking import ResumableTracker
 from kleash.training import checkpoints
@@ -135,11 +135,9 @@ class Looks:
         kept = checkpoints.load(path)
         trainer.restore(kept.tensors, kept.state)
         if trainer.rank == 0:
-            print(
+            say(
                 f"{description}: the held-out loss was lowest, {min(self.losses):.4g}, after step {kept.step} of "
-                f"{self.steps[-1]}, and {self.losses[-1]:.4g} at the end. The weights of step {kept.step} are kept.",
-                file=sys.stderr,
-                flush=True,
+                f"{self.steps[-1]}, and {self.losses[-1]:.4g} at the end. The weights of step {kept.step} are kept."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 # Control characters, bidirectional overrides and isolates, invisible characters, tags, halves of surrogate pairs.
@@ -15,6 +16,7 @@ _UNSEEN_RANGES = (
 _SIGNS = {code: f"‹U+{code:04X}›" for first, last in _UNSEEN_RANGES for code in range(first, last + 1)}
 _SIGNS |= {code: chr(0x2400 + code) for code in _SIGNS if code < 0x20} | {0x7F: "\u2421"}
 _LINE_END = re.compile("\r\n?|\u0085")
+_UNSEEN = re.compile(f"[{''.join(map(chr, _SIGNS))}]")
 
 
 def visible_text(text: str) -> str:
@@ -23,3 +25,8 @@ def visible_text(text: str) -> str:
     Control characters become their pictures (U+2400 ...), others their code point; the result is valid Unicode.
     """
     return _LINE_END.sub("\n", text).translate(_SIGNS)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON that says the same, each such character in its strings written as an escape."""
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kleash import __version__
-from kleash.durable import clear_write_errors, read_object, sealed, write_text
-from kleash.estimates import json_numbers
+from kleash.durable import clear_write_errors, json_text, read_object, sealed, write_text
 from kleash.monitor.pages.rendering import FOLDER, fragment
 from kleash.web import PLOTLY, STATIC
 from kleash.web.plots import Part
@@ -99,7 +97,7 @@ class ExperimentPage:
 
 def script_json(content: Any) -> str:
     """Return JSON that cannot end the script element it stands in, nor mean anything else to an HTML parser."""
-    text = json.dumps(json_numbers(content), allow_nan=False, separators=(",", ":"))
+    text = json_text(content)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,6 +12,7 @@ from kleash.formats import Loaded
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.rendering import Rendering, difference, template_marks
 from kleash.records import Demonstration, LabelledCompletion, Preference, Prompt
+from kleash.screen import say
 
 RecordT = TypeVar("RecordT", Demonstration, Preference, LabelledCompletion)
 
@@ -133,12 +132,6 @@ def say_once(rendering: Rendering, remark: str) -> None:
     if remark not in rendering.remarks:
         rendering.remarks.add(remark)
         say(remark)
-
-
-def say(remark: str) -> None:
-    """Say something on the screen, beside what was asked for, and on the first rank alone."""
-    if os.environ.get("RANK", "0") == "0":
-        print(remark, file=sys.stderr, flush=True)
 
 
 def dropped_figures(loaded: Loaded) -> dict[str, int]:

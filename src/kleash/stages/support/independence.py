@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from kleash.artifacts import Artifact, parent_path, read
 from kleash.errors import ArtifactError
 from kleash.evaluation.first_update import training_of
+from kleash.screen import say
 
 
 def preferences_behind(artifacts: Iterable[Artifact]) -> dict[str, Mapping[str, Any]]:
@@ -34,9 +34,7 @@ def say_if_it_trained(
 ) -> None:
     """Say on the screen that who judges decided part of the training itself: see `training_of`. setting: its name."""
     if trained := training_of(judge, settings_of, known_by=known_by):
-        print(
+        say(
             f"{setting} is {judge!r}, which {trained}: this tells how well it was obeyed, not that the answers are "
-            "better. Name somebody that training did not ask.",
-            file=sys.stderr,
-            flush=True,
+            "better. Name somebody that training did not ask."
         )

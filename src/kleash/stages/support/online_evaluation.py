@@ -6,7 +6,6 @@ files an uninterrupted one leaves. What follows from them is decided by the alar
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from kleash.formats import to_json
 from kleash.loop import LoopComponents
 from kleash.maths.kl import kl_per_sequence
 from kleash.records import Completion, Prompt
+from kleash.screen import say
 from kleash.tracking import JsonlTracker
 
 ANSWERS, EVALUATIONS, EVENTS = "answers", "evaluations.jsonl", "alarms.jsonl"
@@ -104,4 +104,4 @@ class OnlineEvaluation:
         for alarm in report.alarms:
             self.events.log(step, alarm.to_json())
         for line in screen_lines(report.alarms):
-            print(line, file=sys.stderr, flush=True)
+            say(line)

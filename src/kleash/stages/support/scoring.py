@@ -6,7 +6,6 @@ accepted with a reason, which is recorded with the policy.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from kleash.results import AuditSummary
 from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import JUDGES, PEOPLE, PreferencesSettings
@@ -197,7 +197,7 @@ def check_audits(reward_models: Sequence[Artifact], audits: Sequence[Artifact], 
         elif accepted := settings.accept_failed_audit or (
             _fails_by_spread_alone(found) and settings.accept_failed_spread
         ):
-            print(f"The reward model failed its audit and is accepted: {accepted}.", file=sys.stderr, flush=True)
+            say(f"The reward model failed its audit and is accepted: {accepted}.")
             verdicts.append(f"fail, accepted: {accepted}")
         else:
             reasons = " ".join(reason.text for reason in found.reasons if reason.level == "fail")
