@@ -27,6 +27,7 @@ PLUMBING = {
     "functions",
     "tracking",
     "progress",
+    "limits",
     "artifacts",
     "lineage",
     "estimates",

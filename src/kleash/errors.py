@@ -45,3 +45,21 @@ def memory_words(error: BaseException | None) -> str | None:
             )
         error = error.__cause__
     return None
+
+
+def shortened(value: object) -> str:
+    """Return a stranger's value as Python writes it, cut, whatever its own way of writing it does."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__}, which cannot be shown: {type(error).__name__}>"
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def raised(error: BaseException) -> str:
+    """Return what a stranger's code raised: kind and words, as far as it has any."""
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception:
+        said = f"{type(error).__name__}, which cannot be shown"
+    return said + (", which would end the whole command" if isinstance(error, SystemExit) else "")

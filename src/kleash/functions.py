@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kleash.durable import file_digest
-from kleash.errors import SettingsError
+from kleash.errors import SettingsError, raised
 from kleash.plugins import OWN, resolve
 from kleash.records import content_id
 
@@ -41,6 +41,9 @@ NAMES_FILE: dict[str, Any] = {"names_file": True}
 """Marks a field that names a file which decides the result and is no input of the stage, such as a rubric."""
 
 _OURS = ("kleash.", "kleash:")
+_FOLDERS: list[str] = []
+"""Where files of functions lie, the one used last first."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -142,13 +145,28 @@ def _from_file(path: Path, attribute: str) -> Any:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # where dataclasses look for the module of what they decorate
+        _import_beside(path.resolve().parent)
         spec.loader.exec_module(module)
         return getattr(module, attribute)
-    except Exception as error:  # whatever a user's file raises at import becomes a message that names it
+    except (Exception, SystemExit) as error:  # whatever a user's file raises at import becomes a message that names it
         raise SettingsError(
-            f"Scoring function {path}:{attribute} cannot be loaded: {type(error).__name__}: {error}. Expected a Python "
+            f"Scoring function {path}:{attribute} cannot be loaded: {raised(error)}. Expected a Python "
             "file that imports without an error and defines it. Correct the path, the name or the file."
         ) from error
+
+
+def _import_beside(folder: Path) -> None:
+    """Let a function's file import its neighbours; those of another function's folder do not stand in for them.
+
+    They come last, so that they can hide no installed package.
+    """
+    others = [one for one in _FOLDERS if one != str(folder)]
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None) or ""
+        if str(Path(place).parent) in others and (folder / f"{name}.py").is_file():
+            del sys.modules[name]
+    sys.path[:] = [one for one in sys.path if one not in _FOLDERS] + [str(folder), *others]
+    _FOLDERS[:] = [str(folder), *others]
 
 
 def _attribute(module: ModuleType | None, attribute: str) -> Any:

@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from kleash.errors import SettingsError
+from kleash.errors import SettingsError, raised, shortened
 
 GROUP = "kleash.plugins"
 
@@ -120,7 +120,7 @@ def resolve_row(kind: str, name: str, *row_types: type) -> Any:
     row = resolve(kind, name)
     if not isinstance(row, row_types):
         wanted = " or ".join(row_type.__name__ for row_type in row_types)
-        raise SettingsError(f"{kind} {name!r} is {row!r:.100}. Expected a row, {wanted}. Name one, as module:ROW.")
+        raise SettingsError(f"{kind} {name!r} is {shortened(row)}. Expected a row, {wanted}. Name one, as module:ROW.")
     return row
 
 
@@ -137,13 +137,13 @@ def make_component(kind: str, name: str, target: Any, *arguments: Any, **setting
     except (TypeError, ValueError) as error:
         wanted = [f"{len(arguments)} arguments" if arguments else "", *(f"{setting}=" for setting in settings)]
         raise SettingsError(
-            f"{kind} {name!r} is {target!r:.100}: {error}. Expected an object with a method `{method}`, or a class or "
-            f"function that makes one of ({', '.join(filter(None, wanted))}){_FUNCTIONS.get(kind, '')}. Correct it."
+            f"{kind} {name!r} is {shortened(target)}: {error}. Expected an object with a method `{method}`, or a class "
+            f"or function that makes one of ({', '.join(filter(None, wanted))}){_FUNCTIONS.get(kind, '')}. Correct it."
         ) from error
     made = target(*arguments, **settings)
     if not callable(getattr(made, method, None)):
         raise SettingsError(
-            f"{kind} {name!r} made {made!r:.100}. Expected an object with a method `{method}`. See protocols.py."
+            f"{kind} {name!r} made {shortened(made)}. Expected an object with a method `{method}`. See protocols.py."
         )
     return made
 
@@ -174,9 +174,9 @@ def _load(target: str, what: str, *, package: str) -> Any:
         found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever a stranger's module raises at import becomes a message that names it
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises becomes a message that names it
         raise SettingsError(
-            f"Cannot load {what}{bringer} ({target}): {type(error).__name__}: {error}. "
+            f"Cannot load {what}{bringer} ({target}): {raised(error)}. "
             "module:attribute must import without an error. "
             + (f"Update or uninstall {package}." if package else "Correct the name or the module.")
         ) from error

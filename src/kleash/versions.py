@@ -46,6 +46,7 @@ ADDED: Mapping[str, Any] = {
     "FitSettings.patience": None,
     "OptimiserSettings.schedule": "linear",
     "OptimiserSettings.warmup_share": 0.0,
+    "ScorerSettings.function_timeout_seconds": None,
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

@@ -150,3 +150,88 @@ def test_ranked_examples_come_from_the_function(scorer_of):
         SettingsError, match=r"ranked_examples cannot be read: .* Expected pairs of a prompt and a list"
     ):
         scorer_of("def f(p, c): return 1.0\nf.ranked_examples = ['why?']")
+
+
+def test_a_file_may_be_written_as_people_write_them(tmp_path):
+    (tmp_path / "beside_it.py").write_text("def bonus(text):\n    return 10 * len(text)\n")
+    source = """
+        from __future__ import annotations
+        from dataclasses import dataclass
+        from beside_it import bonus
+
+        @dataclass
+        class Weights:
+            length: float = 1.0
+
+        def f(prompt, completion):
+            return bonus(completion) * Weights().length
+        """
+    (tmp_path / "rewards.py").write_text(textwrap.dedent(source))
+    assert FunctionScorer(f"{tmp_path}/rewards.py:f").score(ANSWERS).total == [10.0, 20.0, 30.0]
+
+
+def test_each_file_has_the_neighbours_of_its_own_folder(tmp_path):
+    for folder, factor in (("one", 1), ("two", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helper_of_both.py").write_text(f"FACTOR = {factor}")
+        source = "import helper_of_both\ndef f(p, c): return helper_of_both.FACTOR"
+        (tmp_path / folder / "rewards.py").write_text(source)
+    one, two = (FunctionScorer(f"{tmp_path}/{folder}/rewards.py:f") for folder in ("one", "two"))
+    again = FunctionScorer(f"{tmp_path}/one/rewards.py:f")
+    assert [scorer.score(ANSWERS).total[0] for scorer in (one, two, again)] == [1.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("leaving", ["sys.exit(0)", "sys.exit()", "raise SystemExit"])
+def test_a_function_may_not_end_the_command(scorer_of, leaving):
+    scorer = scorer_of(f"import sys\ndef f(p, c):\n    {leaving}")
+    with pytest.raises(
+        RunError, match=r"f raised SystemExit: .*would end the whole command at answer 0, 'a'\. Expected"
+    ):
+        scorer.score(ANSWERS)
+    with pytest.raises(
+        SettingsError, match=r"rewards.py:f cannot be loaded: SystemExit: .*would end the whole command"
+    ):
+        scorer_of(f"import sys\n{leaving}")
+
+
+def test_a_module_may_not_end_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaves_at_import.py").write_text("import sys\nsys.exit(0)")
+    with pytest.raises(SettingsError, match=r"Cannot load scorer .*SystemExit: 0, which would end the whole command"):
+        FunctionScorer("leaves_at_import:f")
+
+
+SULKY = "class Sulky:\n    def __repr__(self): raise KeyError\n    __float__ = __str__ = __repr__\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(p, c): return 10**400", "returned 1000"),
+        ("def f(p, c): return 10**5000", "returned <int, which cannot be shown: ValueError>"),
+        ("def f(prompts, completions): return 10**5000", "returned <int, which cannot be shown: ValueError> for 3"),
+        (SULKY + "def f(p, c): return Sulky()", "returned <Sulky, which cannot be shown: KeyError>"),
+        (SULKY + "class E(Sulky, Exception): ...\ndef f(p, c): raise E", "raised E, which cannot be shown"),
+    ],
+)
+def test_odd_values_are_told_as_far_as_they_can_be(scorer_of, source, said):
+    with pytest.raises(RunError, match=rf"rewards.py:f {said}.* Mend the function"):
+        scorer_of(source).score(ANSWERS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "while True: pass",
+        "time.sleep(3600)",
+        "while True:\n        try: time.sleep(3600)\n        except Exception: pass",
+        "try: time.sleep(3600)\n    except BaseException: return 1.0",
+    ],
+)
+def test_a_function_that_hangs_is_ended(tmp_path, body):
+    (tmp_path / "slow.py").write_text(f"import time\ndef f(p, c):\n    {body}\n")
+    scorer = FunctionScorer(f"{tmp_path}/slow.py:f", timeout_seconds=0.05)
+    with pytest.raises(
+        RunError, match=r"raised TimeoutError: it took more than 0\.05 s \(scorer\.function_timeout_sec"
+    ):
+        scorer.score(ANSWERS)

@@ -12,11 +12,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from kleash.errors import RunError, SettingsError
+from kleash.errors import RunError, SettingsError, raised, shortened
 from kleash.functions import load_function, register
+from kleash.limits import limited
 from kleash.protocols import Scores
 from kleash.records import Completion, Prompt
 from kleash.scorers.ranked_examples import RankedExample
+
+CALL_TIMEOUT_SECONDS = 3600.0
+"""Long enough for a batch that asks a slow service; what takes longer is taken to hang."""
 
 _WANTED = "a function of (prompt, completion), or of the lists (prompts, completions)"
 
@@ -25,11 +29,15 @@ class FunctionScorer:
     """Scores answers by a function of their texts.
 
     target: the function, or its place: "module:attribute", found beside the recipe too, or "path/file.py:attribute".
-    A mapping's entries become parts; its "total" is the score, else their sum.
+    A mapping's entries become parts; its "total" is the score, else their sum.  timeout_seconds: the longest that one
+    call may take, of a batch where it takes lists; None = for ever. `limits.py` says what that cannot interrupt.
     Raises SettingsError when there is no such function or it cannot take two arguments.
     """
 
-    def __init__(self, target: str | Callable[..., Any]) -> None:
+    def __init__(
+        self, target: str | Callable[..., Any], *, timeout_seconds: float | None = CALL_TIMEOUT_SECONDS
+    ) -> None:
+        self.timeout_seconds = timeout_seconds
         self.target = target if isinstance(target, str) else register(target)
         self.function = _load(self.target)
         self.is_batched = _is_batched(self.function)
@@ -67,7 +75,7 @@ class FunctionScorer:
             values = []
         if len(values) != len(completions) or isinstance(returned, Mapping | str):
             raise RunError(
-                f"Scoring function {self.target} returned {_shortened(returned)} for {len(completions)} answers. "
+                f"Scoring function {self.target} returned {shortened(returned)} for {len(completions)} answers. "
                 "Expected a list with one number, or one mapping of named numbers, per answer, in their order. "
                 "Mend the function."
             )
@@ -75,9 +83,11 @@ class FunctionScorer:
 
     def _call(self, prompt: Any, completion: Any, row: int | None, completions: Sequence[Completion]) -> Any:
         try:
-            return self.function(prompt, completion)
-        except Exception as error:  # a user's function may raise anything, and its own words say what went wrong
-            self._fail(row, completions, f"raised {type(error).__name__}: {error}", cause=error)
+            with limited(seconds=self.timeout_seconds):
+                return self.function(prompt, completion)
+        except (Exception, SystemExit) as error:  # a user's function may raise anything, and says what went wrong
+            setting = " (scorer.function_timeout_seconds)" if isinstance(error, TimeoutError) else ""
+            self._fail(row, completions, f"raised {raised(error)}{setting}", cause=error)
 
     def _named(self, value: Any, row: int, completions: Sequence[Completion]) -> dict[str, float]:
         """Return the value's parts, "total" always among them."""
@@ -86,14 +96,14 @@ class FunctionScorer:
         for name, entry in entries.items():
             number = _number(entry)
             if number is None or not isinstance(name, str):
-                self._fail(row, completions, f"returned {_shortened(value)}")
+                self._fail(row, completions, f"returned {shortened(value)}")
             parts[name] = number
         if not parts:
             self._fail(row, completions, "returned an empty mapping")
         return parts if "total" in parts else parts | {"total": sum(parts.values())}
 
     def _fail(
-        self, row: int | None, completions: Sequence[Completion], what: str, cause: Exception | None = None
+        self, row: int | None, completions: Sequence[Completion], what: str, cause: BaseException | None = None
     ) -> NoReturn:
         answer = "" if row is None else f" at answer {row}, {completions[row].text[:80]!r}"
         raise RunError(
@@ -108,14 +118,9 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError, RuntimeError):  # torch says RuntimeError of a tensor of several elements
+    except Exception:  # no number: what it raises is its own business, of a huge one OverflowError
         return None
     return number if math.isfinite(number) else None
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -128,7 +133,7 @@ def _load(target: str) -> Callable[..., Any]:
     function = load_function(target)
     if not callable(function):
         raise SettingsError(
-            f"{target} is {_shortened(function)}. Expected {_WANTED}. Name the function rather than its result."
+            f"{target} is {shortened(function)}. Expected {_WANTED}. Name the function rather than its result."
         )
     try:
         inspect.signature(function).bind("", "")

@@ -27,7 +27,7 @@ from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.results import AuditSummary
 from kleash.scorers.ensemble import as_one
-from kleash.scorers.function import FunctionScorer
+from kleash.scorers.function import CALL_TIMEOUT_SECONDS, FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
 from kleash.screen import say
 from kleash.settings import Settings
@@ -49,6 +49,9 @@ class ScorerSettings(Settings):
         None,
         description="module:attribute or file.py:attribute, for kind = function",
         json_schema_extra=NAMES_FUNCTION,
+    )
+    function_timeout_seconds: float | None = Field(
+        CALL_TIMEOUT_SECONDS, gt=0, description="the longest that one call of a function may take; none = for ever"
     )
     reward_models: tuple[str, ...] = Field(
         (), description="reward models made elsewhere: folders or hub:owner/name; several make an ensemble"
@@ -133,10 +136,10 @@ def build_scorer(
                 'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
                 "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
             )
-        return ScorerSource(build_named_scorer(settings.function), {}, settings)
+        return ScorerSource(build_named_scorer(settings.function, settings.function_timeout_seconds), {}, settings)
     if settings.kind == "rules":
         return ScorerSource(RuleScorer(settings.rules), {}, settings)
-    return ScorerSource(build_named_scorer(settings.kind), {}, settings)
+    return ScorerSource(build_named_scorer(settings.kind, settings.function_timeout_seconds), {}, settings)
 
 
 def named_reward_models(settings: ScorerSettings) -> list[Artifact]:
@@ -154,11 +157,11 @@ def as_reward_model(source: str | Path | Artifact) -> Artifact:
     return require(Path(source) if isinstance(source, str) else source, ("reward", "reward model"))
 
 
-def build_named_scorer(name: str) -> Scorer:
+def build_named_scorer(name: str, timeout_seconds: float | None = CALL_TIMEOUT_SECONDS) -> Scorer:
     """Return a plug-in's scorer, or one's own: a class or factory that makes a scorer, or a function that scores."""
     target = load_function(name)
     if ":" in name and is_scoring_function(target):
-        return FunctionScorer(name)
+        return FunctionScorer(name, timeout_seconds=timeout_seconds)
     scorer: Scorer = make_component("scorer", name, target)
     return scorer
 
