@@ -24,7 +24,7 @@ class _OutOfTimeError(BaseException):
 
 @contextmanager
 def limited(*, seconds: float | None, extra_bytes: int | None = None) -> Iterator[None]:
-    """Raise TimeoutError in the block once it has taken so long; MemoryError where it wants so much more memory.
+    """Raise TimeoutError in the block once it has taken so long; OverflowError where it wants so much more memory.
 
     None: no such limit. Code that catches what interrupts it is interrupted again each second, and fails at its end.
     """
@@ -52,6 +52,10 @@ def limited(*, seconds: float | None, extra_bytes: int | None = None) -> Iterato
             has_ended = True
     except _OutOfTimeError:
         pass
+    except MemoryError as error:
+        if extra_bytes is None:
+            raise
+        raise OverflowError(f"it wanted more than {extra_bytes >> 20} MiB of memory") from error.__cause__
     finally:
         resource.setrlimit(resource.RLIMIT_AS, memory)
         signal.setitimer(signal.ITIMER_REAL, *timer)  # of a block around this one

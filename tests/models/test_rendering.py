@@ -187,3 +187,32 @@ def test_a_model_reads_as_its_artifact_records_and_every_end_survives_saving(tmp
     reward = reward_model_from(folder, seed=0, device="cpu")
     reward.save(tmp_path / "reward")
     assert load_reward_model(tmp_path / "reward", device="cpu").eos_ids == (2, 7)
+
+
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a %}{% endfor %}{% endfor %}"
+DOUBLES = "{% set n = namespace(x='abcdefgh') %}{% for a in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("bomb", "said"),
+    [
+        (LOOPS, "it took more than"),
+        ("{{ '%1000000000000d' % 1 }}", "wanted more than 256 MiB of memory"),
+        ("{{ 'x' * 9999999999 }}", "wanted more than 256 MiB of memory"),
+        ("{{ 'x' | center(99999999999) }}", "wanted more than 256 MiB of memory"),
+        (DOUBLES, "wanted more than 256 MiB of memory|took more than"),
+        ("{{ 10 ** 10 ** 10 }}", "raises to a power"),
+        ("{% set x = 9 %}{{ (x)**x }}", "raises to a power"),
+        ("{{ range(10 * 1000000000) }}", "Range too big"),
+    ],
+    ids=range(8),
+)
+def test_a_template_has_so_much_time_and_memory(monkeypatch, bomb, said):
+    monkeypatch.setattr("kleash.models.rendering.TEMPLATE_SECONDS", 0.3)
+    with pytest.raises(ModelError, match=said):
+        rendering_with(CHATML + bomb).encode_prompt(QUESTION)
+
+
+def test_keyword_arguments_and_text_may_have_two_stars():
+    prompt, _ = trained(rendering_with("**{{ dict(**{'a': 'b'}).a }}**" + CHATML), QUESTION, "red")
+    assert prompt.startswith("**b**")

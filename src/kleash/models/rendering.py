@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
 import transformers
 from pydantic import Field
 
@@ -21,6 +24,7 @@ from kleash.artifacts import MANIFEST, read
 from kleash.data.batches import TokenSequence
 from kleash.errors import ModelError
 from kleash.formats.conversations import as_transcript
+from kleash.limits import limited
 from kleash.models import folders
 from kleash.models.chat import (
     control_tokens,
@@ -41,6 +45,11 @@ CLOCK = datetime(2024, 7, 26)
 
 It is the one that Llama's own templates fall back on.
 """
+
+TEMPLATE_SECONDS = 5.0
+"""The longest that a template may take for one conversation; real ones take a thousandth of it."""
+
+TEMPLATE_BYTES = 1 << 28
 
 _MARK = chr(0xF8FF)  # a private-use character, to find a text again in what a template wrote
 _CLOCK_CALL = re.compile(r"""strftime_now\(\s*(['"])([^'"]*)\1\s*\)""")
@@ -333,9 +342,11 @@ def _apply(tokenizer: Any, messages: Sequence[Message], hidden: dict[str, str] |
     turns = [{"role": message.role, "content": replace_all(message.content, hidden or {})} for message in messages]
     template = _template_of(tokenizer)
     try:
-        return str(
-            tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=is_open)
-        )
+        with limited(seconds=TEMPLATE_SECONDS, extra_bytes=TEMPLATE_BYTES):
+            shown = tokenizer.apply_chat_template(
+                turns, chat_template=template, tokenize=False, add_generation_prompt=is_open
+            )
+        return str(shown)
     except Exception as error:  # a template is code: it may raise anything, and says why in its own words
         raise ModelError(
             f"The chat template refused a conversation of {[message.role for message in messages]}: {error}. Expected "
@@ -344,13 +355,18 @@ def _apply(tokenizer: Any, messages: Sequence[Message], hidden: dict[str, str] |
 
 
 def _template_of(tokenizer: Any) -> str:
-    """Return the chat template, its clock stopped at `CLOCK`. Raises ModelError where that cannot be done."""
+    """Return the chat template, its clock stopped at `CLOCK`. Raises ModelError for one that cannot be written."""
     template = tokenizer.chat_template
     return _stopped(template if isinstance(template, str) else tokenizer.get_chat_template())
 
 
 @functools.lru_cache(maxsize=16)
 def _stopped(template: str) -> str:
+    with suppress(jinja2.TemplateSyntaxError):  # said when a conversation is written
+        signs = [(kind, sign) for _, kind, sign in jinja2.Environment().lex(template) if kind != "whitespace"]
+        # One such operation can take years, which nothing interrupts; before keyword arguments it is another sign.
+        if any(sign == ("operator", "**") and before[1] not in ("(", ",") for before, sign in pairwise(signs)):
+            raise ModelError("The chat template raises to a power, which may never end. Expected one that does not.")
     stopped = _CLOCK_CALL.sub(lambda call: repr(CLOCK.strftime(call[2])), template)
     if "strftime_now(" in stopped:
         raise ModelError(
