@@ -126,3 +126,12 @@ def test_tracker_that_is_not_installed_says_what_to_install(name, tmp_path, monk
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(SettingsError, match=rf"Tracker '{name}' needs the package .*pip install 'kleash\[{name}\]'"):
         open_trackers(tmp_path, names=[name])
+
+
+@pytest.mark.parametrize("row", ['{"loss": 1.0}', '{"step": "1"}', '{"step": null}', "[1]", "3", "[" * 100_000])
+def test_a_row_that_no_version_wrote_is_named(tracker, row):
+    tracker.log(0, {"loss": 1.5})
+    with open(tracker.path, "a") as file:
+        file.write(row + "\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl.*Remove that (row|line)"):
+        tracker.cut(1)

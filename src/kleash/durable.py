@@ -16,12 +16,13 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -204,6 +205,21 @@ def finite_numbers(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError for what is none: to open a pipe would wait for somebody to write."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return file
+
+
+def read_regular(path: Path) -> bytes:
+    """Return a file's bytes, as `open_regular` opens it."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file of JSON lines; what follows the last newline was torn by a kill and is no row.
 
@@ -211,14 +227,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     # Split by newlines alone: str.splitlines also splits at U+2028 and the like, which JSON leaves in a text.
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_regular(path).split(b"\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"it holds no object but a {type(row).__name__}")
+        except (ValueError, RecursionError) as error:
             raise RunError(
                 f"{path}:{number} is not a row of JSON: {error}. Every line but a torn last one must be. "
                 "Remove that line."
             ) from error
+        rows.append(row)
     return rows
 
 
@@ -228,8 +247,8 @@ def read_object(path: Path, *, remedy: str, error: type[KleashError] = RunError)
     remedy: what was expected there and what to do.  error: what is raised, beside them, where there is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
+        content = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as fault:
         raise error(f"Cannot read {path}: {fault}. {remedy}") from fault
     if not isinstance(content, dict):
         raise error(f"Cannot read {path}: it holds no JSON object. {remedy}")

@@ -31,20 +31,20 @@ class RunError(KleashError):
 
 def memory_words(error: BaseException | None) -> str | None:
     """Return what to say of an error, or of one that it was raised from, where memory ran out; None of any other."""
-    while error is not None:
+    ran_out = None
+    while error is not None:  # the innermost says it in the fewest words
         said = str(error)
         # torch's own of a graphics card is known by name, so that torch need not be imported; of the CPU's allocator,
         # the system and Rust by what they say.
         is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if is_named or any(words in said.lower() for words in ("cannot allocate memory", "can't allocate memory")):
-            return (
-                f"Memory ran out: {said or type(error).__name__} Expected a batch to fit. Lower max_batch_tokens of "
-                "this stage, train LoRA adapters (model.lora_rank), or use a smaller model or a larger machine. What "
-                "was saved is whole. A run keeps the settings it was begun with: give others with --branch NAME, which "
-                "takes over every stage that is done."
-            )
+            ran_out = said or type(error).__name__
         error = error.__cause__
-    return None
+    return ran_out and (
+        f"Memory ran out: {ran_out} Expected a batch to fit. Lower max_batch_tokens of this stage, train LoRA adapters "
+        "(model.lora_rank), or use a smaller model or a larger machine. What was saved is whole. A run keeps the "
+        "settings it was begun with: give others with --branch NAME, which takes over every stage that is done."
+    )
 
 
 def shortened(value: object) -> str:

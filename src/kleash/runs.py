@@ -159,7 +159,7 @@ def context_from(recipe: Recipe, *, strict: bool) -> StageContext:
 
 def run_folder(runs: Path, name: str) -> Path:
     """Return runs/NAME. Raises SettingsError for a name that is no plain folder name."""
-    if name in ("", ".", "..") or Path(name).name != name:
+    if name in ("", ".", "..") or Path(name).name != name or not name.isprintable() or len(name.encode()) > 200:
         raise SettingsError(
             f"A run cannot be named {name!r}. Expected a plain folder name, such as quickstart-2. Choose another, and "
             "say where runs are kept by --runs-dir."

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from kleash.durable import clear_write_errors, json_line, read_rows, write_rows, write_text
-from kleash.errors import SettingsError
+from kleash.errors import RunError, SettingsError
 from kleash.plugins import resolve
 
 METRICS_FILE = "metrics.jsonl"
@@ -52,7 +52,12 @@ class JsonlTracker:
 
     def cut(self, step: int) -> None:
         """Drop the rows of `step` and later, and a last line that a kill tore; call it before the first `log`."""
-        kept = [row for row in self.rows() if row["step"] < step]
+        rows = self.rows()
+        if any(type(row.get("step")) is not int for row in rows):
+            raise RunError(
+                f"{self.path} holds a row without a step. Expected only what KLeash wrote there. Remove that row."
+            )
+        kept = [row for row in rows if row["step"] < step]
         with clear_write_errors("metrics", self.path):
             if self.path.exists():
                 write_rows(self.path, kept)

@@ -140,6 +140,41 @@ def test_out_of_memory_says_what_to_lower(failing):
     assert "give others with --branch NAME" in shown.err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_a_machine_without_memory_says_what_to_lower_too(failing, error):
+    wrapped = KleashError("The model cannot be used.")
+    wrapped.__cause__ = error
+    for one in (error, wrapped):
+        shown = failing(one)
+        assert shown.code == 2
+        assert shown.err.startswith("Memory ran out: ")
+        assert "Lower max_batch_tokens" in shown.err
+        assert "cannot be used" not in shown.err
+
+
+@pytest.mark.parametrize("code", [0, None])
+def test_code_that_leaves_does_not_pass_for_success(failing, code):
+    shown = failing(SystemExit(code))
+    assert shown.code == 2
+    assert "called sys.exit(), so the command ended before its work was done" in shown.err
+    assert failing(SystemExit(3)).code == 3
+
+
+def test_a_path_that_no_system_takes_is_an_error_in_words(kleash, tmp_path):
+    (tmp_path / "long.toml").write_text(f'base = "{"é" * 300}"\n')
+    for line in (["recipe", "check", tmp_path / "long.toml"], ["summary", "é" * 300], ["data", "check", "é" * 300]):
+        shown = kleash(*line)
+        assert shown.code == 2, line
+        assert "File name too long" in shown.err
+
+
 def test_other_errors_keep_their_traceback(monkeypatch):
     def fail():
         raise ZeroDivisionError

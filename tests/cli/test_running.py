@@ -146,3 +146,11 @@ def declined(question, *, abort, err):
 def test_a_run_s_name_is_a_plain_folder_name(name):
     with pytest.raises(SettingsError, match=r"A run cannot be named .* Expected a plain folder name"):
         run_folder(Path("runs"), name)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\x1bb", "é" * 150])
+def test_a_name_that_makes_no_folder_is_refused_at_once(kleash, workplace, name):
+    shown = kleash("run", "tiny.toml", "--name", name)
+    assert shown.code == 2
+    assert "A run cannot be named" in shown.err
+    assert not (workplace / "runs").exists()

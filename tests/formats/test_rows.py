@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 import types
 
@@ -286,3 +287,17 @@ def test_hub_failures_say_what_to_do(hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"the package `datasets` is not installed. .*Install kleash\[hub\]"):
         formats.read_prompts("hub:me/set")
+
+
+def test_a_csv_may_not_have_two_columns_of_one_name(file):
+    with pytest.raises(DataError, match=r"x\.csv has several columns named completion\. Expected one of each name"):
+        formats.read_demonstrations(file("x.csv", "prompt,completion, completion\na,b,c\n"))
+    assert texts(formats.read_prompts(file("x.csv", "prompt,,\na,,\n"))) == ["a"]
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match=r"x\.jsonl.*it is a pipe or a device, not a file"):
+        formats.read_prompts(tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match=r"pipe or a device|no data file"):
+        formats.read_prompts(tmp_path)

@@ -8,10 +8,11 @@ import shutil
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import tiny
 from kleash.data.batches import TokenSequence, token_batch
-from kleash.errors import KleashError, ModelError
+from kleash.errors import KleashError, ModelError, RunError
 from kleash.models import folders
 from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import load_reward_model, reward_model_from
@@ -175,3 +176,72 @@ def test_no_damage_gives_a_raw_traceback(whole_folders, tmp_path, first):
             raise AssertionError(f"case {number}: {file} of {source.name}: {type(error).__name__}: {error}") from error
     assert len(messages) > 5
     assert not {number: text for number, text in messages.items() if str(tmp_path / str(number)) not in text}
+
+
+def test_weights_that_are_no_numbers_are_called_so(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"holds 1 weights that are not finite numbers \(model\.norm\.weight\)"):
+        load_language_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("place", ["../elsewhere.safetensors", "/tmp/elsewhere.safetensors", "a/b.safetensors", 3])
+def test_an_index_may_not_lead_out_of_the_folder(folder, place):
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": place}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"index\.json names weights at .*elsewhere|index\.json names weights at"):
+        load_language_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"weight_map": 3}', "{", '{"weight_map": {}}'])
+def test_an_index_that_is_none(folder, content):
+    (folder / "model.safetensors.index.json").write_text(content)
+    if content[-1] == "}":
+        load_language_model(folder, device="cpu")
+    else:
+        with pytest.raises(ModelError, match=r"index\.json"):
+            load_language_model(folder, device="cpu")
+
+
+def test_a_link_out_of_the_folder_is_not_copied(folder, tmp_path):
+    (tmp_path / "private").write_text("secret")
+    (tmp_path / "copy").mkdir()
+    (folder / "vocab.txt").symlink_to(tmp_path / "private")
+    with pytest.raises(ModelError, match=r"vocab\.txt is a link to .*private, outside the model folder"):
+        folders.copy_model_files(folder, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "vocab.txt").exists()
+
+
+def test_links_within_a_folder_and_the_hubs_own_are_copied(folder, tmp_path):
+    snapshot = tmp_path / "models--x--y" / "snapshots" / "0123"
+    snapshot.parent.mkdir(parents=True)
+    folder.rename(snapshot)
+    (tmp_path / "models--x--y" / "blobs").mkdir()
+    (snapshot / "config.json").rename(tmp_path / "models--x--y" / "blobs" / "abc")
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
+    (snapshot / "vocab.txt").symlink_to("tokenizer.json")
+    (tmp_path / "copy").mkdir()
+    folders.copy_model_files(snapshot, tmp_path / "copy")
+    assert json.loads((tmp_path / "copy" / "config.json").read_text())["model_type"] == "llama"
+    assert (tmp_path / "copy" / "vocab.txt").read_bytes() == (snapshot / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."),
+    ],
+)
+@pytest.mark.parametrize("place", ["AutoModelForCausalLM", "AutoTokenizer", "AutoConfig"])
+def test_memory_that_ran_out_while_loading_is_called_so(folder, monkeypatch, error, place):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(getattr(transformers, place), "from_pretrained", fail)
+    with pytest.raises(RunError, match=r"^Memory ran out: .* Lower max_batch_tokens") as caught:
+        load_language_model(folder, device="cpu")
+    assert "Check the folder" not in str(caught.value)

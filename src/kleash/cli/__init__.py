@@ -22,6 +22,7 @@ Every error that a user can mend ends here, as one paragraph on standard error a
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -52,6 +53,8 @@ from kleash.screen import guarded_streams, results, show_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+_OF_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM}
 
 EXTRAS = {
     "openai": "judge",
@@ -138,6 +141,8 @@ def _run(given: list[str]) -> int:
         )
     except Exception as error:
         said = memory_words(error) or (str(error) if isinstance(error, KleashError) else None)
+        if isinstance(error, OSError) and error.errno in _OF_PATHS:
+            said = f"{error.filename}: {error.strerror}. Expected a path that can be used. Correct it, or its rights."
         if said is None:
             raise
         return _fail(said)

@@ -27,13 +27,16 @@ from kleash.protocols import Scorer
 from kleash.records import Completion, group_by_slice
 from kleash.results import CheckpointFigures, CheckpointQuality
 
+KEPT_ANSWERS = f"step-{'[0-9]' * 8}.jsonl"
+"""The files of answers that a policy's training keeps, as a pattern."""
+
 AIM, HELPFUL, HARMLESS = "aim", "helpful", "harmless"
 _WORST_SHARE = 0.1
 
 
 def kept_answers(policy: Artifact) -> dict[int, list[Completion]]:
     """Return the answers kept while a policy trained, by step; every step's are to the same prompts, in one order."""
-    files = sorted((policy.path / "answers").glob("step-*.jsonl"))
+    files = sorted((policy.path / "answers").glob(KEPT_ANSWERS))
     return {int(file.stem.removeprefix("step-")): list(read(file, "completions").records) for file in files}
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kleash.durable import open_regular
 from kleash.errors import DataError
 from kleash.formats.documents import documents_of
 from kleash.formats.sources import SUFFIXES, files_of
@@ -76,7 +77,7 @@ def rows_of(source: str | Path, *, own_files: Sequence[str], text_as_lines: bool
 
 
 def _reader_for(path: Path, text_as_lines: bool) -> Callable[[Path], Iterator[Row]]:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(4096)
     if not start.strip(codecs.BOM_UTF8 + b" \t\r\n"):
         raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
@@ -285,6 +286,11 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 f"{path} has no header that could be read as CSV: {error}. Expected the columns' names in its first "
                 "line. Repair the file."
             ) from error
+        if twice := sorted({name for name in header if name and header.count(name) > 1}):
+            raise DataError(
+                f"{path} has several columns named {', '.join(twice)}. Expected one of each name. Rename or remove the "
+                "others."
+            )
         lines.next_row()
         while True:
             content: Mapping[str, Any] | RowProblem

@@ -21,8 +21,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar
 import torch
 import transformers
 
-from kleash.durable import file_digest
-from kleash.errors import KleashError, ModelError
+from kleash.durable import file_digest, read_regular
+from kleash.errors import KleashError, ModelError, RunError, memory_words
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,13 +78,21 @@ def find_model_folder(folder: str | Path) -> Path:
             f"{path} holds {found}. Expected safetensors: a pickle can run code when it is read. Convert it where you "
             "trust it: `AutoModel.from_pretrained(old).save_pretrained(new)` writes safetensors."
         )
+    for index in path.glob("*.index.json"):
+        named = read_json(index).get("weight_map")
+        stray = [name for name in (named.values() if isinstance(named, dict) else ()) if Path(str(name)).name != name]
+        if stray:
+            raise ModelError(
+                f"{index} names weights at {stray[0]!r}. Expected files beside it: what lies elsewhere is no part of "
+                "the model's digest. Put the file there and its name into the index."
+            )
     return path
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of a model folder. Raises ModelError when it holds no object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path} cannot be read: {error}. Expected JSON. Copy the file anew from where the model is from."
@@ -150,9 +158,11 @@ def clear_model_errors(load: Callable[Concatenate[str | Path, P], T]) -> Callabl
     def clear(folder: str | Path, *args: P.args, **settings: P.kwargs) -> T:
         try:
             return load(folder, *args, **settings)
-        except (KleashError, torch.OutOfMemoryError, MemoryError):
-            raise
         except Exception as error:  # any kind, by what is damaged: settings, tokenizer or weights
+            if said := memory_words(error):
+                raise RunError(said) from error
+            if isinstance(error, KleashError):
+                raise
             raise ModelError(
                 f"The model in {folder} cannot be used: {type(error).__name__}: {error} Expected settings, tokenizer "
                 "and weights that go together. Copy the folder anew from where it is from, or use another model."
@@ -225,7 +235,7 @@ def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | 
     if eos_token is not None:
         return (_known_id(tokenizer, eos_token),)
     generation_file = folder / "generation_config.json"
-    generation = json.loads(generation_file.read_text()) if generation_file.is_file() else {}
+    generation = read_json(generation_file) if generation_file.is_file() else {}
     named = (generation.get("eos_token_id"), getattr(config.get_text_config(), "eos_token_id", None))
     for found in (*named, tokenizer.eos_token_id, tokenizer.sep_token_id):
         if found is not None:
@@ -248,9 +258,21 @@ def copy_model_files(folder: Path, output_dir: Path) -> None:
     for pattern in (*_HUB_FILES, "additional_chat_templates/*.jinja", "LICENSE*", "LICENCE*"):
         for file in folder.glob(pattern):
             if file.is_file() and file.name not in _OF_OTHERS:
+                _refuse_stray_link(file, folder)
                 copy = output_dir / file.relative_to(folder)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy)
+
+
+def _refuse_stray_link(file: Path, folder: Path) -> None:
+    """Refuse to copy what a link brings in from elsewhere; the hub's cache keeps its files one level up."""
+    target, home = file.resolve(), folder.resolve()
+    is_cache = home.parent.name == "snapshots" and target.is_relative_to(home.parent.parent / "blobs")
+    if not target.is_relative_to(home) and not is_cache:
+        raise ModelError(
+            f"{file} is a link to {target}, outside the model folder, and is not copied: it may be private. Expected "
+            "the files of a model. Put the file itself there, or remove the link."
+        )
 
 
 def weights_digest(folder: Path) -> str:
@@ -297,6 +319,13 @@ def load_weights(
             f"The {config.model_type} model in {folder} cannot be loaded by {model_class.__name__}: {error}. Expected "
             "a whole model of that kind. Check the folder, or use another model."
         ) from error
+    odd = sorted(name for name, weight in model.named_parameters() if not weight.isfinite().all())
+    if odd:
+        raise ModelError(
+            f"{folder} holds {len(odd)} weights that are not finite numbers ({', '.join(odd[:3])}). Expected numbers: "
+            "these compute nothing. Its training diverged, or the file is damaged: use an earlier checkpoint, or copy "
+            "it anew."
+        )
     missing = sorted(name for name in report["missing_keys"] if not name.endswith(may_lack))
     if missing:
         raise ModelError(

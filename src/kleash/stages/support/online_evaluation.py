@@ -12,6 +12,7 @@ from pathlib import Path
 from kleash.data.batches import derived_seed
 from kleash.durable import write_rows
 from kleash.evaluation.alarms import AlarmReport, AlarmTracker, screen_lines
+from kleash.evaluation.checkpoints import KEPT_ANSWERS
 from kleash.evaluation.external_signal import ExternalSignal
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, snapshot_of
 from kleash.formats import to_json
@@ -73,7 +74,7 @@ class OnlineEvaluation:
         """Forget all evaluations after those of `step` updates; -1 forgets all."""
         self.evaluations.cut(step + 1)
         self.events.cut(step + 1)
-        for file in (self.folder / ANSWERS).glob(f"step-{'[0-9]' * 8}.jsonl"):
+        for file in (self.folder / ANSWERS).glob(KEPT_ANSWERS):
             if int(file.stem.removeprefix("step-")) > step:
                 file.unlink()
             else:
