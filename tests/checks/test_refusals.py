@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from kleash.checks.refusals import WEIGHTS, classify_refusal, features, is_refusal
-from kleash.evaluation import refusals as offered
 
 LABELLED = Path(__file__).parents[1] / "fixtures" / "xstest" / "completions.csv"
 CLASSES = {
@@ -128,7 +127,3 @@ def test_the_rules_agree_with_people_on_labelled_answers():
     assert said["full_refusal", "full_refusal"] + said["full_refusal", "partial_refusal"] >= 18
     assert said["partial_refusal", "full_compliance"] <= 8
     assert sum(count for (_, verdict), count in said.items() if verdict == "unsure") <= 6
-
-
-def test_evaluation_offers_the_verdicts_by_its_own_address():
-    assert offered.classify_refusal is classify_refusal

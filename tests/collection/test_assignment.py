@@ -14,7 +14,6 @@ from kleash.collection.assignment import (
     pick_item,
     pick_place,
     presented_order,
-    sampling_priority,
     wants_another_rater,
 )
 from kleash.collection.campaign import CampaignSettings
@@ -139,11 +138,6 @@ def test_a_pick_is_among_the_waiting_with_a_probability_above_zero(priorities, s
     assert pick.item_id in priorities
     assert 0 < pick.propensity <= 1 + 1e-9
     assert pick.propensity == pytest.approx(slow_share(pick.item_id, priorities, settings))
-
-
-def test_priority_is_what_the_reward_model_and_the_raters_do_not_know():
-    assert sampling_priority(uncertainty=0.96, disagreement=0.5) == pytest.approx(0.48)
-    assert sampling_priority(uncertainty=0.0, disagreement=1.0) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------ widening

@@ -43,7 +43,7 @@ def test_a_task_has_fields_for_nothing_but_what_a_labeller_may_see():
 def test_answers_are_shown_in_presented_order_and_nothing_tells_which_order_that_is():
     task = labelling_task(assignment(completions=("a", "b", "c"), permutation=(2, 0, 1)), aspects=ASPECTS)
     assert [answer.raw for answer in task.answers] == ["c", "a", "b"]
-    assert task.as_json() == {
+    assert asdict(task) == {
         "id": "token",
         "prompt": {"html": "<p>question</p>\n", "raw": "question", "is_cut": False},
         "answers": tuple({"html": f"<p>{text}</p>\n", "raw": text, "is_cut": False} for text in "cab"),

@@ -12,7 +12,6 @@ from kleash.data.batches import (
     derived_seed,
     epoch_order,
     pack_by_tokens,
-    select_rows,
     token_batch,
 )
 from kleash.errors import DataError
@@ -109,24 +108,6 @@ def test_seeds_are_the_same_for_ever():
 def test_seeds_of_different_uses_differ():
     uses = [(0, "a", 1), (0, "a", 2), (0, "b", 1), (1, "a", 1), (0, "a"), (0, 1, "a")]
     assert len({derived_seed(*use) for use in uses}) == len(uses)
-
-
-def test_selected_rows_are_rollouts_of_their_own():
-    rollouts = Rollouts(
-        prompts=(Prompt("a"), Prompt("b"), Prompt("c")),
-        sequences=tuple(TokenSequence((1,), (token,)) for token in (4, 5, 6)),
-        texts=("four", "five", "six"),
-        logprob_BT=torch.tensor([[-1.0, 0.0], [-2.0, -3.0], [-4.0, 0.0]]),
-        mask_BT=torch.tensor([[True, False], [True, True], [True, False]]),
-        is_finished_B=torch.tensor([True, False, True]),
-        seeds=(7, 8, 9),
-    )
-    chosen = select_rows(rollouts, [2, 0])
-    assert [prompt.text for prompt in chosen.prompts] == ["c", "a"]
-    assert (chosen.texts, chosen.seeds) == (("six", "four"), (9, 7))
-    assert [sequence.response_ids for sequence in chosen.sequences] == [(6,), (4,)]
-    assert chosen.logprob_BT.tolist() == [[-4.0, 0.0], [-1.0, 0.0]]
-    assert chosen.is_finished_B.tolist() == [True, True]
 
 
 def test_completions_carry_what_was_sampled():

@@ -9,7 +9,7 @@ from replay_server import verdict
 
 from kleash.maths.intervals import wilson_interval
 from kleash.raters.merging import OrderOutcome, merge
-from kleash.raters.monitoring import BandSettings, Dated, demotion, first_position_share, judge_figures
+from kleash.raters.monitoring import BandSettings, demotion, first_position_share, judge_figures
 from kleash.raters.verdicts import parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement, Prompt
 
@@ -68,8 +68,8 @@ def figures_of(rows, judge):
         for row in rows
     ]
     (figures,) = judge_figures(
-        calls=[Dated(NOW, call) for row in rows for call in calls_of(row, judge)],
-        judgements=[Dated(NOW, judgement_of(row, judge)) for row in rows],
+        calls=[(call, NOW) for row in rows for call in calls_of(row, judge)],
+        judgements=[(judgement_of(row, judge), NOW) for row in rows],
         comparisons=[comparison_of(row) for row in rows],
         by_people=by_gold,
         is_weekly=False,

@@ -12,7 +12,6 @@ from kleash.maths.intervals import Interval, wilson_interval
 from kleash.raters.merging import OrderOutcome, merge, orders_of
 from kleash.raters.monitoring import (
     BandSettings,
-    Dated,
     JudgeFigures,
     agreement_with,
     anchor_report,
@@ -112,10 +111,10 @@ def test_a_week_begins_on_monday_in_utc():
 def test_each_version_and_week_is_measured_by_itself():
     (a, b), _ = cases((9, 5), (9, 5))
     later = MONDAY + timedelta(days=7)
-    judgements = [Dated(MONDAY, ranked(a.id, 1, 2)), Dated(later, ranked(b.id, 2, 1))]
-    judgements += [Dated(later, ranked(b.id, 1, 2, rater="j@2")), Dated(later, people(a.id, 1)[0])]
-    calls = [Dated(MONDAY, each) for each in both(a.id, "first", "second")]
-    calls += [Dated(later, each) for each in both(b.id, "first", "first")]
+    judgements = [(ranked(a.id, 1, 2), MONDAY), (ranked(b.id, 2, 1), later)]
+    judgements += [(ranked(b.id, 1, 2, rater="j@2"), later), (people(a.id, 1)[0], later)]
+    calls = [(each, MONDAY) for each in both(a.id, "first", "second")]
+    calls += [(each, later) for each in both(b.id, "first", "first")]
     given = {"calls": calls, "judgements": judgements, "comparisons": [a, b]}
     by_people = [*people(a.id, 1), *people(b.id, 1)]
     weekly = judge_figures(**given, by_people=by_people)
@@ -139,16 +138,16 @@ def test_figures_stand_whatever_the_order_of_the_records():
     calls, judgements, votes = [], [], []
     for case in found:
         said = {order: JudgeVerdict(chance.choice(OVERALL)) for order in orders_of(2)}
-        calls += [Dated(MONDAY, call(case.id, order, each.overall)) for order, each in said.items()]
+        calls += [(call(case.id, order, each.overall), MONDAY) for order, each in said.items()]
         heard = {order: OrderOutcome("ok", each) for order, each in said.items()}
-        judgements.append(Dated(MONDAY, merge(case, heard, rater="j@1", rubric_version="r")))
+        judgements.append((merge(case, heard, rater="j@1", rubric_version="r"), MONDAY))
         votes += people(case.id, *chance.choices([1, 0, -1], k=3))
     straight = judge_figures(calls=calls, judgements=judgements, comparisons=found, by_people=votes)
     for records in (calls, judgements, found, votes):
         chance.shuffle(records)
     shuffled = judge_figures(calls=calls, judgements=judgements, comparisons=found, by_people=votes)
     assert straight == shuffled
-    num_flips = sum("position_flip" in judgement.record.flags for judgement in judgements)
+    num_flips = sum("position_flip" in judgement.flags for judgement, _ in judgements)
     assert straight[0].flip_rate == wilson_interval(num_flips, 40)
 
 

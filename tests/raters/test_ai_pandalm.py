@@ -10,7 +10,7 @@ from replay_server import replaying, shown, verdict
 
 from kleash.raters.ai_feedback import AIJudge, MemoryCallLog
 from kleash.raters.configuration import JudgeSettings
-from kleash.raters.monitoring import BandSettings, Dated, demotion, judge_figures
+from kleash.raters.monitoring import BandSettings, demotion, judge_figures
 from kleash.records import Comparison, JudgeCall, Judgement, Prompt
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "pandalm"
@@ -44,9 +44,9 @@ def figures_of(items, judge):
         people += [Judgement(case.id, f"p{n}", "person", (0, 1), "ranked", RANKS[vote]) for n, vote in enumerate(votes)]
         is_vote = said in RANKS
         outcome, ranks = ("ranked", RANKS[said]) if is_vote else ("skipped", ())
-        judgements.append(Dated(NOW, Judgement(case.id, judge, "ai", (0, 1), outcome, ranks)))
+        judgements.append((Judgement(case.id, judge, "ai", (0, 1), outcome, ranks), NOW))
         status = "ok" if is_vote else "unparsed"
-        calls.append(Dated(NOW, JudgeCall(f"{judge}-{case.id}", case.id, judge, judge, "", "", (0, 1), status, "")))
+        calls.append((JudgeCall(f"{judge}-{case.id}", case.id, judge, judge, "", "", (0, 1), status, ""), NOW))
     cases = [case for case, _, _ in items]
     (figures,) = judge_figures(calls=calls, judgements=judgements, comparisons=cases, by_people=people, is_weekly=False)
     return figures

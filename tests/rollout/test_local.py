@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kleash.data.batches import select_rows, token_batch
+from kleash.data.batches import token_batch
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
 from kleash.records import Prompt
@@ -13,6 +13,21 @@ from kleash.rollout.local import LocalGenerator, SamplingSettings, answer_prompt
 
 TEXTS = ["the cat sat", "hello", "what is the big red dog good for", "a", "the the the the", "two plus two is", "no"]
 PROMPTS = [Prompt(text, {"length": str(len(text))}) for text in TEXTS]
+
+
+def select_rows(rollouts, rows):
+    """Return the given rows, in the given order, as rollouts of their own (columns are kept)."""
+    index = torch.as_tensor(list(rows), dtype=torch.long)
+    return replace(
+        rollouts,
+        prompts=tuple(rollouts.prompts[row] for row in rows),
+        sequences=tuple(rollouts.sequences[row] for row in rows),
+        texts=tuple(rollouts.texts[row] for row in rows),
+        seeds=tuple(rollouts.seeds[row] for row in rows) if rollouts.seeds else (),
+        logprob_BT=rollouts.logprob_BT[index],
+        mask_BT=rollouts.mask_BT[index],
+        is_finished_B=rollouts.is_finished_B[index],
+    )
 
 
 def generate(language_model, prompts=PROMPTS, *, samples=3, seed=0, **settings):

@@ -93,12 +93,3 @@ def wants_another_rater(verdicts: Sequence[Judgement], settings: CampaignSetting
         return False
     shapes = [(verdict.outcome, verdict.ranks) for verdict in verdicts]
     return max(shapes.count(shape) for shape in shapes) * 3 <= len(shapes) * 2
-
-
-def sampling_priority(*, uncertainty: float, disagreement: float) -> float:
-    """Return what `uncertain` sampling goes by: the reward model's uncertainty x the raters' disagreement.
-
-    uncertainty: 4 p (1 - p) of the reward model's preference p, 1 when it cannot tell the answers apart.
-    disagreement: entropy of the raters' votes on this slice so far, in [0, 1]; 1 where nothing is known yet.
-    """
-    return uncertainty * disagreement

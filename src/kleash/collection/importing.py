@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kleash.artifacts import read, require
-from kleash.collection.assignment import sampling_priority
 from kleash.collection.campaign import Campaign, CampaignSettings
 from kleash.collection.exporting import CAMPAIGN, ITEMS, JUDGEMENTS, PREFERENCES
 from kleash.collection.identity import identity_holds
@@ -92,8 +91,8 @@ def read_priorities(
         if item is not None and name == "first_better":
             known = [entropies[slice_] for slice_ in item.dimensions.items() if slice_ in entropies]
             disagreement = sum(known) / len(known) if known else 1.0
-            uncertainty = 4 * value * (1 - value)
-            priorities[item.comparison.id] = sampling_priority(uncertainty=uncertainty, disagreement=disagreement)
+            uncertainty = 4 * value * (1 - value)  # 1 where the reward model cannot tell the answers apart
+            priorities[item.comparison.id] = uncertainty * disagreement
         elif item is not None:
             priorities[item.comparison.id] = float(value)
     return priorities

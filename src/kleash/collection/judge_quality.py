@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kleash.collection.recorded import Item, RecordedJudgement
-from kleash.raters.monitoring import Dated, JudgeFigures, judge_figures
+from kleash.raters.monitoring import JudgeFigures, judge_figures
 from kleash.records import UNANSWERED, JudgeCall, Judgement
 
 
@@ -24,8 +24,8 @@ def measure_judges(
     are people here.
     """
     return judge_figures(
-        calls=[Dated(at, call) for call, at in calls],
-        judgements=[Dated(entry.given_at, entry.judgement) for entry in recorded if not entry.is_repeat],
+        calls=calls,
+        judgements=[(entry.judgement, entry.given_at) for entry in recorded if not entry.is_repeat],
         comparisons=[item.comparison for item in items.values()],
         by_people=votes_of_people(recorded),
         is_weekly=is_weekly,

@@ -8,8 +8,8 @@ comes from, what a task is for, or what the right answer would be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from markupsafe import Markup
 from pydantic import Field
@@ -63,9 +63,6 @@ class LabellingTask:
     answers: tuple[ShownText, ...]
     aspects: tuple[str, ...]
     given: PlacedVerdict | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def labelling_task(

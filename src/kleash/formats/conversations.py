@@ -5,6 +5,7 @@ Everything here returns `records.Message` turns; `shapes.py` makes records of th
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,12 +88,9 @@ def shared_prompt_and_answers(
     prompt, better = prompt_and_answer(chosen, names[0])
     other_prompt, worse = prompt_and_answer(rejected, names[1])
     if prompt != other_prompt:
-        index = next(
-            (i for i, (one, other) in enumerate(zip(prompt, other_prompt, strict=False)) if one != other),
-            min(len(prompt), len(other_prompt)),
-        )
+        turn = _num_shared(prompt, other_prompt) + 1
         raise RowProblem(
-            f"{names[0]!r} and {names[1]!r} part at turn {index + 1}, before the last answer "
+            f"{names[0]!r} and {names[1]!r} part at turn {turn}, before the last answer "
             f"(they have {len(chosen)} and {len(rejected)} turns)",
             "cut both after the first answer that differs, or remove the row",
         )
@@ -101,17 +99,18 @@ def shared_prompt_and_answers(
 
 def shared_text_and_rests(chosen: str, rejected: str) -> tuple[str, str, str]:
     """Part two texts after the beginning they share, at its last line break, else at its last space."""
-    length = next(
-        (i for i, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other),
-        min(len(chosen), len(rejected)),
-    )
-    shared = chosen[:length]
+    shared = chosen[: _num_shared(chosen, rejected)]
     cut = shared.rfind("\n") + 1 or max(shared.rfind(" "), 0)
     if not shared[:cut].strip():
         raise RowProblem(
             "'chosen' and 'rejected' share no beginning that could be the prompt", "give the prompt a column of its own"
         )
     return chosen[:cut], chosen[cut:], rejected[cut:]
+
+
+def _num_shared(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return how many members two sequences share from the first one on."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 @dataclass(frozen=True)

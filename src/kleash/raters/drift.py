@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kleash.maths.intervals import Interval, wilson_interval
+from kleash.maths.intervals import wilson_interval
 from kleash.raters.monitoring import BandSettings, JudgeFigures, PairKey, agreement_with, demotion, length_preference
 from kleash.records import Comparison, Judgement
 from kleash.settings import Settings
@@ -109,7 +109,7 @@ def find_drift(
     """Return the first look at which a judge is out of its band, and since when it was; None if it stayed inside."""
     for look in looks(judge, facts, num_verdicts=num_verdicts, settings=settings, is_over=is_over):
         outside = {
-            name: demotion(_knowing(judge, {name: getattr(look.figures, name)}), band, by_interval=True)
+            name: demotion(JudgeFigures(judge, "", **{name: getattr(look.figures, name)}), band, by_interval=True)
             for name in _WORSE_IS_MORE
         }
         reasons = [reason for sentences in outside.values() for reason in sentences]
@@ -153,23 +153,8 @@ def _figures(judge: str, facts: Facts, index: int, window: int) -> JudgeFigures:
     latest = {
         name: [fact.value for fact in of_figure if fact.position < index][-window:] for name, of_figure in facts.items()
     }
-    return _knowing(judge, {name: wilson_interval(sum(values), len(values)) for name, values in latest.items()})
-
-
-def _knowing(judge: str, shares: Mapping[str, Interval]) -> JudgeFigures:
-    """Return figures of which only some are known."""
-    nothing = wilson_interval(0, 0)
-    return JudgeFigures(
-        judge=judge,
-        week="",
-        num_by_status={},
-        parse_failure=nothing,
-        flip_rate=shares.get("flip_rate", nothing),
-        first_position_share=nothing,
-        length_preference=shares.get("length_preference", nothing),
-        agreement=nothing,
-        agreement_without_ties=shares.get("agreement_without_ties", nothing),
-    )
+    shares = {name: wilson_interval(sum(values), len(values)) for name, values in latest.items()}
+    return JudgeFigures(judge, week="", **shares)  # type: ignore[arg-type]
 
 
 def _log_likelihood(successes: float, n: int) -> float:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
 
 from pydantic import Field
 
@@ -22,15 +21,7 @@ from kleash.raters.verdicts import Overall, parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement
 from kleash.settings import Settings
 
-RecordT = TypeVar("RecordT")
-
-
-@dataclass(frozen=True)
-class Dated(Generic[RecordT]):
-    """A call or judgement and when it was made."""
-
-    at: datetime
-    record: RecordT
+_NOTHING = wilson_interval(0, 0)
 
 
 @dataclass(frozen=True)
@@ -47,13 +38,13 @@ class JudgeFigures:
 
     judge: str
     week: str
-    num_by_status: Mapping[str, int]
-    parse_failure: Interval
-    flip_rate: Interval
-    first_position_share: Interval
-    length_preference: Interval
-    agreement: Interval
-    agreement_without_ties: Interval
+    num_by_status: Mapping[str, int] = field(default_factory=dict)
+    parse_failure: Interval = _NOTHING
+    flip_rate: Interval = _NOTHING
+    first_position_share: Interval = _NOTHING
+    length_preference: Interval = _NOTHING
+    agreement: Interval = _NOTHING
+    agreement_without_ties: Interval = _NOTHING
     prompt_tokens: int = 0
     reply_tokens: int = 0
 
@@ -70,25 +61,25 @@ class BandSettings(Settings):
 
 def judge_figures(
     *,
-    calls: Iterable[Dated[JudgeCall]],
-    judgements: Iterable[Dated[Judgement]],
+    calls: Iterable[tuple[JudgeCall, datetime]],
+    judgements: Iterable[tuple[Judgement, datetime]],
     comparisons: Iterable[Comparison],
     by_people: Iterable[Judgement],
     is_weekly: bool = True,
 ) -> list[JudgeFigures]:
     """Measure every judge version, per week in UTC or over all time, in order of name and week.
 
-    judgements: AI judges' own; those of other raters are left out, and so are comparisons not given.
+    calls, judgements: AI judges' own, each with when it was made; those of other raters are left out, and so are
+    comparisons not given.
     by_people: people's judgements in force, of any time: a judge is held against what people say of the same answers.
     """
     calls_of: dict[tuple[str, str], list[JudgeCall]] = defaultdict(list)
     judgements_of: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
-    for call in calls:
-        calls_of[call.record.judge, week_of(call.at) if is_weekly else ""].append(call.record)
-    for judgement in judgements:
-        if judgement.record.rater_kind == "ai":
-            week = week_of(judgement.at) if is_weekly else ""
-            judgements_of[judgement.record.rater, week].append(judgement.record)
+    for call, at in calls:
+        calls_of[call.judge, week_of(at) if is_weekly else ""].append(call)
+    for judgement, at in judgements:
+        if judgement.rater_kind == "ai":
+            judgements_of[judgement.rater, week_of(at) if is_weekly else ""].append(judgement)
     known = {comparison.id: comparison for comparison in comparisons}
     majority = majority_choices(by_people)
     return [

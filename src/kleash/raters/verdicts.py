@@ -54,11 +54,10 @@ def parse_verdict(reply: str, *, aspects: Sequence[str] = ASPECTS) -> JudgeVerdi
         pass
     said = _after_thoughts(reply)
     found = list(_json_objects(said))
-    if not found or re.sub(r"[\s`]", "", said[found[-1].end :]):
+    if not found or re.sub(r"[\s`]", "", said[found[-1][1] :]):
         return None
-    verdict = _as_verdict(found[-1].value, aspects)
-    others = [other for one in found[:-1] if (other := _as_verdict(one.value, aspects))]
-    if verdict is None or any(_choices(other) != _choices(verdict) for other in others):
+    *others, verdict = [_as_verdict(value, aspects) for value, _ in found]
+    if verdict is None or any(other and _choices(other) != _choices(verdict) for other in others):
         return None
     return verdict
 
@@ -90,14 +89,8 @@ def _after_thoughts(reply: str) -> str:
     return "" if before == "" and after.lstrip().startswith("<think>") else after
 
 
-@dataclass(frozen=True)
-class _Found:
-    value: Any
-    end: int
-
-
-def _json_objects(text: str) -> Iterator[_Found]:
-    """Yield the outermost JSON objects of a text in their order; one with a key given twice holds None."""
+def _json_objects(text: str) -> Iterator[tuple[Any, int]]:
+    """Yield a text's outermost JSON objects in order, each with where it ends; None for one with a key given twice."""
     decoder = json.JSONDecoder(object_pairs_hook=_doubles_as_none)
     start = text.find("{")
     while start >= 0:
@@ -106,7 +99,7 @@ def _json_objects(text: str) -> Iterator[_Found]:
         except (ValueError, RecursionError):
             end = start + 1
         else:
-            yield _Found(value, end)
+            yield value, end
         start = text.find("{", end)
 
 

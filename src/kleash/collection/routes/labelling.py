@@ -63,7 +63,7 @@ class _Batch:
     def as_json(self) -> dict[str, Any]:
         aspects = self.campaign.settings.aspects
         return {
-            "tasks": [labelling_task(task, aspects=aspects).as_json() for task in self.tasks],
+            "tasks": [asdict(labelling_task(task, aspects=aspects)) for task in self.tasks],
             "num_answered": self.num_answered,
             "state": self.campaign.state,
             "rubric_version": self.campaign.rubric_version,
@@ -147,7 +147,7 @@ def show_last(database: Data, visitor: SignedIn, campaign_id: CampaignId) -> Res
         given = judgement_in_force(connection, task) if task is not None else None
     if task is None or task.purpose == "adjudication":
         return JSONResponse({"task": None})
-    return JSONResponse({"task": labelling_task(task, aspects=campaign.settings.aspects, given=given).as_json()})
+    return JSONResponse({"task": asdict(labelling_task(task, aspects=campaign.settings.aspects, given=given))})
 
 
 @router.get("/api/label/{campaign_id}/tasks/{task_id}/diff")
