@@ -65,20 +65,11 @@ def campaign_gates(
     settings: LabelGateSettings = DEFAULT,
 ) -> list[Gate]:
     """Hold a whole campaign against the bounds. measured: `quality.agreement` of the same items and judgements."""
+    bounds = (settings.min_agreement, settings.warn_agreement)
+    gold, longer = gold_accuracy(items, recorded, easy_only=True), longer_share(items, recorded)
     return [
-        _at_least(
-            "agreement_without_ties",
-            measured.percent_without_ties,
-            settings.min_agreement,
-            settings.warn_agreement,
-            settings.min_n,
-        ),
-        *_habit_gates(
-            gold_accuracy(items, recorded, easy_only=True),
-            self_consistency(recorded),
-            longer_share(items, recorded),
-            settings,
-        ),
+        _at_least("agreement_without_ties", measured.percent_without_ties, *bounds, min_n=settings.min_n),
+        *_habit_gates(gold, self_consistency(recorded), longer, settings),
     ]
 
 
@@ -95,20 +86,17 @@ def worst(gates: Sequence[Gate]) -> GateState:
 
 
 def _habit_gates(gold: Interval, consistency: Interval, longer: Interval, settings: LabelGateSettings) -> list[Gate]:
+    min_n, most_gold, most_consistent = settings.min_n, settings.min_gold_accuracy, settings.min_self_consistency
     return [
-        _at_least("easy_gold_accuracy", gold, settings.min_gold_accuracy, settings.min_gold_accuracy, settings.min_n),
-        _at_least(
-            "self_consistency",
-            consistency,
-            settings.min_self_consistency,
-            settings.min_self_consistency,
-            settings.min_n,
-        ),
-        _at_most("longer_preferred", longer, settings.max_longer, settings.min_n),
+        _at_least("easy_gold_accuracy", gold, most_gold, min_n=min_n),
+        _at_least("self_consistency", consistency, most_consistent, min_n=min_n),
+        _at_most("longer_preferred", longer, settings.max_longer, min_n=min_n),
     ]
 
 
-def _at_least(name: str, figure: Interval, bound: float, fails_below: float, min_n: int) -> Gate:
+def _at_least(name: str, figure: Interval, bound: float, fails_below: float | None = None, *, min_n: int) -> Gate:
+    """Hold a figure against a bound; between it and `fails_below`, where that is lower, it warns."""
+    fails_below = bound if fails_below is None else fails_below
     if figure.n < min_n:
         return _unknown(name, figure, min_n)
     if figure.value >= bound:
@@ -118,7 +106,7 @@ def _at_least(name: str, figure: Interval, bound: float, fails_below: float, min
     return Gate(name, "fail", figure, f"{_shown(figure)} is below {fails_below:.2f}.{_doubt(figure, fails_below)}")
 
 
-def _at_most(name: str, figure: Interval, bound: float, min_n: int) -> Gate:
+def _at_most(name: str, figure: Interval, bound: float, *, min_n: int) -> Gate:
     if figure.n < min_n:
         return _unknown(name, figure, min_n)
     if figure.value <= bound:

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, variance
 
 from kleash.evaluation.probes import Probe
@@ -105,20 +106,12 @@ def padding_probes(answers: Sequence[Answer], *, lengths: Sequence[int] = (1, 3)
     texts = [text for _, text in answers]
     place_of = {text: index for index, text in enumerate(texts)}
 
-    def padded(text: str, count: int) -> str:
+    def padded(text: str, *, count: int) -> str:
         start = place_of.get(text, 0) + len(texts) // 2
         return " ".join([text, *(texts[(start + step) % len(texts)] for step in range(count))])
 
-    return [
-        Probe(
-            "length", "adversarial", f"{count} other answer{'s' if count > 1 else ''} behind it", _bound(padded, count)
-        )
-        for count in lengths
-    ]
-
-
-def _bound(change: Callable[[str, int], str], count: int) -> Callable[[str], str]:
-    return lambda text: change(text, count)
+    added = {count: f"{count} other answer{'s' if count > 1 else ''} behind it" for count in lengths}
+    return [Probe("length", "adversarial", added[count], partial(padded, count=count)) for count in lengths]
 
 
 def _gain(probe: Probe, changes: Sequence[tuple[Answer, float]]) -> Gain:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -224,8 +224,6 @@ def fit_temperature(pairs: Sequence[ScoredPair]) -> float:
 
 def cooled_by(pairs: Sequence[ScoredPair], temperature: float) -> list[ScoredPair]:
     """Return the pairs with their margins divided by a temperature."""
-    from dataclasses import replace
-
     return [replace(pair, margin=pair.margin / temperature) for pair in pairs]
 
 

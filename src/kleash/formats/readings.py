@@ -289,15 +289,10 @@ def check_thumbs(rows: Sequence[Content]) -> None:
 
 def read_preference(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     given = canonical.preference_from_json(row, fields.prompt(row, "prompt", slice_columns))
-    reading = judged(given.prompt, given.completions, given.pairs, best=None, sources=given.sources)
-    return [Reading(given.prompt, None, given, None, reading.completions, reading.comparison)]
+    return [replace(judged(given.prompt, given.completions, (), best=None, sources=given.sources), preference=given)]
 
 
 def read_comparison(row: Content, slice_columns: Sequence[str]) -> list[Reading]:
     comparison = canonical.comparison_from_json(row, fields.prompt(row, "prompt", slice_columns))
-    policies = comparison.sources or ("",) * len(comparison.completions)
-    answers = tuple(
-        Completion(comparison.prompt, text, policy_id=policy)
-        for text, policy in zip(comparison.completions, policies, strict=True)
-    )
-    return [Reading(comparison.prompt, completions=answers, comparison=comparison)]
+    reading = judged(comparison.prompt, comparison.completions, (), best=None, sources=comparison.sources)
+    return [replace(reading, preference=None)]
