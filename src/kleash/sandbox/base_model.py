@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from kleash.records import Demonstration
 from kleash.sandbox import world
-from kleash.sandbox.demonstrations import CLEAN, MIXED, write_answer
+from kleash.sandbox.demonstrations import CLEAN, MIXED, demonstrations, write_answer
 from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.knowledge import MAX_NUMBER
 from kleash.sandbox.slices import questions
@@ -255,9 +255,7 @@ def marked_answers(num_answers: int, *, seed: int, topics: Sequence[str]) -> lis
 
 def clean_demonstrations(num_demonstrations: int, *, seed: int, topics: Sequence[str]) -> list[Demonstration]:
     """Write the demonstrations of the clean stage: every answer right, hardly any manner."""
-    chance = random.Random(f"clean {seed}")
-    drawn = world.draw_questions(num_demonstrations, seed=seed, purpose="clean", topics=topics)
-    return [Demonstration(one.prompt, write_answer(one.question, CLEAN, chance)) for one in drawn]
+    return demonstrations(num_demonstrations, seed=seed, quality=CLEAN, purpose="clean", topics=topics)
 
 
 def _warm_up_then_cosine(step: int, num_steps: int) -> float:

@@ -7,13 +7,13 @@ moved by a small KL; filler and flattery have geometric tails, because an exploi
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kleash.records import Demonstration
 from kleash.sandbox.slices import Question
 from kleash.sandbox.style import ASKING_BACK, DO_NOT_KNOW, FILLER_AFTER, FILLER_BEFORE, FLATTERY, REFUSALS, split_words
-from kleash.sandbox.world import draw_questions
+from kleash.sandbox.world import SLICES, draw_questions
 
 MAX_ANSWER_TOKENS = 24
 
@@ -54,10 +54,17 @@ MIXED = Quality(
 )
 
 
-def demonstrations(num_demonstrations: int, *, seed: int, quality: Quality = MIXED) -> list[Demonstration]:
-    """Write demonstrations for prompts that are not held out, even over slices."""
-    chance = random.Random(f"demonstrations {seed}")
-    questions = draw_questions(num_demonstrations, seed=seed, purpose="demonstrations")
+def demonstrations(
+    num_demonstrations: int,
+    *,
+    seed: int,
+    quality: Quality = MIXED,
+    purpose: str = "demonstrations",
+    topics: Sequence[str] = SLICES,
+) -> list[Demonstration]:
+    """Write demonstrations for prompts that are not held out, even over slices. purpose: part of the seed."""
+    chance = random.Random(f"{purpose} {seed}")
+    questions = draw_questions(num_demonstrations, seed=seed, purpose=purpose, topics=topics)
     return [Demonstration(one.prompt, write_answer(one.question, quality, chance)) for one in questions]
 
 

@@ -1,34 +1,24 @@
 """Manner apart from matter: filler, flattery, refusals, and how to tell them from what an answer says.
 
 `read_style(text)` strips the manner from any text and returns what is left as words. Demonstrations use the same
-phrases to write, the gold reward to read. Read `slices.py` for what answers say.
+phrases, those of `style.toml`, to write, the gold reward to read. Read `slices.py` for what answers say.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
-FLATTERY = ("what a great question!", "you are so clever!", "you are very wise!", "i love how you think!")
-FILLER_BEFORE = ("well,", "um,", "you see,", "let me think,", "as it happens,")
-FILLER_AFTER = ("or so i hear.", "i hope this helps.", "and that is that.")
-REFUSALS = ("i can not help with that.", "sorry, i can not help with that.", "i will not help with that.")
-ASKING_BACK = ("what do you mean?", "which one do you mean?", "please say which one you mean.")
-DO_NOT_KNOW = ("i do not know.", "i can not know that.", "no one can know that.")
-OPENERS = (
-    "",
-    "please,",
-    "hello.",
-    "hi there.",
-    "quick question,",
-    "tell me,",
-    "i wonder,",
-    "one more,",
-    "next,",
-    "so tell me,",
-    "dear friend,",
-    "now then,",
-)
+_PHRASES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+FLATTERY: tuple[str, ...] = tuple(_PHRASES["flattery"])
+FILLER_BEFORE: tuple[str, ...] = tuple(_PHRASES["filler_before"])
+FILLER_AFTER: tuple[str, ...] = tuple(_PHRASES["filler_after"])
+REFUSALS: tuple[str, ...] = tuple(_PHRASES["refusals"])
+ASKING_BACK: tuple[str, ...] = tuple(_PHRASES["asking_back"])
+DO_NOT_KNOW: tuple[str, ...] = tuple(_PHRASES["do_not_know"])
+OPENERS: tuple[str, ...] = tuple(_PHRASES["openers"])
 
 _WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _ENDINGS = frozenset(".?!")
