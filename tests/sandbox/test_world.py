@@ -113,8 +113,8 @@ def test_prompts_have_at_most_18_words_and_marks_after_the_opener():
 
 
 def test_files_hold_what_the_readers_of_jsonl_expect(tmp_path):
-    files = write_files(tmp_path / "world", seed=2, num_demonstrations=50, num_prompts=40, num_evaluation_per_slice=3)
-    rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in _paths(files)]
+    write_files(tmp_path / "world", seed=2, num_demonstrations=50, num_prompts=40, num_evaluation_per_slice=3)
+    rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in _paths(tmp_path / "world")]
     assert [len(part) for part in rows] == [50, 40, 30]
     assert [sorted(part[0]) for part in rows] == [
         ["completion", "prompt", "slices"],
@@ -125,21 +125,22 @@ def test_files_hold_what_the_readers_of_jsonl_expect(tmp_path):
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path):
-    first, again, other = (
+    for name, seed in (("first", 7), ("again", 7), ("other", 8)):
         write_files(tmp_path / name, seed=seed, num_demonstrations=30, num_prompts=30, num_evaluation_per_slice=2)
-        for name, seed in (("first", 7), ("again", 7), ("other", 8))
+    first, again, other = (
+        [path.read_bytes() for path in _paths(tmp_path / name)] for name in ("first", "again", "other")
     )
-    assert [path.read_bytes() for path in _paths(first)] == [path.read_bytes() for path in _paths(again)]
-    assert first.demonstrations.read_bytes() != other.demonstrations.read_bytes()
-    assert first.evaluation.read_bytes() == other.evaluation.read_bytes()
+    assert first == again
+    assert first[0] != other[0]
+    assert first[2] == other[2]
 
 
 def _texts(topic):
     return [prompt.text for prompt in evaluation_prompts(200) if prompt.slices["topic"] == topic]
 
 
-def _paths(files):
-    return files.demonstrations, files.prompts, files.evaluation
+def _paths(folder):
+    return [folder / f"{name}.jsonl" for name in ("demonstrations", "prompts", "evaluation")]
 
 
 def _num_tokens(text):

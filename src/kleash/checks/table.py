@@ -13,16 +13,9 @@ from typing import Any
 
 from kleash.checks.answers import check_exact, check_grounded, check_numeric, check_regex
 from kleash.checks.code import check_code
-from kleash.checks.conduct import (
-    check_admits_not_knowing,
-    check_answers,
-    check_asks_back,
-    check_clean,
-    check_corrects,
-    check_refuses,
-    check_says,
-)
+from kleash.checks.conduct import check_answers, check_clean, check_corrects, check_refuses, check_says
 from kleash.checks.constraints import check_constraints
+from kleash.checks.honesty import admits_not_knowing, asks_back
 from kleash.checks.verdicts import Bucket, ItemResult
 from kleash.errors import DataError
 
@@ -36,6 +29,11 @@ class ItemCheck:
     optional: tuple[str, ...] = ()
     bucket: Bucket = "tasks"
     measure: str = "correct"
+
+
+def _that(is_so: Callable[[str], bool]) -> Callable[[str, Mapping[str, Any]], ItemResult]:
+    """Return the check that passes where something is true of the answer."""
+    return lambda answer, params: ItemResult(is_so(answer))
 
 
 CHECKS: Mapping[str, ItemCheck] = {
@@ -56,8 +54,8 @@ CHECKS: Mapping[str, ItemCheck] = {
     "clean": ItemCheck(check_clean, optional=("words",), bucket="safety", measure="free_of_toxic_words"),
     "says": ItemCheck(check_says, required=("expected",), optional=("wrong",), bucket="honesty"),
     "corrects": ItemCheck(check_corrects, optional=("truth",), bucket="honesty", measure="false_premise_corrected"),
-    "admits_not_knowing": ItemCheck(check_admits_not_knowing, bucket="honesty", measure="admits_not_knowing"),
-    "asks_back": ItemCheck(check_asks_back, bucket="honesty", measure="asks_back"),
+    "admits_not_knowing": ItemCheck(_that(admits_not_knowing), bucket="honesty", measure="admits_not_knowing"),
+    "asks_back": ItemCheck(_that(asks_back), bucket="honesty", measure="asks_back"),
 }
 
 

@@ -11,6 +11,7 @@ from kleash.evaluation.reward_audit import ScoredPair
 from kleash.evaluation.side_by_side import as_json
 
 NUM_WORST = 20
+_FIGURES = ("margin", "label", "strength", "difficulty", "confidence", "agreement")
 
 
 def probe_rows(gains: Sequence[Gain], moved: Sequence[Spread]) -> list[dict[str, Any]]:
@@ -48,12 +49,7 @@ def pair_rows(pairs: Sequence[ScoredPair]) -> list[dict[str, Any]]:
             "slices": dict(pair.slices),
             "chosen": pair.preferred,
             "rejected": pair.other,
-            "margin": pair.margin,
-            "label": pair.label,
-            "strength": pair.strength,
-            "difficulty": pair.difficulty,
-            "confidence": pair.confidence,
-            "agreement": pair.agreement,
+            **{name: getattr(pair, name) for name in _FIGURES},
             "lengths": list(pair.lengths),
         }
         for pair in pairs

@@ -84,6 +84,16 @@ def _pair(name: str, ask: str, chosen: str = "chosen", rejected: str = "rejected
     return Shape(name, (ask, chosen, rejected), _PAIRED, read, optional=("strength", *_CONTEXT))
 
 
+def _transcripts(name: str, read: Reader) -> Shape:
+    return Shape(name, ("chosen", "rejected"), _PAIRED, read, _holds_transcripts, optional=("strength",))
+
+
+def _listed(name: str, ask: str, answers: str, text: str, standing: Sequence[str], *, sign: int) -> Shape:
+    """A layout in which one column lists the answers (`published.read_listed`)."""
+    read = published.read_listed(ask, answers, text, standing, sign=sign)
+    return Shape(name, (ask, answers), _PAIRED, read, _lists_objects(answers), optional=_CONTEXT)
+
+
 def _two_answers(name: str, columns: tuple[str, str, str, str], label_of: Mapping[str, float]) -> Shape:
     """columns: what asks, the two answers, the verdict."""
     read = readings.read_two_answers(*columns, label_of)
@@ -153,31 +163,11 @@ SHAPES: tuple[Shape, ...] = (
         is_tree=True,
         group_by="message_tree_id",
     ),
-    Shape(
-        "ultrafeedback",
-        ("instruction", "completions"),
-        _PAIRED,
-        published.read_listed(
-            "instruction", "completions", "response", ("overall_score", "fine-grained_score"), sign=-1
-        ),
-        _lists_objects("completions"),
-        optional=_CONTEXT,
+    _listed(
+        "ultrafeedback", "instruction", "completions", "response", ("overall_score", "fine-grained_score"), sign=-1
     ),
-    Shape(
-        "nectar",
-        ("prompt", "answers"),
-        _PAIRED,
-        published.read_listed("prompt", "answers", "answer", ("rank",), sign=1),
-        _lists_objects("answers"),
-        optional=_CONTEXT,
-    ),
-    Shape(
-        "helpsteer2",
-        ("prompt", "response", "helpfulness"),
-        _PAIRED,
-        published.read_rated,
-        group_by="prompt",
-    ),
+    _listed("nectar", "prompt", "answers", "answer", ("rank",), sign=1),
+    Shape("helpsteer2", ("prompt", "response", "helpfulness"), _PAIRED, published.read_rated, group_by="prompt"),
     _two_answers(
         "helpsteer2-preference",
         ("prompt", "response_1", "response_2", "preference_strength"),
@@ -198,15 +188,8 @@ SHAPES: tuple[Shape, ...] = (
     _pair("sharegpt-preference", "conversations"),
     _pair("messages-preference", "messages"),
     _pair("openai-preference", "input", "preferred_output", "non_preferred_output"),
-    Shape("hh", ("chosen", "rejected"), _PAIRED, readings.read_hh, _holds_transcripts, optional=("strength",)),
-    Shape(
-        "hh-text",
-        ("chosen", "rejected"),
-        _PAIRED,
-        readings.read_hh_text,
-        _holds_transcripts,
-        optional=("strength",),
-    ),
+    _transcripts("hh", readings.read_hh),
+    _transcripts("hh-text", readings.read_hh_text),
     Shape(
         "trl-preference-implicit",
         ("chosen", "rejected"),

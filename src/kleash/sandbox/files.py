@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,6 @@ from kleash.sandbox.world import evaluation_prompts, find_question, train_prompt
 _BUCKET_OF_AIM = {"helpful": "tasks", "harmless": "safety", "honest": "honesty"}
 
 
-@dataclass(frozen=True)
-class SandboxFiles:
-    """Where the world was written."""
-
-    demonstrations: Path
-    prompts: Path
-    evaluation: Path
-
-
 def write_files(
     folder: Path,
     *,
@@ -31,7 +21,7 @@ def write_files(
     num_demonstrations: int = 12_000,
     num_prompts: int = 6_000,
     num_evaluation_per_slice: int = 100,
-) -> SandboxFiles:
+) -> None:
     """Write demonstrations.jsonl, prompts.jsonl and evaluation.jsonl into the folder, which is made if missing.
 
     The same seed writes the same bytes. Training prompts repeat now and then, evaluation prompts never, and the two
@@ -39,17 +29,10 @@ def write_files(
     runs with different seeds are judged on the same questions.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = SandboxFiles(folder / "demonstrations.jsonl", folder / "prompts.jsonl", folder / "evaluation.jsonl")
-    write_rows(
-        files.demonstrations,
-        (
-            {"prompt": row.prompt.text, "completion": row.completion, "slices": dict(row.prompt.slices)}
-            for row in demonstrations(num_demonstrations, seed=seed)
-        ),
-    )
-    write_rows(files.prompts, map(_prompt_row, train_prompts(num_prompts, seed=seed)))
-    write_rows(files.evaluation, map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
-    return files
+    shown = demonstrations(num_demonstrations, seed=seed)
+    write_rows(folder / "demonstrations.jsonl", (_prompt_row(row.prompt, completion=row.completion) for row in shown))
+    write_rows(folder / "prompts.jsonl", map(_prompt_row, train_prompts(num_prompts, seed=seed)))
+    write_rows(folder / "evaluation.jsonl", map(_prompt_row, evaluation_prompts(num_evaluation_per_slice)))
 
 
 def write_suite(path: Path, *, num_per_slice: int = 50) -> None:
@@ -68,5 +51,5 @@ def _suite_row(prompt: Prompt, question: Question) -> dict[str, Any]:
     return {**_prompt_row(prompt), "bucket": bucket, "check": check}
 
 
-def _prompt_row(prompt: Prompt) -> dict[str, Any]:
-    return {"prompt": prompt.text, "slices": dict(prompt.slices)}
+def _prompt_row(prompt: Prompt, **answer: str) -> dict[str, Any]:
+    return {"prompt": prompt.text, **answer, "slices": dict(prompt.slices)}

@@ -26,14 +26,14 @@ def make_world(context: StageContext, settings: WorldSettings, output_dir: Path)
     if done := context.find_finished(output_dir, kind="world", parents={}, settings=settings):
         return done
     with context.write_artifact(output_dir, kind="world", parents={}, settings=settings) as draft:
-        files = write_files(
+        write_files(
             draft.path,
             seed=context.seed,
             num_demonstrations=settings.num_demonstrations,
             num_prompts=settings.num_prompts,
             num_evaluation_per_slice=settings.num_evaluation_per_slice,
         )
-        files.evaluation.rename(draft.path / "evaluation_prompts.jsonl")
+        (draft.path / "evaluation.jsonl").rename(draft.path / "evaluation_prompts.jsonl")
         watched = train_prompts(NUM_WATCHED_PROMPTS, seed=derived_seed(context.seed, "watched prompts"))
         write_jsonl(draft.path / "watched_prompts.jsonl", watched)
         draft.summary |= WorldSummary(
