@@ -8,9 +8,10 @@ from fake_run import make_fake_run
 from kleash.estimates import Estimate, Rate
 from kleash.monitor.figures.training_chart import training_figure
 from kleash.monitor.pages.rendering import fragment
+from kleash.monitor.pages.verdict import verdict_of
 from kleash.monitor.read.findings import Contrast, findings_of
 from kleash.monitor.read.reader import read_run
-from kleash.monitor.read.verdict import gate_in_words, mood_of, verdict_of
+from kleash.monitor.read.verdict import gate_in_words, mood_of
 from kleash.results import GateSummary
 
 

@@ -15,10 +15,10 @@ from kleash.evaluation.gates import GAIN_FAIL_SD, GAIN_WARN_SD, SPREAD_FAIL, SPR
 from kleash.monitor.figures.charts import margin_figure
 from kleash.monitor.pages.rendering import Live, fragment
 from kleash.monitor.pages.single_page import single_page
+from kleash.monitor.pages.verdict import RunVerdict
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
 from kleash.monitor.read.reader import RoundFolder, RunFolder
-from kleash.monitor.read.verdict import RunVerdict
 from kleash.results import AuditMeasures, AuditSummary, Calibration
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part

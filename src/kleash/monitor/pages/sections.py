@@ -10,11 +10,11 @@ from typing import Any
 
 from kleash.monitor.figures import charts, hhh_chart, training_chart
 from kleash.monitor.pages.comparing import DISTANCE, curves_of, distance_part
+from kleash.monitor.pages.verdict import verdict_of
 from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
 from kleash.monitor.read.measures import seconds_by_part
 from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
-from kleash.monitor.read.verdict import verdict_of
 from kleash.results import SuitesSummary, Summary
 from kleash.web.plots import Part
 

@@ -20,7 +20,7 @@ from kleash.maths.intervals import chance_below_zero
 from kleash.monitor.read.external_quality import judge_label
 from kleash.monitor.read.findings import Contrast, Findings
 from kleash.monitor.read.measures import LAST_UPDATES, column, last
-from kleash.monitor.read.verdict import mood_of, unseen_pairs
+from kleash.monitor.read.verdict import mood_of
 from kleash.web.wording import count, length_accuracy, listing, number, number_range, percent, points, points_range
 
 # An adaptive leash is there to end within a quarter of its target.
@@ -195,7 +195,8 @@ def check_reward_model(findings: Findings) -> RunCheck | None:
     if model is None:
         return None
     low = model.accuracy.value if model.accuracy.low is None else model.accuracy.low
-    text = f"{percent(model.accuracy.value)} of {unseen_pairs(model.accuracy)} ordered rightly"
+    num_pairs = "" if model.accuracy.n is None else f"{count(model.accuracy.n)} "
+    text = f"{percent(model.accuracy.value)} of {num_pairs}unseen pairs ordered rightly"
     if low <= 0.5:
         remedy = "Collect more pairs, or look at how far the raters agree."
         return RunCheck("Reward model", "warning", text + ": not told from a coin toss.", remedy)
