@@ -115,10 +115,37 @@ class CandidatesSummary(Summary):
     dropped: dict[str, Any] = {}
 
 
+class AgreementWithPeople(Record):
+    """How far a judge says what most people say of the same pairs, each n counting comparisons.
+
+    percent: ties being a choice.  decided: where neither calls a tie.  kappa: Cohen's, of percent, beyond chance.
+    """
+
+    percent: Rate | None = None
+    decided: Rate | None = None
+    kappa: Estimate | None = None
+
+
+class JudgeBesidePeople(Record):
+    """An AI judge held against people where both judged, over all and group by group, {what by: {group: agreement}}.
+
+    longer, first, people_longer, people_first: shares of decided pairs that went to the longer answer, and to the one
+    shown first, by the judge and by people on the same comparisons.
+    """
+
+    judge: str = ""
+    overall: AgreementWithPeople = AgreementWithPeople()
+    groups: dict[str, dict[str, AgreementWithPeople]] = {}
+    longer: Rate | None = None
+    people_longer: Rate | None = None
+    first: Rate | None = None
+    people_first: Rate | None = None
+
+
 class PreferencesSummary(Summary):
     """Preferences, as collected, imported or replayed, or answers with thumbs.
 
-    agreement: the raters', ties apart.  skills: by rater.
+    agreement: the raters', ties apart.  skills: by rater.  beside_people: AI judges held against people.
     replay: what a buffer of old and fresh rows is mixed of.  unanswered: by judge, the comparisons on which its
     endpoint gave no answer; accepted_missing: why that, or no verdict at all, would do.
     """
@@ -141,6 +168,7 @@ class PreferencesSummary(Summary):
     judgements_left_out: dict[str, int] = {}
     skills: dict[str, float | None] = {}
     judges: list[dict[str, Any]] = []
+    beside_people: list[JudgeBesidePeople] = []
     unanswered: dict[str, int] = {}
     accepted_missing: str = ""
     replay: dict[str, Any] | None = None

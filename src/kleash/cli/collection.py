@@ -138,9 +138,9 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One campaign; without a name, all.")] = None, store: Store = STORE
 ) -> None:
     """Say how far the campaigns are and whether their labels can be trusted."""
-    from kleash.cli.tables import campaigns_table, gates_table, judges_status_table
+    from kleash.cli.tables import beside_people_table, campaigns_table, gates_table, judges_status_table
     from kleash.collection.gates import campaign_gates
-    from kleash.collection.judge_quality import measure_judges
+    from kleash.collection.judge_quality import beside_people, measure_judges
     from kleash.collection.quality import agreement
     from kleash.collection.store import campaigns as stored
     from kleash.collection.store.calls import judge_calls
@@ -160,6 +160,8 @@ def status(
                 raters(connection, found[0].id), recorded=everything, counting=recorded, figures=figures
             ):
                 results().print(judges)
+            if beside := beside_people_table(beside_people(items, everything, calls)):
+                results().print(beside)
 
 
 @app.command(
@@ -330,7 +332,7 @@ def judge(
 
     Stopped or killed, the same command goes on: what was asked is never paid for twice.
     """
-    from kleash.cli.tables import judges_table
+    from kleash.cli.tables import beside_people_table, judges_table
     from kleash.raters.configuration import load_judges
     from kleash.stages.support.judging import judge_campaign
 
@@ -345,6 +347,8 @@ def judge(
     for name, spending in done.spent.items():
         results().print(f"{name}: {spending.told} in this run", soft_wrap=True)
     results().print(judges_table(done.figures))
+    if beside := beside_people_table(done.beside_people):
+        results().print(beside)
 
 
 # ------------------------------------------------------------------------------------------------------------- inside

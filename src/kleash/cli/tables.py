@@ -15,6 +15,7 @@ from kleash.results import (
     AuditSummary,
     CandidatesSummary,
     EvaluationSummary,
+    JudgeBesidePeople,
     PolicySummary,
     PreferencesSummary,
     RewardSummary,
@@ -288,6 +289,18 @@ def judges_table(figures: Sequence[JudgeFigures]) -> Table:
         for one in figures
     ]
     return rows_table(("judge", "calls", "tokens", *shares), rows)
+
+
+def beside_people_table(rows: Sequence[JudgeBesidePeople]) -> Table | None:
+    """Return how each judge agrees with people, over all and group by group; None where they met on nothing."""
+    lines = []
+    for row in rows:
+        groups = {"all": row.overall} | {name: found for named in row.groups.values() for name, found in named.items()}
+        for name, found in groups.items():
+            lines.append((row.judge, name, rate(found.percent), rate(found.decided), mean(found.kappa)))
+        for what, own, theirs in (("longer", row.longer, row.people_longer), ("first", row.first, row.people_first)):
+            lines.append((row.judge, f"prefers the {what}", rate(own), f"people {rate(theirs)}", ""))
+    return rows_table(("judge", "comparisons", "agrees with people", "ties apart", "kappa"), lines) if lines else None
 
 
 def judges_status_table(

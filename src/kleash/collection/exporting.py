@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kleash.artifacts import Artifact, read, writing
 from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import campaign_gates
-from kleash.collection.judge_quality import unanswered
+from kleash.collection.judge_quality import beside_people, unanswered
 from kleash.collection.quality import agreement
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
@@ -34,7 +35,7 @@ from kleash.durable import write_rows, write_text
 from kleash.errors import DataError
 from kleash.estimates import Rate
 from kleash.formats import to_json, write_jsonl
-from kleash.records import Preference
+from kleash.records import JudgeCall, Preference
 from kleash.results import PreferencesSummary
 from kleash.versions import format_mark
 
@@ -52,8 +53,9 @@ def write_export(
     recorded: Sequence[RecordedJudgement],
     *,
     settings: AggregationSettings,
+    calls: Sequence[tuple[JudgeCall, datetime]] = (),
 ) -> PreferencesSummary:
-    """Write the four files into a folder and return the figures worth showing."""
+    """Write the four files into a folder and return the figures worth showing. calls: of AI judges, where kept."""
     place_of = {item_id: index for index, item_id in enumerate(items)}
     recorded = sorted(recorded, key=lambda entry: (place_of[entry.item_id], entry.judgement.rater, int(entry.id)))
     result = aggregate(items, recorded, settings=settings)
@@ -81,6 +83,7 @@ def write_export(
         },
         judgements_left_out=dict(result.judgements_left_out),
         skills=dict(result.skills),
+        **({"beside_people": beside} if (beside := beside_people(items, recorded, calls)) else {}),
     )
 
 
@@ -96,12 +99,13 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
         origins = stored.origins(connection, campaign)
         judges = {entry.judgement.rater for entry in recorded if entry.judgement.rater_kind == "ai"}
         absent = missing_verdicts(connection, campaign, judges, settings=settings)
+        calls = judge_calls(connection, [item.comparison.id for item in items.values()])
     settings = settings.model_copy(update={"accept_missing": None})
     parents = {f"candidates_{i}" if i else "candidates": read(Path(path)) for i, path in enumerate(origins)}
     in_full = {"campaign": campaign.settings.model_dump(mode="json"), "labels": settings.model_dump(mode="json")}
     with writing(output_dir, kind="preferences", parents=parents, settings=in_full) as draft:
-        draft.summary |= write_export(draft.path, campaign, rubrics, items, recorded, settings=settings).to_json()
-        draft.summary |= absent.to_json()
+        made = write_export(draft.path, campaign, rubrics, items, recorded, settings=settings, calls=calls)
+        draft.summary |= made.to_json() | absent.to_json()
     artifact = read(output_dir)
     with database.write() as connection:
         ids = [entry.id for entry in recorded]

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kleash.collection.recorded import Item, RecordedJudgement
-from kleash.raters.monitoring import JudgeFigures, judge_figures
-from kleash.records import UNANSWERED, JudgeCall, Judgement
+from kleash.estimates import Estimate, Rate
+from kleash.maths.agreement import agreement_interval, mean_cohen_kappa
+from kleash.maths.intervals import Interval
+from kleash.raters.monitoring import (
+    ChoiceBeside,
+    JudgeFigures,
+    agreement_of,
+    choices_beside,
+    first_position_share,
+    judge_figures,
+    length_preference,
+    majority_choices,
+    position_preference,
+)
+from kleash.records import UNANSWERED, Comparison, JudgeCall, Judgement, group_by_slice
+from kleash.results import AgreementWithPeople, JudgeBesidePeople
+
+# Of two answers, how much longer the longer one is, in characters.
+LENGTHS = ((1.1, "lengths within 10 %"), (1.5, "one 10 to 50 % longer"), (math.inf, "one over 50 % longer"))
 
 
 def measure_judges(
@@ -30,6 +48,89 @@ def measure_judges(
         by_people=votes_of_people(recorded),
         is_weekly=is_weekly,
     )
+
+
+def beside_people(
+    items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], calls: Sequence[tuple[JudgeCall, datetime]] = ()
+) -> list[JudgeBesidePeople]:
+    """Hold each AI judge against most people: over all, by length, by the place shown, by slice, on calibration items.
+
+    recorded: all judgements, as in `measure_judges`.  calls: where a judge was shown both orders, its verdict in each;
+    of a judge without any, places are its judgements'. A judge that met nobody on any comparison has no row.
+    """
+    comparisons = {item.comparison.id: item.comparison for item in items.values()}
+    by_people = votes_of_people(recorded)
+    people = majority_choices(by_people)
+    known = majority_choices(
+        Judgement(item.comparison.id, "", "rule", tuple(range(len(item.gold_ranks))), "ranked", item.gold_ranks)
+        for item in items.values()
+        if item.is_gold
+    )
+    by_judges = [entry.judgement for entry in recorded if entry.judgement.rater_kind == "ai" and not entry.is_repeat]
+    said = [judgement for judgement in by_judges if judgement.comparison_id in comparisons]
+    rows = []
+    for judge in sorted({judgement.rater for judgement in said}):
+        own = [judgement for judgement in said if judgement.rater == judge]
+        choices = choices_beside(people, own)
+        both = {choice.pair[0] for choice in choices}
+        on_both = [judgement for judgement in own if judgement.comparison_id in both]
+        theirs = [judgement for judgement in by_people if judgement.comparison_id in both]
+        in_order = [call for call, _ in calls if call.judge == judge and call.comparison_id in both]
+        placed = choices_beside(people, () if in_order else own, in_order)
+        gold = choices_beside(known, own)
+        if choices or gold:
+            first = first_position_share(in_order) if in_order else position_preference(on_both)
+            rows.append(
+                JudgeBesidePeople(
+                    judge=judge,
+                    overall=_agreement(choices),
+                    groups=_grouped(choices, placed, gold, comparisons),
+                    longer=_rate(length_preference(on_both, comparisons)),
+                    people_longer=_rate(length_preference(theirs, comparisons)),
+                    first=_rate(first),
+                    people_first=_rate(position_preference(theirs)),
+                )
+            )
+    return rows
+
+
+def _grouped(
+    choices: Sequence[ChoiceBeside],
+    placed: Sequence[ChoiceBeside],
+    gold: Sequence[ChoiceBeside],
+    comparisons: Mapping[str, Comparison],
+) -> dict[str, dict[str, AgreementWithPeople]]:
+    groups: dict[str, dict[str, list[ChoiceBeside]]] = defaultdict(lambda: defaultdict(list))
+    for one in choices:
+        first, second = (len(comparisons[one.pair[0]].completions[index]) for index in one.pair[1:])
+        ratio = max(first, second) / max(min(first, second), 1)
+        groups["length"][next(name for most, name in LENGTHS if ratio <= most)].append(one)
+        if one.theirs and first != second:
+            chose = "longer" if (one.theirs > 0) == (first > second) else "shorter"
+            groups["length"][f"people chose the {chose}"].append(one)
+    for one in placed:
+        if one.shown_first is not None:
+            groups["place"][f"people's choice shown {'first' if one.shown_first else 'second'}"].append(one)
+    dimensions = [comparisons[one.pair[0]].prompt.dimensions for one in choices]
+    groups["slice"] |= {name: [choices[row] for row in rows] for name, rows in group_by_slice(dimensions).items()}
+    groups["known answer"] |= {"calibration items": list(gold)} if gold else {}
+    return {by: {name: _agreement(of) for name, of in sorted(named.items())} for by, named in groups.items() if named}
+
+
+def _agreement(choices: Sequence[ChoiceBeside]) -> AgreementWithPeople:
+    number_of = {item: number for number, item in enumerate(dict.fromkeys(one.pair[0] for one in choices))}
+    numbers = [number_of[one.pair[0]] for one in choices]
+    table_LN = [[float(one.own) for one in choices], [float(one.theirs) for one in choices]]
+    kappa = agreement_interval(mean_cohen_kappa, table_LN, item_N=numbers, num_resamples=200) if choices else None
+    return AgreementWithPeople(
+        percent=_rate(agreement_of(choices)),
+        decided=_rate(agreement_of(choices, with_ties=False)),
+        kappa=Estimate(**vars(kappa)) if kappa and math.isfinite(kappa.value) else None,
+    )
+
+
+def _rate(share: Interval) -> Rate | None:
+    return Rate(**vars(share)) if share.n else None
 
 
 def unanswered(

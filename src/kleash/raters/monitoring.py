@@ -213,16 +213,60 @@ def length_preference(judgements: Iterable[Judgement], comparisons: Mapping[str,
     )
 
 
+def position_preference(judgements: Iterable[Judgement]) -> Interval:
+    """Bound the share of decided pairs that went to the answer shown earlier, of raters who see one order."""
+    return _by_item(
+        (pair[0], _shows_winner_first(judgement.permutation, pair, sign))
+        for judgement in judgements
+        for pair, sign in _signs(judgement).items()
+        if sign
+    )
+
+
 def agreement_with(
     majority: Mapping[PairKey, int], judgements: Iterable[Judgement], *, with_ties: bool = True
 ) -> Interval:
     """Bound the share of pairs on which judgements say the same as `majority_choices`."""
-    return _by_item(
-        (pair[0], sign == majority[pair])
-        for judgement in judgements
-        for pair, sign in _signs(judgement).items()
-        if pair in majority and (with_ties or (sign and majority[pair]))
-    )
+    return agreement_of(choices_beside(majority, judgements), with_ties=with_ties)
+
+
+@dataclass(frozen=True)
+class ChoiceBeside:
+    """What a judge and most people say of a pair, 1 the first, -1 the second, 0 a tie.
+
+    shown_first: people's choice was shown first to the judge; None for a tie, and where both orders were shown.
+    """
+
+    pair: PairKey
+    own: int
+    theirs: int
+    shown_first: bool | None = None
+
+
+def choices_beside(
+    majority: Mapping[PairKey, int], judgements: Iterable[Judgement], calls: Iterable[JudgeCall] = ()
+) -> list[ChoiceBeside]:
+    """Put choices beside `majority_choices` on the same pairs. calls: of a judge that is shown each order by itself."""
+    said = [(judgement.permutation, pair, sign) for judgement in judgements for pair, sign in _signs(judgement).items()]
+    for call, overall in _verdicts(calls):
+        first, second = call.permutation
+        sign = {"first": 1, "second": -1}.get(overall, 0)
+        pair = (call.comparison_id, min(first, second), max(first, second))
+        said.append((call.permutation, pair, sign if first < second else -sign))
+    return [
+        ChoiceBeside(pair, own, theirs, _shows_winner_first(shown, pair, theirs) if theirs else None)
+        for shown, pair, own in said
+        if (theirs := majority.get(pair)) is not None
+    ]
+
+
+def agreement_of(choices: Iterable[ChoiceBeside], *, with_ties: bool = True) -> Interval:
+    """Bound the share of choices that are people's too; without ties, of those where neither calls one."""
+    return _by_item((one.pair[0], one.own == one.theirs) for one in choices if with_ties or (one.own and one.theirs))
+
+
+def _shows_winner_first(shown: Sequence[int], pair: PairKey, sign: int) -> bool:
+    return (shown.index(pair[1]) < shown.index(pair[2])) == (sign > 0)
 
 
 def parse_failure(calls: Sequence[JudgeCall]) -> Interval:

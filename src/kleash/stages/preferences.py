@@ -18,6 +18,7 @@ from kleash.collection.campaign import Campaign
 from kleash.collection.exporting import missing_verdicts, write_export
 from kleash.collection.identity import identity_holds
 from kleash.collection.store import campaigns as stored
+from kleash.collection.store.calls import judge_calls
 from kleash.collection.store.database import Database
 from kleash.collection.store.judgements import exports_of, judgements_in_force, record_export
 from kleash.errors import RunError
@@ -120,7 +121,8 @@ def collect_preferences(
             absent = missing_verdicts(connection, campaign, asked, settings=labels, missing=missing)
             draft.summary |= absent.to_json()
             rubrics = stored.rubrics(connection, campaign.id)
-        export = write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels)
+            calls = judge_calls(connection, [comparison.id for comparison in comparisons]) if judges else []
+        export = write_export(draft.path, campaign, rubrics, items, given_here, settings=settings.labels, calls=calls)
         draft.summary |= export.to_json()
     artifact = read(output_dir)
     _note_export(database, name, artifact)

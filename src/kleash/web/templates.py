@@ -12,7 +12,9 @@ from kleash.web.visible import visible_text
 
 
 def environment(folder: Path) -> Environment:
-    """Return what renders a folder's templates: values are escaped, and one that a page was not given is an error.
+    """Return what renders a folder's templates, and the parts of pages that both services show, in web/parts.
+
+    Values are escaped, and one that a page was not given is an error.
 
     A template that ends in .md writes Markdown: nothing is escaped there.
 
@@ -20,7 +22,7 @@ def environment(folder: Path) -> Environment:
     Filters: `seen` for texts of people and models, `safe_html` for HTML that was made of escaped texts.
     """
     jinja = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, Path(__file__).parent / "parts"]),
         autoescape=select_autoescape(disabled_extensions=("md",), default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

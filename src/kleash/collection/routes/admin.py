@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from kleash.collection.aggregation import AggregationSettings, aggregate
 from kleash.collection.charts import judge_charts, progress_figure, seconds_figure
-from kleash.collection.judge_quality import measure_judges
+from kleash.collection.judge_quality import beside_people, measure_judges
 from kleash.collection.quality import low_agreement_items
 from kleash.collection.recorded import ordinary_votes
 from kleash.collection.routes import changes, review
@@ -122,6 +122,7 @@ def judges_page(request: Request, database: Data, _: Admin, snapshot: Snapshot) 
         campaign=snapshot.campaign,
         judges=judges,
         overall=measure_judges(snapshot.items, recorded, calls, is_weekly=False),
+        rows=beside_people(snapshot.items, recorded, calls),
         figures=judge_charts(weeks),
     )
 

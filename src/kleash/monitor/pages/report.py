@@ -21,8 +21,8 @@ from kleash.results import GateSummary
 
 REPORT_FILE = "report.html"
 SECTIONS = (
-    *("verdict", "tiles", "checks", "training", "alarms", "distance", "slices", "aims", "suites", "reward-model"),
-    *("samples", "rounds", "times", "provenance", "settings"),
+    *("verdict", "tiles", "checks", "training", "alarms", "distance", "slices", "aims", "suites", "judges"),
+    *("reward-model", "samples", "rounds", "times", "provenance", "settings"),
 )
 """The templates of the sections from top to bottom."""
 

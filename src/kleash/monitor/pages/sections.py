@@ -15,7 +15,7 @@ from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
 from kleash.monitor.read.measures import seconds_by_part
 from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
-from kleash.results import SuitesSummary, Summary
+from kleash.results import PreferencesSummary, SuitesSummary, Summary
 from kleash.web.plots import Part
 
 
@@ -52,6 +52,7 @@ def shown_of(run: RunFolder, round_folder: RoundFolder | None, *, slice_name: st
         "distance": distance,
         "suites": round_folder.summary("suites", SuitesSummary),
         "times": [(name, len(rows), seconds_by_part(rows)) for name, rows in findings.training.items()],
+        "beside_people": round_folder.summary("preferences", PreferencesSummary).beside_people,
         "seconds_of": seconds_of,
     }
 

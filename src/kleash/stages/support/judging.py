@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kleash.collection.campaign import Campaign
-from kleash.collection.judge_quality import measure_judges, unanswered
+from kleash.collection.judge_quality import beside_people, measure_judges, unanswered
 from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.calls import StoredCalls, judge_calls
@@ -23,6 +23,7 @@ from kleash.raters.judge_run import Purse, Spending
 from kleash.raters.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
 from kleash.raters.panel import JudgePanel, same_family_warning
 from kleash.records import Comparison, Judgement
+from kleash.results import JudgeBesidePeople
 
 # Comparisons per transaction. What is yielded before a stop is recorded all the same, so this only paces the writes.
 _FAST_BATCH, _SLOW_BATCH = 4096, 16
@@ -42,6 +43,7 @@ class JudgingResult:
     missing: Mapping[str, int]
     spent: Mapping[str, Spending]
     figures: list[JudgeFigures]
+    beside_people: list[JudgeBesidePeople]
     remarks: list[str]
 
 
@@ -84,7 +86,8 @@ def judge_campaign(
     remarks += [
         f"{judge} was given no answer on {count} comparisons: start it again." for judge, count in missing.items()
     ]
-    return JudgingResult(len(added) - num_unreadable, num_unreadable, missing, spent, figures, remarks)
+    beside = beside_people(items, recorded, calls)
+    return JudgingResult(len(added) - num_unreadable, num_unreadable, missing, spent, figures, beside, remarks)
 
 
 def have_compared(
