@@ -150,7 +150,8 @@ def missing_verdicts(
             'which asks for what is missing alone, or say why this will do: labels.accept_missing = "why", on the '
             "command line of `kleash collect export` --set accept_missing=..., which is recorded."
         )
-    return PreferencesSummary(unanswered=missing, accepted_missing=settings.accept_missing or "" if faults else "")
+    accepted = {"accepted_missing": settings.accept_missing} if faults else {}
+    return PreferencesSummary(**({"unanswered": missing} if missing else {}), **accepted)
 
 
 def rows_summary(rows: Sequence[Preference]) -> dict[str, Any]:
