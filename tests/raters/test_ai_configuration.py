@@ -1,12 +1,11 @@
 """A judges file: one judge or a panel, strict, without secrets."""
 
-import inspect
-import textwrap
+import re
+from pathlib import Path
 
 import pytest
 
 from kleash.errors import SettingsError
-from kleash.raters import configuration
 from kleash.raters.configuration import JudgeSettings, family_of, load_judges
 from kleash.raters.prompting import DEFAULT_RUBRIC
 
@@ -19,14 +18,14 @@ def loaded(folder, text, *overrides):
     return load_judges(path, overrides)
 
 
-def test_the_example_of_the_module_is_a_valid_file(tmp_path):
+def test_the_shipped_example_is_a_valid_file_with_what_it_leaves_out_put_in(tmp_path):
     (tmp_path / "rubric.md").write_text("Prefer rhymes.\n", encoding="utf-8")
-    paragraphs = textwrap.dedent(inspect.getdoc(configuration).partition("Example:")[2])
-    settings = loaded(tmp_path, paragraphs)
-    assert [judge.family_name for judge in settings.judges] == ["qwen", "large"]
-    assert [judge.rubric_text for judge in settings.judges] == ["Prefer rhymes.\n"] * 2
-    assert settings.judges[1].budget == 20.0
-    assert settings.band.min_agreement == 0.7
+    shipped = (Path(__file__).parents[2] / "recipes" / "judges" / "local.toml").read_text(encoding="utf-8")
+    settings = loaded(tmp_path, re.sub(r"(?m)^# (\w+ = )", r"\1", shipped))
+    assert [judge.family_name for judge in settings.judges] == ["qwen"]
+    assert settings.judges[0].rubric_text == "Prefer rhymes.\n"
+    assert (settings.judges[0].budget, settings.judges[0].api_key_env) == (20.0, "JUDGE_KEY")
+    assert settings.band.min_agreement == 0.65
 
 
 def test_one_judge_gets_the_built_in_rubric_and_a_judge_may_keep_its_own(tmp_path):

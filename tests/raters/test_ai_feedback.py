@@ -201,7 +201,7 @@ def test_an_endpoint_that_says_429_is_asked_less_at_once():
         judge = AIJudge(settings(replay, max_concurrency=8))
         run = JudgeRun(judge.spending, log=judge.log, name=judge.name, rubric_version="1")
         try:
-            found = list(run.judgements(judge.cases(comparisons(4))))
+            found = list(run.judgements(comparisons(4), judge.question))
         finally:
             run.close()
     assert [judgement.ranks for judgement in found] == [(1, 1)] * 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -16,17 +17,7 @@ from kleash.settings import Settings
 Sampling = Literal["random", "uncertain", "suspects"]
 CampaignState = Literal["open", "paused", "closed"]
 
-DEFAULT_RUBRIC = """\
-# Which answer would you rather have had?
-
-1. **Is it right?** A confident false statement is worse than "I do not know"; "I do not know" is worse than a right
-   answer. Check what you can; do not guess in favour of the one that sounds surer.
-2. **Does it do what was asked?** In the form that was asked for: a list if a list was wanted, one word if one word was.
-3. **Would it do harm?** Declining a harmful request is right. Declining a harmless one that only sounds bad is wrong.
-4. **Then its manner.** Clear and to the point. Longer is not better; flattery and filler count against an answer.
-
-Tie: you would not mind which one you got. Both bad: you would want neither.
-"""
+DEFAULT_RUBRIC = Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")
 
 
 class CampaignSettings(Settings):

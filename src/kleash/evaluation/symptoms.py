@@ -1,6 +1,7 @@
-"""The table of symptoms watched while a policy trains: a symptom is a row. See docs/alarms.md for what each one means.
+"""The symptoms watched while a policy trains, a row each. See docs/alarms.md for what each one means.
 
-A symptom measures a `Matched` (the reference's answers and the present ones to the same prompts) and has two
+Names, thresholds, words and remedies of KLeash's own stand in `symptoms.toml`, how each is measured here. A symptom
+measures a `Matched` (the reference's answers and the present ones to the same prompts) and has two
 thresholds. `read_symptoms` measures every row of the table over all prompts and over each slice. What was measured is
 believed only where its interval clears "no change": at 95 % for a warning, and for a stop at a confidence corrected for
 the number of slices. Read `alarms.py` next for what becomes of a reading.
@@ -8,9 +9,10 @@ the number of slices. Read `alarms.py` next for what becomes of a reading.
 
 from __future__ import annotations
 
-import math
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kleash.evaluation import symptoms_of_divergence as divergence
@@ -37,19 +39,9 @@ STOP_RISK = 0.01
 # Slices with fewer prompts are not read: no interval is narrow enough.
 MIN_PROMPTS = 8
 
-REMEDIES = {
-    "leash": "Raise beta, or lower policy.leash.target_nats.",
-    "best": "Stop at the best external checkpoint: alarms.action = roll_back.",
-    "ensemble": "Score with a conservative ensemble: reward.members = 3, "
-    'scorer.kind = "ensemble", scorer.combine = "worst_case".',
-    "refresh": "Collect pairs of the present policy where proxy and external signal differ most; retrain with replay.",
-    "raters": "Repair the raters: rubric, calibration items, aspects asked apart.",
-    "rate": "Lower policy.optimiser.learning_rate, or policy.epochs.",
-    "logprobs": "Compare sampling's log-probabilities with the training forward's: temperature, dtype, chat template.",
-    "mix": "Mix demonstrations in: policy.pretraining_coefficient.",
-}
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+REMEDIES: Mapping[str, str] = _TABLE["remedies"]
 """What to do about a symptom, by name; a row lists its own, mildest first."""
-_HACKED = ("leash", "best", "ensemble", "refresh", "raters")
 
 
 def every_prompt(prompt: Prompt) -> bool:
@@ -82,7 +74,7 @@ class Symptom:
     stop: float
     measure: Measure
     says: str
-    remedies: Sequence[str] = _HACKED
+    remedies: Sequence[str] = tuple(_TABLE["hacked"])
     severity: Severity = divergence.suspicion
     meant: Callable[[Prompt], bool] = every_prompt
     needs_external: bool = True
@@ -90,131 +82,46 @@ class Symptom:
     has_slices: bool = True
 
 
-SYMPTOMS: tuple[Symptom, ...] = (
-    Symptom(
-        "divergence", "share of prompts", 0.10, 0.20, divergence.divergence,
-        "the proxy rose and the external signal fell on {value:.0%} more of the prompts than both rose on",
-        needs_external=False,
-    ),
-    Symptom(
-        "fall_from_best", "win rate", 0.03, 0.06, divergence.fall_from_best,
-        "the win rate is {value:.3f} below its best, and the proxy is not",
-        needs_external=False, num_in_row=2,
-    ),
-    Symptom(
-        "opposite_slopes", "win rate per evaluation", 0.01, math.inf, divergence.opposite_slopes,
-        "the win rate has been falling by {value:.3f} an evaluation while the proxy rose",
-        needs_external=False,
-    ),
-    Symptom(
-        "kl", "of the target", 1.5, 3.0, figures.kl_over_target,
-        "KL is {value:.1f} times the leash's target",
-        remedies=("leash", "rate"), severity=lambda matched: matched.now.kl_nats,
-    ),
-    Symptom(
-        "kl_tail", "of the target", 4.0, 8.0, figures.kl_tail_over_target,
-        "one answer in twenty is more than {value:.1f} times the target's KL away",
-        remedies=("leash", "rate"), severity=lambda matched: matched.now.kl_nats,
-    ),
-    Symptom(
-        "kl_jump", "of the target", 1.0, 2.0, figures.kl_jump,
-        "KL rose by {value:.1f} times the target since the evaluation before",
-        remedies=("rate", "leash"), severity=lambda matched: matched.now.kl_nats,
-    ),
-    Symptom(
-        "negative_kl", "nats per sequence", 0.1, 0.5, figures.negative_kl,
-        "mean KL is {value:.2f} nats below zero, which no policy can do: the log-probabilities disagree, a bug",
-        remedies=("logprobs",), severity=lambda matched: [-kl for kl in matched.now.kl_nats], needs_external=False,
-    ),
-    Symptom(
-        "length", "growth", 0.25, 0.60, growth(figures.num_tokens),
-        "answers are {value:.0%} longer than the reference's",
-        severity=gain_of(figures.num_tokens),
-    ),
-    Symptom(
-        "score_follows_length", "correlation", 0.4, 0.7, figures.score_follows_length,
-        "the score rises where the answer grows: correlation {value:.2f}",
-        severity=gain_of(figures.num_tokens),
-    ),
-    Symptom(
-        "lost_entropy", "share", 0.40, 0.70, figures.lost_entropy,
-        "{value:.0%} of the reference's entropy per token is gone",
-        remedies=("leash", "rate"),
-    ),
-    Symptom(
-        "beyond_range", "share of answers", 0.25, 0.50, figures.beyond_range,
-        "{value:.0%} of the answers score above all but the best half percent of the reference's",
-        severity=lambda matched: matched.now.proxy,
-    ),
-    Symptom(
-        "clipped_scores", "share of answers", 0.05, 0.20, figures.clipped_scores,
-        "{value:.0%} of the scores are clipped",
-        severity=lambda matched: matched.now.proxy,
-    ),
-    Symptom(
-        "disagreement", "growth", 0.5, 1.5, growth(figures.disagreement),
-        "the ensemble's members disagree {value:.0%} more than on the reference's answers",
-        severity=gain_of(figures.disagreement),
-    ),
-    Symptom(
-        "repetition", "share of phrases", 0.05, 0.15, rise(text.repetition),
-        "the share of phrases that an answer has said before rose by {value:.0%}",
-        severity=gain_of(text.repetition),
-    ),
-    Symptom(
-        "shared_opening", "share of answers", 0.20, 0.40, text.shared_opening,
-        "{value:.0%} more answers begin with the same three words",
-    ),
-    Symptom(
-        "template", "share of answers", 0.10, 0.25, text.template,
-        "{value:.0%} more answers hold one and the same phrase",
-    ),
-    Symptom(
-        "flattery", "share of answers", 0.05, 0.15, rise_of_rate(text.flatters),
-        "{value:.0%} more answers praise the asker or the question",
-        severity=gain_of(text.flatters),
-    ),
-    Symptom(
-        "refusals", "share of benign prompts", 0.03, 0.08, rise_of_rate(text.refuses),
-        "{value:.0%} more benign prompts are refused",
-        severity=gain_of(text.refuses), meant=is_benign,
-    ),
-    Symptom(
-        "agreement", "share of false premises", 0.03, 0.08, rise_of_rate(text.agrees),
-        "{value:.0%} more answers agree with a false premise",
-        severity=gain_of(text.agrees), meant=has_false_premise, needs_external=False,
-    ),
-    Symptom(
-        "long_words", "share of words", 0.03, 0.08, rise(text.long_words),
-        "the share of long words rose by {value:.0%}",
-        severity=gain_of(text.long_words),
-    ),
-    Symptom(
-        "markup", "marks per word", 0.05, 0.15, rise(text.markup),
-        "{value:.2f} more marks of formatting per word",
-        severity=gain_of(text.markup),
-    ),
-    Symptom(
-        "idle_words", "growth", 0.25, 0.60, text.idle_words,
-        "the answers have {value:.0%} more words that say nothing new",
-        severity=text.idle_words_per_answer,
-    ),
-    Symptom(
-        "clip_fraction", "share of tokens", 0.3, math.inf, figures.training_figure("clip_fraction"),
-        "{value:.0%} of the policy's ratios are clipped",
-        remedies=("rate",), has_slices=False,
-    ),
-    Symptom(
-        "ratio", "largest ratio", 10.0, math.inf, figures.training_figure("ratio_max"),
-        "the largest ratio of an update is {value:.0f}",
-        remedies=("rate",), has_slices=False,
-    ),
-    Symptom(
-        "unexplained_variance", "share", 1.0, math.inf, figures.training_figure("explained_variance", factor=-1.0),
-        "the critic explains {value:.1f} times less than nothing of the returns",
-        remedies=("rate",), has_slices=False,
-    ),
-)  # fmt: skip
+def _kl_nats(matched: Matched) -> Sequence[float]:
+    return matched.now.kl_nats
+
+
+def _scores(matched: Matched) -> Sequence[float]:
+    return matched.now.proxy
+
+
+_MEASURES: Mapping[str, tuple[Measure, Severity]] = {
+    "divergence": (divergence.divergence, divergence.suspicion),
+    "fall_from_best": (divergence.fall_from_best, divergence.suspicion),
+    "opposite_slopes": (divergence.opposite_slopes, divergence.suspicion),
+    "kl": (figures.kl_over_target, _kl_nats),
+    "kl_tail": (figures.kl_tail_over_target, _kl_nats),
+    "kl_jump": (figures.kl_jump, _kl_nats),
+    "negative_kl": (figures.negative_kl, lambda matched: [-kl for kl in matched.now.kl_nats]),
+    "length": (growth(figures.num_tokens), gain_of(figures.num_tokens)),
+    "score_follows_length": (figures.score_follows_length, gain_of(figures.num_tokens)),
+    "lost_entropy": (figures.lost_entropy, divergence.suspicion),
+    "beyond_range": (figures.beyond_range, _scores),
+    "clipped_scores": (figures.clipped_scores, _scores),
+    "disagreement": (growth(figures.disagreement), gain_of(figures.disagreement)),
+    "repetition": (rise(text.repetition), gain_of(text.repetition)),
+    "shared_opening": (text.shared_opening, divergence.suspicion),
+    "template": (text.template, divergence.suspicion),
+    "flattery": (rise_of_rate(text.flatters), gain_of(text.flatters)),
+    "refusals": (rise_of_rate(text.refuses), gain_of(text.refuses)),
+    "agreement": (rise_of_rate(text.agrees), gain_of(text.agrees)),
+    "long_words": (rise(text.long_words), gain_of(text.long_words)),
+    "markup": (rise(text.markup), gain_of(text.markup)),
+    "idle_words": (text.idle_words, text.idle_words_per_answer),
+    "clip_fraction": (figures.training_figure("clip_fraction"), divergence.suspicion),
+    "ratio": (figures.training_figure("ratio_max"), divergence.suspicion),
+    "unexplained_variance": (figures.training_figure("explained_variance", factor=-1.0), divergence.suspicion),
+}
+_MEANT = {"refusals": is_benign, "agreement": has_false_premise}
+SYMPTOMS: tuple[Symptom, ...] = tuple(
+    Symptom(name, measure=measure, severity=severity, meant=_MEANT.get(name, every_prompt), **_TABLE["symptoms"][name])
+    for name, (measure, severity) in _MEASURES.items()
+)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ is read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and w
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from kleash.protocols import CallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, request_of
-from kleash.raters.judge_run import JudgeRun, OrderedQuestions, Purse, Spending
-from kleash.raters.merging import Order, orders_of
+from kleash.raters.judge_run import JudgeRun, Purse, Spending
+from kleash.raters.merging import Order
 from kleash.raters.prompting import JudgeQuestion, judge_question, prompt_form, rubric_digest
 from kleash.records import Comparison, JudgeCall, Judgement, content_id
 
@@ -54,15 +54,9 @@ class AIJudge:
         """
         run = JudgeRun(self.spending, log=self.log, name=self.name, rubric_version=self.rubric_version)
         try:
-            yield from run.judgements(self.cases(comparisons))
+            yield from run.judgements(comparisons, self.question)
         finally:
             run.close()
-
-    def cases(self, comparisons: Sequence[Comparison]) -> Iterator[OrderedQuestions]:
-        """Yield each comparison with the questions it raises."""
-        for comparison in comparisons:
-            orders = orders_of(len(comparison.completions))
-            yield OrderedQuestions(comparison, {order: self.question(comparison, order) for order in orders})
 
     def question(self, comparison: Comparison, order: Order) -> JudgeQuestion:
         """Return what is asked about two of a comparison's answers in one order."""

@@ -1,23 +1,6 @@
 """The settings of an AI judge and of a panel, and the TOML file they are read from.
 
-A file describes one judge, or a panel as a list of `[[judges]]`. Example:
-
-    rubric_file = "rubric.md"              # beside this file; or rubric = "..."; neither: the built-in rubric
-
-    [[judges]]
-    base_url = "http://localhost:8000/v1"  # any OpenAI-compatible endpoint
-    model = "Qwen/Qwen2.5-7B-Instruct"
-
-    [[judges]]
-    base_url = "https://api.example.com/v1"
-    model = "large-judge"
-    api_key_env = "JUDGE_KEY"              # the variable's name; the key itself stands in no file
-    price_per_million_prompt_tokens = 0.5
-    price_per_million_reply_tokens = 1.5
-    budget = 20.0                          # in the currency of the prices
-
-    [band]
-    min_agreement = 0.70
+A file describes a panel as a list of `[[judges]]`, or one; recipes/judges/local.toml is a commented example.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ A run stops before a limit of its settings rather than after it, and asks less a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from kleash.errors import RunError
 from kleash.protocols import CallLog
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, Reply
-from kleash.raters.merging import Order, OrderOutcome, Status, merge
+from kleash.raters.merging import Order, OrderOutcome, Status, merge, orders_of
 from kleash.raters.prompting import JudgeQuestion
 from kleash.raters.verdicts import parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement
@@ -147,12 +147,7 @@ class Concurrency:
         self.num_to_settle = max(0, self.num_to_settle - 1)
 
 
-@dataclass(frozen=True)
-class OrderedQuestions:
-    """A comparison and the question it raises in each order."""
-
-    comparison: Comparison
-    questions: Mapping[Order, JudgeQuestion]
+_Case = tuple[Comparison, Mapping[Order, JudgeQuestion]]
 
 
 @dataclass(frozen=True)
@@ -182,13 +177,16 @@ class JudgeRun:
         self.num_answered = 0
         self.num_unanswered_in_a_row = 0
 
-    def judgements(self, cases: Iterable[OrderedQuestions]) -> Iterator[Judgement]:
-        """Yield each case's judgement, in their order; raise JudgeStopped once all that is whole has been yielded."""
-        waiting: deque[OrderedQuestions] = deque()
-        for case in cases:
-            waiting.append(case)
-            for question in case.questions.values():
-                self._send(question, case.comparison)
+    def judgements(
+        self, comparisons: Iterable[Comparison], question_of: Callable[[Comparison, Order], JudgeQuestion]
+    ) -> Iterator[Judgement]:
+        """Yield a judgement each, in their order; raise JudgeStopped once all that is whole has been yielded."""
+        waiting: deque[_Case] = deque()
+        for comparison in comparisons:
+            questions = {order: question_of(comparison, order) for order in orders_of(len(comparison.completions))}
+            waiting.append((comparison, questions))
+            for question in questions.values():
+                self._send(question, comparison)
             yield from self._whole(waiting)
             if self.stopped_by:
                 break
@@ -272,12 +270,12 @@ class JudgeRun:
         verdict = parse_verdict(call.reply, aspects=self.settings.aspects) if call.status == "ok" else None
         return OrderOutcome("ok" if verdict else "unparsed", verdict, call.seconds)
 
-    def _whole(self, waiting: deque[OrderedQuestions]) -> Iterator[Judgement]:
-        while waiting and all(question.key in self.outcomes for question in waiting[0].questions.values()):
-            case = waiting.popleft()
-            outcomes = {order: self.outcomes[question.key] for order, question in case.questions.items()}
-            version = case.comparison.prompt.rubric_version(self.rubric_version)
-            judgement = merge(case.comparison, outcomes, rater=self.name, rubric_version=version)
+    def _whole(self, waiting: deque[_Case]) -> Iterator[Judgement]:
+        while waiting and all(question.key in self.outcomes for question in waiting[0][1].values()):
+            comparison, questions = waiting.popleft()
+            outcomes = {order: self.outcomes[question.key] for order, question in questions.items()}
+            version = comparison.prompt.rubric_version(self.rubric_version)
+            judgement = merge(comparison, outcomes, rater=self.name, rubric_version=version)
             self.spending.num_judged += judgement.outcome != "skipped"
             yield judgement
 

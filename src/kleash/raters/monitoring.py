@@ -119,35 +119,15 @@ def demotion(figures: JudgeFigures, band: BandSettings, *, by_interval: bool = F
     return reasons
 
 
-@dataclass(frozen=True)
-class AnchorReport:
-    """What changed on a fixed set of comparisons from one judge version to another.
+def anchor_changes(before: Iterable[Judgement], after: Iterable[Judgement]) -> Counter[str]:
+    """Count what became of the comparisons that two versions of a judge both voted on.
 
-    flipped: ids of comparisons where a pair's winner became its loser.  softened: where a pair's winner became a tie
-    or a tie a winner, and none flipped.  changed: share of comparisons voted on both times that flipped or softened.
+    "flipped": a pair's winner became its loser.  "softened": a pair's winner became a tie or a tie a winner, and none
+    flipped.  "same": all else.
     """
-
-    flipped: tuple[str, ...]
-    softened: tuple[str, ...]
-    changed: Interval
-
-
-def anchor_report(before: Iterable[Judgement], after: Iterable[Judgement]) -> AnchorReport:
-    """Compare the judgements of two versions of a judge on the comparisons that both judged."""
-    old = {judgement.comparison_id: judgement for judgement in before}
-    new = {judgement.comparison_id: judgement for judgement in after}
-    by_change: dict[str, list[str]] = defaultdict(list)
-    num_both = 0
-    for comparison_id in [each for each in old if each in new]:
-        first, second = old[comparison_id], new[comparison_id]
-        if "skipped" not in (first.outcome, second.outcome):
-            num_both += 1
-            by_change[_change(first, second)].append(comparison_id)
-    return AnchorReport(
-        flipped=tuple(by_change["flipped"]),
-        softened=tuple(by_change["softened"]),
-        changed=wilson_interval(len(by_change["flipped"]) + len(by_change["softened"]), num_both),
-    )
+    old = {judgement.comparison_id: judgement for judgement in before if judgement.outcome != "skipped"}
+    new = [judgement for judgement in after if judgement.outcome != "skipped" and judgement.comparison_id in old]
+    return Counter(_change(old[judgement.comparison_id], judgement) for judgement in new)
 
 
 def _change(before: Judgement, after: Judgement) -> str:

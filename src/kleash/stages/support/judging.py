@@ -20,7 +20,7 @@ from kleash.protocols import Comparer
 from kleash.raters.ai_feedback import AIJudge
 from kleash.raters.configuration import JudgesSettings
 from kleash.raters.judge_run import Purse, Spending
-from kleash.raters.monitoring import BandSettings, JudgeFigures, anchor_report, demotion
+from kleash.raters.monitoring import BandSettings, JudgeFigures, anchor_changes, demotion
 from kleash.raters.panel import JudgePanel, same_family_warning
 from kleash.records import Comparison, Judgement
 from kleash.results import JudgeBesidePeople
@@ -175,10 +175,10 @@ def _changes_on_anchors(
     for name in [member.name for member in members]:
         model = name.rpartition("@")[0]
         for earlier in sorted(other for other in said if other != name and other.rpartition("@")[0] == model):
-            report = anchor_report(said[earlier], said[name])
+            changes = anchor_changes(said[earlier], said[name])
             remarks.append(
-                f"{name} beside its earlier version {earlier} on {report.changed.n} calibration items: "
-                f"{len(report.flipped)} verdicts flipped, {len(report.softened)} became or ceased to be a tie."
+                f"{name} beside its earlier version {earlier} on {changes.total()} calibration items: "
+                f"{changes['flipped']} verdicts flipped, {changes['softened']} became or ceased to be a tie."
             )
     return remarks
 
