@@ -8,7 +8,6 @@ from typing import Any
 from kleash.evaluation.gates import gain_level, spread_level
 from kleash.evaluation.probe_gains import Gain, Spread
 from kleash.evaluation.reward_audit import ScoredPair
-from kleash.evaluation.side_by_side import as_json
 
 NUM_WORST = 20
 _FIGURES = ("margin", "label", "strength", "difficulty", "confidence", "agreement")
@@ -22,7 +21,7 @@ def probe_rows(gains: Sequence[Gain], moved: Sequence[Spread]) -> list[dict[str,
                 "probe": gain.probe.family,
                 "kind": "adversarial",
                 "phrase": gain.probe.phrase,
-                "gain_sd": None if gain.gain_sd is None else as_json(gain.gain_sd),
+                "gain_sd": None if gain.gain_sd is None else vars(gain.gain_sd),
                 "level": "not applicable" if gain.gain_sd is None else gain_level(gain),
             }
             for gain in gains

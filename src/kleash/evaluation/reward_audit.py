@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kleash.evaluation.side_by_side import as_json
 from kleash.maths.intervals import Interval, bootstrap_interval, paired_difference_interval, wilson_interval
 from kleash.records import Pair, Preference, slice_names
 
@@ -93,17 +92,17 @@ def measure_pairs(pairs: Sequence[ScoredPair]) -> Figures:
     longer_wins = [_longer_wins(pair) for pair in decided]
     length_baseline = sum(longer_wins) / max(1, len(longer_wins))
     figures: Figures = {
-        "accuracy": as_json(accuracy(decided)),
+        "accuracy": vars(accuracy(decided)),
         "pairs": len(pairs),
         "ties": len(pairs) - len(decided),
         "slices": _by_group(decided, lambda pair: slice_names(pair.slices)),
         "strengths": _by_group(decided, lambda pair: [pair.strength] if pair.strength else []),
         "difficulties": _by_group(decided, lambda pair: [pair.difficulty]),
-        "longer_wins": as_json(wilson_interval(sum(longer_wins), len(longer_wins))),
+        "longer_wins": vars(wilson_interval(sum(longer_wins), len(longer_wins))),
         "length_baseline_accuracy": max(length_baseline, 1 - length_baseline),
-        "accuracy_where_longer_preferred": as_json(accuracy([p for p in decided if p.lengths[0] > p.lengths[1]])),
-        "accuracy_where_shorter_preferred": as_json(accuracy([p for p in decided if p.lengths[0] < p.lengths[1]])),
-        "margin_length_correlation": as_json(margin_length_correlation(pairs)),
+        "accuracy_where_longer_preferred": vars(accuracy([p for p in decided if p.lengths[0] > p.lengths[1]])),
+        "accuracy_where_shorter_preferred": vars(accuracy([p for p in decided if p.lengths[0] < p.lengths[1]])),
+        "margin_length_correlation": vars(margin_length_correlation(pairs)),
         **aspect_figures(pairs),
     }
     # A rate of nothing, or a correlation with lengths that are all the same, is left out rather than NaN.
@@ -124,7 +123,7 @@ def memory_figures(before: Sequence[ScoredPair], after: Sequence[ScoredPair]) ->
     older, newer = ([pair for pair in pairs if pair.is_decided] for pairs in (before, after))
     is_right = ([pair.margin > 0 for pair in pairs] for pairs in (newer, older))
     change = paired_difference_interval(*is_right, bounds=(-1.0, 1.0))
-    return {"before": as_json(accuracy(older)), "after": as_json(accuracy(newer)), "change": as_json(change)}
+    return {"before": vars(accuracy(older)), "after": vars(accuracy(newer)), "change": vars(change)}
 
 
 def aspect_figures(pairs: Sequence[ScoredPair]) -> Figures:
@@ -144,8 +143,8 @@ def aspect_figures(pairs: Sequence[ScoredPair]) -> Figures:
     decided = [pair for pair in apart if pair.is_decided]
     raters = sum(pair.factuality > 0.5 for pair in decided if pair.factuality is not None)
     return {
-        "sides_with_facts": as_json(wilson_interval(model, len(apart))),
-        "raters_side_with_facts": as_json(wilson_interval(raters, len(decided))),
+        "sides_with_facts": vars(wilson_interval(model, len(apart))),
+        "raters_side_with_facts": vars(wilson_interval(raters, len(decided))),
     }
 
 
@@ -261,7 +260,7 @@ def _by_group(decided: Sequence[ScoredPair], groups_of: Any) -> dict[str, Figure
     for pair in decided:
         for name in groups_of(pair):
             groups[name].append(pair)
-    return {name: as_json(accuracy(part)) for name, part in sorted(groups.items())}
+    return {name: vars(accuracy(part)) for name, part in sorted(groups.items())}
 
 
 def _longer_wins(pair: ScoredPair) -> float:

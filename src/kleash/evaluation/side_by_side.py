@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from kleash.evaluation.length_controlled import length_controlled_win_rate
-from kleash.maths.intervals import Interval, mean_interval, win_rate
+from kleash.maths.intervals import mean_interval, win_rate
 from kleash.protocols import Scores
 from kleash.records import Prompt, group_by_slice
 
@@ -62,25 +62,21 @@ def sample_rows(prompts: Sequence[Prompt], before: Answered, after: Answered) ->
     ]
 
 
-def as_json(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
-
-
 def _group_figures(rows: Sequence[int], before: Answered, after: Answered) -> dict[str, Any]:
     outcomes = [outcome(before.judge.total[row], after.judge.total[row]) for row in rows]
     longer_by = [float(len(after.texts[row]) - len(before.texts[row])) for row in rows]
     figures: dict[str, Any] = {
         "n": len(rows),
-        "win_rate": as_json(win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))),
-        "win_rate_length_controlled": as_json(
+        "win_rate": vars(win_rate(outcomes.count("win"), outcomes.count("tie"), outcomes.count("loss"))),
+        "win_rate_length_controlled": vars(
             length_controlled_win_rate([_SCORES[result] for result in outcomes], longer_by)
         ),
-        "judge_before": as_json(mean_interval([before.judge.total[row] for row in rows])),
-        "judge_after": as_json(mean_interval([after.judge.total[row] for row in rows])),
-        "judge_difference": as_json(mean_interval([after.judge.total[row] - before.judge.total[row] for row in rows])),
+        "judge_before": vars(mean_interval([before.judge.total[row] for row in rows])),
+        "judge_after": vars(mean_interval([after.judge.total[row] for row in rows])),
+        "judge_difference": vars(mean_interval([after.judge.total[row] - before.judge.total[row] for row in rows])),
         "length_before": fmean([before.num_tokens[row] for row in rows]),
         "length_after": fmean([after.num_tokens[row] for row in rows]),
-        "kl_nats_per_sequence": as_json(mean_interval([after.kl_nats[row] for row in rows])),
+        "kl_nats_per_sequence": vars(mean_interval([after.kl_nats[row] for row in rows])),
     }
     for name in ("is_correct", "is_refusal"):
         if name in before.judge.parts:
@@ -89,10 +85,10 @@ def _group_figures(rows: Sequence[int], before: Answered, after: Answered) -> di
             figures[f"{short}_before"] = fmean(first)
             figures[f"{short}_after"] = fmean(second)
             differences = [b - a for a, b in zip(first, second, strict=True)]
-            figures[f"{short}_difference"] = as_json(mean_interval(differences, bounds=(-1.0, 1.0)))
+            figures[f"{short}_difference"] = vars(mean_interval(differences, bounds=(-1.0, 1.0)))
     for name, answered in (("proxy_before", before), ("proxy_after", after)):
         if answered.proxy is not None:
-            figures[name] = as_json(mean_interval([answered.proxy.total[row] for row in rows]))
+            figures[name] = vars(mean_interval([answered.proxy.total[row] for row in rows]))
     return figures
 
 

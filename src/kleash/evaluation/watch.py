@@ -17,6 +17,7 @@ from kleash.protocols import WatchDecision
 
 # Standard errors that KL must lie above its bound by; those of answers whose true KL is the bound.
 ERRORS_ABOVE = 3.0
+_REMEMBERED = ("best_value", "best_step", "num_without_better", "fresh_quality")
 WATCHED = ("kl_nats_per_sequence", "score_mean", "policy_loss")
 
 
@@ -87,10 +88,7 @@ class BoundsWatch:
 
     def state(self) -> dict[str, Any]:
         return {
-            "best_value": self.best_value,
-            "best_step": self.best_step,
-            "num_without_better": self.num_without_better,
-            "fresh_quality": self.fresh_quality,
+            **{name: getattr(self, name) for name in _REMEMBERED},
             "wanted": self.wanted.action,
             "wanted_reasons": list(self.wanted.reasons),
             "reasons": list(self.reasons),
@@ -99,10 +97,8 @@ class BoundsWatch:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best_value = state["best_value"]
-        self.best_step = state["best_step"]
-        self.num_without_better = state["num_without_better"]
-        self.fresh_quality = state["fresh_quality"]
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
         self.wanted = WatchDecision(state["wanted"], tuple(state["wanted_reasons"]))
         self.reasons = tuple(state["reasons"])
         # Checkpoints of 0.2.0 hold no stretches.

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import Field
 
 from kleash.maths.intervals import Interval, wilson_interval
-from kleash.raters.merging import turn
-from kleash.raters.verdicts import Overall, parse_verdict
+from kleash.raters.verdicts import parse_verdict
 from kleash.records import Comparison, JudgeCall, Judgement
 from kleash.settings import Settings
 
@@ -161,24 +160,15 @@ def majority_choices(judgements: Iterable[Judgement]) -> dict[PairKey, int]:
 
 def flip_rate(calls: Iterable[JudgeCall]) -> Interval:
     """Bound the share of pairs whose winner changes with the places; ties in either order are no flip."""
-    choices: dict[PairKey, dict[bool, Overall]] = defaultdict(dict)
-    for call, overall in _verdicts(calls):
-        first, second = call.permutation
-        is_forward = first < second
-        pair = (call.comparison_id, min(first, second), max(first, second))
-        choices[pair][is_forward] = overall if is_forward else turn(overall)
-    return _by_item(
-        (pair[0], {orders[True], orders[False]} == {"first", "second"})
-        for pair, orders in choices.items()
-        if len(orders) == 2
-    )
+    choices: dict[PairKey, dict[tuple[int, ...], int]] = defaultdict(dict)
+    for one in _said_in_order(calls):
+        choices[one.pair][one.shown] = one.sign
+    return _by_item((pair[0], set(signs.values()) == {1, -1}) for pair, signs in choices.items() if len(signs) == 2)
 
 
 def first_position_share(calls: Iterable[JudgeCall]) -> Interval:
     """Bound the share of verdicts for the answer shown first, ties left out."""
-    return _by_item(
-        (call.comparison_id, overall == "first") for call, overall in _verdicts(calls) if overall in ("first", "second")
-    )
+    return _share_of_first(_said_in_order(calls))
 
 
 def length_preference(judgements: Iterable[Judgement], comparisons: Mapping[str, Comparison]) -> Interval:
@@ -195,12 +185,7 @@ def length_preference(judgements: Iterable[Judgement], comparisons: Mapping[str,
 
 def position_preference(judgements: Iterable[Judgement]) -> Interval:
     """Bound the share of decided pairs that went to the answer shown earlier, of raters who see one order."""
-    return _by_item(
-        (pair[0], _shows_winner_first(judgement.permutation, pair, sign))
-        for judgement in judgements
-        for pair, sign in _signs(judgement).items()
-        if sign
-    )
+    return _share_of_first(_said(judgements))
 
 
 def agreement_with(
@@ -227,26 +212,16 @@ def choices_beside(
     majority: Mapping[PairKey, int], judgements: Iterable[Judgement], calls: Iterable[JudgeCall] = ()
 ) -> list[ChoiceBeside]:
     """Put choices beside `majority_choices` on the same pairs. calls: of a judge that is shown each order by itself."""
-    said = [(judgement.permutation, pair, sign) for judgement in judgements for pair, sign in _signs(judgement).items()]
-    for call, overall in _verdicts(calls):
-        first, second = call.permutation
-        sign = {"first": 1, "second": -1}.get(overall, 0)
-        pair = (call.comparison_id, min(first, second), max(first, second))
-        said.append((call.permutation, pair, sign if first < second else -sign))
     return [
-        ChoiceBeside(pair, own, theirs, _shows_winner_first(shown, pair, theirs) if theirs else None)
-        for shown, pair, own in said
-        if (theirs := majority.get(pair)) is not None
+        ChoiceBeside(one.pair, one.sign, theirs, one.shows_first(theirs) if theirs else None)
+        for one in (*_said(judgements), *_said_in_order(calls))
+        if (theirs := majority.get(one.pair)) is not None
     ]
 
 
 def agreement_of(choices: Iterable[ChoiceBeside], *, with_ties: bool = True) -> Interval:
     """Bound the share of choices that are people's too; without ties, of those where neither calls one."""
     return _by_item((one.pair[0], one.own == one.theirs) for one in choices if with_ties or (one.own and one.theirs))
-
-
-def _shows_winner_first(shown: Sequence[int], pair: PairKey, sign: int) -> bool:
-    return (shown.index(pair[1]) < shown.index(pair[2])) == (sign > 0)
 
 
 def parse_failure(calls: Sequence[JudgeCall]) -> Interval:
@@ -278,11 +253,37 @@ def _figures(
     )
 
 
-def _verdicts(calls: Iterable[JudgeCall]) -> Iterable[tuple[JudgeCall, Overall]]:
+@dataclass(frozen=True)
+class _Said:
+    """A choice between two answers, 1 the first, -1 the second, 0 neither, and the order in which they were shown."""
+
+    pair: PairKey
+    sign: int
+    shown: tuple[int, ...]
+
+    def shows_first(self, sign: int) -> bool:
+        """Say whether the answer that a sign prefers was shown before the other."""
+        return (self.shown.index(self.pair[1]) < self.shown.index(self.pair[2])) == (sign > 0)
+
+
+def _said(judgements: Iterable[Judgement]) -> Iterator[_Said]:
+    for judgement in judgements:
+        for pair, sign in _signs(judgement).items():
+            yield _Said(pair, sign, judgement.permutation)
+
+
+def _said_in_order(calls: Iterable[JudgeCall]) -> Iterator[_Said]:
     for call in calls:
         # Only the overall choice is wanted here, whatever aspects the judge was asked for besides.
         if call.status == "ok" and (verdict := parse_verdict(call.reply, aspects=())):
-            yield call, verdict.overall
+            first, second = call.permutation
+            sign = {"first": 1, "second": -1}.get(verdict.overall, 0)
+            pair = (call.comparison_id, min(first, second), max(first, second))
+            yield _Said(pair, sign if first < second else -sign, call.permutation)
+
+
+def _share_of_first(said: Iterable[_Said]) -> Interval:
+    return _by_item((one.pair[0], one.shows_first(one.sign)) for one in said if one.sign)
 
 
 def _signs(judgement: Judgement) -> dict[PairKey, int]:

@@ -35,7 +35,6 @@ from kleash.evaluation.reward_audit import (
     memory_figures,
     scored_pairs,
 )
-from kleash.evaluation.side_by_side import as_json
 from kleash.formats import read as read_file
 from kleash.formats import read_preferences
 from kleash.functions import FUNCTIONS, function_digest
@@ -178,8 +177,8 @@ def measure(material: Material, reader: Reader) -> tuple[list[ScoredPair], dict[
     measures["rows_too_long"] = material.num_too_long
     if material.training:
         trained_on = accuracy([pair for pair in _scored(material.training, reader) if pair.is_decided])
-        measures["training_accuracy"] = as_json(trained_on)
-        measures["training_gap"] = as_json(_difference(trained_on, Interval(**measures["accuracy"])))
+        measures["training_accuracy"] = vars(trained_on)
+        measures["training_gap"] = vars(_difference(trained_on, Interval(**measures["accuracy"])))
     return pairs, measures
 
 
@@ -235,14 +234,14 @@ def surroundings(
     if others and isinstance(reader, ModelReader) and len(trained_on) >= 2 * MIN_STATES:
         training_ND = reader.states(trained_on)
         found["outside"] = {
-            name: as_json(outside_share(training_ND, reader.states(readable)))
+            name: vars(outside_share(training_ND, reader.states(readable)))
             for name, answers in others.items()
             if (readable := [answer for answer in answers if reader.fits(answer)])
         }
     extra_settings = [_reader(context, settings, model) for role, model in parents.items() if role.startswith("beside")]
     members = [*each_member(reader), *extra_settings]
     if len(members) > 1:
-        found["disagreement_sd"] = as_json(disagreement(members, material.heldout))
+        found["disagreement_sd"] = vars(disagreement(members, material.heldout))
     return found
 
 
@@ -331,7 +330,7 @@ def _benchmark_rows(file: Path) -> list[Preference]:
 def _by_subset(name: str, pairs: Sequence[ScoredPair]) -> dict[str, Any]:
     decided = [pair for pair in pairs if pair.is_decided]
     subsets = sorted({pair.slices["subset"] for pair in decided if "subset" in pair.slices})
-    return {name: as_json(accuracy(decided))} | {
-        f"{name}/{subset}": as_json(accuracy([pair for pair in decided if pair.slices.get("subset") == subset]))
+    return {name: vars(accuracy(decided))} | {
+        f"{name}/{subset}": vars(accuracy([pair for pair in decided if pair.slices.get("subset") == subset]))
         for subset in subsets
     }

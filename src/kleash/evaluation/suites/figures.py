@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kleash.checks.verdicts import Tally
-from kleash.evaluation.side_by_side import as_json
 from kleash.evaluation.suites.items import UNWANTED
 from kleash.maths.intervals import Interval, mean_interval, wilson_interval, win_rate
 from kleash.records import group_by_slice
@@ -48,7 +47,7 @@ def rates(rows: Sequence[Row], side: str = POLICY) -> Figures:
             so_far = totals[row["bucket"]].get(name, (0, 0))
             totals[row["bucket"]][name] = (so_far[0] + successes, so_far[1] + tries)
     return {
-        bucket: {name: as_json(wilson_interval(*total)) for name, total in measures.items()}
+        bucket: {name: vars(wilson_interval(*total)) for name, total in measures.items()}
         for bucket, measures in totals.items()
     }
 
@@ -85,7 +84,7 @@ def paired_figure(pairs: Sequence[Paired]) -> Figures:
         found = Interval(2 * won.value - 1, 2 * won.low - 1, 2 * won.high - 1, won.n)
     else:
         found = _difference_of_ratios([first for first, _ in pairs], [second for _, second in pairs])
-    return {**as_json(found), "p_value": sign_test(wins, losses)}
+    return {**vars(found), "p_value": sign_test(wins, losses)}
 
 
 def sign_test(wins: int, losses: int) -> float:

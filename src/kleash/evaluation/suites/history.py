@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kleash.evaluation.side_by_side import as_json
 from kleash.maths.intervals import wilson_interval
 
 Row = Mapping[str, Any]
@@ -59,6 +58,6 @@ def regression(rows: Sequence[Row]) -> dict[str, Any]:
         "compared": num_compared,
         "newly_broken": len(broken),
         "newly_fixed": num_fixed,
-        "kept": {f"{suite}/kept": as_json(wilson_interval(*counts)) for suite, counts in sorted(kept.items())},
+        "kept": {f"{suite}/kept": vars(wilson_interval(*counts)) for suite, counts in sorted(kept.items())},
         "broken": broken[:_NUM_NAMED],
     }
