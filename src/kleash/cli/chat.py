@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from kleash.cli.options import (
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
 from kleash.screen import remarks, results, show_json
+from kleash.web.word_diff import Segment, word_diff
 
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
@@ -201,17 +200,15 @@ def build_judge(name: str, runs: Path, device: str, trust_remote_code: bool) -> 
 
 def word_difference(first: str, second: str) -> tuple[Text, Text]:
     """Return both texts with the words that only one of them has in colour: red in the first, green in the second."""
-    words_first, words_second = (re.findall(r"\s+|\S+", text) for text in (first, second))
-    left, right = Text(), Text()
-    matcher = difflib.SequenceMatcher(None, words_first, words_second, autojunk=False)
-    for tag, a, a_end, b, b_end in matcher.get_opcodes():
-        is_same = tag == "equal"
-        left.append("".join(words_first[a:a_end]), style=None if is_same else "red")
-        right.append("".join(words_second[b:b_end]), style=None if is_same else "green")
-    return left, right
+    found = word_diff(first, second)
+    return _coloured(found.first, "red"), _coloured(found.second, "green")
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _coloured(segments: Sequence[Segment], color: str) -> Text:
+    return Text.assemble(*((one.text, color if one.is_shared is False else "") for one in segments))
+
+
 def _verdict(first: str, second: str, scores_first: Sequence[float], scores_second: Sequence[float]) -> str:
     from kleash.cli.tables import rate
     from kleash.maths.intervals import win_rate

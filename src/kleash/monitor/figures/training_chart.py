@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, shortened, value_text
@@ -57,8 +57,11 @@ def training_figure(findings: Findings, *, slices: Sequence[str] | None = None) 
     (`meta` names the slice).
     """
     names = slice_names(findings.updates) if slices is None else list(slices)
-    possible = [_alarms(findings), _reward(findings, names), *_external_panels(findings, names)]
-    possible += [
+    possible = [
+        _alarms(findings),
+        _line_panel(findings, "score_mean", "Reward (the proxy)", _reward_unit(findings), "reward", names),
+        _win_rates(findings, names),
+        _external(findings.external, names),
         _kl(findings, names),
         _low_panel(findings, "kl_nats_per_token", "KL per token", "nats (k1)"),
         _low_panel(findings, "beta", "Beta", "price of KL: reward SD per nat"),
@@ -154,25 +157,27 @@ def _mark_text(symptom: str, mark: Mark) -> str:
     return f"{html.escape(shortened(symptom.replace('_', ' ')))}: {mark.state}{where}{more}"
 
 
-def _reward(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
-    steps, values = column(findings.updates, "score_mean")
+def _line_panel(
+    findings: Findings,
+    metric: str,
+    title: str,
+    unit: str,
+    name: str,
+    slices: Sequence[str] = (),
+    *,
+    color: str = ACCENT,
+) -> ChartPanel | None:
+    """Draw a metric over the updates, its last value beside the line. name: in the hover; slices: drawn beside it."""
+    steps, values = column(findings.updates, metric)
     if not values:
         return None
-    return ChartPanel(
-        title="Reward (the proxy)",
-        unit=_reward_unit(findings),
-        traces=[marks.line(steps, values, "reward"), *_slice_lines(findings.updates, "score_mean", names)],
-        end=(values[-1], number(values[-1]), ACCENT),
-    )
+    traces = [marks.line(steps, values, name, color=color), *_slice_lines(findings.updates, metric, slices)]
+    return ChartPanel(title, unit, traces, end=(values[-1], number(values[-1]), color))
 
 
 def _reward_unit(findings: Findings) -> str:
     is_scaled = findings.reward_name == "reward model"
     return f"z-score: in SD of the {findings.reference_name}'s answers" if is_scaled else "in its own unit"
-
-
-def _external_panels(findings: Findings, names: Sequence[str]) -> list[ChartPanel | None]:
-    return [_win_rates(findings, names), _external(findings.external, names)]
 
 
 def _win_rates(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
@@ -212,30 +217,25 @@ def _external(curve: ExternalCurve | None, names: Sequence[str]) -> ChartPanel |
 
 
 def _kl(findings: Findings, names: Sequence[str]) -> ChartPanel | None:
-    steps, values = column(findings.updates, KL_METRIC)
-    if not values:
+    target, title = findings.kl_target_nats, f"KL to the {findings.reference_name}"
+    band = "" if target is None else f"; band: target {number(target)} ± {percent(KL_BAND)}"
+    panel = _line_panel(findings, KL_METRIC, title, f"nats per answer (k1){band}", "KL", names)
+    if panel is None:
         return None
-    target, unit = findings.kl_target_nats, "nats per answer (k1)"
-    traces = [marks.line(steps, values, "KL"), *_slice_lines(findings.updates, KL_METRIC, names)]
-    shapes: list[Part] = []
-    if target is not None:
-        low, high = (1 - KL_BAND) * target, (1 + KL_BAND) * target
-        shapes = [marks.band(low, high), plots.level(target)]
-        traces.append(plots.unseen(steps[0], 1.05 * high))
-        unit += f"; band: target {number(target)} ± {percent(KL_BAND)}"
-    end = (values[-1], number(values[-1]), ACCENT)
-    return ChartPanel(
-        f"KL to the {findings.reference_name}", unit, traces, end=end, shapes=shapes, axis={"rangemode": "tozero"}
-    )
+    panel.axis["rangemode"] = "tozero"
+    if target is None:
+        return panel
+    low, high = (1 - KL_BAND) * target, (1 + KL_BAND) * target
+    in_view = plots.unseen(steps_of(findings)[0], 1.05 * high)
+    return replace(panel, traces=[*panel.traces, in_view], shapes=[marks.band(low, high), plots.level(target)])
 
 
 def _low_panel(findings: Findings, metric: str, title: str, unit: str) -> ChartPanel | None:
-    steps, values = column(findings.updates, metric)
-    if not values:
+    panel = _line_panel(findings, metric, title, unit, title, color=MUTED)
+    if panel is None or panel.end is None:
         return None
-    trace, end = marks.line(steps, values, title, color=MUTED), (values[-1], number(values[-1], 3), MUTED)
-    axis = {"rangemode": "tozero", "nticks": 3}
-    return ChartPanel(title, unit, [trace], end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
+    end, axis = (panel.end[0], number(panel.end[0], 3), MUTED), {"rangemode": "tozero", "nticks": 3}
+    return replace(panel, end=end, axis=axis, pixels=LOW_PANEL_PIXELS)
 
 
 # ------------------------------------------------------------------------------------------------------------ traces
