@@ -84,27 +84,14 @@ def check(recipe: Recipe, methods: Sequence[str]) -> None:
 
 def plan(folder: Path, recipe: Recipe, context: StageContext, methods: Sequence[str], *, seed: int) -> list[Job]:
     """Return the jobs of one seed that are not done: first what is shared, then each method."""
-    own = bench_of(folder, recipe, context, seed=seed).folder
-    left = [name for name in methods if not (own / name / RESULT_FILE).is_file()]
-    if not left:
-        return []
-    shared = f"seed {seed}: shared"
-    jobs = [
-        Job(shared, partial(_make, folder, recipe, context, seed, None), (), _SHARED_COST, own / "logs" / "shared.log")
-    ]
-    for name in left:
-        work = partial(_make, folder, recipe, context, seed, name)
-        jobs.append(Job(f"seed {seed}: {name}", work, (shared,), _METHOD_COST, own / "logs" / f"{name}.log"))
-    return jobs
-
-
-def _make(folder: Path, recipe: Recipe, context: StageContext, seed: int, method: str | None) -> None:
-    """Do one job, in a process of its own."""
     bench = bench_of(folder, recipe, context, seed=seed)
-    if method is None:
-        bench.shared()
-    else:
-        bench.result(method)
+    left = [name for name in methods if not (bench.folder / name / RESULT_FILE).is_file()]
+    shared, logs = f"seed {seed}: shared", bench.folder / "logs"
+    jobs = [Job(shared, bench.shared, (), _SHARED_COST, logs / "shared.log")]
+    for name in left:
+        work = partial(bench.result, name)
+        jobs.append(Job(f"seed {seed}: {name}", work, (shared,), _METHOD_COST, logs / f"{name}.log"))
+    return jobs if left else []
 
 
 def _settle(folder: Path, recipe: Recipe) -> None:

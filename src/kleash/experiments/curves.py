@@ -86,17 +86,6 @@ def as_json(curve: Curve) -> dict[str, Any]:
     return content | {"fit": fit_json(curve), "extra": dict(curve.extra)}
 
 
-def from_json(content: dict[str, Any]) -> Curve:
-    points = []
-    for row in content["points"]:
-        figures = dict(row)
-        at = figures.pop("n") if "n" in figures else figures.pop("step")
-        points.append(Point(at=at, **figures))
-    return Curve(
-        content["name"], content["seed"], content["kind"], content["about"], tuple(points), dict(content["extra"])
-    )
-
-
 def fit_json(curve: Curve) -> dict[str, Any] | None:
     """Return the over-optimisation law fitted to a curve: d (a - b log d) for PPO, d (a - b d) for best-of-n."""
     if curve.kind == "direct" or not has_points_for_a_fit(curve.points, curve.kind):

@@ -25,7 +25,7 @@ class Job:
     """
 
     name: str
-    make: Callable[[], None]
+    make: Callable[[], object]
     needs: tuple[str, ...]
     seconds: float
     log: Path

@@ -14,7 +14,7 @@ from pathlib import Path
 from kleash.durable import json_text, lock_run, write_text
 from kleash.errors import SettingsError
 from kleash.experiments import criteria
-from kleash.experiments.arms import ARMS, REWARD_MODELS, Arm
+from kleash.experiments.arms import ARMS, REWARD_MODELS
 from kleash.experiments.curves import Curve, as_json
 from kleash.experiments.jobs import Job, Progress, run_jobs
 from kleash.experiments.laboratory import POINTS_FILE, Laboratory
@@ -67,20 +67,18 @@ def default_arms() -> list[str]:
 
 def plan(folder: Path, arms: Sequence[str], scale: Scale, *, seed: int) -> list[Job]:
     """Return the jobs of one seed that are not done, so ordered that what much depends on comes first."""
-    seed_at = seed_folder(folder, seed)
-    left = [name for name in arms if not (seed_at / name / POINTS_FILE).is_file()]
+    laboratory = Laboratory(seed_folder(folder, seed), scale, seed=seed)
+    left = [name for name in arms if not (laboratory.folder / name / POINTS_FILE).is_file()]
     jobs: dict[str, Job] = {}
 
-    def add(name: str, make: str, argument: tuple[str, ...], needs: Iterable[str], seconds: float) -> str:
+    def add(name: str, make: Callable[[], object], needs: Iterable[str], seconds: float) -> str:
         full = f"seed {seed}: {name}"
-        if full not in jobs:
-            work = partial(_make, seed_at, scale, seed, make, argument)
-            log = seed_at / "logs" / f"{name.replace(' ', '-')}.log"
-            jobs[full] = Job(full, work, tuple(needs), seconds, log)
+        log = laboratory.folder / "logs" / f"{name.replace(' ', '-')}.log"
+        jobs.setdefault(full, Job(full, make, tuple(needs), seconds, log))
         return full
 
     for name in left:
-        _plan_arm(name, ARMS[name], add)
+        _plan_arm(name, laboratory, add)
     return sorted(jobs.values(), key=lambda job: -_seconds_behind(job, jobs))
 
 
@@ -89,39 +87,39 @@ def seed_folder(folder: Path, seed: int) -> Path:
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
-Add = Callable[[str, str, tuple[str, ...], Iterable[str], float], str]
+Add = Callable[[str, Callable[[], object], Iterable[str], float], str]
 
 
-def _plan_arm(name: str, arm: Arm, add: Add) -> str:
+def _plan_arm(name: str, laboratory: Laboratory, add: Add) -> str:
     """Add an arm's job and all that it needs; return the job's name."""
-    start = add("SFT and candidates", "candidates", (), (), SECONDS["start"])
+    arm = ARMS[name]
+    start = add("SFT and candidates", laboratory.candidates, (), SECONDS["start"])
     if arm.kind == "direct":
-        needs = [add("labels unbiased", "labels", ("unbiased",), (start,), SECONDS["labels"])]
+        needs = [_plan_labels("unbiased", start, laboratory, add)]
     else:
-        needs = [_plan_reward_model(model, start, add) for model in arm.reward_models]
+        needs = [_plan_reward_model(model, start, laboratory, add) for model in arm.reward_models]
     if arm.kind == "best_of_n":
-        needs.append(add("pool of answers", "pool", (), (start,), SECONDS["pool"]))
-    return add(arm.about, "arm", (name,), needs, SECONDS[arm.kind])
+        needs.append(add("pool of answers", laboratory.pool, (start,), SECONDS["pool"]))
+    return add(arm.about, partial(laboratory.arm, name), needs, SECONDS[arm.kind])
 
 
-def _plan_reward_model(name: str, start: str, add: Add) -> str:
+def _plan_labels(name: str, start: str, laboratory: Laboratory, add: Add) -> str:
+    return add(f"labels {name}", partial(laboratory.labels, name), (start,), SECONDS["labels"])
+
+
+def _plan_reward_model(name: str, start: str, laboratory: Laboratory, add: Add) -> str:
     row = REWARD_MODELS[name]
-    needs = [add(f"labels {row.labels}", "labels", (row.labels,), (start,), SECONDS["labels"])]
+    needs = [_plan_labels(row.labels, start, laboratory, add)]
     if row.refreshed_on:
-        needs.append(_plan_arm(row.refreshed_on, ARMS[row.refreshed_on], add))
+        needs.append(_plan_arm(row.refreshed_on, laboratory, add))
     seconds = SECONDS["reward" if row.num_pairs > 1000 else "reward-small"]
-    return add(f"reward model {name}", "reward_model", (name,), needs, seconds)
+    return add(f"reward model {name}", partial(laboratory.reward_model, name), needs, seconds)
 
 
 def _seconds_behind(job: Job, jobs: dict[str, Job]) -> float:
     """Return the cost of the longest chain of jobs that begins with this one."""
     after = [_seconds_behind(other, jobs) for other in jobs.values() if job.name in other.needs]
     return job.seconds + max(after, default=0.0)
-
-
-def _make(folder: Path, scale: Scale, seed: int, make: str, argument: tuple[str, ...]) -> None:
-    """Do one job, in a worker."""
-    getattr(Laboratory(folder, scale, seed=seed), make)(*argument)
 
 
 def _settle(folder: Path, scale: Scale) -> None:
