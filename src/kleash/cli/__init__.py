@@ -1,23 +1,8 @@
 """The command line. Commands are thin and import what they need only when they run, so that `--help` starts at once.
 
-    running.py    run: a whole recipe, resumed or branched
-    stages.py     one command per stage, on folders and files; audit.py: audit of a reward model
-    evaluation.py evaluate: a policy against its reference, and on suites
-    talking.py    chat, sample, compare; conversation.py: the keyboard loop of `chat`
-    looking.py    summary, report, lineage, verify, plugins
-    monitor.py    monitor: runs in the browser
-    recipes.py    recipe new, check, explain; checking.py: what stands in a recipe's way, for `check` and `run`
-    data.py       data check
-    collection.py collect: campaigns, pages, accounts, export; judge: AI judges
-    sandbox.py    sandbox show, base, write
-    transfer.py   import and export: policies, reward models, preferences
-    experiment.py experiment overoptimisation, compare-methods
-
-    options.py    options that commands share
-    places.py     what a name on the command line stands for
-    tables.py     results as tables
-
-Every error that a user can mend ends here, as one paragraph on standard error and exit code 2.
+A module has the commands that its first line names. Beside them are `options.py`, options that commands share, and
+`tables.py`, results as tables. Every error that a user can mend ends here, as one paragraph on standard error and exit
+code 2.
 """
 
 from __future__ import annotations
@@ -72,17 +57,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=examples("kleash run quickstart", "kleash recipe new mine.toml", "kleash chat quickstart"),
 )
-for commands in (
-    running.app,
-    experiment.comparing,
-    chat.app,
-    inspect_runs.app,
-    stages.app,
-    evaluation.app,
-    monitor.app,
-    collection.judging,
-):
-    app.add_typer(commands)
+app.add_typer(running.app)
+app.add_typer(experiment.comparing)
+for part in (chat, inspect_runs, stages, evaluation, monitor):
+    app.add_typer(part.app)
+app.add_typer(collection.judging)
 app.add_typer(collection.app, name="collect")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")
