@@ -28,18 +28,6 @@ from kleash.results import (
     WorldSummary,
 )
 
-METHODS = {
-    "ppo": "PPO",
-    "rloo": "RLOO",
-    "grpo": "GRPO",
-    "reinforce": "REINFORCE",
-    "dpo": "DPO",
-    "ipo": "IPO",
-    "kto": "KTO",
-    "sft": "supervised fine-tuning",
-    "import": "made elsewhere and imported",
-    "pretrain": "pretraining from random weights",
-}
 SUMMARIES: Mapping[str, type[Summary]] = {
     "world": WorldSummary,
     "policy": PolicySummary,
@@ -86,7 +74,6 @@ def family_of(lineage: Lineage, identity: str) -> Family:
 def model_card(lineage: Lineage, identity: str, *, name: str, licence: str = "") -> str:
     """Return the README.md of an exported policy, with the front matter that model hubs read."""
     family = family_of(lineage, identity)
-    method = _method_of(family.subject)
     labels = [PreferencesSummary.of(one) for one in family.of_kind("preferences")]
     return _card(
         "cards/model.md",
@@ -94,7 +81,6 @@ def model_card(lineage: Lineage, identity: str, *, name: str, licence: str = "")
         family=family,
         name=name,
         licence=licence,
-        tags=["kleash", "rlhf", *([method] if method in METHODS else [])],
         num_pairs=sum(one.pairs or 0 for one in labels if one.replay is None),  # a replay mixes what is counted already
     )
 
@@ -125,7 +111,6 @@ def _card(template: str, lineage: Lineage | None, **content: Any) -> str:
     card = fragment(
         template,
         **content,
-        methods=METHODS,
         summary=lambda artifact: SUMMARIES[artifact.kind].of(artifact),
         training=PolicySummary.of,
         method_of=_method_of,

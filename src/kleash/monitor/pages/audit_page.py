@@ -15,24 +15,17 @@ from kleash.evaluation.gates import GAIN_FAIL_SD, GAIN_WARN_SD, SPREAD_FAIL, SPR
 from kleash.monitor.figures.charts import margin_figure
 from kleash.monitor.pages.rendering import Live, fragment
 from kleash.monitor.pages.single_page import single_page
-from kleash.monitor.pages.verdict import RunVerdict
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
 from kleash.monitor.read.reader import RoundFolder, RunFolder
 from kleash.results import AuditMeasures, AuditSummary, Calibration
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
-from kleash.web.wording import count, percent
+from kleash.web.wording import percent
 
 Row = Mapping[str, Any]
 
 STAGE = "audit"
-MOODS: Mapping[str, Any] = {"pass": "better", "warn": "unclear", "fail": "worse"}
-CLAIMS = {
-    "pass": "Passed: nothing was found that a policy could exploit.",
-    "warn": "Passed with remarks: look at them before training on it.",
-    "fail": "Failed: a policy would learn to exploit this reward model.",
-}
 GAIN_REACH_SD = 1.5
 NUM_SHOWN = 8
 
@@ -42,7 +35,7 @@ def render(
 ) -> str:
     """Return the page as text. probes, pairs, worst: the rows of an audit artifact's files."""
     drawn = figures(summary, pairs)
-    parts = (audit_verdict(summary), audit_sections(summary, probes, worst, drawn))
+    parts = (fragment("parts/audit_verdict.html", summary=summary), audit_sections(summary, probes, worst, drawn))
     return single_page(title, parts, kind="reward-model audit", figures=drawn)
 
 
@@ -67,7 +60,7 @@ def audit_of(run: RunFolder, name: str, *, round_number: int | None = None) -> L
         run=name,
         rounds=[folder.number for folder in audited],
         chosen=chosen.number,
-        verdict=audit_verdict(summary),
+        summary=summary,
         reason_to_accept=_reason_to_accept(chosen),
         sections=audit_sections(summary, probes, worst, drawn),
     )
@@ -75,20 +68,6 @@ def audit_of(run: RunFolder, name: str, *, round_number: int | None = None) -> L
 
 
 # ---------------------------------------------------------------------------------------------------------- sections
-def audit_verdict(summary: AuditSummary) -> str:
-    """Return the verdict as a headline, with what it rests on."""
-    rate = summary.accuracy
-    pairs = "" if rate is None else f"It orders {percent(rate.value, 1)} of {count(rate.n)} decided pairs rightly. "
-    unseen = (
-        "It was not trained on any of these pairs"
-        if summary.measures.training_accuracy
-        else "Whether it was trained on these pairs is unknown"
-    )
-    text = f"{pairs}{unseen}. What fails a model is what a policy would exploit; accuracy alone hardly shows it."
-    mood, claim = MOODS.get(summary.verdict, "pending"), CLAIMS.get(summary.verdict, "No verdict.")
-    return fragment("parts/verdict.html", verdict=RunVerdict(mood, claim, (text,)))
-
-
 def audit_sections(
     summary: AuditSummary, probes: Sequence[Row], worst: Sequence[Row], drawn: Mapping[str, Part]
 ) -> str:

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kleash.estimates import Estimate, finite
 from kleash.maths.overoptimisation import LEAST_PPO_DISTANCE, Fit, fit_ppo
@@ -25,13 +26,11 @@ from kleash.records import slice_metric
 from kleash.results import EvaluationSummary
 from kleash.web import plots
 from kleash.web.plots import ACCENT, INK, Part
-from kleash.web.wording import count, number, number_range, percent, percent_range
+from kleash.web.wording import percent, percent_range
 
 MOST_RUNS = 8
 # Two coefficients go through any two points, and nearly through three.
 LEAST_FITTED = 4
-# An interval that ends beyond this multiple of the distance gone so far has no end worth telling.
-MOST_REACH = 5.0
 # A checkpoint's KL, where none was measured on its own answers, is the mean over so many updates on either side.
 NEIGHBOURING_UPDATES = 2
 DISTANCE = "distance"
@@ -160,35 +159,18 @@ def standing(curves: RunCurves) -> ComparedStanding:
     The measure is the one that tells most among those taken at enough checkpoints to fit.
     """
     now = curves.checkpoints[-1].distance if curves.checkpoints else 0.0
-    if not curves.measures:
-        return ComparedStanding("", None, now, "No external quality was measured, so nothing can be said of a peak.")
     far = {measure: _num_far(curves, measure) for measure in curves.measures}
-    measure = next((name for name, num_far in far.items() if num_far >= LEAST_FITTED), curves.measures[0])
-    if far[measure] < LEAST_FITTED:
-        text = f"{count(far[measure])} checkpoints at 1 nat of KL or more; the law takes {LEAST_FITTED}."
-        return ComparedStanding(measure, None, now, text)
-    fit = fit_ppo(*gains(curves, measure))
-    return ComparedStanding(measure, fit, now, _standing_text(fit, now))
+    measure = next((name for name, num_far in far.items() if num_far >= LEAST_FITTED), next(iter(far), ""))
+    num_far = far.get(measure, 0)
+    fit = fit_ppo(*gains(curves, measure)) if num_far >= LEAST_FITTED else None
+    known = {"measure": measure, "num_far": num_far, "needed": LEAST_FITTED, "fit": fit, "now": now}
+    text = fragment("words/standing.md", **known, least_distance=LEAST_PPO_DISTANCE).strip()
+    return ComparedStanding(measure, fit, now, text)
 
 
 def _num_far(curves: RunCurves, measure: str) -> int:
     """Return at how many distances, far enough out for the law, a measure was taken."""
     return len({kl for kl in gains(curves, measure)[0] if kl >= LEAST_PPO_DISTANCE**2})
-
-
-def _standing_text(fit: Fit, now: float) -> str:
-    if not fit.bends:
-        return "No peak can be told from none yet: the checkpoints lie too close together, or on no bend."
-    if fit.peak_high < LEAST_PPO_DISTANCE:
-        return f"Past the peak: the law falls from √KL 1 on, and the newest checkpoint is at {number(now)}."
-    has_end = fit.peak_high < MOST_REACH * max(now, LEAST_PPO_DISTANCE)
-    span = number_range(fit.peak_low, fit.peak_high) if has_end else f"{number(fit.peak_low)} or more"
-    where = f"the predicted peak at √KL {number(fit.peak_distance)} (95 % interval {span})"
-    if now > fit.peak_high:
-        return f"Past {where} by {number(now - fit.peak_distance)} √nats: the newest checkpoint is at {number(now)}."
-    side = "Beyond" if now > fit.peak_distance else "Before"
-    within = ", but within its interval" if now >= fit.peak_low else ""
-    return f"{side} {where}{within}: the newest checkpoint is at {number(now)}."
 
 
 def _checkpoints(
@@ -253,9 +235,9 @@ def compared(runs: Sequence[RunCurves]) -> Live:
         "reward": _over_updates([(run.name, run.reward) for run in runs]),
         "kl": _over_updates([(run.name, run.kl_nats) for run in runs]),
         "panel": _panel_over_updates(runs),
-        "proxy": distance_figure([_proxy_curve(run, index) for index, run in enumerate(runs)]),
+        "proxy": distance_figure([_curve(run, index) for index, run in enumerate(runs)]),
         **{
-            f"measure-{at}": distance_figure([_quality_curve(run, index, measure) for index, run in enumerate(runs)])
+            f"measure-{at}": distance_figure([_curve(run, index, measure) for index, run in enumerate(runs)])
             for at, measure in enumerate(MEASURES)
         },
     }
@@ -293,7 +275,14 @@ def distance_part(curves: RunCurves) -> DistancePart | None:
     if not stands.measure or len(gains(curves, stands.measure)[0]) < FEWEST_CHECKPOINTS:
         return None
     judge = judge_label(curves.judge) if stands.measure == "score" else MEASURES[stands.measure].title.lower()
-    figure = distance_figure([_proxy_gain(curves), replace(_quality_gain(curves, stands.measure), fit=stands.fit)])
+    proxy, quality = _curve(curves, 0), _curve(curves, 0, stands.measure)
+    proxy_start = proxy.points[0][1].value if proxy.points else 0.0
+    figure = distance_figure(
+        [
+            _gain("reward", proxy, proxy_start, color=ACCENT, symbol="circle", is_dashed=True),
+            _gain("quality", quality, quality.start, color=INK, symbol="square"),
+        ]
+    )
     return DistancePart(judge, stands, figure)
 
 
@@ -337,28 +326,21 @@ def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
     return plots.figure(traces, layout)
 
 
-def _proxy_curve(run: RunCurves, index: int) -> DrawnCurve:
-    points = [(distance, Estimate(value)) for distance, value in run.proxy]
-    return DrawnCurve(run.name, COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)], points)
-
-
-def _quality_curve(run: RunCurves, index: int, measure: str) -> DrawnCurve:
-    points = [(checkpoint.distance, checkpoint.quality[measure]) for checkpoint in run.having(measure)]
-    stands, color, symbol = standing(run), COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)]
+def _curve(run: RunCurves, index: int, measure: str = "") -> DrawnCurve:
+    """Return a run's proxy, or a measure of its quality with the law fitted to that; index: of its looks."""
+    color, symbol = COLORS[index % len(COLORS)], SYMBOLS[index % len(SYMBOLS)]
+    if not measure:
+        points = [(distance, Estimate(value)) for distance, value in run.proxy]
+        return DrawnCurve(run.name, color, symbol, points)
+    points, stands = [(one.distance, one.quality[measure]) for one in run.having(measure)], standing(run)
     fit = stands.fit if stands.measure == measure else None
     return DrawnCurve(run.name, color, symbol, points, fit, run.start(measure))
 
 
-def _proxy_gain(curves: RunCurves) -> DrawnCurve:
-    known = curves.proxy
-    points = [(distance, Estimate(value - known[0][1])) for distance, value in known]
-    return DrawnCurve("reward", ACCENT, "circle", points, is_dashed=True)
-
-
-def _quality_gain(curves: RunCurves, measure: str) -> DrawnCurve:
-    start = curves.start(measure)
-    points = [(one.distance, _less(one.quality[measure], start)) for one in curves.having(measure)]
-    return DrawnCurve("quality", INK, "square", points)
+def _gain(name: str, curve: DrawnCurve, start: float, **looks: Any) -> DrawnCurve:
+    """Return a curve as gain over the start, under a name and in looks of its own."""
+    points = [(distance, _less(value, start)) for distance, value in curve.points]
+    return replace(curve, name=name, points=points, start=0.0, **looks)
 
 
 def _less(figure: Estimate, start: float) -> Estimate:

@@ -14,14 +14,13 @@ from graphlib import TopologicalSorter
 from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 from urllib.parse import quote
 
 from kleash.artifacts import MANIFEST, Artifact
 from kleash.errors import ArtifactError
-from kleash.estimates import Estimate, estimate
+from kleash.estimates import estimate
 from kleash.lineage import Lineage, lineage_of
-from kleash.monitor.pages.rendering import Live, flat_settings, fragment, piece
+from kleash.monitor.pages.rendering import Live, fragment, piece
 from kleash.monitor.read.measures import whole
 from kleash.web.wording import count, number, percent
 
@@ -177,13 +176,6 @@ def figure_of(artifact: Artifact) -> str:
 def _details(lineage: Lineage, chosen: str, run: str, here: str, address: Callable[[str], str]) -> str:
     """Return what is known of an artifact; a summary's mappings, such as slices, are folded tables of their own."""
     artifact = lineage.artifacts[chosen]
-    figures: list[tuple[str, str, Estimate | None]] = []
-    tables: list[tuple[str, list[tuple[str, str]]]] = []
-    for name, value in artifact.summary.items():
-        if not isinstance(value, Mapping) or estimate(value):
-            figures.append((name, _short(value), estimate(value) if isinstance(value, Mapping) else None))
-        elif value:
-            tables.append((name, _rows(value)))
     return fragment(
         "parts/lineage_details.html",
         artifact=artifact,
@@ -192,14 +184,9 @@ def _details(lineage: Lineage, chosen: str, run: str, here: str, address: Callab
         run=run,
         further=FURTHER_PAGES.get(artifact.path.name) if chosen in lineage.focus else None,
         address=address,
-        figures=figures,
-        tables=tables,
-        settings=_rows(artifact.settings),
+        estimate=estimate,
+        short=_short,
     )
-
-
-def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, _short(value)) for name, value in flat_settings(content)]
 
 
 def _short(value: object) -> str:

@@ -22,9 +22,9 @@ from kleash import __version__
 from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.read.alarms import by_symptom, ending, passed
 from kleash.monitor.read.checks import KL_BAND, fell
-from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
+from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS, slices_of
 from kleash.monitor.read.slices import FIRST_UPDATES, slices_that_got_worse, suite_measures, watched_slices
-from kleash.records import slice_names, split_slice
+from kleash.records import split_slice
 from kleash.web import wording
 from kleash.web.plots import Part
 from kleash.web.templates import environment
@@ -110,12 +110,6 @@ def piece(name: str, *values: Any) -> str:
 def place(value: float, start: float, end: float) -> float:
     """Return where a value stands on a bar from start to end, in per cent; what lies beyond stands at its end."""
     return min(max(100 * (value - start) / ((end - start) or 1.0), 0.0), 100.0)
-
-
-def slices_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the slices that a row of a file is in; none if it tells none."""
-    slices = row.get("slices")
-    return tuple(slice_names(slices)) if isinstance(slices, Mapping) else ()
 
 
 def rate_note(rate: Estimate) -> str:

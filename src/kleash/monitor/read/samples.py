@@ -38,7 +38,7 @@ _KEPT_FILE = re.compile(r"step-(\d+)\.jsonl")
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt with the answers of both models. gain: after minus before, by the judge.
+    """One prompt with the answers of both models.
 
     gap: rank of the answer's reward minus rank of its judge's score among all samples, in [-1, 1]; high where the
     reward model likes what the judge does not. None where the reward model is the judge.
@@ -49,18 +49,30 @@ class Sample:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     outcome: str
-    gain: float | None
     gap: float | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """After minus before, by the judge."""
+        return _difference(finite(self.after.get("judge")), finite(self.before.get("judge")))
 
 
 def read_samples(rows: Sequence[Row], judge: str) -> tuple[Sample, ...]:
-    """Return the evaluation's samples with the judge's gain, and the gap between reward and judge, worked out."""
-    reward_ranks = _ranks([_side(row, "after").get("score") for row in rows])
-    judge_ranks = _ranks([_side(row, "after").get("judge") for row in rows])
+    """Return the evaluation's samples, the gap between reward and judge worked out."""
+    sides = [(_side(row, "before"), _side(row, "after")) for row in rows]
+    reward_ranks = _ranks([after.get("score") for _, after in sides])
+    judge_ranks = _ranks([None if judge == "proxy" else after.get("judge") for _, after in sides])
+    gaps = map(_difference, reward_ranks, judge_ranks)
     return tuple(
-        _sample(row, reward_rank, None if judge == "proxy" else judge_rank)
-        for row, reward_rank, judge_rank in zip(rows, reward_ranks, judge_ranks, strict=True)
+        Sample(str(row.get("prompt") or ""), slices_of(row), *both, str(row.get("outcome") or ""), gap)
+        for row, both, gap in zip(rows, sides, gaps, strict=True)
     )
+
+
+def slices_of(row: Row) -> tuple[str, ...]:
+    """Return the names of the slices that a row of a file is in; none if it tells none."""
+    slices = row.get("slices")
+    return tuple(slice_names(slices)) if isinstance(slices, Mapping) else ()
 
 
 def mixed(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -137,19 +149,6 @@ def kept_answers(round_folder: RoundFolder) -> dict[int, Path]:
 
 
 # ------------------------------------------------------------------------------------------------------------ samples
-def _sample(row: Row, reward_rank: float | None, judge_rank: float | None) -> Sample:
-    before, after, slices = _side(row, "before"), _side(row, "after"), row.get("slices")
-    return Sample(
-        prompt=str(row.get("prompt") or ""),
-        slices=tuple(slice_names(slices)) if isinstance(slices, Mapping) else (),
-        before=before,
-        after=after,
-        outcome=str(row.get("outcome") or ""),
-        gain=_difference(finite(after.get("judge")), finite(before.get("judge"))),
-        gap=_difference(reward_rank, judge_rank),
-    )
-
-
 def _difference(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
