@@ -68,3 +68,12 @@ def test_picks_by_a_reward_model_need_a_round_before():
 def test_an_unknown_stage_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"(?s)stages.*polcy"):
         load_recipe(written(tmp_path, 'stages = ["world", "polcy"]\n'))
+
+
+@pytest.mark.parametrize("setting", ["top_k=40", "top_p=0.9"])
+def test_training_samples_the_full_softmax_and_says_why(tmp_path, setting):
+    path = written(tmp_path, "[policy]\nsteps = 7\n")
+    name = setting.partition("=")[0]
+    with pytest.raises(SettingsError, match=rf"policy: {name}: training samples the full softmax, for its gradient is"):
+        load_recipe(path, [f"policy.{setting}"])
+    assert getattr(load_recipe(path, [f"evaluation.{setting}"]).settings.evaluation, name) in (40, 0.9)

@@ -266,12 +266,15 @@ def generate(
     *,
     max_new_tokens: int = 64,
     temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
     samples_per_prompt: int = 1,
     seed: int = 0,
 ) -> Rollouts:
     """Sample answers; `.texts[p * samples_per_prompt + g]` is answer g to prompt p, `.completions()` are records.
 
-    temperature: 0 takes the likeliest token each time. The same seed gives the same answers.
+    temperature: 0 takes the likeliest token each time.  top_k, top_p: sample from the likeliest tokens alone.
+    The same seed gives the same answers.
     Raises DataError for a prompt that leaves no room for an answer.
     """
     from kleash.rollout.local import SamplingSettings, answer_prompts
@@ -279,7 +282,8 @@ def generate(
 
     loaded, asked = load_policy(policy).model, _as_prompts(prompts)
     say_how_prompts_are_read(loaded.rendering, asked)
-    sampling = with_overrides(SamplingSettings(), {"max_new_tokens": max_new_tokens, "temperature": temperature})
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    sampling = with_overrides(SamplingSettings(), given)
     return answer_prompts(loaded, asked, sampling, seed=seed, samples_per_prompt=samples_per_prompt)
 
 

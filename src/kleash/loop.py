@@ -194,8 +194,7 @@ def update(
                 check_ratio(epoch_tally.merged(engine.sum_across_ranks).means()["ratio_error_max"], state.step)
         tally.extend(epoch_tally)
         means = epoch_tally.merged(engine.sum_across_ranks).means()
-        bound = settings.stop_epochs_at_kl_nats
-        if bound is not None and means.get("approx_kl_nats_per_token", 0.0) > bound:
+        if means.get("approx_kl_nats_per_token", 0.0) > (settings.stop_epochs_at_kl_nats or float("inf")):
             break
     return tally.merged(engine.sum_across_ranks).means() | figures
 

@@ -42,6 +42,8 @@ ADDED: Mapping[str, Any] = {
     "ScorerSettings.reward_models": [],
     "AggregationSettings.accept_missing": None,
     "CodeSettings.without_box": False,
+    **{f"{stage}Settings.top_k": None for stage in ("Evaluate", "Gate", "Suites")},
+    **{f"{stage}Settings.top_p": 1.0 for stage in ("Evaluate", "Gate", "Suites")},
     "FitSettings.evaluate_every": None,
     "FitSettings.patience": None,
     "OptimiserSettings.schedule": "linear",

@@ -8,6 +8,7 @@ import tiny
 from kleash.cli.chat import word_difference
 from kleash.cli.conversation import Conversation, converse, obey
 from kleash.models.causal_lm import load_language_model
+from kleash.rollout.local import SamplingSettings
 from kleash.web.visible import visible_text
 
 
@@ -43,7 +44,7 @@ def talk(capsys):
 
 
 def conversation_with(folder, max_new_tokens=5):
-    return Conversation(load_language_model(folder), temperature=1.0, max_new_tokens=max_new_tokens, seed=0)
+    return Conversation(load_language_model(folder), SamplingSettings(max_new_tokens=max_new_tokens), seed=0)
 
 
 def test_a_chat_model_is_sent_the_whole_conversation(talk, chatty_folder):
@@ -122,10 +123,10 @@ def test_a_conversation_ends(talk, chatty_folder, end):
 def test_commands_change_the_sampling(chatty_folder):
     conversation = conversation_with(chatty_folder)
     assert obey(conversation, "/temperature 0.25") == "Temperature 0.25."
-    assert conversation.temperature == 0.25
+    assert conversation.sampling.temperature == 0.25
     for wrong in ("/temperature", "/temperature hot", "/temperature -1", "/temperature inf"):
         assert "expected a number from 0 up" in obey(conversation, wrong)
-    assert conversation.temperature == 0.25
+    assert conversation.sampling.temperature == 0.25
     assert obey(conversation, "/rest").startswith("There is no /rest. /reset forgets")
 
 
@@ -157,6 +158,15 @@ def test_sample_asks_through_the_chat_template_and_says_so(kleash, chatty_folder
     with_system = kleash(*ask, "--system-prompt", "Be brief.")
     assert with_system.out != usual.out
     assert "user turns of the chat template after data.system_prompt" in with_system.err
+
+
+@pytest.mark.parametrize("among", [("--top-k", 1), ("--top-p", 0.001)])
+def test_sample_leaves_out_all_but_the_likeliest_tokens(kleash, plain_folder, among):
+    ask = ("sample", plain_folder, "--prompt", "hi", "--max-new-tokens", 5, "--json")
+    likeliest, cut, all_of_them = (
+        json.loads(kleash(*ask, *more).out)["token_ids"] for more in (("--temperature", 0), among, ())
+    )
+    assert cut == likeliest != all_of_them
 
 
 def test_sample_needs_something_to_answer(kleash, plain_folder):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from kleash.rollout.choosing import choose, uniforms
+from kleash.rollout.choosing import Among, choose, uniforms
 
 ALMOST_ONE = 1 - 2.0**-53
 
@@ -52,6 +53,41 @@ def test_frequencies_are_the_softmax_at_the_temperature(temperature):
 
 def test_temperature_zero_takes_the_likeliest_token_and_reports_it_at_temperature_one():
     assert choose_one([0.2, 0.7, 0.1], 0.99, temperature=0) == (1, pytest.approx(np.log(0.7)))
+
+
+@pytest.mark.parametrize(
+    ("among", "kept"),
+    [
+        ({}, [0.1, 0.4, 0.3, 0.2]),
+        ({"top_k": 2}, [0, 0.4, 0.3, 0]),
+        ({"top_p": 0.7}, [0, 0.4, 0.3, 0]),
+        ({"top_p": 0.71}, [0, 0.4, 0.3, 0.2]),
+        ({"top_p": 0.01}, [0, 0.4, 0, 0]),
+        ({"top_k": 3, "top_p": 0.75}, [0, 0.4, 0.3, 0]),  # .7 of the .9 that the three hold is enough
+        ({"top_k": 9}, [0.1, 0.4, 0.3, 0.2]),
+    ],
+)
+def test_the_likeliest_tokens_alone_are_chosen_from(among, kept):
+    probability_BV = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.4, 0.1, 0.2, 0.3]], dtype=torch.float64)
+    torch.testing.assert_close(Among(**among).kept(probability_BV)[0], torch.tensor(kept, dtype=torch.float64))
+    num_draws = 4_000
+    uniform_B = uniforms(range(num_draws), 1)[:, 0]
+    logits_BV = probability_BV[:1].float().log().expand(num_draws, -1)
+    token_B, logprob_B = choose(logits_BV, uniform_B, temperature=1.0, among=Among(**among))
+    torch.testing.assert_close(logprob_B, logits_BV[0][token_B])
+    expected, counts = np.array(kept), torch.bincount(token_B, minlength=4).numpy()
+    assert set(counts[expected == 0]) <= {0}
+    distance, limit = counts / num_draws - expected / expected.sum(), 4 * np.sqrt(0.25 / num_draws)
+    assert np.abs(distance).max() < limit, "four standard errors"
+
+
+def test_top_k_and_top_p_keep_the_tokens_that_hugging_face_keeps():
+    logits_BV = 3 * torch.randn(20, 300, generator=torch.Generator().manual_seed(0))
+    for top_k, top_p in ((5, 1.0), (None, 0.3), (40, 0.9)):
+        scores_BV = logits_BV if top_k is None else TopKLogitsWarper(top_k)(None, logits_BV)
+        theirs_BV = TopPLogitsWarper(top_p)(None, scores_BV) > -torch.inf
+        ours_BV = Among(top_k, top_p).kept(torch.softmax(logits_BV, dim=-1)) > 0
+        torch.testing.assert_close(ours_BV, theirs_BV)
 
 
 def test_a_longer_draw_begins_with_a_shorter_one_and_no_two_seeds_agree():

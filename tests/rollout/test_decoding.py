@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kleash.errors import RunError
+from kleash.rollout.choosing import Among
 from kleash.rollout.decoding import Ask, DecodeBatch, sample_answers, stream_tokens
 
 PROMPTS = [(20, 30, 40, 50, 60), (70,), (80, 90, 100), (70,), (20, 30, 40, 50, 61, 62, 63)]
@@ -84,6 +85,16 @@ def test_rows_at_their_limit_leave(wordy, shapes):
 def test_a_stream_is_the_same_answer_token_by_token(wordy):
     for ask, answer in zip(ASKS, sample_answers(wordy, ASKS, temperature=1.0), strict=True):
         assert tuple(stream_tokens(wordy, ask, temperature=1.0)) == answer.token_ids
+
+
+def test_of_one_token_the_likeliest_is_left_with_the_full_softmaxs_probability(wordy):
+    greedy, cut = (sample_answers(wordy, ASKS, **how) for how in ({"temperature": 0}, {"temperature": 1.0} | ONE))
+    assert cut == greedy
+    for ask, answer in zip(ASKS, cut, strict=True):
+        assert tuple(stream_tokens(wordy, ask, temperature=1.0, **ONE)) == answer.token_ids
+
+
+ONE = {"among": Among(top_k=1)}
 
 
 def test_progress_counts_every_answer_once(wordy):

@@ -5,7 +5,7 @@ Maths never sees these records; `loop.py`, the algorithms' table and `stages/pol
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -131,3 +131,13 @@ class PolicySettings(Settings):
     leash: LeashSettings = LeashSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     watch: WatchSettings = WatchSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _samples_the_full_softmax(cls, given: Any) -> Any:
+        if cut := {"top_k", "top_p"} & set(given if isinstance(given, dict) else ()):
+            raise ValueError(
+                f"{' and '.join(sorted(cut))}: training samples the full softmax, for its gradient is that of the "
+                "probabilities sampled from, and KL and ratio are measured by them; evaluation and suites have them"
+            )
+        return given

@@ -18,6 +18,8 @@ from kleash.cli.options import (
     Seed,
     SystemPrompt,
     Temperature,
+    TopK,
+    TopP,
     TrustRemoteCode,
     TurnsOption,
     examples,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
     from kleash.protocols import Scorer
     from kleash.records import Completion, Prompt
+    from kleash.rollout.local import SamplingSettings
 
 app = typer.Typer()
 
@@ -46,6 +49,8 @@ class Asking:
     """How policies are loaded and asked, in every command that has them answer."""
 
     temperature: Temperature = 1.0
+    top_k: TopK = None
+    top_p: TopP = 1.0
     max_new_tokens: MaxNewTokens = 256
     seed: Seed = 0
     turns: TurnsOption = "auto"
@@ -53,6 +58,14 @@ class Asking:
     device: Device = "auto"
     trust_remote_code: TrustRemoteCode = False
     runs_dir: RunsFolder = RUNS
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        from kleash.rollout.local import SamplingSettings
+
+        return SamplingSettings(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p
+        )
 
     def load(self, name: str) -> LanguageModel:
         from kleash.models.causal_lm import load_language_model
@@ -68,15 +81,20 @@ class Asking:
     def answers(self, name: str, prompts: Sequence[Prompt], *, samples: int = 1) -> list[Completion]:
         """Return a policy's answers, those to one prompt behind each other."""
         from kleash.progress import progress
-        from kleash.rollout.local import SamplingSettings, answer_prompts
+        from kleash.rollout.local import answer_prompts
         from kleash.stages.support.encoding import say_how_prompts_are_read
 
         model = self.load(name)
-        sampling = SamplingSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
         say_how_prompts_are_read(model.rendering, prompts)
         with progress(len(prompts) * samples, f"Answers of {name}") as advance:
             rollouts = answer_prompts(
-                model, prompts, sampling, seed=self.seed, samples_per_prompt=samples, policy_id=name, on_done=advance
+                model,
+                prompts,
+                self.sampling,
+                seed=self.seed,
+                samples_per_prompt=samples,
+                policy_id=name,
+                on_done=advance,
             )
         return rollouts.completions()
 
@@ -88,7 +106,7 @@ def chat(policy: PolicyName, how: Asking) -> None:
     from kleash.cli.conversation import Conversation, converse
 
     model = how.load(policy)
-    converse(Conversation(model, temperature=how.temperature, max_new_tokens=how.max_new_tokens, seed=how.seed))
+    converse(Conversation(model, how.sampling, seed=how.seed))
 
 
 @app.command(

@@ -17,6 +17,7 @@ from kleash.screen import results
 if TYPE_CHECKING:
     from kleash.models.causal_lm import LanguageModel
     from kleash.records import Message, Prompt
+    from kleash.rollout.local import SamplingSettings
 
 HELP = "/reset forgets the conversation, /temperature 0.7 changes the sampling, /quit ends."
 
@@ -24,10 +25,9 @@ HELP = "/reset forgets the conversation, /temperature 0.7 changes the sampling, 
 class Conversation:
     """What was said so far, and how to answer; each answer has a seed of its own."""
 
-    def __init__(self, model: LanguageModel, *, temperature: float, max_new_tokens: int, seed: int) -> None:
+    def __init__(self, model: LanguageModel, sampling: SamplingSettings, *, seed: int) -> None:
         self.model = model
-        self.temperature = temperature
-        self.max_new_tokens = max_new_tokens
+        self.sampling = sampling
         self.seed = seed
         self.turns: list[Message] = []
         self.num_answers = 0
@@ -40,10 +40,10 @@ class Conversation:
         """Yield the answer piece by piece; once it has ended, or was cut short, it is part of the conversation."""
         from kleash.data.batches import derived_seed
         from kleash.records import Message
-        from kleash.rollout.local import LocalGenerator
+        from kleash.rollout.local import generator_of
 
         prompt = self.prompt_for(text)
-        generator = LocalGenerator(self.model, max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        generator = generator_of(self.model, self.sampling)
         seed = derived_seed(self.seed, "chat", self.num_answers)
         self.num_answers += 1
         said: list[str] = []
@@ -64,7 +64,7 @@ class Conversation:
         while True:
             prompt = Prompt((*self.turns, Message("user", text)))
             num_tokens = len(self.model.rendering.encode_prompt(prompt))
-            if not self.turns or num_tokens + self.max_new_tokens <= self.model.max_positions:
+            if not self.turns or num_tokens + self.sampling.max_new_tokens <= self.model.max_positions:
                 return prompt
             del self.turns[:2]  # the oldest question goes with its answer, so that the roles keep taking turns
 
@@ -114,7 +114,7 @@ def obey(conversation: Conversation, line: str) -> str:
             temperature = math.nan
         if not 0 <= temperature < math.inf:
             return f"/temperature {argument}: expected a number from 0 up, such as /temperature 0.7."
-        conversation.temperature = temperature
+        conversation.sampling = conversation.sampling.model_copy(update={"temperature": temperature})
         return f"Temperature {temperature:g}."
     return f"There is no {command}. {HELP}"
 

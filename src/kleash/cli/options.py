@@ -29,6 +29,10 @@ OutputDir = Annotated[Path, typer.Option("--into", help="Folder of the artifact 
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Sampling temperature; 0 = likeliest token.")]
+TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Sample from so many likeliest tokens alone.")]
+TopP = Annotated[
+    float, typer.Option("--top-p", min=0.001, max=1, help="Sample from the likeliest tokens that hold this share.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling; the same seed gives the same answers.")]
 TurnsOption = Annotated[
     Literal["auto", "chat", "text"],

@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttention
 
 from kleash.errors import RunError
 from kleash.models.causal_lm import LanguageModel
-from kleash.rollout.choosing import choose, uniforms
+from kleash.rollout.choosing import ALL_TOKENS, Among, choose, uniforms
 
 # Ended rows leave once they are this share of the batch: copying the cache costs about as much as a step or two.
 LEAVE_SHARE = 0.25
@@ -51,6 +51,7 @@ def sample_answers(
     asks: Sequence[Ask],
     *,
     temperature: float,
+    among: Among = ALL_TOKENS,
     on_done: Callable[[int], None] = lambda num_done: None,
 ) -> list[Answer]:
     """Sample one answer per ask, all in one batch; on_done hears how many have ended since it was last called.
@@ -69,7 +70,7 @@ def sample_answers(
     num_live = len(asks)
     batch = DecodeBatch(language_model, [ask.prompt_ids for ask in asks])
     for step in range(num_steps):
-        token_R, logprob_R = choose(batch.logits_RV, uniform_RT[:, step], temperature=temperature)
+        token_R, logprob_R = choose(batch.logits_RV, uniform_RT[:, step], temperature=temperature, among=among)
         token_BT[row_R, step] = token_R
         logprob_BT[row_R, step] = logprob_R
         is_live_R = is_live_R & ~torch.isin(token_R, eos_E) & (limit_R > step + 1)
@@ -89,12 +90,15 @@ def sample_answers(
 
 
 @torch.no_grad()
-def stream_tokens(language_model: LanguageModel, ask: Ask, *, temperature: float) -> Iterator[int]:
+def stream_tokens(
+    language_model: LanguageModel, ask: Ask, *, temperature: float, among: Among = ALL_TOKENS
+) -> Iterator[int]:
     """Sample one answer and yield its tokens as they come, the EOS included; the same ones as `sample_answers`."""
     batch = DecodeBatch(language_model, [ask.prompt_ids])
     uniform_T = uniforms([ask.seed], ask.max_new_tokens)[0].to(language_model.device)
     for step in range(ask.max_new_tokens):
-        token_R, logprob_R = choose(batch.logits_RV, uniform_T[step : step + 1], temperature=temperature)
+        uniform_R = uniform_T[step : step + 1]
+        token_R, logprob_R = choose(batch.logits_RV, uniform_R, temperature=temperature, among=among)
         _require_finite(float(logprob_R))
         yield int(token_R)
         if int(token_R) in language_model.eos_ids:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -21,6 +22,7 @@ from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import decode_response, tokenizer_digest
 from kleash.records import Prompt
+from kleash.rollout.choosing import ALL_TOKENS, Among
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
 from kleash.settings import Settings
 
@@ -33,6 +35,8 @@ class SamplingSettings(Settings):
     max_new_tokens: int = Field(64, ge=1, description="of an answer, its end included; longer ones are cut off")
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out")
     temperature: float = Field(1.0, ge=0, description="0 = the likeliest token each time")
+    top_k: int | None = Field(None, ge=1, description="sample from so many likeliest tokens alone; none = all")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample from the likeliest tokens that hold this share; 1 = all")
 
     def prompt_room(self, model: LanguageModel) -> int:
         """Return how long a prompt may be, so that the model has positions left for a whole answer."""
@@ -50,14 +54,19 @@ def answer_prompts(
     on_done: Callable[[int], None] = lambda num_done: None,
 ) -> Rollouts:
     """Have a policy answer prompts that fit (`support/encoding.py` leaves out the others); see `LocalGenerator`."""
-    generator = LocalGenerator(
+    generator = generator_of(model, sampling, policy_id=policy_id, on_done=on_done)
+    return generator.generate(prompts, samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0)
+
+
+def generator_of(model: LanguageModel, sampling: SamplingSettings, **more: Any) -> LocalGenerator:
+    """Return the generator that answers as the settings say. more: further arguments of `LocalGenerator`."""
+    return LocalGenerator(
         model,
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
-        policy_id=policy_id,
-        on_done=on_done,
+        among=Among(sampling.top_k, sampling.top_p),
+        **more,
     )
-    return generator.generate(prompts, samples_per_prompt=samples_per_prompt, seed=seed, policy_version=0)
 
 
 class LocalGenerator:
@@ -65,6 +74,7 @@ class LocalGenerator:
 
     max_new_tokens: per answer, the EOS included; less where prompt and answer would pass the model's positions.
     temperature: 0 takes the likeliest token each time, for evaluation; log-probabilities are then at temperature 1.
+    among: sample from fewer tokens, for evaluation; log-probabilities are then still those of the full softmax.
     max_batch_tokens: bounds the memory of the cache: answers sampled at once x the longest prompt and answer together.
     shares_weights: somebody trains this very model, so `load_weights` has nothing to copy.
     on_done: called with the number of answers each time some have ended.
@@ -77,6 +87,7 @@ class LocalGenerator:
         *,
         max_new_tokens: int,
         temperature: float = 1.0,
+        among: Among = ALL_TOKENS,
         max_batch_tokens: int = 65_536,
         policy_id: str = "",
         shares_weights: bool = True,
@@ -91,6 +102,7 @@ class LocalGenerator:
         self.language_model = language_model
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
+        self.among = among
         self.max_batch_tokens = max_batch_tokens
         self.policy_id = policy_id
         self.shares_weights = shares_weights
@@ -110,7 +122,9 @@ class LocalGenerator:
         num_tokens = [len(ask.prompt_ids) + ask.max_new_tokens for ask in asks]
         for rows in pack_by_tokens(num_tokens, max_tokens=self.max_batch_tokens, max_padding_share=1.0):
             group = [asks[row] for row in rows]
-            sampled = sample_answers(self.language_model, group, temperature=self.temperature, on_done=self.on_done)
+            sampled = sample_answers(
+                self.language_model, group, temperature=self.temperature, among=self.among, on_done=self.on_done
+            )
             answers.update(zip(rows, sampled, strict=True))
         tokenizer = self.language_model.tokenizer
         in_order = [answers[row] for row in range(len(asks))]
@@ -140,7 +154,7 @@ class LocalGenerator:
         [ask] = self._asks([prompt], 1, seed)
         token_ids: list[int] = []
         shown = ""
-        for token in stream_tokens(self.language_model, ask, temperature=self.temperature):
+        for token in stream_tokens(self.language_model, ask, temperature=self.temperature, among=self.among):
             token_ids.append(token)
             text = decode_response(self.language_model.tokenizer, token_ids)
             if len(text) > len(shown) and not text.endswith(_BROKEN_CHARACTER):

@@ -27,7 +27,7 @@ from kleash.records import Prompt
 from kleash.results import EvaluationSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.encoding import prompts_that_fit
+from kleash.stages.support.encoding import prompts_that_fit, say
 from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.scoring import NO_SCORER, ScorerSource, build_named_scorer
 
@@ -71,6 +71,8 @@ def evaluate_policy(
     own = context.resolved(settings, extra_settings)
     trained_by = {"policy": parents["policy"].settings, **preferences_behind([parents["policy"]])}
     say_if_it_trained("evaluation.judge", settings.judge, {**trained_by, "evaluation": own})
+    if settings.top_k is not None or settings.top_p < 1:
+        say("evaluation.top_k or top_p leaves tokens out: the KL is that of answers so chosen, not of the policy.")
     before_model = context.load_policy(parents["reference"])
     room = settings.prompt_room(before_model)
     chosen = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]

@@ -34,7 +34,7 @@ from kleash.models.causal_lm import LanguageModel
 from kleash.progress import Advance, progress
 from kleash.records import Prompt
 from kleash.results import SuitesSummary
-from kleash.rollout.local import LocalGenerator, SamplingSettings
+from kleash.rollout.local import SamplingSettings, generator_of
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.encoding import say, say_how_prompts_are_read
@@ -255,12 +255,7 @@ def _answer_chunk(
 ) -> list[Answers]:
     model = loaded()
     say_how_prompts_are_read(model.rendering, [item.prompt for item in items])
-    generator = LocalGenerator(
-        model,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        max_batch_tokens=settings.max_batch_tokens,
-    )
+    generator = generator_of(model, settings, max_batch_tokens=settings.max_batch_tokens)
     seed = derived_seed(context.seed, "suites")
     return answer_items(items, generator, as_asked=_asking(settings, model), seed=seed)
 
