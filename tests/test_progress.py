@@ -54,3 +54,15 @@ def test_a_stopwatch_adds_up_the_parts_of_a_step(clock):
             clock.seconds += seconds
     assert timed.take() == {"seconds/sampling": 5}
     assert timed.take() == {}
+
+
+def test_without_a_total_the_count_alone_is_told(clock):
+    out = io.StringIO()
+    with progress(None, "Audit, answers read", every_seconds=5, console=Console(file=out), clock=clock) as advance:
+        clock.seconds = 6
+        advance(120)
+    assert out.getvalue() == "Audit, answers read 120\n"
+    terminal = Console(file=(out := io.StringIO()), force_terminal=True, width=120)
+    with progress(None, "Audit", console=terminal) as advance:
+        advance(3)
+    assert "3/?" in out.getvalue()

@@ -46,7 +46,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(
-    total: int,
+    total: int | None,
     description: str,
     *,
     already_done: int = 0,
@@ -56,6 +56,7 @@ def progress(
 ) -> Iterator[Advance]:
     """Show progress on standard error while the block runs; call what it gives as `advance(n, reward=..., kl=...)`.
 
+    total: None where it is not known, and with it how long is left.
     already_done: steps done before this process, which a resumed stage does not repeat. every_seconds: least time
     between two lines where standard error is no terminal.
     """
@@ -79,8 +80,11 @@ def progress(
         if clock() - last_line < every_seconds:
             return
         last_line = clock()
-        left_seconds = (last_line - started) / max(num_now, 1) * (total - already_done - num_now)
-        parts = [f"{description} {already_done + num_now}/{total}", _shown(figures), f"{_duration(left_seconds)} left"]
+        place, left = f"{already_done + num_now}", ""
+        if total is not None:
+            left_seconds = (last_line - started) / max(num_now, 1) * (total - already_done - num_now)
+            place, left = f"{place}/{total}", f"{_duration(left_seconds)} left"
+        parts = [f"{description} {place}", _shown(figures), left]
         console.print(", ".join(part for part in parts if part), soft_wrap=True)
 
     yield advance_lines

@@ -42,6 +42,7 @@ ADDED: Mapping[str, Any] = {
     "ScorerSettings.reward_models": [],
     "AggregationSettings.accept_missing": None,
     "CodeSettings.without_box": False,
+    "ModelSettings.lora_dropout": 0.0,
     **{f"{stage}Settings.top_k": None for stage in ("Evaluate", "Gate", "Suites")},
     **{f"{stage}Settings.top_p": 1.0 for stage in ("Evaluate", "Gate", "Suites")},
     "FitSettings.evaluate_every": None,

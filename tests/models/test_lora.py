@@ -124,3 +124,33 @@ def test_full_fine_tuning_has_no_reference_inside(llama, tmp_path):
         llama.freeze_reference()
     with pytest.raises(ModelError, match="trained in full"):
         llama.save_adapter(tmp_path)
+
+
+def test_several_targets_get_adapters_and_a_name_that_nothing_has_is_refused(tmp_path):
+    base = tiny.tiny_language_model_folder(tmp_path / "base")
+    two = load_language_model(base, device="cpu", lora=LoraSettings(rank=2, target_modules=["q_proj", "down_proj"]))
+    adapted = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in two.trainable_parameters()}
+    assert adapted == {"q_proj", "down_proj"}
+    with pytest.raises(ModelError, match=r"names 'query', which no layer of this llama model is called\..*q_proj"):
+        load_language_model(base, device="cpu", lora=LoraSettings(rank=2, target_modules=["q_proj", "query"]))
+
+
+def test_dropout_works_where_gradients_are_computed_and_nowhere_else(tmp_path):
+    base = tiny.tiny_language_model_folder(tmp_path / "base")
+    model = load_language_model(base, device="cpu", lora=LoraSettings(rank=2, dropout=0.5))
+    disturb(model)
+    batch = token_batch([TokenSequence((3, 4), (5, 6, 7))], pad_id=model.pad_id, device=model.device)
+
+    def logprobs():
+        return model.response_outputs(batch).logprob_BT.detach()
+
+    with torch.no_grad():
+        still = logprobs()
+        assert torch.equal(still, logprobs())
+    torch.manual_seed(0)
+    first, second = logprobs(), logprobs()
+    assert not torch.allclose(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(logprobs(), first)
+    with torch.no_grad():
+        assert torch.equal(logprobs(), still)

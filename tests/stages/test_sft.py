@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from pydantic import ValidationError
 
 import tiny
 from kleash import artifacts
@@ -15,6 +16,8 @@ from kleash.formats import read_demonstrations, write_jsonl
 from kleash.models.causal_lm import load_language_model
 from kleash.models.rendering import RenderingSettings
 from kleash.records import Demonstration, Message, Prompt
+from kleash.settings import dump_toml, load_toml
+from kleash.stages.context import ModelSettings
 from kleash.stages.sft import SftSettings, train_sft
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings
@@ -183,3 +186,29 @@ def test_the_held_out_loss_may_end_training_and_the_best_weights_are_saved(base,
 
 
 HELD_OUT = "heldout/loss_nats_per_token"
+
+
+def test_lora_dropout_is_drawn_anew_each_step_and_the_same_on_resume(base, data, tmp_path):
+    def trained(name, seed=0, **model):
+        context = replace(tiny_context(lora_rank=2, **model), seed=seed)
+        fit = FitSettings(epochs=3, batch_size=4, learning_rate=1e-2, checkpoint_every=1)
+        torch.manual_seed(len(name))  # whatever was drawn before
+        artifact = train_sft(
+            context, settings_of(fit=fit), base=base, demonstrations=data["demonstrations"], output_dir=tmp_path / name
+        )
+        return [row["loss_nats_per_token"] for row in JsonlTracker(artifact.path / "metrics.jsonl").rows()]
+
+    assert trained("one", lora_dropout=0.5) == trained("another", lora_dropout=0.5) != trained("without")
+
+
+def test_dropout_needs_adapters():
+    with pytest.raises(ValidationError, match=r"lora_dropout is 0\.1 and lora_rank is 0: no adapters; set lora_rank"):
+        tiny_context(lora_dropout=0.1)
+
+
+def test_several_lora_targets_are_read_from_toml(tmp_path):
+    (tmp_path / "r.toml").write_text('lora_rank = 4\nlora_targets = ["q_proj", "v_proj"]\n')
+    settings = load_toml(tmp_path / "r.toml", ModelSettings).settings
+    assert settings.lora.target_modules == ["q_proj", "v_proj"]
+    (tmp_path / "again.toml").write_text(dump_toml(settings))
+    assert load_toml(tmp_path / "again.toml", ModelSettings).settings == settings

@@ -10,6 +10,7 @@ from kleash.models.lora import LoraSettings
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.testing import FakeScorer, ListTracker, ScriptedWatch
+from kleash.tracking import without_timings
 from kleash.training.local import LocalEngine
 from kleash.training.optimiser import Optimiser
 from kleash.training.ranks import Ranks
@@ -83,7 +84,7 @@ def train(engine, *, name="ppo", steps=2, state=None, after_step=lambda state: N
         texts_to_keep=lambda step: texts,
         after_step=after_step,
     )
-    return final, [{name: value for name, value in row.items() if "seconds" not in name} for row in tracker.rows]
+    return final, [without_timings(row) for row in tracker.rows]
 
 
 def state_of(engine):

@@ -7,7 +7,7 @@ the pooled hidden vector of one answer; `outside_share` says how many lie outsid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,13 +24,20 @@ from kleash.protocols import Scorer
 from kleash.records import Completion
 
 States = NDArray[np.float64]
+OnRead = Callable[[int], None]
 
 PERCENTILE = 99.0
 MIN_STATES = 20
 
 
+def _nobody_listens(num_read: int) -> None:
+    """Hear nothing."""
+
+
 class Reader(Protocol):
-    """What an audit needs of a reward model."""
+    """What an audit needs of a reward model. on_read: hears how many more answers were read."""
+
+    on_read: OnRead
 
     def score(self, answers: Sequence[Answer]) -> list[float]: ...
 
@@ -45,8 +52,7 @@ class ModelReader:
     """A reward model that reads answers as its training did: whole, with the EOS that ends them.
 
     others: further members of an ensemble; the score is the mean of all, the rest is as the first one reads.
-    max_batch_tokens: padded tokens of one forward pass.  as_chat: a plain prompt is the user's turn of a conversation,
-    as for a chat model trained elsewhere.
+    max_batch_tokens: padded tokens of one forward pass.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class ModelReader:
         self.model = model
         self.others = others
         self.max_batch_tokens = max_batch_tokens
+        self.on_read: OnRead = _nobody_listens
         self._sequence_of: dict[Answer, TokenSequence] = {}
         self._score_of: dict[Answer, float] = {}
 
@@ -98,6 +105,7 @@ class ModelReader:
             for rows, batch in micro_batches(sequences, model, max_tokens=self.max_batch_tokens):
                 score_N[rows] = model.score(batch).float().cpu()
                 state_ND[rows] = seen.pop().float().cpu()
+                self.on_read(len(rows))
         finally:
             hook.remove()
         return score_N, state_ND
@@ -113,12 +121,14 @@ class ScorerReader:
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
+        self.on_read: OnRead = _nobody_listens
 
     def score(self, answers: Sequence[Answer]) -> list[float]:
         """Return one score per answer."""
-        return list(
-            self.scorer.score([Completion(prompt, text, finish_reason="stop") for prompt, text in answers]).total
-        )
+        records = [Completion(prompt, text, finish_reason="stop") for prompt, text in answers]
+        scores = list(self.scorer.score(records).total)
+        self.on_read(len(scores))
+        return scores
 
     def fits(self, answer: Answer) -> bool:
         return True

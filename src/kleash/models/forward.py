@@ -26,9 +26,24 @@ def micro_batches(
         yield rows, token_batch([sequences[row] for row in rows], pad_id=model.pad_id, device=model.device)
 
 
-def sequence_scores(model: ScalarModel, sequences: Sequence[TokenSequence], *, max_tokens: int | None = None) -> Tensor:
-    """Return one raw score per sequence, (N,), on the model's device. Gradients flow."""
-    return _in_order(sequences, model, max_tokens, model.score)
+def sequence_scores(
+    model: ScalarModel,
+    sequences: Sequence[TokenSequence],
+    *,
+    max_tokens: int | None = None,
+    on_done: Callable[[int], None] = lambda num_done: None,
+) -> Tensor:
+    """Return one raw score per sequence, (N,), on the model's device. Gradients flow.
+
+    on_done: hears the number of sequences of each micro-batch when it was scored.
+    """
+
+    def scored(batch: TokenBatch) -> Tensor:
+        score_B = model.score(batch)
+        on_done(len(score_B))
+        return score_B
+
+    return _in_order(sequences, model, max_tokens, scored)
 
 
 def sequence_logprobs(

@@ -53,17 +53,28 @@ _OTHER_ADAPTER = (
 class LoraSettings(Settings):
     """How large the trained low-rank matrices are and where they go.
 
-    rank: r.  alpha: the update is scaled by alpha / rank.  dropout: of the adapter's input, in SFT only: the first
-    PPO ratio is 1 only without.  target_modules: "all-linear" (every linear layer but the head; beside
-    experts or a recurrence none), or module names.
+    rank: r.  alpha: the update is scaled by alpha / rank.  dropout: of the adapter's input wherever gradients are
+    computed, in SFT only: the first PPO ratio is 1 only without.  target_modules: "all-linear" (every linear layer but
+    the head; beside experts or a recurrence none), or module names.
     seed: of the first matrix; the second starts at zero, so a fresh adapter changes nothing.
     """
 
     rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: str | list[str] = ALL_LINEAR
     seed: int = 0
+
+
+class LearningDropout(nn.Module):
+    """Dropout wherever gradients are computed, and nowhere else: models are in eval mode whatever is done with them."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.share, training=torch.is_grad_enabled())
 
 
 class Adapters:
@@ -77,10 +88,17 @@ class Adapters:
     def fresh(cls, model: Any, settings: LoraSettings, *, base_folder: Path) -> Adapters:
         """Put an untrained `policy` adapter on a model. Raises ModelError for targets that LoRA cannot be put on."""
         targets = settings.target_modules
+        names = [name for name, _ in model.named_modules()]
+        for target in targets if isinstance(targets, list) else ():
+            if not any(name == target or name.endswith(f".{target}") for name in names):
+                known = sorted({name.rpartition(".")[2] for name in _linear_layers(model)})
+                raise ModelError(
+                    f"model.lora_targets names {target!r}, which no layer of this {model.config.model_type} model is "
+                    f'called. Expected "all-linear", or names of its linear layers: {", ".join(known)}. Correct it.'
+                )
         config = peft.LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
             target_modules=_linear_layers(model) if targets == ALL_LINEAR else targets,
             task_type="CAUSAL_LM",
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's transposed layers
@@ -99,6 +117,9 @@ class Adapters:
                 f"model.lora_targets = {targets!r} takes in {odd}. Expected linear layers alone, and no head that "
                 'shares its weights with the embedding. Set it to "all-linear", or to names of such layers.'
             )
+        for layer in wrapped.modules() if settings.dropout else ():
+            if isinstance(layer, LoraLayer):
+                layer.lora_dropout[POLICY] = LearningDropout(settings.dropout)
         return cls(wrapped, base_folder=base_folder)
 
     def freeze_reference(self) -> None:

@@ -22,7 +22,7 @@ from kleash.data.prompts import split_by_prompt
 from kleash.durable import write_rows, write_text
 from kleash.errors import DataError
 from kleash.evaluation.audit_rows import pair_rows, probe_rows, worst_rows
-from kleash.evaluation.audit_scoring import MIN_STATES, ModelReader, Reader, ScorerReader, outside_share
+from kleash.evaluation.audit_scoring import MIN_STATES, ModelReader, OnRead, Reader, ScorerReader, outside_share
 from kleash.evaluation.gates import reasons_of, verdict_of
 from kleash.evaluation.probe_gains import Answer, Gain, Spread, padding_probes, spreads, worst_gains
 from kleash.evaluation.probe_mining import stock_phrases
@@ -115,15 +115,12 @@ def audit_reward(
     reader = ScorerReader(FunctionScorer(target)) if target else _reader(context, settings, parents["reward"])
     material = gather(parents.get("reward"), parents["preferences"], reader, settings)
     with context.write_artifact(output_dir, **plan) as draft:
-        with progress(3, "Audit") as advance:
+        with progress(None, "Audit, answers read") as reader.on_read:
             pairs, figures = measure(material, reader)
-            advance()
             gains, moved = probe(settings, material, reader)
-            advance()
             figures |= surroundings(context, settings, material, reader, parents)
             figures |= memory(context, settings, reader, parents)
             measures = AuditMeasures(**figures)
-            advance()
         misordered = misordered_pairs(reader.scorer) if isinstance(reader, ScorerReader) else []
         reasons = reasons_of(measures, gains, moved, num_misordered=len(misordered))
         verdict = verdict_of(reasons)
@@ -229,7 +226,9 @@ def surroundings(
             others[file.path.stem] = [(row.prompt, text) for row in rows for text in row.completions]
             found.setdefault("benchmarks", {}).update(_by_subset(file.path.stem, _scored(rows, reader)))
     if "reference" in parents:
-        others["the reference's answers"] = reference_answers(context, settings, material, parents["reference"])
+        others["the reference's answers"] = reference_answers(
+            context, settings, material, parents["reference"], on_done=reader.on_read
+        )
     trained_on = [(row.prompt, text) for row in material.training or material.heldout for text in row.completions]
     if others and isinstance(reader, ModelReader) and len(trained_on) >= 2 * MIN_STATES:
         training_ND = reader.states(trained_on)
@@ -262,14 +261,14 @@ def memory(
 
 
 def reference_answers(
-    context: StageContext, settings: AuditSettings, material: Material, reference: Artifact
+    context: StageContext, settings: AuditSettings, material: Material, reference: Artifact, *, on_done: OnRead
 ) -> list[Answer]:
     """Have the reference policy answer the held-out prompts anew."""
     model = context.load_policy(reference)
     prompts = list({row.prompt.id: row.prompt for row in material.heldout}.values())[: settings.reference_answers]
     sampling = SamplingSettings(max_new_tokens=settings.max_new_tokens, max_prompt_tokens=model.max_positions)
     fitting = prompts_that_fit(prompts, model, max_tokens=sampling.prompt_room(model))
-    rollouts = answer_prompts(model, fitting, sampling, seed=derived_seed(context.seed, "audit"))
+    rollouts = answer_prompts(model, fitting, sampling, seed=derived_seed(context.seed, "audit"), on_done=on_done)
     return list(zip(rollouts.prompts, rollouts.texts, strict=True))
 
 

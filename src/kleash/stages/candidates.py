@@ -178,14 +178,13 @@ class _Sampler:
     ) -> None:
         self.context, self.settings, self.scorer, self.work = context, settings, scorer, work
         self.models, self.sources = models, sources
+        self.num_per_prompt = sum(map(self._num_sampled, range(settings.samples_per_prompt)))
 
     def answers_to(self, prompts: Sequence[Prompt]) -> Sampled:
         sampled = Sampled()
-        with progress(len(prompts), "Candidates") as advance:
+        with progress(len(prompts) * self.num_per_prompt, "Candidates, answers") as self.on_done:
             for start in range(0, len(prompts), PROMPTS_PER_BLOCK):
-                block = prompts[start : start + PROMPTS_PER_BLOCK]
-                sampled = sampled.joined(self._block(block, start))
-                advance(len(block))
+                sampled = sampled.joined(self._block(prompts[start : start + PROMPTS_PER_BLOCK], start))
         return sampled
 
     def _block(self, block: Sequence[Prompt], start: int) -> Sampled:
@@ -193,8 +192,8 @@ class _Sampler:
         file, left_out = (self.work / f"block-{start:08d}{end}.jsonl" for end in ("", "-left-out"))
         if file.exists():
             kept = Sampled(_records_of(file), _records_of(left_out))
-            per_prompt = sum(self._num_sampled(sample) for sample in range(self.settings.samples_per_prompt))
-            if len(kept.answers) + len(kept.left_out) == len(block) * per_prompt:
+            if len(kept.answers) + len(kept.left_out) == len(block) * self.num_per_prompt:
+                self.on_done(len(block) * self.num_per_prompt)
                 return kept
             say(f"{file} was cut short: its {len(block)} prompts are asked again.")
         per_sample = [self._sample(block, start, sample) for sample in range(self.settings.samples_per_prompt)]
@@ -220,6 +219,7 @@ class _Sampler:
             seed=derived_seed(self.context.seed, "candidates", start, sample),
             samples_per_prompt=num_samples,
             policy_id=self.sources[which].id,
+            on_done=self.on_done,
         ).completions()
         if pick == "any":
             return Sampled(answers)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NotRequired, TypedDict, Unpack
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kleash import artifacts
 from kleash.artifacts import MANIFEST, Artifact, Draft
@@ -46,7 +46,19 @@ class ModelSettings(Settings):
     eos_token: str | int | None = Field(None, description="what ends an answer; none = the tokenizer's own")
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank; 0 = all weights")
     lora_alpha: float = Field(16.0, gt=0)
-    lora_targets: str = Field("all-linear", description="modules that get adapters, as peft names them")
+    lora_targets: str | tuple[str, ...] = Field(
+        "all-linear",
+        description='layers that get adapters: all-linear, a name, or several such as ["q_proj", "v_proj"]',
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="of the adapters' input while SFT learns; what learns from a reward has none"
+    )
+
+    @model_validator(mode="after")
+    def _dropout_has_adapters(self) -> ModelSettings:
+        if self.lora_dropout and not self.lora_rank:
+            raise ValueError(f"lora_dropout is {self.lora_dropout} and lora_rank is 0: no adapters; set lora_rank")
+        return self
 
     @property
     def loading(self) -> Loading:
@@ -59,7 +71,8 @@ class ModelSettings(Settings):
     def lora(self) -> LoraSettings | None:
         if not self.lora_rank:
             return None
-        return LoraSettings(rank=self.lora_rank, alpha=self.lora_alpha, target_modules=self.lora_targets)
+        targets = self.lora_targets if isinstance(self.lora_targets, str) else list(self.lora_targets)
+        return LoraSettings(rank=self.lora_rank, alpha=self.lora_alpha, target_modules=targets)
 
 
 class Plan(TypedDict):
@@ -87,10 +100,18 @@ class StageContext:
         """How a model is loaded, whatever its role."""
         return Loading(**self.model.loading, turns=self.rendering.turns, system_prompt=self.rendering.system_prompt)
 
-    def load_policy(self, folder: Path | Artifact, *, trainable: bool = False) -> LanguageModel:
-        """Load a language model; with adapters when it is to be trained and the settings ask for LoRA."""
+    def load_policy(
+        self, folder: Path | Artifact, *, trainable: bool = False, with_dropout: bool = False
+    ) -> LanguageModel:
+        """Load a language model; with adapters when it is to be trained and the settings ask for LoRA.
+
+        with_dropout: theirs as well, which is drawn from torch's own generator whenever gradients are computed.
+        """
         path = folder.path if isinstance(folder, Artifact) else folder
-        return load_language_model(path, lora=self.model.lora if trainable else None, **self.loading)
+        lora = self.model.lora if trainable else None
+        if lora is not None and with_dropout:
+            lora = lora.model_copy(update={"dropout": self.model.lora_dropout})
+        return load_language_model(path, lora=lora, **self.loading)
 
     def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
         """Start a reward model or critic from a language model's weights, with a fresh head."""

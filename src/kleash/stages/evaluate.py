@@ -6,7 +6,7 @@ the sandbox the gold reward. With none of these the proxy itself judges, and the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -78,11 +78,11 @@ def evaluate_policy(
     chosen = prompts_that_fit(read_prompts(prompts).records, before_model, max_tokens=room)[: settings.num_prompts]
     after_model = context.load_policy(parents["policy"])
     with context.write_artifact(output_dir, **plan) as draft:
-        with progress(2, "Evaluation") as advance:
-            before = answer(context, settings, before_model, before_model, chosen, proxy, judge)
-            advance(1)
-            after = answer(context, settings, after_model, before_model, chosen, proxy, judge)
-            advance(1)
+        with progress(2 * len(chosen), "Evaluation, answers") as advance:
+            before, after = (
+                answer(context, settings, model, before_model, chosen, proxy, judge, on_done=advance)
+                for model in (before_model, after_model)
+            )
         figures = compare(chosen, before, after)
         rows = sample_rows(chosen, before, after)
         write_rows(draft.path / "samples.jsonl", rows)
@@ -117,9 +117,12 @@ def answer(
     prompts: Sequence[Prompt],
     proxy: Scorer | None,
     judge: Scorer,
+    *,
+    on_done: Callable[[int], None],
 ) -> Answered:
-    """Have one policy answer every prompt once, and measure each answer."""
-    rollouts = answer_prompts(model, prompts, settings, seed=derived_seed(context.seed, "evaluation"))
+    """Have one policy answer every prompt once, and measure each answer. on_done: hears how many more it has given."""
+    seed = derived_seed(context.seed, "evaluation")
+    rollouts = answer_prompts(model, prompts, settings, seed=seed, on_done=on_done)
     answers = rollouts.completions()
     return Answered(
         texts=rollouts.texts,

@@ -20,6 +20,7 @@ from kleash.estimates import Rate
 from kleash.evaluation.external_signal import rate_of
 from kleash.formats import read_prompts
 from kleash.maths.intervals import Interval
+from kleash.progress import progress
 from kleash.records import Prompt, group_by_slice
 from kleash.results import AuditSummary, GateSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
@@ -96,7 +97,9 @@ def answers_of(
         if not chosen:
             fitting = prompts_that_fit(read_prompts(prompts).records, model, max_tokens=settings.prompt_room(model))
             chosen = drawn(fitting, settings.num_prompts, seed=derived_seed(context.seed, "gate prompts"))
-        answers[name] = list(answer_prompts(model, chosen, settings, seed=derived_seed(context.seed, "gate")).texts)
+        with progress(len(chosen), f"Answers of {name}") as advance:
+            seed = derived_seed(context.seed, "gate")
+            answers[name] = list(answer_prompts(model, chosen, settings, seed=seed, on_done=advance).texts)
     return chosen, answers
 
 

@@ -22,6 +22,7 @@ from kleash.formats.rows import HUB_PREFIX
 from kleash.models.folders import copy_model_files, find_model_folder
 from kleash.models.heads import RewardNormaliser, member_folder, member_folders
 from kleash.models.lora import is_adapter_folder
+from kleash.progress import progress
 from kleash.results import PolicySummary, RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.scorers.reward_model import RewardModelScorer
@@ -148,6 +149,7 @@ def _measured_scale(
     num_rounds, num_more = divmod(scale.num_samples, len(fitting))
     chosen = [*fitting * num_rounds, *drawn(fitting, num_more, seed=seed)]
     sampling = SamplingSettings(max_new_tokens=scale.max_new_tokens, temperature=scale.temperature)
-    answers = answer_prompts(policy, chosen, sampling, seed=seed).completions()
+    with progress(len(chosen), "Reward scale, answers sampled") as advance:
+        answers = answer_prompts(policy, chosen, sampling, seed=seed, on_done=advance).completions()
     score_N = torch.tensor(reader.score(answers).parts["raw"], dtype=torch.float64)
     return RewardNormaliser.measured(score_N, reader.model)

@@ -25,6 +25,7 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import sequence_scores
 from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
+from kleash.progress import progress
 from kleash.records import Preference
 from kleash.results import RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
@@ -260,8 +261,12 @@ def measure_scale(
             f"The score's scale is measured on {len(chosen):,} of {len(fitting):,} prompts, drawn at random (by the "
             "run's seed).",
         )
-    rollouts = answer_prompts(reference, chosen, sampling, seed=seed, samples_per_prompt=per_prompt)
-    scores = sequence_scores(model, rollouts.sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
+    with progress(2 * per_prompt * len(chosen), "Reward scale, answers sampled and scored") as advance:
+        rollouts = answer_prompts(
+            reference, chosen, sampling, seed=seed, samples_per_prompt=per_prompt, on_done=advance
+        )
+        limit = settings.fit.max_batch_tokens
+        scores = sequence_scores(model, rollouts.sequences, max_tokens=limit, on_done=advance).cpu()
     return RewardNormaliser.measured(scores, model)
 
 
@@ -269,4 +274,5 @@ def measure_scale(
 def heldout_scores(model: ScalarModel, rows: Encoded[Preference], settings: RewardSettings) -> Tensor:
     """Return the raw score of every completion, row by row."""
     sequences = [sequence for of_row in rows.sequences for sequence in of_row]
-    return sequence_scores(model, sequences, max_tokens=settings.fit.max_batch_tokens).cpu()
+    with progress(len(sequences), "Held-out answers scored") as advance:
+        return sequence_scores(model, sequences, max_tokens=settings.fit.max_batch_tokens, on_done=advance).cpu()

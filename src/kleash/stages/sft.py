@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from kleash.artifacts import Artifact, read
+from kleash.data.batches import derived_seed
 from kleash.data.prompts import answers_of, split_by_prompt
 from kleash.formats import read_demonstrations
 from kleash.results import PolicySummary
@@ -44,7 +46,7 @@ def train_sft(
     training, unseen = split_by_prompt(loaded.records, holdout_share=settings.holdout_share, seed=context.seed)
     if settings.learn_turns == "all":
         training, unseen = ([turn for row in rows for turn in answers_of(row)] for rows in (training, unseen))
-    model = context.load_policy(base, trainable=True)
+    model = context.load_policy(base, trainable=True, with_dropout=True)
     rows = encode(training, lambda row: [row.completion], model, max_tokens=settings.max_tokens)
     apart = encode(unseen, lambda row: [row.completion], model, max_tokens=settings.max_tokens, may_be_empty=True)
     objective, heldout = (CompletionNLL(model, [of_row[0] for of_row in part.sequences]) for part in (rows, apart))
@@ -64,6 +66,7 @@ def train_sft(
             description="SFT",
             shown={"loss": "loss_nats_per_token"},
             heldout=heldout_rows,
+            before_step=lambda step: _seed_dropout(context, step),
         )
         tracker.close()
         if context.ranks.is_first:
@@ -83,3 +86,9 @@ def train_sft(
             **figures,
         ).to_json()
     return read(output_dir)
+
+
+def _seed_dropout(context: StageContext, step: int) -> None:
+    """Make the adapters' dropout a function of seed, step and rank, so that a resumed run repeats it."""
+    if context.model.lora_dropout:
+        torch.manual_seed(derived_seed(context.seed, "dropout", step, context.ranks.rank))
