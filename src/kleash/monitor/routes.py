@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from kleash import __version__
-from kleash.durable import json_text
+from kleash.durable import finite_numbers
 from kleash.monitor.pages.audit_page import live_audit
 from kleash.monitor.pages.comparing import MOST_RUNS, PLACES, RunCurves, compared, curves_of
 from kleash.monitor.pages.experiments import experiment_state, experiments_below, live_experiment
@@ -77,7 +77,7 @@ def answer_poll(request: Request, state: object, make: Callable[[], Live]) -> Re
         return Response(status_code=304, headers={"ETag": etag})
     live = make()
     content = {"html": live.html, "figures": live.figures, "poll_seconds": live.poll_seconds}
-    text = json_text(content)
+    text = json.dumps(finite_numbers(content), allow_nan=False, separators=(",", ":"))
     return Response(text, media_type="application/json", headers={"ETag": etag})
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kleash import __version__
-from kleash.durable import clear_write_errors, json_text, read_object, sealed, write_text
+from kleash.durable import clear_write_errors, finite_numbers, read_object, sealed, write_text
 from kleash.monitor.pages.rendering import FOLDER, fragment
 from kleash.web import PLOTLY, STATIC
 from kleash.web.plots import Part
@@ -97,7 +98,7 @@ class ExperimentPage:
 
 def script_json(content: Any) -> str:
     """Return JSON that cannot end the script element it stands in, nor mean anything else to an HTML parser."""
-    text = json_text(content)
+    text = json.dumps(finite_numbers(content), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
