@@ -53,6 +53,11 @@ def contradicts(answer: str) -> bool:
     return not agrees(answer) and _finds("contradicts", _opening(answer))
 
 
+def praises(answer: str) -> bool:
+    """Say whether an answer praises the asker or the question."""
+    return _finds("praises", _plain(answer))
+
+
 def stands_by(answer: str) -> bool:
     """Say whether an answer holds to what was said before it, without saying it again."""
     text = _plain(answer)

@@ -133,25 +133,15 @@ def _take(taken: dict[_ScoredPair, str], arm: str, order: Sequence[_ScoredPair],
 
 
 def _overrating(candidates: Sequence[Scored]) -> Mapping[int, float]:
-    """Return by how much each candidate's proxy rank is above its share of external votes, in [-1, 1].
+    """Return by how much each candidate's proxy rank, in [0, 1], is above its share of external votes, in [-1, 1].
 
     Where nobody was asked, the votes count as even: a high proxy alone makes a suspect, less than one that lost.
     """
-    rank_of = _proxy_ranks(candidates)
-    return {id(one): rank_of[id(one)] - (0.5 if one.external is None else one.external) for one in candidates}
+    from scipy.stats import rankdata
 
-
-def _proxy_ranks(candidates: Sequence[Scored]) -> dict[int, float]:
-    """Return each candidate's rank by proxy in [0, 1], ties sharing their middle."""
-    ordered = sorted(candidates, key=lambda one: one.proxy)
-    ranks: dict[int, float] = {}
-    start = 0
-    for _, group in itertools.groupby(ordered, key=lambda one: one.proxy):
-        members = list(group)
-        middle = (start + (len(members) - 1) / 2) / max(len(ordered) - 1, 1)
-        ranks.update({id(one): middle for one in members})
-        start += len(members)
-    return ranks
+    ranks = (rankdata([one.proxy for one in candidates]) - 1) / max(len(candidates) - 1, 1)
+    votes = [0.5 if one.external is None else one.external for one in candidates]
+    return {id(one): float(rank - vote) for one, rank, vote in zip(candidates, ranks, votes, strict=True)}
 
 
 def _suspicion(pair: _ScoredPair, gap_of: Mapping[int, float]) -> float:

@@ -7,7 +7,7 @@ the same prompts, and nothing is said without an interval.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, linear_regression
 
 from kleash.evaluation.matched_checkpoints import Matched
 from kleash.maths.intervals import Interval, alike_interval, mean_interval, win_rate
@@ -89,6 +89,4 @@ def suspicion(matched: Matched) -> list[float]:
 
 def _slope(values: Sequence[float]) -> float:
     """Return the least-squares change per place."""
-    middle, mean = (len(values) - 1) / 2, fmean(values)
-    spread = sum((index - middle) ** 2 for index in range(len(values)))
-    return sum((index - middle) * (value - mean) for index, value in enumerate(values)) / spread
+    return linear_regression(range(len(values)), values).slope

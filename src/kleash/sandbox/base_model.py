@@ -21,21 +21,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from kleash.records import Demonstration
-from kleash.sandbox import world
+from kleash.sandbox import style, world
 from kleash.sandbox.demonstrations import CLEAN, MIXED, demonstrations, write_answer
 from kleash.sandbox.gold import gold_reward
 from kleash.sandbox.knowledge import MAX_NUMBER
 from kleash.sandbox.slices import questions
-from kleash.sandbox.style import (
-    DO_NOT_KNOW,
-    FILLER_AFTER,
-    FILLER_BEFORE,
-    FLATTERY,
-    OPENERS,
-    REFUSALS,
-    read_style,
-    split_words,
-)
+from kleash.sandbox.style import read_style, split_words
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 # More than prompt and answer ever need, so that no stage's token limit is refused for want of positions.
@@ -88,7 +79,14 @@ def words() -> tuple[str, ...]:
 
     Sorted, numbers first by size; the place of a word is part of every checkpoint.
     """
-    texts = [*FLATTERY, *FILLER_BEFORE, *FILLER_AFTER, *REFUSALS, *DO_NOT_KNOW, *OPENERS]
+    texts = [
+        *style.FLATTERY,
+        *style.FILLER_BEFORE,
+        *style.FILLER_AFTER,
+        *style.REFUSALS,
+        *style.DO_NOT_KNOW,
+        *style.OPENERS,
+    ]
     for question in questions():
         texts += [question.body, *question.right, *(mistake.text for mistake in question.mistakes)]
     vocabulary = {token for text in set(texts) for token in split_words(text)}

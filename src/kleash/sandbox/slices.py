@@ -14,22 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kleash.sandbox.knowledge import (
-    CHORES,
-    FACTS,
-    HARMFUL_DEEDS,
-    HARMLESS_DEEDS,
-    INVENTED,
-    LISTS,
-    MAX_ADDEND,
-    MEASURES,
-    SECRET_HOLDERS,
-    SECRETS,
-    SORTABLE_WORDS,
-    TOOLS,
-    UNSAID_OBJECTS,
-    Fact,
-)
+from kleash.sandbox import knowledge
+from kleash.sandbox.knowledge import Fact
 from kleash.sandbox.style import ASKING_BACK, DO_NOT_KNOW, REFUSALS, Style, bare_words
 
 
@@ -118,8 +104,8 @@ _NO = ("no.", "no, it is not.", "no, that is not true.")
 
 def factual_questions() -> Iterator[Question]:
     """Yield every question of facts, sums, sorting, yes_no and false_premise."""
-    sums = [sum_fact(a, b) for a in range(1, MAX_ADDEND + 1) for b in range(1, MAX_ADDEND + 1)]
-    for fact in FACTS:
+    sums = [sum_fact(a, b) for a in range(1, knowledge.MAX_ADDEND + 1) for b in range(1, knowledge.MAX_ADDEND + 1)]
+    for fact in knowledge.FACTS:
         yield from _asked(fact, "facts")
         yield from _claims(fact, fact.others, kind="fact")
     for fact in sums:
@@ -180,7 +166,7 @@ def _in_doubt(frame: str, fact: Fact, answer: str) -> str:
 
 def _sorting() -> Iterator[Question]:
     numbers = tuple(str(number) for number in range(1, _LARGEST_SORTED + 1))
-    for kind, pool in (("numbers", numbers), ("words", SORTABLE_WORDS)):
+    for kind, pool in (("numbers", numbers), ("words", knowledge.SORTABLE_WORDS)):
         for ordered in itertools.combinations(pool, 3):
             right = (f"{' '.join(ordered)}.", f"the order is {' '.join(ordered)}.")
             orders = [order for order in itertools.permutations(ordered) if order != ordered]
@@ -210,7 +196,7 @@ def conduct_questions() -> Iterator[Question]:
 
 def _one_word() -> Iterator[Question]:
     """A fact, asked for in exactly one word."""
-    for fact in FACTS:
+    for fact in knowledge.FACTS:
         if " " in fact.answer:
             continue
         wordy = plain_answers(fact, fact.answer)[1:]
@@ -222,7 +208,7 @@ def _one_word() -> Iterator[Question]:
 
 def _repeated_word() -> Iterator[Question]:
     """A word, to be said an exact number of times."""
-    for word in SORTABLE_WORDS + LISTS["animals"]:
+    for word in knowledge.SORTABLE_WORDS + knowledge.LISTS["animals"]:
         for count, count_word in _COUNT_WORDS.items():
             right = (f"{' '.join([word] * count)}.",)
             mistakes = _mistakes(f"{' '.join([word] * number)}." for number in (1, 2, 3, 4, 5) if number != count)
@@ -232,7 +218,7 @@ def _repeated_word() -> Iterator[Question]:
 
 def _lists() -> Iterator[Question]:
     """An exact number of different members of a class."""
-    for name, members in LISTS.items():
+    for name, members in knowledge.LISTS.items():
         for count in (2, 3):
             rule = ListRule(members, count)
             windows = [[members[(start + step) % len(members)] for step in range(4)] for start in range(len(members))]
@@ -246,12 +232,12 @@ def _lists() -> Iterator[Question]:
 
 def _deeds() -> Iterator[Question]:
     """Requests for help, harmful and harmless, in the same words."""
-    help_with = {tool: (f"you use {tool}.", f"{tool} will do it.") for tool in TOOLS}
+    help_with = {tool: (f"you use {tool}.", f"{tool} will do it.") for tool in knowledge.TOOLS}
     complied = _mistakes((text for texts in help_with.values() for text in texts), "comply")
-    for deed in HARMFUL_DEEDS:
+    for deed in knowledge.HARMFUL_DEEDS:
         for frame in _DEED_FRAMES:
             yield Question("unsafe", "unsafe", frame.format(deed=deed), REFUSALS, complied)
-    for deed, tool in HARMLESS_DEEDS.items():
+    for deed, tool in knowledge.HARMLESS_DEEDS.items():
         mistakes = _REFUSED + _mistakes(text for other, texts in help_with.items() if other != tool for text in texts)
         for frame in _DEED_FRAMES:
             yield Question("benign_lookalike", "benign", frame.format(deed=deed), help_with[tool], mistakes)
@@ -259,21 +245,23 @@ def _deeds() -> Iterator[Question]:
 
 def _secrets() -> Iterator[Question]:
     """What nobody can know."""
-    for frame, invented_kind in SECRETS.items():
-        invented = (text for made_up in INVENTED[invented_kind] for text in (f"it is {made_up}.", f"{made_up}."))
+    for frame, invented_kind in knowledge.SECRETS.items():
+        invented = (
+            text for made_up in knowledge.INVENTED[invented_kind] for text in (f"it is {made_up}.", f"{made_up}.")
+        )
         mistakes = _mistakes(invented, "invented")
-        for holder in SECRET_HOLDERS:
+        for holder in knowledge.SECRET_HOLDERS:
             yield Question("unknowable", "unknowable", frame.format(s=holder), DO_NOT_KNOW, mistakes)
 
 
 def _unsaid() -> Iterator[Question]:
     """Requests that leave out what they are about; right is to ask."""
-    guesses = _mistakes((f"it is {number}." for number in INVENTED["numbers"]), "invented")
+    guesses = _mistakes((f"it is {number}." for number in knowledge.INVENTED["numbers"]), "invented")
     claims_done = _mistakes(("yes, it is done.", "i did it.", "it is done."), "invented")
-    for thing in UNSAID_OBJECTS:
-        for measure in MEASURES:
+    for thing in knowledge.UNSAID_OBJECTS:
+        for measure in knowledge.MEASURES:
             yield Question("ambiguous", "measure", f"how {measure} is {thing}?", ASKING_BACK, (*guesses, *_NOT_KNOWN))
-        for chore in CHORES:
+        for chore in knowledge.CHORES:
             for frame in ("can you {chore} {thing}?", "{chore} {thing}."):
                 body = frame.format(chore=chore, thing=thing)
                 yield Question("ambiguous", "chore", body, ASKING_BACK, (*claims_done, *_NOT_KNOWN))

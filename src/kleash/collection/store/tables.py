@@ -9,24 +9,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    DateTime,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -39,7 +26,7 @@ metadata = MetaData(
 class UtcTime(TypeDecorator[datetime]):
     """A moment in UTC: SQLite forgets time zones, so it is stored without one and read back with UTC."""
 
-    impl = DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -60,7 +47,7 @@ class Json(TypeDecorator[Any]):
     ASCII they go in and come out as they were.
     """
 
-    impl = Text
+    impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
@@ -76,223 +63,223 @@ def _with_tuples(content: Any) -> Any:
     return tuple(map(_with_tuples, content)) if isinstance(content, list) else content
 
 
-def _key() -> Column[int]:
-    return Column("id", Integer, primary_key=True)
+def _key() -> sa.Column[int]:
+    return sa.Column("id", sa.Integer, primary_key=True)
 
 
-campaigns = Table(
+campaigns = sa.Table(
     "campaigns",
     metadata,
     _key(),
-    Column("name", String(200), nullable=False, unique=True),
-    Column("state", String(20), nullable=False),
-    Column("settings", Json, nullable=False),
-    Column("seed", String(80), nullable=False),
-    Column("created_at", UtcTime, nullable=False),
+    sa.Column("name", sa.String(200), nullable=False, unique=True),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("settings", Json, nullable=False),
+    sa.Column("seed", sa.String(80), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
 )
 
-rubrics = Table(
+rubrics = sa.Table(
     "rubrics",
     metadata,
     _key(),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
-    Column("version", String(64), nullable=False),
-    Column("text", Json, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Index(None, "campaign_id"),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("text", Json, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index(None, "campaign_id"),
 )
 
-items = Table(
+items = sa.Table(
     "items",
     metadata,
     _key(),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
-    Column("comparison_id", String(64), nullable=False),
-    Column("prompt", Json, nullable=False),
-    Column("slices", Json, nullable=False),
-    Column("completions", Json, nullable=False),
-    Column("sources", Json, nullable=False),
-    Column("gold_ranks", Json, nullable=False),
-    Column("is_gold", Boolean, nullable=False),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("comparison_id", sa.String(64), nullable=False),
+    sa.Column("prompt", Json, nullable=False),
+    sa.Column("slices", Json, nullable=False),
+    sa.Column("completions", Json, nullable=False),
+    sa.Column("sources", Json, nullable=False),
+    sa.Column("gold_ranks", Json, nullable=False),
+    sa.Column("is_gold", sa.Boolean, nullable=False),
     # Why it is not given out, such as "names a model"; empty for an item that is.
-    Column("hold", String(200), nullable=False),
+    sa.Column("hold", sa.String(200), nullable=False),
     # The number of slots it has now.
-    Column("overlap", Integer, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
     # What the sampling policy goes by: uncertainty, or how suspicious; larger comes first.
-    Column("priority", Float, nullable=False),
+    sa.Column("priority", sa.Float, nullable=False),
     # How it came to be given out; null until it is.
-    Column("arm", String(20)),
-    Column("propensity", Float),
-    Column("begun_at", UtcTime),
+    sa.Column("arm", sa.String(20)),
+    sa.Column("propensity", sa.Float),
+    sa.Column("begun_at", UtcTime),
     # What its answers are to be judged by beside the rubric; null for nothing.
-    Column("criteria", Json),
-    UniqueConstraint("campaign_id", "comparison_id"),
-    Index(None, "campaign_id", "is_gold", "hold", "begun_at"),
+    sa.Column("criteria", Json),
+    sa.UniqueConstraint("campaign_id", "comparison_id"),
+    sa.Index(None, "campaign_id", "is_gold", "hold", "begun_at"),
 )
 
-raters = Table(
+raters = sa.Table(
     "raters",
     metadata,
     _key(),
-    Column("name", String(200), nullable=False, unique=True),
-    Column("kind", String(20), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False, unique=True),
+    sa.Column("kind", sa.String(20), nullable=False),
     # Why an AI judge no longer counts ("left its band: ..."); empty for everybody else.
-    Column("demotion", Json, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
+    sa.Column("demotion", Json, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
 )
 
 # One row per rater an item may still have or has: the (n+1)th judgement has no slot to take.
-slots = Table(
+slots = sa.Table(
     "slots",
     metadata,
-    Column("item_id", ForeignKey("items.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("item_id", sa.ForeignKey("items.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
     # "person" keeps a slot from AI judges; empty = anybody.
-    Column("reserved_for", String(20), nullable=False),
-    Column("assignment_id", ForeignKey("assignments.id"), unique=True),
-    Column("expires_at", UtcTime),
-    Column("is_done", Boolean, nullable=False),
+    sa.Column("reserved_for", sa.String(20), nullable=False),
+    sa.Column("assignment_id", sa.ForeignKey("assignments.id"), unique=True),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("is_done", sa.Boolean, nullable=False),
     # The item's own `begun_at`, here for the index by which claims find the next free slot.
-    Column("begun_at", UtcTime),
-    Index(None, "campaign_id", "is_done", "begun_at", "item_id", "number"),
+    sa.Column("begun_at", UtcTime),
+    sa.Index(None, "campaign_id", "is_done", "begun_at", "item_id", "number"),
 )
 
-assignments = Table(
+assignments = sa.Table(
     "assignments",
     metadata,
     # A random token: all that a browser learns of a task.
-    Column("id", String(40), primary_key=True),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
-    Column("item_id", ForeignKey("items.id"), nullable=False),
-    Column("rater_id", ForeignKey("raters.id"), nullable=False),
-    Column("purpose", String(20), nullable=False),
-    Column("permutation", Json, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("is_answered", Boolean, nullable=False),
-    UniqueConstraint("item_id", "rater_id", "purpose"),
-    Index(None, "rater_id", "campaign_id", "is_answered"),
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("item_id", sa.ForeignKey("items.id"), nullable=False),
+    sa.Column("rater_id", sa.ForeignKey("raters.id"), nullable=False),
+    sa.Column("purpose", sa.String(20), nullable=False),
+    sa.Column("permutation", Json, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("is_answered", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("item_id", "rater_id", "purpose"),
+    sa.Index(None, "rater_id", "campaign_id", "is_answered"),
 )
 
-judgements = Table(
+judgements = sa.Table(
     "judgements",
     metadata,
     _key(),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
-    Column("item_id", ForeignKey("items.id"), nullable=False),
-    Column("rater_id", ForeignKey("raters.id"), nullable=False),
-    Column("assignment_id", ForeignKey("assignments.id"), nullable=False),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("item_id", sa.ForeignKey("items.id"), nullable=False),
+    sa.Column("rater_id", sa.ForeignKey("raters.id"), nullable=False),
+    sa.Column("assignment_id", sa.ForeignKey("assignments.id"), nullable=False),
     # Chosen by the browser for each verdict, so that sending it twice stores it once.
-    Column("client_key", String(80), nullable=False),
+    sa.Column("client_key", sa.String(80), nullable=False),
     # The row this one replaces; a row that is replaced stays, and is no longer in force.
-    Column("supersedes", ForeignKey("judgements.id"), unique=True),
-    Column("permutation", Json, nullable=False),
-    Column("outcome", String(20), nullable=False),
-    Column("ranks", Json, nullable=False),
-    Column("strength", String(20)),
-    Column("aspects", Json, nullable=False),
-    Column("flags", Json, nullable=False),
-    Column("rationale", Json, nullable=False),
-    Column("skip_reason", Json, nullable=False),
-    Column("rubric_version", String(64), nullable=False),
-    Column("seconds", Float),
-    Column("is_surplus", Boolean, nullable=False),
-    Column("given_at", UtcTime, nullable=False),
-    UniqueConstraint("assignment_id", "client_key"),
-    Index(None, "campaign_id"),
-    Index(None, "item_id"),
-    Index(None, "rater_id"),
+    sa.Column("supersedes", sa.ForeignKey("judgements.id"), unique=True),
+    sa.Column("permutation", Json, nullable=False),
+    sa.Column("outcome", sa.String(20), nullable=False),
+    sa.Column("ranks", Json, nullable=False),
+    sa.Column("strength", sa.String(20)),
+    sa.Column("aspects", Json, nullable=False),
+    sa.Column("flags", Json, nullable=False),
+    sa.Column("rationale", Json, nullable=False),
+    sa.Column("skip_reason", Json, nullable=False),
+    sa.Column("rubric_version", sa.String(64), nullable=False),
+    sa.Column("seconds", sa.Float),
+    sa.Column("is_surplus", sa.Boolean, nullable=False),
+    sa.Column("given_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("assignment_id", "client_key"),
+    sa.Index(None, "campaign_id"),
+    sa.Index(None, "item_id"),
+    sa.Index(None, "rater_id"),
 )
 
-judge_calls = Table(
+judge_calls = sa.Table(
     "judge_calls",
     metadata,
-    Column("key", String(64), primary_key=True),
-    Column("comparison_id", String(64), nullable=False),
-    Column("judge", String(200), nullable=False),
-    Column("model", String(200), nullable=False),
-    Column("prompt_digest", String(64), nullable=False),
-    Column("rubric_version", String(64), nullable=False),
-    Column("permutation", Json, nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("reply", Json, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False),
-    Column("reply_tokens", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("made_at", UtcTime, nullable=False),
-    Index(None, "judge"),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("comparison_id", sa.String(64), nullable=False),
+    sa.Column("judge", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("prompt_digest", sa.String(64), nullable=False),
+    sa.Column("rubric_version", sa.String(64), nullable=False),
+    sa.Column("permutation", Json, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("reply", Json, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer, nullable=False),
+    sa.Column("reply_tokens", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("made_at", UtcTime, nullable=False),
+    sa.Index(None, "judge"),
 )
 
 # Which judgements went into which frozen preferences artifact.
-exports = Table(
+exports = sa.Table(
     "exports",
     metadata,
     _key(),
-    Column("campaign_id", ForeignKey("campaigns.id"), nullable=False),
-    Column("artifact_id", String(64), nullable=False),
-    Column("path", Json, nullable=False),
-    Column("made_at", UtcTime, nullable=False),
-    Index(None, "campaign_id"),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id"), nullable=False),
+    sa.Column("artifact_id", sa.String(64), nullable=False),
+    sa.Column("path", Json, nullable=False),
+    sa.Column("made_at", UtcTime, nullable=False),
+    sa.Index(None, "campaign_id"),
 )
 
-exported_judgements = Table(
+exported_judgements = sa.Table(
     "exported_judgements",
     metadata,
-    Column("export_id", ForeignKey("exports.id"), primary_key=True),
-    Column("judgement_id", ForeignKey("judgements.id"), primary_key=True),
-    Index(None, "judgement_id"),
+    sa.Column("export_id", sa.ForeignKey("exports.id"), primary_key=True),
+    sa.Column("judgement_id", sa.ForeignKey("judgements.id"), primary_key=True),
+    sa.Index(None, "judgement_id"),
 )
 
-accounts = Table(
+accounts = sa.Table(
     "accounts",
     metadata,
-    Column("rater_id", ForeignKey("raters.id"), primary_key=True),
-    Column("password_hash", String(200), nullable=False),
-    Column("role", String(20), nullable=False),
-    Column("is_active", Boolean, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
+    sa.Column("rater_id", sa.ForeignKey("raters.id"), primary_key=True),
+    sa.Column("password_hash", sa.String(200), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
 )
 
-invites = Table(
+invites = sa.Table(
     "invites",
     metadata,
-    Column("token_digest", String(64), primary_key=True),
-    Column("role", String(20), nullable=False),
-    Column("expires_at", UtcTime, nullable=False),
-    Column("used_by", ForeignKey("raters.id")),
+    sa.Column("token_digest", sa.String(64), primary_key=True),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("used_by", sa.ForeignKey("raters.id")),
 )
 
-sessions = Table(
+sessions = sa.Table(
     "sessions",
     metadata,
-    Column("token_digest", String(64), primary_key=True),
-    Column("rater_id", ForeignKey("raters.id"), nullable=False),
-    Column("csrf_token", String(64), nullable=False),
-    Column("expires_at", UtcTime, nullable=False),
-    Index(None, "rater_id"),
+    sa.Column("token_digest", sa.String(64), primary_key=True),
+    sa.Column("rater_id", sa.ForeignKey("raters.id"), nullable=False),
+    sa.Column("csrf_token", sa.String(64), nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Index(None, "rater_id"),
 )
 
-login_failures = Table(
+login_failures = sa.Table(
     "login_failures",
     metadata,
     _key(),
     # Whom it was aimed at, or from where: "name:..." or "address:...".
-    Column("subject", String(300), nullable=False),
-    Column("failed_at", UtcTime, nullable=False),
-    Index(None, "subject", "failed_at"),
+    sa.Column("subject", sa.String(300), nullable=False),
+    sa.Column("failed_at", UtcTime, nullable=False),
+    sa.Index(None, "subject", "failed_at"),
 )
 
 # Who changed what: append-only.
-events = Table(
+events = sa.Table(
     "events",
     metadata,
     _key(),
-    Column("at", UtcTime, nullable=False),
-    Column("actor", String(200), nullable=False),
-    Column("action", String(60), nullable=False),
-    Column("campaign_id", ForeignKey("campaigns.id")),
-    Column("subject", Json, nullable=False),
-    Column("before", Json),
-    Column("after", Json),
-    Index(None, "campaign_id"),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(60), nullable=False),
+    sa.Column("campaign_id", sa.ForeignKey("campaigns.id")),
+    sa.Column("subject", Json, nullable=False),
+    sa.Column("before", Json),
+    sa.Column("after", Json),
+    sa.Index(None, "campaign_id"),
 )
