@@ -83,3 +83,20 @@ def layout(*, height: int, left: int, bottom: int, top: int = 0, right: int = 8)
 def figure(traces: Sequence[Part], figure_layout: Part) -> Part:
     """Return a figure as plain data. Whether plotly knows all that stands in it, tests ask it in a browser."""
     return {"data": list(traces), "layout": figure_layout}
+
+
+def chart(
+    traces: Sequence[Part],
+    *,
+    x: Part,
+    y: Part,
+    height: int,
+    left: int = 44,
+    bottom: int = 44,
+    top: int = 10,
+    right: int = 8,
+    **looks: Any,
+) -> Part:
+    """Return a figure of one panel. x, y: its axes; looks: what else its layout has, such as shapes."""
+    own = layout(height=height, left=left, bottom=bottom, top=top, right=right)
+    return figure(traces, own | {"xaxis": x, "yaxis": y} | looks)

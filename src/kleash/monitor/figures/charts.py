@@ -68,10 +68,8 @@ def _losses(findings: Findings) -> list[tuple[str, str, Part]]:
 
 
 def _small(traces: list[Part], *, is_share: bool = False) -> Part:
-    layout = plots.layout(height=140, left=44, bottom=26, top=8) | {"hovermode": "x"}
-    layout["xaxis"] = plots.axis(has_grid=False, ticks=4)
-    layout["yaxis"] = plots.axis(ticks=4, is_percent=is_share)
-    return plots.figure(traces, layout)
+    x, y = plots.axis(has_grid=False, ticks=4), plots.axis(ticks=4, is_percent=is_share)
+    return plots.chart(traces, x=x, y=y, height=140, bottom=26, top=8, hovermode="x")
 
 
 def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
@@ -81,16 +79,13 @@ def margin_figure(margins: Sequence[float], *, height: int) -> Part | None:
     edges, wrong, right = margin_bins(margins)
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     texts = [f"{number(low)} to {number(high)}" for low, high in pairwise(edges)]
-    layout = plots.layout(height=height, left=44, bottom=44, top=10) | {"barmode": "stack"}
-    layout["xaxis"] = plots.axis(title="margin, raw reward units", has_grid=False)
-    layout["yaxis"] = plots.axis(title="pairs")
-    layout["shapes"] = [plots.upright(0)]
     width = 0.94 * (edges[1] - edges[0])
     traces = [
         marks.bars(middles, wrong, width, texts, "wrong order", BAD),
         marks.bars(middles, right, width, texts, "right order", ACCENT),
     ]
-    return plots.figure(traces, layout)
+    x, y = plots.axis(title="margin, raw reward units", has_grid=False), plots.axis(title="pairs")
+    return plots.chart(traces, x=x, y=y, height=height, barmode="stack", shapes=[plots.upright(0)])
 
 
 def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
@@ -99,16 +94,15 @@ def slice_accuracy_figure(model: RewardModelFindings) -> Part | None:
         return None
     order = sorted(model.slices.items(), key=lambda item: item[1].value, reverse=True)
     values = [accuracy for _, accuracy in order]
-    layout = plots.layout(height=pair_height(model), left=10, bottom=44, top=10)
-    layout["xaxis"] = plots.axis(is_percent=True)
     # Positions, not names, on the axis: two slices cut to the same label must stay two rows.
     places = list(range(len(order)))
     names = [html.escape(shortened(name)) for name, _ in order]
-    layout["yaxis"] = plots.axis(has_grid=False) | {"tickvals": places, "ticktext": names, "automargin": True}
-    layout["shapes"] = [plots.upright(50)]
+    y = plots.axis(has_grid=False) | {"tickvals": places, "ticktext": names, "automargin": True}
     texts = [rate_text(accuracy) for accuracy in values]
     points = plots.dots([100 * accuracy.value for accuracy in values], places, texts, color=ACCENT)
-    return plots.figure([points | {"error_x": marks.intervals(values, scale=100)}], layout)
+    points["error_x"] = marks.intervals(values, scale=100)
+    x, height = plots.axis(is_percent=True), pair_height(model)
+    return plots.chart([points], x=x, y=y, height=height, left=10, shapes=[plots.upright(50)])
 
 
 def margin_bins(margins: Sequence[float]) -> tuple[list[float], list[int], list[int]]:

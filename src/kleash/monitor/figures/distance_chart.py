@@ -50,15 +50,13 @@ def distance_figure(curves: Sequence[DrawnCurve], *, height: int = HEIGHT_PIXELS
     drawn = [curve for curve in curves if curve.points]
     if not drawn:
         return None
-    layout = plots.layout(height=height, left=48, bottom=44, top=10, right=14)
-    layout["xaxis"] = plots.axis(title="√KL from the start, √nats", has_grid=False) | {"rangemode": "tozero"}
-    layout["yaxis"] = plots.axis()
     traces: list[Part] = []
     for curve in drawn:
         traces.append(_measured(curve))
         if curve.fit is not None and curve.fit.bends:
             traces += _fitted(curve, curve.fit)
-    return plots.figure(traces, layout)
+    x = plots.axis(title="√KL from the start, √nats", has_grid=False) | {"rangemode": "tozero"}
+    return plots.chart(traces, x=x, y=plots.axis(), height=height, left=48, right=14)
 
 
 def _measured(curve: DrawnCurve) -> Part:

@@ -61,9 +61,6 @@ def hhh_figure(path: AimsPath) -> Part:
     scale = 100.0 if path.is_rate else 1.0
     x = [scale * balance.helpful.value for balance in path.balances]
     y = [scale * balance.harmless.value for balance in path.balances]
-    layout = plots.layout(height=380, left=52, bottom=48, top=14, right=20)
-    layout["xaxis"] = plots.axis(title=f"helpful, {html.escape(visible_text(path.unit))}", is_percent=path.is_rate)
-    layout["yaxis"] = plots.axis(title="harmless", is_percent=path.is_rate)
     route: Part = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
     route |= {"line": {"color": MUTED, "width": 1.2}}
     points = plots.dots(x, y, [_hover(balance, path) for balance in path.balances], color=INK)
@@ -83,7 +80,9 @@ def hhh_figure(path: AimsPath) -> Part:
         about = f"A policy that {_REFUSING}: harmless, and no help to anyone."
         traces.append(plots.dots(*corner, [about], color=BAD, symbol="x"))
         traces.append(marks.words(*corner, [_REFUSING]) | {"textfont": {"size": 11, "color": BAD}})
-    return plots.figure(traces, layout)
+    across = plots.axis(title=f"helpful, {html.escape(visible_text(path.unit))}", is_percent=path.is_rate)
+    upwards = plots.axis(title="harmless", is_percent=path.is_rate)
+    return plots.chart(traces, x=across, y=upwards, height=380, left=52, bottom=48, top=14, right=20)
 
 
 # ----------------------------------------------------------------------------------------------------------- inside

@@ -147,9 +147,8 @@ def reliability_figure(calibration: Calibration) -> Part | None:
         traces.append(dots | {"mode": "lines+markers", "line": {"color": color, "width": 1.2}, "name": name})
     if not any(trace["x"] for trace in traces):
         return None
-    layout = plots.layout(height=280, left=44, bottom=44, top=10)
-    layout["xaxis"] = plots.axis(title="confidence", is_percent=True) | {"range": [48, 102]}
-    layout["yaxis"] = plots.axis(title="votes for its order", is_percent=True)
+    x = plots.axis(title="confidence", is_percent=True) | {"range": [48, 102]}
+    y = plots.axis(title="votes for its order", is_percent=True)
     diagonal = {"type": "line", "x0": 50, "x1": 100, "y0": 50, "y1": 100, "layer": "below"}
-    layout["shapes"] = [diagonal | {"line": {"color": MUTED, "width": 1, "dash": "4px,4px"}}]
-    return plots.figure(traces, layout)
+    diagonal["line"] = {"color": MUTED, "width": 1, "dash": "4px,4px"}
+    return plots.chart(traces, x=x, y=y, height=280, shapes=[diagonal])

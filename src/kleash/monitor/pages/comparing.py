@@ -314,16 +314,13 @@ def _panel_over_updates(runs: Sequence[RunCurves]) -> Part | None:
         traces.append(trace | {"error_y": marks.intervals(rates, scale=100) | {"color": color}})
     if not traces:
         return None
-    figure = _figure(traces, is_percent=True)
-    figure["layout"]["shapes"] = [plots.level(50) | {"yref": "y"}]
-    return figure
+    return _figure(traces, is_percent=True, shapes=[plots.level(50) | {"yref": "y"}])
 
 
-def _figure(traces: Sequence[Part], *, is_percent: bool = False) -> Part:
-    layout = plots.layout(height=HEIGHT_PIXELS, left=48, bottom=40, top=10, right=14) | {"hovermode": "closest"}
-    layout["xaxis"] = plots.axis(title="update", has_grid=False)
-    layout["yaxis"] = plots.axis(is_percent=is_percent)
-    return plots.figure(traces, layout)
+def _figure(traces: Sequence[Part], *, is_percent: bool = False, **looks: Any) -> Part:
+    x, y = plots.axis(title="update", has_grid=False), plots.axis(is_percent=is_percent)
+    looks |= {"hovermode": "closest", "left": 48, "right": 14}
+    return plots.chart(traces, x=x, y=y, height=HEIGHT_PIXELS, bottom=40, **looks)
 
 
 def _curve(run: RunCurves, index: int, measure: str = "") -> DrawnCurve:

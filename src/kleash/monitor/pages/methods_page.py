@@ -97,11 +97,9 @@ def cost(standings: Sequence[Mapping[str, Any]]) -> Part:
 
 # ----------------------------------------------------------------------------------------------------------- inside
 def _chart(traces: Sequence[Part], *, x: str, y: str, level: float) -> Part:
-    layout = plots.layout(height=360, left=50, bottom=44, top=10) | {"hovermode": "closest"}
-    layout["xaxis"] = plots.axis(title=x, has_grid=False) | {"rangemode": "tozero"}
-    layout["yaxis"] = plots.axis(title=y)
-    layout["shapes"] = [plots.level(level)]
-    return plots.figure(traces, layout)
+    across = plots.axis(title=x, has_grid=False) | {"rangemode": "tozero"}
+    shapes, upwards = [plots.level(level)], plots.axis(title=y)
+    return plots.chart(traces, x=across, y=upwards, height=360, left=50, hovermode="closest", shapes=shapes)
 
 
 def _kl(result: Mapping[str, Any]) -> float:

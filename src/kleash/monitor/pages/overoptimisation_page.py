@@ -72,13 +72,9 @@ def figure_of(figure: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> P
                 traces += _traces(arm, drawn["color"], drawn["label"], has_proxy=figure["has_proxy"])
     if not traces:
         return None
-    layout = plots.layout(height=300, left=44, bottom=44, top=10) | {"hovermode": "closest"}
-    layout["xaxis"] = plots.axis(title="sqrt(KL to the SFT policy), sqrt(nats)", has_grid=False) | {
-        "rangemode": "tozero"
-    }
-    layout["yaxis"] = plots.axis(title="gain, SD of SFT answers")
-    layout["shapes"] = [plots.level(0)]
-    return plots.figure(traces, layout)
+    x = plots.axis(title="sqrt(KL to the SFT policy), sqrt(nats)", has_grid=False) | {"rangemode": "tozero"}
+    y = plots.axis(title="gain, SD of SFT answers")
+    return plots.chart(traces, x=x, y=y, height=300, hovermode="closest", shapes=[plots.level(0)])
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
