@@ -354,9 +354,9 @@ def test_max_calls_stops_the_run_says_how_far_it_came_and_the_next_goes_on():
             found.append(judgement)
         assert len(replay.requests) == 7
         rest = judged(replay, cases, log=log)
-    assert "max_calls = 7: 3 comparisons judged, 7 calls made in this run" in str(stopped.value)
+    assert "max_calls = 7: 3 comparisons judged, 7 calls, 700 + 140 tokens in this run" in str(stopped.value)
     assert "Raise the limit" in str(stopped.value)
-    assert (stopped.value.num_judged, stopped.value.num_calls) == (3, 7)
+    assert (stopped.value.spending.num_judged, stopped.value.spending.num_calls) == (3, 7)
     assert len(replay.requests) == 20
     assert [judgement.ranks for judgement in rest] == [(1, 2)] * 10
 
@@ -382,8 +382,8 @@ def test_the_budget_is_never_exceeded_and_all_that_was_paid_for_is_kept(max_conc
         found, stopped = collected(judge, cases)
         assert stopped is not None
         assert "budget = 10" in str(stopped)
-        assert stopped.cost == pytest.approx(len(replay.requests) * cost_of_one)
-        assert 5.0 < stopped.cost <= 10.0
+        assert stopped.spending.cost == pytest.approx(len(replay.requests) * cost_of_one)
+        assert 5.0 < stopped.spending.cost <= 10.0
         assert len(log.calls) == len(replay.requests) == judge.spending.num_calls
         assert len(found) == len(replay.requests) // 2
         assert {judgement.outcome for judgement in found} == {"ranked"}

@@ -34,10 +34,10 @@ def test_questions_under_way_count_as_if_they_cost_the_most():
     spending.start(QUESTION)
     assert spending.limit_met(QUESTION) == "budget = 800.0 (the next question may cost up to 400)"
     spending.finish(QUESTION, prompt_tokens=10, reply_tokens=5)
-    assert (spending.cost, spending.reserved) == (40.0, 400.0)
+    assert (spending.cost, spending.own.reserved) == (40.0, 400.0)
     assert spending.limit_met(QUESTION) != ""
     spending.abandon(QUESTION)
-    assert (spending.cost, spending.reserved) == (40.0, 0.0)
+    assert (spending.cost, spending.own.reserved) == (40.0, 0.0)
     assert spending.limit_met(QUESTION) == ""
 
 

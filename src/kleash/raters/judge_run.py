@@ -23,13 +23,14 @@ from kleash.records import Comparison, JudgeCall, Judgement
 
 
 class JudgeStopped(RunError):
-    """A judge that came to a limit or lost its endpoint. What it was paid for is in the call log."""
+    """A judge that came to a limit or lost its endpoint. What it was paid for is in the call log.
 
-    def __init__(self, message: str, *, num_judged: int, num_calls: int, cost: float) -> None:
+    spending: of this run.
+    """
+
+    def __init__(self, message: str, spending: Spending) -> None:
         super().__init__(message)
-        self.num_judged = num_judged
-        self.num_calls = num_calls
-        self.cost = cost
+        self.spending = spending
 
 
 @dataclass
@@ -73,10 +74,6 @@ class Spending:
     @property
     def cost(self) -> float:
         return self.own.cost
-
-    @property
-    def reserved(self) -> float:
-        return self.own.reserved
 
     def limit_met(self, question: JudgeQuestion) -> str:
         """Return the limit that asking one question more might break; "" for none."""
@@ -280,12 +277,9 @@ class JudgeRun:
             yield judgement
 
     def _stopped(self) -> JudgeStopped:
-        spending = self.spending
         return JudgeStopped(
-            f"Judge {self.name} stopped at {self.stopped_by}: {spending.num_judged} comparisons judged, "
-            f"{spending.num_calls} calls made in this run, cost {spending.cost:.6g}. Expected to judge them all. "
-            "Raise the limit, or see to the endpoint, and start again: every reply is kept and not paid for twice.",
-            num_judged=spending.num_judged,
-            num_calls=spending.num_calls,
-            cost=spending.cost,
+            f"Judge {self.name} stopped at {self.stopped_by}: {self.spending.num_judged} comparisons judged, "
+            f"{self.spending.told} in this run. Expected to judge them all. Raise the limit, or see to the endpoint, "
+            "and start again: every reply is kept and not paid for twice.",
+            self.spending,
         )
