@@ -1,6 +1,7 @@
 """AI judges beside people: which judgements they are measured by."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -66,7 +67,8 @@ def in_order(comparison, permutation, overall):
 
 def beside():
     items = {one.id: Item(one.id, one) for one in COMPARISONS}
-    recorded = [judged(one, "ann", ranks, permutation=(1, 0)) for one, ranks in zip(COMPARISONS, THEIRS, strict=True)]
+    orders = [(1, 0)] * 4 + [(0, 1)]
+    recorded = [judged(*said) for said in zip(COMPARISONS, ["ann"] * 5, THEIRS, ["person"] * 5, orders, strict=True)]
     recorded += [judged(one, "m@1", ranks, "ai") for one, ranks in zip(COMPARISONS, OWN, strict=True)]
     calls = [in_order(COMPARISONS[0], (0, 1), "second"), in_order(COMPARISONS[0], (1, 0), "first")]
     # It takes whichever stands first, where people chose the first answer.
@@ -94,7 +96,7 @@ def test_a_judge_is_held_against_people_by_length_place_and_slice():
     }
     assert {name: (round(one.percent.value, 3), one.percent.n) for name, one in figures.items()} == expected
     assert (found.longer.value, found.people_longer.value) == (1.0, pytest.approx(2 / 3))
-    assert (found.first.value, found.people_first.value) == (0.75, 0.4)
+    assert (found.first.value, found.people_first.value) == (0.75, 0.6)
 
 
 def test_the_figures_are_those_of_the_band():
@@ -104,7 +106,11 @@ def test_the_figures_are_those_of_the_band():
     [band], [found] = measure_judges(items, recorded, [], is_weekly=False), beside_people(items, recorded)
     assert vars(found.overall.percent) == vars(band.agreement)
     assert vars(found.overall.decided) == vars(band.agreement_without_ties)
-    assert (found.first.value, found.first.n) == (0.25, 4)  # of one order each
+    assert (found.first, found.groups.get("place")) == (None, None)  # it may have been shown both orders
+    turned = [replace(one, judgement=replace(one.judgement, permutation=(1, 0))) for one in recorded[5:7]]
+    [found] = beside_people(items, [*recorded[:5], *turned, *recorded[7:]])
+    assert (found.first.value, found.first.n) == (0.75, 4)  # of one order each
+    assert found.groups["place"]["people's choice shown first"].percent.n == 3
 
 
 def test_calibration_items_stand_in_where_people_have_not_judged():

@@ -56,7 +56,8 @@ def beside_people(
     """Hold each AI judge against most people: over all, by length, by the place shown, by slice, on calibration items.
 
     recorded: all judgements, as in `measure_judges`.  calls: where a judge was shown both orders, its verdict in each;
-    of a judge without any, places are its judgements'. A judge that met nobody on any comparison has no row.
+    of a judge without any, and of people, places are their judgements', if they were shown different orders. A judge
+    that met nobody on any comparison has no row.
     """
     comparisons = {item.comparison.id: item.comparison for item in items.values()}
     by_people = votes_of_people(recorded)
@@ -76,10 +77,10 @@ def beside_people(
         on_both = [judgement for judgement in own if judgement.comparison_id in both]
         theirs = [judgement for judgement in by_people if judgement.comparison_id in both]
         in_order = [call for call, _ in calls if call.judge == judge and call.comparison_id in both]
-        placed = choices_beside(people, () if in_order else own, in_order)
+        placed = choices_beside(people, [] if in_order else _shown_in_turns(own), in_order)
         gold = choices_beside(known, own)
         if choices or gold:
-            first = first_position_share(in_order) if in_order else position_preference(on_both)
+            first = first_position_share(in_order) if in_order else position_preference(_shown_in_turns(on_both))
             rows.append(
                 JudgeBesidePeople(
                     judge=judge,
@@ -88,10 +89,15 @@ def beside_people(
                     longer=_rate(length_preference(on_both, comparisons)),
                     people_longer=_rate(length_preference(theirs, comparisons)),
                     first=_rate(first),
-                    people_first=_rate(position_preference(theirs)),
+                    people_first=_rate(position_preference(_shown_in_turns(theirs))),
                 )
             )
     return rows
+
+
+def _shown_in_turns(judgements: Sequence[Judgement]) -> Sequence[Judgement]:
+    """Return judgements of which it is known what was shown first: always one order may be a file's, or be both."""
+    return judgements if len({judgement.permutation for judgement in judgements}) > 1 else ()
 
 
 def _grouped(
