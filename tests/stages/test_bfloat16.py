@@ -10,6 +10,7 @@ import torch
 import kleash.stages
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.data.batches import derived_seed
+from kleash.data.prompts import drawn
 from kleash.formats import read_preferences
 from kleash.models.heads import RewardNormaliser, reward_model_from
 from kleash.records import Completion, Prompt
@@ -73,7 +74,8 @@ def test_what_scores_the_policy_has_the_scale_it_was_given(context, rounded, cap
     how = {"dtype": "bfloat16_autocast", "device": "cpu", "eos_ids": [2]}
     assert RewardNormaliser.load(folder).measured_with == how
     rows = read_preferences(rounded["preferences"].path / "preferences.jsonl").records
-    prompts = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())[:8]
+    asked = list({row.prompt.id: row.prompt for row in rows if row.pairs}.values())
+    prompts = drawn(asked, 8, seed=derived_seed(0, "scale"))
     rollouts = LocalGenerator(context.load_policy(rounded["sft"]), max_new_tokens=6).generate(
         prompts, samples_per_prompt=1, seed=derived_seed(0, "scale"), policy_version=0
     )

@@ -138,7 +138,7 @@ def missing_verdicts(
     gone = {rater.name: rater.demotion for rater in raters(connection, campaign.id) if rater.demotion}
     calls = judge_calls(connection, [item.comparison.id for item in items.values()])
     missing = {**missing, **unanswered(recorded, calls, set(judges) - gone.keys())}
-    faults = [f"{judge} was given no answer on {count} comparisons" for judge, count in missing.items()]
+    faults = [f"{judge} was given no answer on {count} comparisons" for judge, count in sorted(missing.items())]
     if items and not any(entry.is_vote or entry.is_adjudication for entry in recorded):
         faults.append("there is no verdict that counts" + "".join(f" ({name}: {why})" for name, why in gone.items()))
     elif items and not (counts := rows_summary(aggregate(items, recorded, settings=settings).rows))["pairs"]:

@@ -140,7 +140,7 @@ def have_batch_compared(
         batch = [comparison for comparison in batch if comparison.id in failed]
         if not batch:
             break
-    return Counter(rater for rater, _ in missing)
+    return Counter(rater for rater, _ in sorted(missing))
 
 
 def hold_to_band(
