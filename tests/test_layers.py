@@ -70,8 +70,8 @@ MAY_IMPORT = {
     "sandbox": UP_TO_LOOP | {"collection.store"},
     # An audit's page is part of its artifact.
     "stages": UP_TO_LOOP | COLLECTION_WITHOUT_WEB | {"evaluation", "monitor.pages.audit_page"},
-    # How AI judges do is pure and torch-free, and shown beside people.
-    "collection": SERVICE | {"raters.monitoring", "web"},
+    # How AI judges do is pure and torch-free, and shown beside people; patterns are kept as data in one way.
+    "collection": SERVICE | {"checks.patterns", "raters.monitoring", "web"},
     # What raters are like is worked out from records alone; alarms, symptoms, gates and stages are tables and records.
     "monitor": SERVICE
     | {"web", "collection.recorded", "collection.quality", "stages.table"}

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from kleash.protocols import Scores
-from kleash.records import Completion, Prompt, group_by_slice
+from kleash.records import Prompt, group_by_slice
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,6 @@ class CheckpointSnapshot:
 
     def to_json(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}
-
-
-def snapshot_of(
-    step: int,
-    answers: Sequence[Completion],
-    *,
-    scores: Scores,
-    kl_nats: Sequence[float],
-    external: Sequence[float | None],
-    training: Mapping[str, float],
-) -> CheckpointSnapshot:
-    """Put together what was measured on the answers of one checkpoint."""
-    return CheckpointSnapshot(
-        step=step,
-        texts=[answer.text for answer in answers],
-        num_tokens=[len(answer.token_ids) for answer in answers],
-        proxy=list(scores.total),
-        external=list(external),
-        kl_nats=list(kl_nats),
-        entropy_nats=[-sum(answer.logprobs) for answer in answers],
-        parts={name: list(part) for name, part in scores.parts.items()},
-        training=dict(training),
-    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kleash.collection.assignment import Pick, Purpose, next_purpose, pick_item,
 from kleash.collection.campaign import Campaign
 from kleash.collection.store import tables as t
 from kleash.collection.store.campaigns import is_item, item_from_row, present_state
+from kleash.collection.store.database import count
 from kleash.collection.store.events import now
 from kleash.collection.store.locks import lock_beginning, lock_rater, share_campaign
 from kleash.collection.store.raters import Rater
@@ -97,13 +98,8 @@ def num_answered(connection: Connection, campaign: Campaign, rater: Rater) -> in
     All that a labeller may know of progress: a calibration item leaves the campaign's own where it was, and so would
     be known.
     """
-    query = sa.select(sa.func.count()).where(
-        t.assignments.c.campaign_id == campaign.id,
-        t.assignments.c.rater_id == rater.id,
-        t.assignments.c.is_answered,
-        t.assignments.c.purpose != "adjudication",
-    )
-    return int(connection.execute(query).scalar_one())
+    is_no_ruling = t.assignments.c.purpose != "adjudication"
+    return count(connection, _is_of(campaign, rater), t.assignments.c.is_answered, is_no_ruling)
 
 
 def open_adjudication(connection: Connection, campaign: Campaign, item_id: str, rater: Rater) -> Assignment:
@@ -170,10 +166,7 @@ def is_free(at: datetime) -> sa.ColumnElement[bool]:
 
 # -------------------------------------------------------------------------------------------------------- fresh tasks
 def _give(connection: Connection, campaign: Campaign, rater: Rater, at: datetime) -> Assignment | None:
-    had = sa.select(sa.func.count()).where(
-        t.assignments.c.campaign_id == campaign.id, t.assignments.c.rater_id == rater.id
-    )
-    num_tasks = connection.execute(had).scalar_one()
+    num_tasks = count(connection, _is_of(campaign, rater))
     vote = _waiting_slot(connection, campaign, rater, at)
     if vote is None:  # no gold and no repeat for their own sake: when the items are used up, the rater is done
         return None
@@ -234,7 +227,7 @@ def _waiting_repeat(connection: Connection, campaign: Campaign, rater: Rater, nu
     """Return the rater's oldest answered item that may be shown again, with the order of its first showing."""
     if num_tasks < campaign.settings.repeat_gap:
         return None
-    mine = (t.assignments.c.rater_id == rater.id) & (t.assignments.c.campaign_id == campaign.id)
+    mine = _is_of(campaign, rater)
     repeated = sa.select(t.assignments.c.item_id).where(mine, t.assignments.c.purpose == "repeat")
     recent = (
         sa.select(t.assignments.c.item_id)
@@ -298,15 +291,14 @@ def _free_slot(
 def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: datetime) -> int | None:
     """Have the sampling policy choose an item that nobody has had yet, and log how likely that was."""
     ours = (t.items.c.campaign_id == campaign.id) & ~t.items.c.is_gold & (t.items.c.hold == "")
-    if campaign.settings.target_items:
-        begun = sa.select(sa.func.count()).where(ours, t.items.c.begun_at.is_not(None))
-        if connection.execute(begun).scalar_one() >= campaign.settings.target_items:
-            return None
+    target = campaign.settings.target_items
+    if target and count(connection, ours, t.items.c.begun_at.is_not(None)) >= target:
+        return None
     waits = ours & t.items.c.begun_at.is_(None) & _not_had_by(rater)
     if campaign.settings.people_share:  # otherwise anybody may have any item
         is_for_rater = (t.slots.c.item_id == t.items.c.id) & (t.slots.c.reserved_for == rater.kind)
         waits &= sa.exists().where(is_for_rater)
-    num_waiting = connection.execute(sa.select(sa.func.count()).where(waits)).scalar_one()
+    num_waiting = count(connection, waits)
     if num_waiting == 0:
         return None
     chance = random.Random(f"{campaign.seed} begin {num_waiting} {rater.name}")
@@ -321,6 +313,10 @@ def _begin_item(connection: Connection, campaign: Campaign, rater: Rater, at: da
     connection.execute(t.items.update().where(t.items.c.id == pick.item_id).values(values))
     connection.execute(t.slots.update().where(t.slots.c.item_id == pick.item_id).values(begun_at=at))
     return pick.item_id
+
+
+def _is_of(campaign: Campaign, rater: Rater) -> sa.ColumnElement[bool]:
+    return (t.assignments.c.campaign_id == campaign.id) & (t.assignments.c.rater_id == rater.id)
 
 
 def _not_had_by(rater: Rater) -> sa.ColumnElement[bool]:
@@ -340,8 +336,7 @@ _TASKS = sa.select(
 
 def _unanswered(connection: Connection, campaign: Campaign, rater: Rater) -> list[Assignment]:
     query = _TASKS.where(
-        t.assignments.c.campaign_id == campaign.id,
-        t.assignments.c.rater_id == rater.id,
+        _is_of(campaign, rater),
         ~t.assignments.c.is_answered,
         t.assignments.c.purpose != "adjudication",
         t.items.c.hold == "",

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from kleash.collection.campaign import DEFAULT_RUBRIC, Campaign, CampaignSettings, CampaignState
 from kleash.collection.recorded import Item
 from kleash.collection.store import tables as t
-from kleash.collection.store.database import insert_row, printable
+from kleash.collection.store.database import count, insert_row, printable
 from kleash.collection.store.events import log_event, now
 from kleash.collection.store.locks import lock_campaign
 from kleash.errors import DataError
@@ -166,14 +166,8 @@ def add_items(
         connection.execute(t.items.insert(), rows)
         _add_slots(connection, campaign, kinds)
     added = Added(len(rows), num_known, sum(bool(row["hold"]) for row in rows))
-    log_event(
-        connection,
-        actor,
-        "items added",
-        campaign.name,
-        campaign.id,
-        after={"added": added.num_added, "known": added.num_known, "held": added.num_held},
-    )
+    counts = {"added": added.num_added, "known": added.num_known, "held": added.num_held}
+    log_event(connection, actor, "items added", campaign.name, campaign.id, after=counts)
     return added
 
 
@@ -254,8 +248,7 @@ class CampaignProgress:
 def progress(connection: Connection, campaign: Campaign) -> CampaignProgress:
     """Count a campaign's items and slots."""
     is_ours = (t.items.c.campaign_id == campaign.id) & ~t.items.c.is_gold
-    num_items = connection.execute(sa.select(sa.func.count()).where(is_ours)).scalar_one()
-    num_held = connection.execute(sa.select(sa.func.count()).where(is_ours, t.items.c.hold != "")).scalar_one()
+    num_items, num_held = count(connection, is_ours), count(connection, is_ours, t.items.c.hold != "")
     done = sa.func.sum(sa.case((t.slots.c.is_done, 1), else_=0))
     per_item = (
         sa.select(sa.func.count().label("slots"), done.label("done"))

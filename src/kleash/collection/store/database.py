@@ -147,6 +147,11 @@ def insert_row(connection: Connection, table: sa.Table, **values: Any) -> int:
     return int(key[0])
 
 
+def count(connection: Connection, *conditions: sa.ColumnElement[bool]) -> int:
+    """Count the rows for which all conditions hold."""
+    return int(connection.execute(sa.select(sa.func.count()).where(*conditions)).scalar_one())
+
+
 def printable(text: str, *, max_characters: int = 200) -> str:
     """Make a text that came from outside fit a short column; PostgreSQL refuses null characters and longer texts."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:max_characters]

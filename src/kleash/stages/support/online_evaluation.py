@@ -14,7 +14,7 @@ from kleash.durable import write_rows
 from kleash.evaluation.alarms import AlarmReport, AlarmTracker, screen_lines
 from kleash.evaluation.checkpoints import KEPT_ANSWERS
 from kleash.evaluation.external_signal import ExternalSignal
-from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, snapshot_of
+from kleash.evaluation.matched_checkpoints import CheckpointSnapshot
 from kleash.formats import to_json
 from kleash.loop import LoopComponents
 from kleash.maths.kl import kl_per_sequence
@@ -57,13 +57,17 @@ class OnlineEvaluation:
         )
         answers = rollouts.completions()
         logprob_BT, reference_logprob_BT, _ = engine.annotate(rollouts)
-        snapshot = snapshot_of(
-            step,
-            answers,
-            scores=self.components.scorer.score(answers),
-            kl_nats=kl_per_sequence(logprob_BT, reference_logprob_BT, rollouts.mask_BT).tolist(),
+        scores = self.components.scorer.score(answers)
+        snapshot = CheckpointSnapshot(
+            step=step,
+            texts=[answer.text for answer in answers],
+            num_tokens=[len(answer.token_ids) for answer in answers],
+            proxy=list(scores.total),
             external=self._votes(rollouts.texts),
-            training=training,
+            kl_nats=kl_per_sequence(logprob_BT, reference_logprob_BT, rollouts.mask_BT).tolist(),
+            entropy_nats=[-sum(answer.logprobs) for answer in answers],
+            parts={name: list(part) for name, part in scores.parts.items()},
+            training=dict(training),
         )
         report = self.alarms.note(snapshot)
         if engine.rank == 0:
