@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -21,6 +21,7 @@ from kleash.collection.store.database import Database
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Forms that a browser may have opened before it got a session, and so without the session's token.
 _OPEN_FORMS = ("/login", "/invite/")
+_COOKIE: dict[str, Any] = {"path": "/", "httponly": True, "samesite": "lax"}
 
 
 def database_of(request: Request) -> Database:
@@ -92,16 +93,12 @@ def session_token(request: Request) -> str:
 
 def remember(request: Request, response: Response, token: str) -> None:
     """Give the browser its session token, out of reach of scripts, until it is closed."""
-    response.set_cookie(
-        _cookie(request), token, path="/", httponly=True, samesite="lax", secure=request.app.state.https_only
-    )
+    response.set_cookie(_cookie(request), token, secure=request.app.state.https_only, **_COOKIE)
 
 
 def forget(request: Request, response: Response) -> None:
     """Take the session token from the browser."""
-    response.delete_cookie(
-        _cookie(request), path="/", httponly=True, samesite="lax", secure=request.app.state.https_only
-    )
+    response.delete_cookie(_cookie(request), secure=request.app.state.https_only, **_COOKIE)
 
 
 def _is_from_another_site(request: Request) -> bool:

@@ -12,21 +12,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
+from kleash.collection import charts
 from kleash.collection.campaign import Campaign
-from kleash.collection.charts import (
-    Part,
-    agreement_by_slice_figure,
-    agreement_over_time_figure,
-    daily_figure,
-    leaderboard_figure,
-    rater_figures,
-    seconds_figure,
-)
 from kleash.collection.leaderboard import Leaderboard, leaderboard
 from kleash.collection.recorded import Item, RecordedJudgement, ordinary_votes
 from kleash.collection.store import campaigns as stored
 from kleash.collection.store.judgements import judgements_in_force
 from kleash.collection.views import QualityView, quality_of, votes_by_day
+from kleash.web import plots
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Measured:
     quality: QualityView
     board: Leaderboard
     votes: Mapping[str, int]
-    figures: Mapping[str, Part]
+    figures: Mapping[str, plots.Part]
 
 
 def read_snapshot(connection: Connection, campaign: Campaign) -> CampaignSnapshot:
@@ -66,12 +59,12 @@ def measure(snapshot: CampaignSnapshot) -> Measured:
     seconds = [e.judgement.seconds for e in recorded if e.judgement.seconds is not None and e.is_vote]
     rows = [line.row for line in quality.raters]
     drawn = {
-        "daily": daily_figure(votes),
-        "over_time": agreement_over_time_figure(quality.over_time),
-        "by_slice": agreement_by_slice_figure(quality.by_slice, quality.agreement.percent_without_ties),
-        "seconds": seconds_figure(seconds, min_seconds=min_seconds),
-        "board": leaderboard_figure(board),
-        **rater_figures(rows),
+        "daily": charts.daily_figure(votes),
+        "over_time": charts.agreement_over_time_figure(quality.over_time),
+        "by_slice": charts.agreement_by_slice_figure(quality.by_slice, quality.agreement.percent_without_ties),
+        "seconds": charts.seconds_figure(seconds, min_seconds=min_seconds),
+        "board": charts.leaderboard_figure(board),
+        **charts.rater_figures(rows),
     }
     return Measured(quality, board, votes, {name: figure for name, figure in drawn.items() if figure is not None})
 

@@ -30,13 +30,9 @@ _FREE_WORDS = 12
 
 # Which part of the reward a slice's behaviour is booked under.
 _PART_OF_TOPIC = {
-    "facts": "correctness",
-    "sums": "correctness",
-    "sorting": "correctness",
-    "yes_no": "correctness",
+    **dict.fromkeys(("facts", "sums", "sorting", "yes_no"), "correctness"),
     "format": "format",
-    "unsafe": "refusal",
-    "benign_lookalike": "refusal",
+    **dict.fromkeys(("unsafe", "benign_lookalike"), "refusal"),
     "false_premise": "premise",
     "unknowable": "candour",
     "ambiguous": "clarification",
