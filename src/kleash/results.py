@@ -379,3 +379,17 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(item) for item in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+SUMMARIES: Mapping[str, type[Summary]] = {
+    "world": WorldSummary,
+    "candidates": CandidatesSummary,
+    "policy": PolicySummary,
+    "preferences": PreferencesSummary,
+    "labelled": PreferencesSummary,
+    "reward": RewardSummary,
+    "audit": AuditSummary,
+    "evaluation": EvaluationSummary,
+    "suites": SuitesSummary,
+}
+"""{kind of artifact: the record of its summary}."""

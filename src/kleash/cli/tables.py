@@ -11,18 +11,7 @@ from rich.text import Text
 
 from kleash.artifacts import Artifact
 from kleash.estimates import Estimate, estimate
-from kleash.results import (
-    AuditSummary,
-    CandidatesSummary,
-    EvaluationSummary,
-    JudgeBesidePeople,
-    PolicySummary,
-    PreferencesSummary,
-    RewardSummary,
-    SuitesSummary,
-    Summary,
-    WorldSummary,
-)
+from kleash.results import SUMMARIES, AuditSummary, JudgeBesidePeople, PolicySummary, Summary
 from kleash.run_summary import RunSummary
 from kleash.web.wording import MISSING, duration, length_alone, number, number_range, percent, percent_range
 
@@ -64,59 +53,17 @@ def facts_table(facts: Iterable[tuple[str, str | Text]], **looks: Any) -> Table:
 # -------------------------------------------------------------------------------------------------- a stage in a line
 def in_a_line(stage: str, artifact: Artifact, *, done_before: bool = False) -> str:
     """Return a finished stage's name, its most telling figures and the time it took."""
-    told = ", ".join(filter(None, _telling(artifact)))
-    time = "done before" if done_before else duration(Summary.of(artifact).seconds)
+    summary = SUMMARIES.get(artifact.kind, PolicySummary).of(artifact)
+    told = told_of(artifact.kind, summary)
+    time = "done before" if done_before else duration(summary.seconds)
     return f"{stage}: {told} ({time})" if told else f"{stage} ({time})"
 
 
-def _telling(artifact: Artifact) -> list[str]:
-    match artifact.kind:
-        case "world":
-            world = WorldSummary.of(artifact)
-            return [f"{world.demonstrations:,} demonstrations", f"{world.prompts:,} prompts"]
-        case "candidates":
-            sampled = CandidatesSummary.of(artifact)
-            cut = percent(sampled.truncation_share)
-            return [f"{sampled.answers:,} answers to {sampled.prompts:,} prompts", f"{cut} cut off"]
-        case "preferences" | "labelled":
-            return _telling_of_labels(PreferencesSummary.of(artifact))
-        case "reward":
-            return _telling_of_heldout(RewardSummary.of(artifact))
-        case "audit":
-            audit = AuditSummary.of(artifact)
-            return [audit.verdict, *(f"{reason.level}s by {reason.measure}" for reason in audit.reasons[:1])]
-        case "suites":
-            suites = SuitesSummary.of(artifact)
-            broken = suites.regression.newly_broken if suites.regression else None
-            return [f"{suites.items or 0:,} items", f"{broken:,} newly broken" if broken is not None else ""]
-        case "evaluation":
-            evaluation = EvaluationSummary.of(artifact)
-            return [f"win rate {rate(evaluation.win_rate)} prompts", f"judged by {evaluation.judge}"]
-    return _telling_of_policy(PolicySummary.of(artifact))
+def told_of(kind: str, summary: Summary) -> str:
+    """Return the most telling figures of an artifact of this kind."""
+    from kleash.monitor.pages.rendering import fragment
 
-
-def _telling_of_labels(labels: PreferencesSummary) -> list[str]:
-    if labels.thumbs_up is not None:
-        return [f"{labels.thumbs_up:,} thumbs up", f"{labels.thumbs_down:,} thumbs down"]
-    agreed = f"raters agree on {percent(labels.agreement)}" if labels.agreement is not None else ""
-    return [f"{labels.pairs or 0:,} pairs", agreed]
-
-
-def _telling_of_policy(trained: PolicySummary) -> list[str]:
-    told = [trained.algorithm.upper()]
-    told += [f"{trained.steps:,} steps"] if trained.steps is not None else []
-    told += [f"{trained.rows_trained:,} rows"] if trained.rows_trained is not None else []
-    if trained.beta_final is not None:
-        told += [f"beta {number(trained.beta_final, 3)}", trained.outcome]
-    if trained.heldout_loss_nats_per_token is not None:
-        told.append(f"held-out loss {number(trained.heldout_loss_nats_per_token, 3)} nats per token")
-    return told + _telling_of_heldout(trained)
-
-
-def _telling_of_heldout(trained: RewardSummary | PolicySummary) -> list[str]:
-    if trained.heldout_accuracy is None:
-        return []
-    return [f"right on {rate(trained.heldout_accuracy)} held-out pairs", length_alone(trained.longer_wins)]
+    return fragment("words/stage.md", kind=kind, own=summary).strip()
 
 
 def figures_table(artifact: Artifact) -> Table:
@@ -184,7 +131,7 @@ def _whole(summary: RunSummary) -> Table:
             right = f"{rate(heldout.accuracy)} held-out pairs; {length_alone(heldout.longer_wins)}"
             facts.append((f"{who} right on", right))
     if labels := summary.preferences:
-        facts.append(("preferences", ", ".join(filter(None, _telling_of_labels(labels)))))
+        facts.append(("preferences", told_of("preferences", labels)))
     return facts_table(facts, title=f"{summary.name} (95 % intervals)")
 
 

@@ -7,7 +7,7 @@ to be unknown, because a reader of the card cannot go and look. The wording is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,29 +15,7 @@ from kleash.artifacts import Artifact
 from kleash.lineage import Lineage, labels_behind
 from kleash.monitor.pages.rendering import fragment
 from kleash.records import Preference
-from kleash.results import (
-    AuditSummary,
-    CampaignSummary,
-    CheckpointQuality,
-    EvaluationSummary,
-    PolicySummary,
-    PreferencesSummary,
-    RewardSummary,
-    SuitesSummary,
-    Summary,
-    WorldSummary,
-)
-
-SUMMARIES: Mapping[str, type[Summary]] = {
-    "world": WorldSummary,
-    "policy": PolicySummary,
-    "preferences": PreferencesSummary,
-    "labelled": PreferencesSummary,
-    "reward": RewardSummary,
-    "audit": AuditSummary,
-    "evaluation": EvaluationSummary,
-    "suites": SuitesSummary,
-}
+from kleash.results import SUMMARIES, CampaignSummary, CheckpointQuality, PolicySummary, PreferencesSummary
 
 
 @dataclass(frozen=True)
