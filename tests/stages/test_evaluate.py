@@ -108,7 +108,7 @@ def test_a_judge_that_trained_the_policy_is_said(made, data, tmp_path, capsys):
             output_dir=tmp_path / name,
         )
         said = capsys.readouterr().err
-        assert ("which labelled the pairs that its reward model learnt" in said) == is_said
+        assert ("which labelled the pairs that it learnt from" in said) == is_said
 
 
 def test_checkpoints_are_judged_against_the_first(made):
