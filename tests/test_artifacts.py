@@ -234,7 +234,14 @@ def test_unreadable_manifests_are_named(folder, data):
         ("{", r"Cannot read .*artifact\.json"),
         ("[]", "holds no JSON object"),
         (json.dumps(honest | {"format": 99}), "has manifest format 99, this version of kleash reads 1"),
-        (json.dumps(honest | {"artifact": {"kind": "policy"}}), r"artifact\.json is damaged: 'origins'"),
+        (json.dumps(honest | {"artifact": {"kind": "policy"}}), r"artifact\.json is damaged: id: Field required"),
+        (json.dumps(honest | {"artifact": [1]}), r"artifact\.json is damaged: "),
+        (json.dumps(honest | {"artifact": honest["artifact"] | {"origins": []}}), "damaged: origins: Input should be"),
+        (json.dumps(honest | {"artifact": honest["artifact"] | {"origins": {"a": 3}}}), r"damaged: origins\.a: "),
+        (json.dumps(honest | {"artifact": honest["artifact"] | {"summary": "fine"}}), "damaged: summary: "),
+        (json.dumps(honest | {"artifact": honest["artifact"] | {"parents": {"a": None}}}), r"damaged: parents\.a: "),
+        ("[" * 100_000, r"Cannot read .*artifact\.json"),
+        ('{"artifact": ' * 100_000, r"Cannot read .*artifact\.json"),
     ]:
         path.write_text(text)
         with pytest.raises(ArtifactError, match=message):

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kleash.durable import (
     TEMPORARY,
@@ -92,6 +92,9 @@ class Artifact:
     code_commit: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+
+
+_ARTIFACT = TypeAdapter(Artifact)
 
 
 @dataclass
@@ -243,10 +246,12 @@ def read(folder: Path) -> Artifact:
             "Use the version of kleash that wrote it, or make the artifact again."
         )
     try:
-        return _artifact_from(manifest["artifact"], folder)
-    except (KeyError, TypeError) as error:
+        return _ARTIFACT.validate_python({**manifest["artifact"], "path": folder})
+    except (KeyError, TypeError, ValidationError) as error:
+        faults = error.errors() if isinstance(error, ValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:3]) or str(error)
         raise ArtifactError(
-            f"{path} is damaged: {error}. A manifest as kleash writes it is needed. Make the artifact again."
+            f"{path} is damaged: {said}. A manifest as kleash writes it is needed. Make the artifact again."
         ) from error
 
 
@@ -372,11 +377,6 @@ def _manifest_text(artifact: Artifact) -> str:
     content = _plain(content)
     manifest = {"format": MANIFEST_FORMAT, "artifact": content, "seal": seal_of(content)}
     return json_text(manifest, indent=1) + "\n"
-
-
-def _artifact_from(content: Mapping[str, Any], folder: Path) -> Artifact:
-    origins = {role: Origin(**origin) for role, origin in content["origins"].items()}
-    return Artifact(**{**content, "origins": origins, "unhashed": tuple(content["unhashed"]), "path": folder})
 
 
 def seal_of(content: Mapping[str, Any]) -> str:

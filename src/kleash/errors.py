@@ -1,5 +1,10 @@
 """The errors a user may meet: each message says what was wrong, what was expected and what to do."""
 
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
 
 class KleashError(Exception):
     """A user's mistake or a machine's trouble, worded for a person; the command line prints it and exits with 2."""
@@ -44,6 +49,16 @@ def memory_words(error: BaseException | None) -> str | None:
         f"Memory ran out: {ran_out} Expected a batch to fit. Lower max_batch_tokens of this stage, train LoRA adapters "
         "(model.lora_rank), or use a smaller model or a larger machine. What was saved is whole. A run keeps the "
         "settings it was begun with: give others with --branch NAME, which takes over every stage that is done."
+    )
+
+
+def damaged(what: str | Path, error: Exception) -> ArtifactError:
+    """Return what to say of a run in which something is not as KLeash writes it."""
+    found = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f", found by {Path(frame.filename).name}:{frame.lineno}" for frame in found)
+    return ArtifactError(
+        f"{what} is damaged: something in it is not as KLeash writes it ({raised(error)}{place}). Expected files as "
+        "they were written. `kleash verify` names those that were altered: restore them."
     )
 
 

@@ -6,10 +6,11 @@ folder. An artifact reached from two runs (a branch and its origin) is one node,
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from kleash.artifacts import (
     read_manifest,
     seal_of,
 )
-from kleash.durable import PARTIAL, file_digest, remembered_digest
+from kleash.durable import PARTIAL, file_digest, read_rows, remembered_digest
 from kleash.errors import ArtifactError, KleashError
 
 JUDGEMENTS_FILE = "judgements.jsonl"
@@ -111,8 +112,15 @@ def lineage_of(path: Path) -> Lineage:
             links[Link(role, identity, artifact.id)] = None
             if identity not in artifacts:
                 waiting.append(_parent(artifact, role))
-    whole = Lineage(artifacts, tuple(links), tuple(dict.fromkeys(artifact.id for artifact in asked)))
-    return _connected(whole)
+    found = _connected(Lineage(artifacts, tuple(links), tuple(dict.fromkeys(artifact.id for artifact in asked))))
+    try:
+        TopologicalSorter({one.id: one.parents.values() for one in found.artifacts.values()}).prepare()
+    except CycleError as error:
+        raise ArtifactError(
+            f"{path}: artifacts name each other as what they were made from ({' <- '.join(error.args[1])}). No stage "
+            "writes that: a manifest was altered. Restore it, or make the artifact again."
+        ) from error
+    return found
 
 
 def run_around(artifact: Path) -> Path:
@@ -238,8 +246,7 @@ def _changed_files(
 def _labels_in(artifact: Artifact) -> Iterator[dict[str, Any]]:
     path = artifact.path / JUDGEMENTS_FILE
     if artifact.created and path.exists():
-        with open(path, encoding="utf-8") as lines:
-            yield from (json.loads(line) for line in lines if line.strip())
+        yield from read_rows(path)
 
 
 def _artifacts_of_run(run: Path) -> list[Artifact]:
@@ -260,9 +267,10 @@ def _readable_artifacts(run: Path) -> list[Artifact]:
 def _parent(artifact: Artifact, role: str) -> Artifact:
     path = parent_path(artifact, role)
     if (path / MANIFEST).exists():
-        there = read(path)
-        if there.id == artifact.parents[role]:
-            return there
+        with suppress(ArtifactError):  # of what cannot be read, only what its child says is known
+            there = read(path)
+            if there.id == artifact.parents[role]:
+                return there
     return Artifact(kind=artifact.origins[role].kind, id=artifact.parents[role], files={}, path=path)
 
 

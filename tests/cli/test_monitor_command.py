@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from starlette.testclient import TestClient
 
 from kleash.cli import main
 
@@ -38,6 +39,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
         main(["monitor", str(tmp_path / "nowhere")])
     told = " ".join(capsys.readouterr().err.split())
     assert "there is no such folder. Expected one that `kleash run` writes into. Name it, or start a run first." in told
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed", "refused"),
+    [
+        ([], ["localhost", "127.0.0.1:8322"], ["evil.example", "127.0.0.2", "192.168.1.5"]),
+        (["--host", "localhost"], ["localhost", "127.0.0.1"], ["evil.example", "127.0.0.2"]),
+        (["--host", "127.0.0.2"], ["127.0.0.2:8322", "localhost"], ["evil.example", "127.0.0.3"]),
+        (["--host", "::1"], ["[::1]:8322", "localhost"], ["evil.example"]),
+        (["--host", "0.0.0.0"], ["192.168.1.5:8322", "localhost"], ["evil.example", "box.home"]),
+        (["--host", "0.0.0.0", "--allow-host", "box.home"], ["box.home", "10.0.0.1"], ["evil.example"]),
+        (["--allow-host", "box.home"], ["box.home", "localhost"], ["evil.example", "192.168.1.5"]),
+    ],
+)
+def test_it_goes_by_no_strangers_name_wherever_it_listens(runs, monkeypatch, options, allowed, refused):
+    apps = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: apps.append(app))
+    with pytest.raises(SystemExit, match="0"):
+        main(["monitor", str(runs), *options])
+    client = TestClient(apps[0], base_url="http://localhost")
+    found = {host: client.get("/", headers={"Host": host}).status_code for host in allowed + refused}
+    assert found == dict.fromkeys(allowed, 200) | dict.fromkeys(refused, 400)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from fake_run import make_fake_run, write_rows
 from starlette.testclient import TestClient
 
 from collection.hostile_outputs import HUGE, SMALL
-from kleash.monitor.app import create_app
+from kleash.monitor.app import LOCAL_HOSTS, create_app
 from kleash.monitor.read.samples import MAX_SHOWN_CHARACTERS
 from kleash.web import PLOTLY
 
@@ -180,6 +180,15 @@ def test_another_sites_name_for_this_machine_is_refused(client, runs):
         assert client.get("/", headers={"Host": host}).status_code == 200
     everybody = TestClient(create_app(runs, allowed_hosts=("*",)), base_url="http://any.example")
     assert everybody.get("/").status_code == 200
+
+
+def test_on_all_addresses_a_number_is_no_strangers_name(runs):
+    app = create_app(runs, allowed_hosts=(*LOCAL_HOSTS, "box.home"), allows_addresses=True)
+    client = TestClient(app, base_url="http://localhost")
+    for host in ("localhost", "192.168.1.5:8322", "[fe80::1]:8322", "box.home:8322"):
+        assert client.get("/", headers={"Host": host}).status_code == 200, host
+    for host in ("evil.example", "192.168.1.5.evil.example", "192.168.1", "", "box.home.evil"):
+        assert client.get("/", headers={"Host": host}).status_code == 400, host
 
 
 @pytest.mark.parametrize("address", ["/", "/samples/hacked", "/data/run/hacked", "/no-such", "/static/live.js"])

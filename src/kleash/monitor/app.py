@@ -19,20 +19,25 @@ There is no way to write: no route takes anything but GET and HEAD, and nothing 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
+from jinja2 import TemplateError
+from starlette.datastructures import URL, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kleash.errors import KleashError
+from kleash.errors import KleashError, damaged
 from kleash.monitor.pages.rendering import FOLDER
 from kleash.monitor.read.catalogue import Catalogue
 from kleash.monitor.read.live import Shelf
@@ -43,6 +48,11 @@ from kleash.web.security import SecurityHeaders, add_security_headers
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """The names a browser on this machine may use. Another site cannot pass itself off as one of them."""
 
+_OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TemplateError, TypeError, ValueError)
+"""What reading a file sets off that is not as KLeash writes it, by what is damaged."""
+
+_logger = logging.getLogger(__name__)
+
 _SENTENCES = {
     404: "There is no page at this address. Expected one that a page of the monitor links to. Check the address.",
     405: "The monitor only shows; it changes nothing. Expected GET or HEAD. Use the command line to change a run.",
@@ -50,21 +60,43 @@ _SENTENCES = {
 }
 
 
-def create_app(runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS) -> FastAPI:
-    """Build the monitor over a folder of runs. allowed_hosts: by which names it may be asked for; ("*",) = any."""
+def create_app(
+    runs_folder: Path, *, allowed_hosts: Sequence[str] = LOCAL_HOSTS, allows_addresses: bool = False
+) -> FastAPI:
+    """Build the monitor over a folder of runs. allowed_hosts: by which names it may be asked for; ("*",) = any.
+
+    allows_addresses: also by any number, such as 192.168.1.5, which no other site's name can stand for.
+    """
     app = FastAPI(title="KLeash monitor", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.catalogue = Catalogue(Path(runs_folder))
     app.state.shelf = Shelf()
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+    app.add_middleware(_KnownHosts, allowed_hosts=list(allowed_hosts), allows_addresses=allows_addresses)
     app.add_middleware(SecurityHeaders, https_only=False)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(KleashError, _answer_user_error)
+    for kind in _OF_DAMAGE:
+        app.add_exception_handler(kind, _answer_damage)
     app.add_exception_handler(Exception, _answer_our_error)
     return app
+
+
+class _KnownHosts(TrustedHostMiddleware):
+    """Refuses to be asked for by another name: a stranger's site could be given this machine's address (ASGI)."""
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Sequence[str], allows_addresses: bool) -> None:
+        super().__init__(app, allowed_hosts, www_redirect=False)
+        self.allows_addresses = allows_addresses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_address = False
+        if self.allows_addresses and scope["type"] == "http":
+            with suppress(ValueError):
+                is_address = bool(ip_address(URL(scope=scope).hostname or ""))
+        await (self.app if is_address else super().__call__)(scope, receive, send)
 
 
 def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -82,6 +114,14 @@ def _answer_invalid(request: Request, error: Exception) -> Response:
 
 def _answer_user_error(request: Request, error: Exception) -> Response:
     return _answer(request, 404, str(error))
+
+
+def _answer_damage(request: Request, error: Exception) -> Response:
+    """Say what a run sets off that holds anything but what KLeash wrote; the other runs' pages go on."""
+    if not request.path_params and not request.url.path.endswith("/compare"):
+        raise error  # no run's: ours
+    _logger.warning("%s", request.url.path, exc_info=error)
+    return _answer(request, 422, str(damaged(request.path_params.get("name", "A run on this page"), error)))
 
 
 def _answer_our_error(request: Request, error: Exception) -> Response:

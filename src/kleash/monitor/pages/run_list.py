@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kleash.errors import damaged
 from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import by_symptom, ending, read_alarms
@@ -23,29 +24,31 @@ from kleash.monitor.read.measures import whole
 from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
 from kleash.results import AuditSummary, EvaluationSummary, PolicySummary
 
-RunState = Literal["running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished"]
+RunState = Literal[
+    "running", "finished", "stopped by alarm", "stopped by audit", "stopped early", "unfinished", "damaged"
+]
 # Where the system does not tell who holds a lock, a log that grew this lately tells that a run is alive.
 FRESH_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run on the list. steps: how many updates are wanted; win_rate_by: who measured it;
-    num_warnings, num_stops: symptoms that stand, each counted once; changed: seconds, Unix."""
+    """One run on the list. stage: of a damaged one, what is wrong; steps: how many updates are wanted; win_rate_by: who
+    measured it; num_warnings, num_stops: symptoms that stand, each counted once; changed: seconds, Unix."""
 
     name: str
     state: RunState
     stage: str
-    step: int | None
-    steps: int | None
-    reward: float | None
-    kl_nats: float | None
-    kl_target_nats: float | None
-    win_rate: Estimate | None
-    win_rate_by: str
-    num_warnings: int
-    num_stops: int
     changed: float
+    step: int | None = None
+    steps: int | None = None
+    reward: float | None = None
+    kl_nats: float | None = None
+    kl_target_nats: float | None = None
+    win_rate: Estimate | None = None
+    win_rate_by: str = ""
+    num_warnings: int = 0
+    num_stops: int = 0
 
     @property
     def moment(self) -> datetime:
@@ -54,7 +57,12 @@ class RunRow:
 
 def run_rows(catalogue: Catalogue, shelf: Shelf) -> tuple[RunRow, ...]:
     """Return a row per run: the running ones first, then the one that changed last."""
-    rows = [run_row(name, folder, shelf) for name, folder in catalogue.runs().items()]
+    rows = []
+    for name, folder in catalogue.runs().items():
+        try:
+            rows.append(run_row(name, folder, shelf))
+        except Exception as error:  # of any kind, by what is damaged: the other runs are shown all the same
+            rows.append(RunRow(name, "damaged", str(damaged(name, error)), last_change(folder)))
     return tuple(sorted(rows, key=lambda row: (row.state != "running", -row.changed, row.name)))
 
 
@@ -75,8 +83,8 @@ def run_row(name: str, folder: Path, shelf: Shelf) -> RunRow:
     win_rate, win_rate_by = _win_rate(round_folder)
     return RunRow(
         name=name,
-        state=run_state_word(run, round_folder, changed=changed),
-        stage=_stage(run, round_folder),
+        state="damaged" if run.problems else run_state_word(run, round_folder, changed=changed),
+        stage=run.problems[0] if run.problems else _stage(run, round_folder),
         step=None if step is None else step + 1,
         steps=_steps_wanted(run, round_folder),
         reward=finite(metrics.get("score_mean")),

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from kleash.durable import read_regular
 from kleash.monitor.read.live import files_state
 
 LOCK_FILE = ".lock"
@@ -45,7 +46,7 @@ def is_being_written(folder: Path) -> bool | None:
     """
     try:
         status = os.stat(folder / LOCK_FILE)
-        holder = (folder / LOCK_FILE).read_text(encoding="utf-8", errors="replace").split()
+        holder = read_regular(folder / LOCK_FILE).decode("utf-8", "replace").split()
     except OSError:
         return False
     try:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
+from kleash.durable import open_regular
 from kleash.monitor.read.measures import MetricTable
 from kleash.monitor.read.reader import Row, Rows, RunFolder, read_run
 from kleash.tracking import METRICS_FILE
@@ -45,7 +46,7 @@ class Tail:
         A file is the same as before if what was read last still stands where it was read.
         """
         try:
-            file = open(self.path, "rb")  # noqa: SIM115 (a missing file is no error)
+            file = open_regular(self.path)
         except OSError:
             return self._begin_anew(), []
         with file:
@@ -154,7 +155,7 @@ def files_state(folder: Path) -> list[tuple[str, int, int]]:
 def last_row(path: Path, *, block_bytes: int = 65_536) -> Row:
     """Return the last whole row of a JSON-lines file without reading the rest; {} if there is none."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 (a missing file is no error)
+        file = open_regular(path)
     except OSError:
         return {}
     with file:

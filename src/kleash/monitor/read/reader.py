@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kleash.artifacts import MANIFEST, Artifact, read
-from kleash.durable import PARTIAL
+from kleash.durable import PARTIAL, read_regular
 from kleash.errors import ArtifactError, RunError
 from kleash.results import CheckpointQuality, Summary
 from kleash.run_summary import RunSummary
@@ -94,11 +94,11 @@ class RunFolder:
 def read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
     """Return the JSON objects of a JSON-lines file; a torn last line is still being written and no problem."""
     rows = []
-    lines = path.read_bytes().split(b"\n")
+    lines = read_regular(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 problems.append(f"{path.parent.name}/{path.name}, line {number}, is not JSON and was left out")
             continue
@@ -185,7 +185,9 @@ def _read_stage(folder: Path, name: str, problems: list[str], rows_of: ReadRows,
             artifact = read(path)
         except ArtifactError as error:
             problems.append(str(error))
-    rows = _LazyRows(sorted(path.glob("*.jsonl")), rows_of, problems)
+    files = sorted(path.glob("*.jsonl"))
+    problems += [f"{name}/{file.name} is no file and was left out" for file in files if not file.is_file()]
+    rows = _LazyRows([file for file in files if file.is_file()], rows_of, problems)
     return StageFolder(name=name, folder=path, artifact=artifact, rows=rows if is_lazy else dict(rows))
 
 
@@ -203,10 +205,13 @@ def _json_object(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"{path.name} is not JSON: {error}")
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        problems.append(f"{path.name} holds no JSON object")
+        return {}
+    return content
 
 
 def _text(path: Path) -> str:
