@@ -25,7 +25,7 @@ class TabularPolicy(torch.nn.Module):
     """
 
     pad_id = 0
-    is_autocast = False
+    is_exact = True
     device = torch.device("cpu")
 
     def __init__(self, probabilities: Sequence[float]) -> None:

@@ -127,9 +127,11 @@ def test_a_saved_reward_model_scores_as_before_with_its_own_constants(model, tmp
 def test_a_scale_of_another_precision_is_said_on_the_screen(model, tmp_path, capsys):
     model.save(tmp_path)
     RewardNormaliser(0.3, 0.5, {"dtype": "bfloat16_autocast"}).save(tmp_path)
-    assert load_scorer(tmp_path, device="cpu").model.is_autocast, "by default as the scale was measured"
+    assert load_scorer(tmp_path, device="cpu").model.precision == "bfloat16_autocast", (
+        "by default as the scale was measured"
+    )
     assert capsys.readouterr().err == ""
-    assert not load_scorer(tmp_path, device="cpu", dtype="float32").model.is_autocast
+    assert load_scorer(tmp_path, device="cpu", dtype="float32").model.precision == "float32"
     said = " ".join(capsys.readouterr().err.split())
     assert "was measured in bfloat16_autocast, and it is used in float32" in said
     assert 'Set model.dtype to "bfloat16_autocast"' in said

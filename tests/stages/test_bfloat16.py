@@ -131,7 +131,7 @@ def test_every_role_of_a_model_keeps_every_setting(base, data, rounded, tmp_path
         "critic without a reward model": build_critic(context, PolicySettings(), policy, {"reference": rounded["sft"]}),
     }
     for role, model in roles.items():
-        assert (role, model.is_autocast, model.eos_ids, model.device.type) == (role, True, (50,), "cpu")
+        assert (role, model.precision, model.eos_ids) == (role, "bfloat16_autocast", (50,))
     assert scorer_of(context, rounded["reward"]).model.eos_ids == (2,), "what its own scale was measured with"
 
 

@@ -26,6 +26,8 @@ from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
 from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import Adapters, LoraSettings, adapter_stack, merged_weights, put_on, uppermost
+from kleash.models.precision import Precision, agree, cast_once, computing
+from kleash.models.recomputing import RecomputedLayers
 from kleash.models.rendering import Rendering, Turns, load_rendering
 
 if TYPE_CHECKING:
@@ -56,14 +58,15 @@ class LanguageModel:
         *,
         eos_ids: tuple[int, ...],
         rendering: Rendering | None = None,
-        is_autocast: bool = False,
+        precision: Precision = "float32",
+        gradient_checkpointing: bool = False,
         adapters: Adapters | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.rendering = rendering or Rendering(tokenizer, eos_ids)
         self.eos_ids = self.rendering.eos_ids
-        self.is_autocast = is_autocast
+        self.precision: Precision = precision
         self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
         self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, self.vocabulary_size)
         self.max_positions = folders.position_limit(model.config)
@@ -71,6 +74,7 @@ class LanguageModel:
         self._workspace = HeadWorkspace()
         self._has_plain_head = _probe(model)
         self._last_feed_forward = LastFeedForward(model.base_model)
+        self._recomputed = RecomputedLayers(model, is_on=gradient_checkpointing)
 
     @property
     def device(self) -> torch.device:
@@ -80,9 +84,18 @@ class LanguageModel:
     def has_adapters(self) -> bool:
         return self._adapters is not None
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Compute in bfloat16 where it is safe, if the model was loaded so; weights stay float32."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.is_autocast else nullcontext()
+    @property
+    def is_exact(self) -> bool:
+        """Whether sampling and a training forward give the same log-probabilities, but for float32's rounding."""
+        return self.precision == "float32"
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Compute in the model's precision."""
+        return computing(self.precision, self.device)
+
+    def decoding(self) -> AbstractContextManager[Any]:
+        """Decode token by token, without gradients: weights that autocast would cast at each step are cast once."""
+        return cast_once(self.model) if self.precision == "bfloat16_autocast" else nullcontext()
 
     def response_outputs(
         self, batch: TokenBatch, *, temperature: float = 1.0, value_head: ValueHead | None = None
@@ -103,7 +116,7 @@ class LanguageModel:
         mask_BT = batch.response_mask_BT
         hidden_ND = None
         if self._has_plain_head or value_head is not None:
-            with self.autocast(), self._last_feed_forward.only_at(flat_N):
+            with self.computing(), self._recomputed.in_forward(), self._last_feed_forward.only_at(flat_N):
                 hidden_BSD = self.model.base_model(input_ids=batch.ids_BS, use_cache=False).last_hidden_state
             hidden_ND = hidden_BSD.flatten(0, 1).index_select(0, flat_N)
         figures = self._figures(batch, hidden_ND, flat_N, temperature)
@@ -172,7 +185,7 @@ class LanguageModel:
             return head_logprobs(
                 hidden_ND, head.weight, head.bias, target_N, temperature=temperature, workspace=self._workspace
             )
-        with self.autocast():
+        with self.computing(), self._recomputed.in_forward():
             logits_BSV = self.model(input_ids=batch.ids_BS, use_cache=False).logits
         return logits_logprobs(logits_BSV.flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature)
 
@@ -182,7 +195,8 @@ def load_language_model(
     folder: str | Path,
     *,
     device: str | torch.device = "auto",
-    dtype: folders.Precision = "float32",
+    dtype: Precision = "float32",
+    gradient_checkpointing: bool = False,
     lora: LoraSettings | None = None,
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
@@ -192,7 +206,7 @@ def load_language_model(
     """Load a causal language model for training, in eval mode with every dropout at zero.
 
     folder: a Hugging Face folder, an adapter folder (its base is loaded first), or `hub:owner/name`.
-    dtype: weights are float32 either way; "bfloat16_autocast" computes in bfloat16 where that is safe.
+    dtype: see `precision.py`.  gradient_checkpointing: see `recomputing.py`.
     lora: train an adapter instead of the weights; an adapter folder goes on training its own.
     eos_token: the token, or its id, that ends a text, for models whose settings name another.
     turns, system_prompt: how plain prompts are put to it; see `RenderingSettings`.
@@ -201,7 +215,9 @@ def load_language_model(
     path = folders.find_model_folder(folder)
     stack = adapter_stack(path)
     _require_cached_decoding(folders.load_config(stack[0], trust_remote_code=trust_remote_code), path)
-    model = folders.load_weights(transformers.AutoModelForCausalLM, stack[0], trust_remote_code=trust_remote_code)
+    model = folders.load_weights(
+        transformers.AutoModelForCausalLM, stack[0], dtype=dtype, trust_remote_code=trust_remote_code
+    )
     model.to(folders.resolve_device(device))
     model, adapters = put_on(model, stack, may_train=True)
     if adapters is None and lora is not None:
@@ -213,10 +229,15 @@ def load_language_model(
     folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
     eos_ids = folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)
     model.eval()
-    is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token)
     return LanguageModel(
-        model, tokenizer, eos_ids=eos_ids, rendering=rendering, is_autocast=is_autocast, adapters=adapters
+        model,
+        tokenizer,
+        eos_ids=eos_ids,
+        rendering=rendering,
+        precision=dtype,
+        gradient_checkpointing=gradient_checkpointing,
+        adapters=adapters,
     )
 
 
@@ -245,7 +266,7 @@ def _probe(model: Any) -> bool:
     ids_BS = torch.arange(1, 9, device=next(model.parameters()).device).remainder(vocabulary_size)[None]
     logits_BSV = model(input_ids=ids_BS, use_cache=False).logits
     shorter_BSV = model(input_ids=ids_BS[:, :4], use_cache=False).logits
-    if not torch.allclose(logits_BSV[:, :4], shorter_BSV, rtol=1e-3, atol=1e-3):
+    if not agree(logits_BSV[:, :4], shorter_BSV, rtol=1e-3, atol=1e-3):
         raise ModelError(
             f"In this {model.config.model_type} model the tokens that follow change the logits before them. Expected a "
             "causal language model. Use a decoder (GPT, Llama, Qwen ...), not an encoder."
@@ -255,9 +276,7 @@ def _probe(model: Any) -> bool:
     if type(head) is not nn.Linear:
         return False
     hidden_BSD = model.base_model(input_ids=ids_BS, use_cache=False).last_hidden_state
-    return hidden_BSD.shape[-1] == head.in_features and torch.allclose(
-        head(hidden_BSD), logits_BSV, rtol=1e-4, atol=1e-5
-    )
+    return hidden_BSD.shape[-1] == head.in_features and agree(head(hidden_BSD), logits_BSV, rtol=1e-4, atol=1e-5)
 
 
 def _require_recurrence_to_last(model: Any, ids_1S: Tensor, logits_1SV: Tensor) -> None:
@@ -276,7 +295,7 @@ def _require_recurrence_to_last(model: Any, ids_1S: Tensor, logits_1SV: Tensor) 
             past_key_values=cache,
             use_cache=True,
         ).logits
-    if not torch.allclose(step_1SV[:, -1], logits_1SV[:, -1], rtol=1e-3, atol=1e-2):
+    if not agree(step_1SV[:, -1], logits_1SV[:, -1], rtol=1e-3, atol=1e-2):
         raise ModelError(
             f"The recurrent layers of this {model.config.model_type} model read padding before a prompt, or lose their "
             "state between tokens. Expected decoding in a batch to give what a plain forward gives. Use a transformer "

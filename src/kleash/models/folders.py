@@ -23,10 +23,10 @@ import transformers
 
 from kleash.durable import file_digest, read_regular
 from kleash.errors import KleashError, ModelError, RunError, memory_words
+from kleash.models.precision import Precision, weights_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Precision = Literal["float32", "bfloat16_autocast"]
 
 
 class Loading(TypedDict, total=False):
@@ -34,6 +34,7 @@ class Loading(TypedDict, total=False):
 
     device: str | torch.device
     dtype: Precision
+    gradient_checkpointing: bool
     trust_remote_code: bool
     eos_token: str | int | None
     turns: Literal["auto", "chat", "text"]
@@ -285,12 +286,13 @@ def load_weights(
     model_class: Any,
     folder: Path,
     *,
+    dtype: Precision,
     trust_remote_code: bool,
     may_lack: tuple[str, ...] = (),
     has_own_head: bool = True,
     num_labels: int | None = None,
 ) -> Any:
-    """Load a folder's weights, in float32, into one of transformers' Auto classes.
+    """Load a folder's weights, in the precision's type, into one of transformers' Auto classes.
 
     may_lack: endings of weight names that are allowed to be absent.  has_own_head: False where the folder's head, or
     heads, may be left unread.  num_labels: of a classifier, where config.json does not say.
@@ -308,7 +310,7 @@ def load_weights(
             model, report = model_class.from_pretrained(
                 str(folder),
                 config=config,
-                dtype=torch.float32,
+                dtype=weights_dtype(dtype),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,

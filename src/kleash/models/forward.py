@@ -96,7 +96,7 @@ def kl_to_reference(
     for rows, batch in micro_batches(rollouts.sequences, reference, max_tokens=max_tokens):
         mask_BT = batch.response_mask_BT.cpu()
         logprob_BT = rollouts.logprob_BT[rows][:, : mask_BT.shape[1]]
-        if policy.is_autocast:  # cached decoding rounds otherwise than a forward
+        if not policy.is_exact:  # cached decoding rounds otherwise than a forward
             logprob_BT = policy.response_outputs(batch, temperature=rollouts.temperature).logprob_BT.cpu()
         reference_BT = reference.response_outputs(batch, temperature=rollouts.temperature).logprob_BT.cpu()
         kl_B[rows] = (logprob_BT - reference_BT).where(mask_BT, 0.0).sum(dim=1)

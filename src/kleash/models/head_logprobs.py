@@ -17,11 +17,17 @@ from torch import Tensor
 
 from kleash.maths.logprobs import logprobs_and_entropy
 
-_CHUNK_ELEMENTS = 1 << 20
-"""Logits of one chunk: 4 MiB of float32, about what stays in a core's cache."""
+_CHUNK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Logits of one chunk. On a processor 4 MiB of float32, about what stays in a core's cache; a card wants large ones."""
+
+_LEAST_ROWS = 64
+"""Of a chunk, however large the vocabulary: each chunk reads all the head's weights."""
 
 _KEPT_ELEMENTS = 1 << 24
 """Probabilities kept from forward to backward: 64 MiB; small models then never compute a chunk twice."""
+
+_BLOCK_ROWS = 4096
+"""Of a bfloat16 head's weights: so many are float32 at a time, where the device cannot add products up in float32."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,11 @@ class TokenFigures:
 class HeadWorkspace:
     """The buffers of one model's head, and whose probabilities lie in them.
 
-    chunk_elements: logits computed at a time.  kept_elements: probabilities that stay from forward to backward.
+    chunk_elements: logits computed at a time; None = by device.  kept_elements: probabilities that stay from forward
+    to backward.
     """
 
-    def __init__(self, *, chunk_elements: int = _CHUNK_ELEMENTS, kept_elements: int = _KEPT_ELEMENTS) -> None:
+    def __init__(self, *, chunk_elements: int | None = None, kept_elements: int = _KEPT_ELEMENTS) -> None:
         self.chunk_elements = chunk_elements
         self.kept_elements = kept_elements
         self.owner: object = None
@@ -46,10 +53,21 @@ class HeadWorkspace:
 
     def buffer(self, name: str, num_rows: int, like_VD: Tensor) -> Tensor:
         """Return a (num_rows, V) float32 buffer on the device of like_VD; its content is what was last put there."""
-        size = num_rows * like_VD.shape[0]
+        return self._buffer(name, num_rows, len(like_VD), like_VD.device)
+
+    def block(self, part_KD: Tensor) -> Tensor:
+        """Return some rows of a head's weights in float32, in a buffer."""
+        return self._buffer("block", len(part_KD), part_KD.shape[1], part_KD.device).copy_(part_KD)
+
+    def chunk_rows(self, like_VD: Tensor) -> int:
+        elements = self.chunk_elements or _CHUNK_ELEMENTS.get(like_VD.device.type, _CHUNK_ELEMENTS["cpu"])
+        return max(1 if self.chunk_elements else _LEAST_ROWS, elements // len(like_VD))
+
+    def _buffer(self, name: str, num_rows: int, num_columns: int, device: torch.device) -> Tensor:
+        size = num_rows * num_columns
         found = self._buffers.get(name)
-        if found is None or found.device != like_VD.device or found.numel() < size:
-            found = self._buffers[name] = torch.empty(size, dtype=torch.float32, device=like_VD.device)
+        if found is None or found.device != device or found.numel() < size:
+            found = self._buffers[name] = torch.empty(size, dtype=torch.float32, device=device)
         return found[:size].view(num_rows, -1)
 
 
@@ -67,8 +85,8 @@ def head_logprobs(
         logprob_n = z_n[target_n] - logsumexp(z_n)          with z = logits / temperature
         entropy_n = logsumexp(z_n) - sum_v p_nv z_nv        and p = softmax(z)
 
-    Computed in float32 whatever the inputs' type. Gradients flow from logprob_N into hidden_ND, weight_VD and bias_V;
-    none from entropy_N, which is a diagnostic.
+    Products are added up in float32 whatever the inputs' type, and the head's weights stay in theirs. Gradients flow
+    from logprob_N into hidden_ND, weight_VD and bias_V; none from entropy_N, which is a diagnostic.
     """
     with torch.autocast(hidden_ND.device.type, enabled=False):
         arguments = (hidden_ND, weight_VD, bias_V, target_N, temperature, workspace or HeadWorkspace())
@@ -133,7 +151,7 @@ class _HeadLogprobs(torch.autograd.Function):
                 torch.softmax(chunks.logits(rows), dim=1, out=grad_cV)
             grad_cV.mul_(-scale_N1[rows]).scatter_add_(1, target_N[rows, None], scale_N1[rows])
             if grad_hidden_ND is not None:
-                torch.mm(grad_cV, chunks.weight_VD, out=grad_hidden_ND[rows])
+                chunks.times_weight(grad_cV, out_cD=grad_hidden_ND[rows])
             if grad_weight_VD is not None:
                 grad_weight_VD.addmm_(grad_cV.T, chunks.hidden_ND[rows])
             if grad_bias_V is not None:
@@ -147,12 +165,14 @@ class _Chunks:
     def __init__(
         self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float, workspace: HeadWorkspace
     ) -> None:
-        self.hidden_ND, self.weight_VD = hidden_ND.float(), weight_VD.float()
+        self.hidden_ND, self.weight_VD = hidden_ND.float(), weight_VD
         self.bias_V, self.temperature, self.workspace = bias_V, temperature, workspace
-        vocabulary_size = len(weight_VD)
         self.num_rows = len(hidden_ND)
-        self.chunk_rows = max(16, workspace.chunk_elements // vocabulary_size)
-        self.num_kept_rows = min(self.num_rows, workspace.kept_elements // vocabulary_size)
+        self.chunk_rows = workspace.chunk_rows(weight_VD)
+        self.num_kept_rows = min(self.num_rows, workspace.kept_elements // len(weight_VD))
+        is_low = weight_VD.dtype != torch.float32
+        self.adds_up_in_float32 = is_low and weight_VD.is_cuda
+        self.block_rows = _BLOCK_ROWS if is_low else len(weight_VD)
 
     def slices(self) -> Iterator[slice]:
         for start in range(0, self.num_rows, self.chunk_rows):
@@ -163,10 +183,33 @@ class _Chunks:
 
     def logits(self, rows: slice) -> Tensor:
         logits_cV = self.workspace.buffer("logits", rows.stop - rows.start, self.weight_VD)
-        torch.mm(self.hidden_ND[rows], self.weight_VD.T, out=logits_cV)
+        hidden_cD = self.hidden_ND[rows]
+        if self.adds_up_in_float32:
+            logits_cV.copy_(torch.mm(hidden_cD.to(self.weight_VD.dtype), self.weight_VD.T, out_dtype=torch.float32))
+        else:
+            for part, weight_KD in self._blocks():
+                torch.mm(hidden_cD, weight_KD.T, out=logits_cV[:, part])
         if self.bias_V is not None:
             logits_cV += self.bias_V
         return logits_cV if self.temperature == 1.0 else logits_cV.div_(self.temperature)
+
+    def times_weight(self, grad_cV: Tensor, *, out_cD: Tensor) -> None:
+        """Write the gradient of the states that a gradient of the logits gives."""
+        if self.adds_up_in_float32:
+            out_cD.copy_(torch.mm(grad_cV.to(self.weight_VD.dtype), self.weight_VD, out_dtype=torch.float32))
+            return
+        for part, weight_KD in self._blocks():
+            if part.start == 0:
+                torch.mm(grad_cV[:, part], weight_KD, out=out_cD)
+            else:
+                out_cD.addmm_(grad_cV[:, part], weight_KD)
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the head's weights in float32, a block of rows after the other; float32 ones as they are."""
+        for start in range(0, len(self.weight_VD), self.block_rows):
+            part = slice(start, min(start + self.block_rows, len(self.weight_VD)))
+            weight_KD = self.weight_VD[part]
+            yield part, weight_KD if weight_KD.dtype == torch.float32 else self.workspace.block(weight_KD)
 
     def probability_buffer(self, rows: slice) -> Tensor:
         if self.is_kept(rows):

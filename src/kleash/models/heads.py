@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,8 @@ from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import adapter_shape, adapter_stack, put_on, uppermost
+from kleash.models.precision import Precision, agree, computing
+from kleash.models.recomputing import RecomputedLayers
 from kleash.models.rendering import Rendering, Turns, load_rendering
 from kleash.screen import say
 
@@ -118,38 +119,32 @@ class ScalarModel(nn.Module):
         eos_ids: tuple[int, ...],
         rendering: Rendering | None = None,
         pooling: Pooling = "last",
-        is_autocast: bool = False,
+        precision: Precision = "float32",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
-        self.is_autocast = is_autocast
+        self.precision: Precision = precision
         self.max_positions = folders.position_limit(backbone.config, backbone)
         self.rendering = rendering or Rendering(tokenizer, eos_ids)
         self.eos_ids = self.rendering.eos_ids
         self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, backbone.get_input_embeddings().weight.shape[0])
         self.is_causal = _is_causal(backbone)
         self._last_feed_forward = LastFeedForward(backbone)
+        self._recomputed = RecomputedLayers(backbone, is_on=gradient_checkpointing)
 
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
 
     @property
-    def precision(self) -> folders.Precision:
-        return "bfloat16_autocast" if self.is_autocast else "float32"
-
-    @property
     def is_portable(self) -> bool:
         """Whether plain transformers can load and score the model identically."""
         can_be_expressed = self.pooling == "last" and self.is_causal and self.head.bias is None
         return can_be_expressed and hasattr(_empty_classifier(self.backbone.config), "score")
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Compute the backbone in bfloat16 where that is safe, if the model was loaded so."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.is_autocast else nullcontext()
 
     def score(self, batch: TokenBatch) -> Tensor:
         """Return each sequence's raw score, (B,), float32. Gradients flow into backbone and head."""
@@ -222,7 +217,7 @@ class ScalarModel(nn.Module):
             )
         mask = {} if self.is_causal else {"attention_mask": batch.attention_mask_BS.long()}
         use_cache = {"use_cache": False} if self.is_causal else {}
-        with self.autocast():
+        with computing(self.precision, self.device), self._recomputed.in_forward():
             return self.backbone(input_ids=batch.ids_BS, **mask, **use_cache).last_hidden_state
 
 
@@ -242,7 +237,8 @@ def load_reward_model(
     folder: str | Path,
     *,
     device: str | torch.device = "auto",
-    dtype: folders.Precision = "float32",
+    dtype: Precision = "float32",
+    gradient_checkpointing: bool = False,
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
     turns: Turns = "auto",
@@ -259,13 +255,13 @@ def load_reward_model(
     if (Path(folder) / _HEAD_SETTINGS_FILE).is_file():
         path = folders.find_model_folder(backbone_folder)
         backbone = folders.load_weights(
-            transformers.AutoModel, path, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
+            transformers.AutoModel, path, dtype=dtype, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
         )
         head, pooling = _read_head(Path(folder))
     else:
         path = folders.find_model_folder(folder)
         stack = adapter_stack(path)
-        backbone, head = _read_classifier(stack, trust_remote_code=trust_remote_code)
+        backbone, head = _read_classifier(stack, dtype=dtype, trust_remote_code=trust_remote_code)
         path = uppermost(stack, "tokenizer_config.json")
     tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, backbone, tokenizer)
@@ -275,7 +271,6 @@ def load_reward_model(
     how = RewardNormaliser.load(folder).measured_with
     is_of_ours = (Path(folder) / _NORMALISER_FILE).is_file()
     eos_ids = tuple(how.get("eos_ids") or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
-    is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(
         Path(folder),
         tokenizer,
@@ -287,7 +282,14 @@ def load_reward_model(
         ends_as_served=how.get("ends_as_served", not is_of_ours),
     )
     model = ScalarModel(
-        backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast
+        backbone,
+        head,
+        tokenizer,
+        eos_ids=eos_ids,
+        rendering=rendering,
+        pooling=pooling,
+        precision=dtype,
+        gradient_checkpointing=gradient_checkpointing,
     )
     return model.to(folders.resolve_device(device)).eval()
 
@@ -299,7 +301,8 @@ def reward_model_from(
     seed: int,
     pooling: Pooling = "last",
     device: str | torch.device = "auto",
-    dtype: folders.Precision = "float32",
+    dtype: Precision = "float32",
+    gradient_checkpointing: bool = False,
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
     turns: Turns = "auto",
@@ -312,12 +315,15 @@ def reward_model_from(
     path = folders.find_model_folder(folder)
     stack = adapter_stack(path)
     if len(stack) > 1:  # made for the language model, whose names it has
-        model = folders.load_weights(transformers.AutoModelForCausalLM, stack[0], trust_remote_code=trust_remote_code)
+        model = folders.load_weights(
+            transformers.AutoModelForCausalLM, stack[0], dtype=dtype, trust_remote_code=trust_remote_code
+        )
         backbone = put_on(model, stack)[0].base_model
     else:
         backbone = folders.load_weights(
             transformers.AutoModel,
             path,
+            dtype=dtype,
             trust_remote_code=trust_remote_code,
             may_lack=_UNUSED_WEIGHTS,
             has_own_head=False,
@@ -330,12 +336,18 @@ def reward_model_from(
     folders.check_vocabulary(path, backbone, tokenizer)
     folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
     eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
-    is_autocast = dtype == "bfloat16_autocast"
     rendering = load_rendering(
         path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
     )
     model = ScalarModel(
-        backbone, head, tokenizer, eos_ids=eos_ids, rendering=rendering, pooling=pooling, is_autocast=is_autocast
+        backbone,
+        head,
+        tokenizer,
+        eos_ids=eos_ids,
+        rendering=rendering,
+        pooling=pooling,
+        precision=dtype,
+        gradient_checkpointing=gradient_checkpointing,
     )
     return model.to(folders.resolve_device(device)).eval()
 
@@ -357,13 +369,14 @@ def critic_from_reward_model(model: ScalarModel, *, mean: float, sd: float, zero
     return model
 
 
-def _read_classifier(stack: list[Path], *, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
+def _read_classifier(stack: list[Path], *, dtype: Precision, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
     """Return backbone and head of a sequence-classification folder, adapters on it merged."""
     folder = stack[-1]
     shapes = [shape for adapter in stack[1:] if (shape := adapter_shape(adapter, "score"))]
     model = folders.load_weights(
         transformers.AutoModelForSequenceClassification,
         stack[0],
+        dtype=dtype,
         trust_remote_code=trust_remote_code,
         may_lack=("score.weight",) if shapes else (),
         has_own_head=not shapes,
@@ -382,7 +395,7 @@ def _read_classifier(stack: list[Path], *, trust_remote_code: bool) -> tuple[Any
             f"The reward model in {folder} has {head.out_features} labels. Expected 1, the reward. Train it with "
             "num_labels=1, or wrap it as a scorer plug-in that says which label counts."
         )
-    return model.base_model, head
+    return model.base_model, head.float()
 
 
 def _read_head(folder: Path) -> tuple[nn.Linear, Pooling]:
@@ -424,4 +437,4 @@ def _is_causal(backbone: Any) -> bool:
     """Tell whether later tokens leave the states before them as they are."""
     ids_BS = torch.arange(1, 9, device=backbone.device)[None]
     longer_BSD = backbone(input_ids=ids_BS).last_hidden_state[:, :4]
-    return torch.allclose(longer_BSD, backbone(input_ids=ids_BS[:, :4]).last_hidden_state, rtol=1e-3, atol=1e-3)
+    return agree(longer_BSD, backbone(input_ids=ids_BS[:, :4]).last_hidden_state, rtol=1e-3, atol=1e-3)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kleash.models.precision import agree
+
 
 class LastFeedForward:
     """The feed-forward part of a model's last layer, where the architecture has one that can be told positions.
@@ -73,7 +75,7 @@ class LastFeedForward:
             return False  # an architecture whose feed-forward part takes or gives something else
         finally:
             backbone.train(was_training)
-        return torch.allclose(whole_ND, part_ND, rtol=1e-4, atol=1e-5)
+        return agree(whole_ND, part_ND, rtol=1e-4, atol=1e-5)
 
 
 def _last_mlp(backbone: Any) -> nn.Module | None:

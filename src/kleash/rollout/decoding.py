@@ -27,6 +27,11 @@ LEAVE_SHARE = 0.25
 ROOM_COLUMNS = 64
 
 
+# Steps between looks at who has ended: to look, the processor waits for the card. What has ended is fed on till then.
+LOOK_EVERY = {"cpu": 1}
+LOOK_EVERY_ELSEWHERE = 8
+
+
 @dataclass(frozen=True)
 class Ask:
     """One answer to sample: its prompt, its token limit and the seed of its own random numbers."""
@@ -68,23 +73,27 @@ def sample_answers(
     row_R = torch.arange(len(asks), device=device)
     is_live_R = torch.ones(len(asks), dtype=torch.bool, device=device)
     num_live = len(asks)
-    batch = DecodeBatch(language_model, [ask.prompt_ids for ask in asks])
-    for step in range(num_steps):
-        token_R, logprob_R = choose(batch.logits_RV, uniform_RT[:, step], temperature=temperature, among=among)
-        token_BT[row_R, step] = token_R
-        logprob_BT[row_R, step] = logprob_R
-        is_live_R = is_live_R & ~torch.isin(token_R, eos_E) & (limit_R > step + 1)
-        num_live_before, num_live = num_live, int(is_live_R.sum())
-        if num_live < num_live_before:
-            on_done(num_live_before - num_live)
-        if num_live == 0:
-            break
-        if num_live <= (1 - LEAVE_SHARE) * len(row_R):
-            index_K = is_live_R.nonzero()[:, 0]
-            batch.keep(index_K)
-            row_R, limit_R, token_R = row_R[index_K], limit_R[index_K], token_R[index_K]
-            uniform_RT, is_live_R = uniform_RT[index_K], is_live_R[index_K]
-        batch.append(token_R)
+    look_every = LOOK_EVERY.get(device.type, LOOK_EVERY_ELSEWHERE)
+    with language_model.decoding():
+        batch = DecodeBatch(language_model, [ask.prompt_ids for ask in asks])
+        for step in range(num_steps):
+            uniform_R = uniform_RT[:, step]
+            token_R, logprob_R = choose(batch.logits_RV, uniform_R, temperature=temperature, among=among)
+            token_BT[row_R, step] = token_R
+            logprob_BT[row_R, step] = logprob_R
+            is_live_R = is_live_R & ~torch.isin(token_R, eos_E) & (limit_R > step + 1)
+            if (step + 1) % look_every == 0 or step + 1 == num_steps:
+                num_live_before, num_live = num_live, int(is_live_R.sum())
+                if num_live < num_live_before:
+                    on_done(num_live_before - num_live)
+                if num_live == 0:
+                    break
+                if num_live <= (1 - LEAVE_SHARE) * len(row_R):
+                    index_K = is_live_R.nonzero()[:, 0]
+                    batch.keep(index_K)
+                    row_R, limit_R, token_R = row_R[index_K], limit_R[index_K], token_R[index_K]
+                    uniform_RT, is_live_R = uniform_RT[index_K], is_live_R[index_K]
+            batch.append(token_R)
     columns = zip(asks, token_BT.tolist(), logprob_BT.tolist(), strict=True)
     return [_cut(ask, tokens, logprobs, language_model.eos_ids) for ask, tokens, logprobs in columns]
 
@@ -152,7 +161,7 @@ class DecodeBatch:
 
     def _forward(self, ids_RS: Tensor, position_RS: Tensor) -> Tensor:
         mask_RS = None if self._mask_RS is None else self._mask_RS[:, : self._num_columns]
-        with self._language_model.autocast():
+        with self._language_model.computing():
             outputs = self._language_model.model(
                 input_ids=ids_RS,
                 attention_mask=mask_RS,

@@ -23,8 +23,9 @@ from kleash.errors import ArtifactError
 from kleash.functions import FUNCTIONS, recorded_functions
 from kleash.lineage import require_whole
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
-from kleash.models.folders import Loading, Precision, find_model_folder
+from kleash.models.folders import Loading, find_model_folder
 from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
+from kleash.models.precision import Precision
 from kleash.models.rendering import Rendering, RenderingSettings
 from kleash.protocols import Scorer
 from kleash.scorers.reward_model import load_members
@@ -41,7 +42,13 @@ class ModelSettings(Settings):
     """How models are loaded, the same in every stage."""
 
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
-    dtype: Precision = Field("float32", description="precision of products")
+    dtype: Precision = Field(
+        "float32", description="bfloat16_autocast: products in bfloat16; bfloat16: weights too (adapters stay float32)"
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="keep a layer's input alone, compute the layer again for gradients: less memory, a third more time",
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model folder")
     eos_token: str | int | None = Field(None, description="what ends an answer; none = the tokenizer's own")
     lora_rank: int = Field(0, ge=0, description="train LoRA adapters of this rank; 0 = all weights")
@@ -64,7 +71,11 @@ class ModelSettings(Settings):
     def loading(self) -> Loading:
         """Everything but LoRA, as the loaders take it."""
         return Loading(
-            device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code, eos_token=self.eos_token
+            device=self.device,
+            dtype=self.dtype,
+            gradient_checkpointing=self.gradient_checkpointing,
+            trust_remote_code=self.trust_remote_code,
+            eos_token=self.eos_token,
         )
 
     @property

@@ -124,16 +124,16 @@ class LocalEngine(LocalTrainer):
     def annotate(self, rollouts: Rollouts) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (logprob_BT, reference_logprob_BT, value_BT or None).
 
-        Sampling's own log-probabilities are exact in float32 and are kept; under autocast, where cached decoding
+        Sampling's own log-probabilities are exact in float32 and are kept; in bfloat16, where cached decoding
         rounds otherwise than a training forward, they are computed anew.
         """
         read = partial(
             rollout_outputs, rollouts=rollouts, temperature=self.temperature, max_tokens=self.max_batch_tokens
         )
         logprob_BT, value_BT, mask_BT = rollouts.logprob_BT, None, rollouts.mask_BT
-        if self.policy.is_autocast or self.value_head is not None:
+        if not self.policy.is_exact or self.value_head is not None:
             outputs = read(self.policy, value_head=self.value_head)
-            logprob_BT = outputs.logprob_BT if self.policy.is_autocast else logprob_BT
+            logprob_BT = logprob_BT if self.policy.is_exact else outputs.logprob_BT
             value_BT = outputs.value_BT
         if self.critic is not None:
             value_BT = rollout_values(self.critic, rollouts, max_tokens=self.max_batch_tokens)

@@ -1,8 +1,13 @@
-"""AdamW with gradient clipping: one object per set of parameters that share a learning rate."""
+"""AdamW with gradient clipping: one object per set of parameters that share a learning rate.
+
+Weights of lower precision than float32 are rounded copies: their float32 masters are what Adam steps and what a
+checkpoint keeps, and a bfloat16 gradient is added to its master's float32 one as soon as a backward pass gives it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +20,10 @@ from kleash.training.ranks import Ranks
 
 
 class Optimiser:
-    """Steps named parameters by AdamW; sums gradients over ranks and clips their norm first."""
+    """Steps named parameters by AdamW; sums gradients over ranks and clips their norm first.
+
+    parameters: what is stepped, the parameters themselves where they are float32, else their masters.
+    """
 
     def __init__(
         self,
@@ -29,7 +37,7 @@ class Optimiser:
         ranks: Ranks | None = None,
     ) -> None:
         self.named_parameters = [(name, p) for name, p in named_parameters if p.requires_grad]
-        self.parameters = [p for _, p in self.named_parameters]
+        self.parameters = [_master_of(p) for _, p in self.named_parameters]
         self.learning_rate = learning_rate
         self.max_grad_norm = max_grad_norm
         self.ranks = ranks or Ranks()
@@ -82,17 +90,41 @@ class Optimiser:
             group["lr"] = learning_rate
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        self._round_weights()
         return {"gradient_norm": norm, "learning_rate": learning_rate}
 
     def snapshot(self, prefix: str) -> Flat:
         """Weights and Adam's moments by name, and Adam's JSON state."""
         flat = flatten_optimizer(self.adam, f"{prefix}/adam")
-        weights = {f"{prefix}/weights/{name}": parameter.detach() for name, parameter in self.named_parameters}
+        masters = zip(self.named_parameters, self.parameters, strict=True)
+        weights = {f"{prefix}/weights/{name}": master.detach() for (name, _), master in masters}
         return Flat({**flat.tensors, **weights}, flat.state)
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:
         """Go back to a snapshot, exactly."""
         with torch.no_grad():
-            for name, parameter in self.named_parameters:
-                parameter.copy_(tensors[f"{prefix}/weights/{name}"])
+            for (name, _), master in zip(self.named_parameters, self.parameters, strict=True):
+                master.copy_(tensors[f"{prefix}/weights/{name}"])
+        self._round_weights()
         restore_optimizer(self.adam, tensors, state, f"{prefix}/adam")
+
+    @torch.no_grad()
+    def _round_weights(self) -> None:
+        for (_, weight), master in zip(self.named_parameters, self.parameters, strict=True):
+            if master is not weight:
+                weight.copy_(master)
+
+
+def _master_of(weight: torch.nn.Parameter) -> torch.nn.Parameter:
+    if weight.dtype == torch.float32:
+        return weight
+    master = torch.nn.Parameter(weight.detach().float())
+    weight.register_post_accumulate_grad_hook(partial(_hand_over, master))
+    return master
+
+
+def _hand_over(master: torch.nn.Parameter, weight: Tensor) -> None:
+    """Add a weight's gradient to its master's, and clear it: bfloat16 would lose small ones in the sum."""
+    assert weight.grad is not None
+    gradient, weight.grad = weight.grad.float(), None
+    master.grad = gradient if master.grad is None else master.grad.add_(gradient)

@@ -1,0 +1,63 @@
+"""In which numbers a model is held and computes.
+
+| precision | weights | products | norms and residual stream |
+|---|---|---|---|
+| float32 | float32 | float32 | float32 |
+| bfloat16_autocast | float32 | bfloat16 | float32 |
+| bfloat16 | bfloat16 | bfloat16 | bfloat16 |
+
+Adapters, heads, losses, log-probabilities and what an optimiser keeps are float32 in all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+Precision = Literal["float32", "bfloat16_autocast", "bfloat16"]
+
+_BFLOAT16_DISTANCE = 0.05
+"""Two ways to compute the same in bfloat16 lie about .01 of their size apart, other outputs some tenths and more."""
+
+
+def weights_dtype(precision: Precision) -> torch.dtype:
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def computing(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Compute in the precision's products for this long; float32 adapters on bfloat16 weights included."""
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
+
+
+def agree(first: Tensor, second: Tensor, *, rtol: float, atol: float) -> bool:
+    """Say whether two outputs are the same to the rounding of their type. rtol, atol: of float32."""
+    if first.dtype == torch.float32:
+        return torch.allclose(first, second, rtol=rtol, atol=atol)
+    difference, size = (first.float() - second.float()).norm(), second.float().norm()
+    return bool(difference <= _BFLOAT16_DISTANCE * size)
+
+
+@contextmanager
+def cast_once(model: nn.Module) -> Iterator[None]:
+    """Hold the linear layers' float32 weights in bfloat16 for this long: autocast would cast them at every call.
+
+    The same numbers as with autocast alone. Weights that others share (an embedding's) stay as they are there.
+    """
+    layers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear | Conv1D) and layer.weight.dtype == torch.float32
+    ]
+    kept = [layer.weight for layer in layers]
+    for layer in layers:
+        layer.weight = nn.Parameter(layer.weight.detach().bfloat16(), requires_grad=False)
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.weight = weight
