@@ -42,7 +42,8 @@ def run_ppo(given: argparse.Namespace) -> list[dict]:
     from kleash.loop import LoopComponents, LoopState, run_loop
     from kleash.maths.kl import FixedLeash
     from kleash.models.causal_lm import load_language_model
-    from kleash.models.heads import RewardNormaliser, load_reward_model
+    from kleash.models.heads import RewardNormaliser
+    from kleash.models.reward_models import load_reward_model
     from kleash.protocols import Scores, WatchDecision
     from kleash.records import Prompt
     from kleash.rollout.local import LocalGenerator
@@ -126,7 +127,7 @@ def run_offline(given: argparse.Namespace) -> list[dict]:
     from kleash.algorithms.direct import DPO, DirectLossSettings
     from kleash.data.batches import TokenSequence
     from kleash.models.causal_lm import load_language_model
-    from kleash.models.heads import load_reward_model
+    from kleash.models.reward_models import load_reward_model
     from kleash.records import Pair, Preference, Prompt
     from kleash.stages.direct import DecidedPair, PairObjective, PolicyAndReference
     from kleash.stages.reward import BradleyTerryLoss, RewardSettings

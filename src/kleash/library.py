@@ -399,7 +399,7 @@ def _as_scorer(scorer: Any) -> tuple[list[Artifact], dict[str, Any]]:
     """Return the reward models among what scores, and the settings that say the rest."""
     if callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists()):
         return [], {"scorer.kind": "function", "scorer.function": scorer}
-    from kleash.models.heads import member_folders
+    from kleash.models.reward_models import member_folders
     from kleash.stages.support.scoring import as_reward_model
 
     several = scorer if isinstance(scorer, Sequence) and not isinstance(scorer, str) else [scorer]

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kleash.algorithms.objective import MinibatchLoss, minibatch_counts
+from kleash.algorithms.objective import MinibatchLoss, annotate, minibatch_counts, minibatches
 from kleash.algorithms.online import Credit, CreditInputs, OnlineAlgorithm, sequence_reward
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.algorithms.rollout_metrics import KL, measure_rollouts
-from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order
+from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed
 from kleash.errors import RunError
 from kleash.maths.advantages import missing_eos_score, running_baseline
 from kleash.maths.kl import Leash
@@ -31,7 +31,7 @@ from kleash.progress import Stopwatch
 from kleash.protocols import Generator, Scorer, Tracker, TrainingEngine, Watch
 from kleash.records import Prompt, by_slice
 
-# Float32 forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
+# Forwards of the same tokens differ by rounding alone (NUMERICS: the first minibatch's ratio is 1).
 MAX_RATIO_ERROR = 1e-4
 
 
@@ -84,7 +84,8 @@ def run_loop(
                 seed=derived_seed(seed, "rollouts", step),
                 policy_version=step,
             )
-        experience = score(components.scorer, engine, rollouts, settings, timed=timed)
+        split = minibatches(len(rollouts), engine, settings, seed=derived_seed(seed, "update", step))
+        experience = score(components.scorer, engine, rollouts, settings, split, timed=timed)
         baseline = running_mean_reward(state, experience, engine, settings)
         credit = components.algorithm.assign_credit(
             CreditInputs(experience, state.leash.beta, baseline), settings.credit
@@ -116,7 +117,13 @@ def run_loop(
 
 
 def score(
-    scorer: Scorer, engine: TrainingEngine, rollouts: Rollouts, settings: PolicySettings, *, timed: Stopwatch
+    scorer: Scorer,
+    engine: TrainingEngine,
+    rollouts: Rollouts,
+    settings: PolicySettings,
+    split: Sequence[Sequence[int]],
+    *,
+    timed: Stopwatch,
 ) -> Experience:
     """Score the answers, and add the log-probs of policy and reference and the critic's values as they now stand."""
     with timed("scoring"):
@@ -127,7 +134,7 @@ def score(
         parts["unpenalised"] = score_B
         score_B = missing_eos_score(score_B, rollouts.is_finished_B, penalty=penalty)
     with timed("annotating"):
-        logprob_BT, reference_logprob_BT, value_BT = engine.annotate(rollouts)
+        logprob_BT, reference_logprob_BT, value_BT = annotate(engine, rollouts, split)
     return Experience(replace(rollouts, logprob_BT=logprob_BT), score_B, reference_logprob_BT, value_BT, parts)
 
 
@@ -169,11 +176,9 @@ def update(
     num_text_tokens = engine.sum_across_ranks({"texts": float(sum(len(text.response_ids) for text in texts))})["texts"]
     tally, figures = Tally(), dict[str, float]()
     for epoch in range(settings.epochs):
-        order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", state.step), epoch=epoch)
-        own_order = [row - engine.rank * num_rows for row in order]
         epoch_tally = Tally()
-        for index in range(settings.minibatches):
-            rows = sorted(row for row in own_order[index :: settings.minibatches] if 0 <= row < num_rows)
+        split = minibatches(num_rows, engine, settings, seed=derived_seed(seed, "update", state.step), epoch=epoch)
+        for index, rows in enumerate(split):
             counts = engine.sum_across_ranks(minibatch_counts(experience, rows, components.algorithm))
             objective = MinibatchLoss(
                 experience=experience,

@@ -51,6 +51,7 @@ ADDED: Mapping[str, Any] = {
     "OptimiserSettings.warmup_share": 0.0,
     "ScorerSettings.function_timeout_seconds": None,
     "ModelSettings.gradient_checkpointing": False,
+    "ModelSettings.lora_roles": "policy",
 }
 """By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
 

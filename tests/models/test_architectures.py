@@ -10,8 +10,9 @@ import transformers
 import architectures
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
-from kleash.models.heads import reward_model_from, state_size
+from kleash.models.heads import state_size
 from kleash.models.lora import LoraSettings
+from kleash.models.reward_models import reward_model_from
 from kleash.rollout.decoding import Ask, sample_answers
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from kleash.data.batches import TokenSequence, token_batch
 from kleash.errors import KleashError, ModelError, RunError
 from kleash.models import folders
 from kleash.models.causal_lm import load_language_model
-from kleash.models.heads import load_reward_model, reward_model_from
 from kleash.models.lora import LoraSettings
+from kleash.models.reward_models import load_reward_model, reward_model_from
 
 # `make test-real` sets thousands; each case is a function of its number alone.
 NUM_CASES = int(os.environ.get("KLEASH_FUZZ", "60"))

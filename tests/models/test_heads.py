@@ -10,13 +10,8 @@ import transformers
 import tiny
 from kleash.data.batches import TokenSequence, token_batch
 from kleash.errors import ModelError
-from kleash.models.heads import (
-    RewardNormaliser,
-    ValueHead,
-    critic_from_reward_model,
-    load_reward_model,
-    reward_model_from,
-)
+from kleash.models.heads import RewardNormaliser, ValueHead, critic_from_reward_model
+from kleash.models.reward_models import load_reward_model, reward_model_from
 
 SEQUENCES = [
     TokenSequence((1, 20, 30), (40, 50, 60, 70, 2)),

@@ -54,39 +54,11 @@ def test_fresh_adapter_is_a_function_of_its_seed(folder):
     assert not torch.equal(trained(1), trained(2))
 
 
-def test_reference_is_the_bare_base_until_it_is_frozen(adapted, folder):
-    bare = logprobs(adapted)
-    disturb(adapted)
-    changed = logprobs(adapted)
-    assert not torch.allclose(changed, bare)
-    with adapted.using_reference():
-        torch.testing.assert_close(logprobs(adapted), bare)
-    torch.testing.assert_close(logprobs(adapted), changed)
-
-
-def test_frozen_reference_stays_while_the_policy_moves(adapted):
-    disturb(adapted)
-    before = logprobs(adapted)
-    trainable = [name for name, _ in adapted.trainable_parameters()]
-    adapted.freeze_reference()
-    with adapted.using_reference():
-        torch.testing.assert_close(logprobs(adapted), before, rtol=0, atol=0)
-    disturb(adapted, seed=1)
-    assert not torch.allclose(logprobs(adapted), before)
-    with adapted.using_reference():
-        torch.testing.assert_close(logprobs(adapted), before, rtol=0, atol=0)
-    assert [name for name, _ in adapted.trainable_parameters()] == trainable
-    adapted.freeze_reference()  # a reference may move: the second freeze replaces the first
-    with adapted.using_reference():
-        torch.testing.assert_close(logprobs(adapted), logprobs(adapted), rtol=0, atol=0)
-        assert not torch.allclose(logprobs(adapted), before)
-
-
 def test_saved_folder_is_a_plain_model_with_the_adapter_merged(adapted, folder, tmp_path):
     disturb(adapted)
-    adapted.freeze_reference()
-    adapted.save(tmp_path / "merged")
-    plain = load_language_model(tmp_path / "merged", device="cpu")
+    gap = adapted.save(tmp_path / "merged", probes=SEQUENCES)
+    assert gap.max_nats < 1e-4
+    plain = load_language_model(tmp_path / "merged", device="cpu", whole=True)
     assert not plain.has_adapters
     torch.testing.assert_close(logprobs(plain), logprobs(adapted), rtol=1e-4, atol=1e-4)
     base = load_language_model(folder, device="cpu")
@@ -117,11 +89,7 @@ def test_adapter_must_name_its_base(adapted, tmp_path):
         load_language_model(tmp_path, device="cpu")
 
 
-def test_full_fine_tuning_has_no_reference_inside(llama, tmp_path):
-    with pytest.raises(ModelError, match="trained in full"), llama.using_reference():
-        pass
-    with pytest.raises(ModelError, match="trained in full"):
-        llama.freeze_reference()
+def test_full_fine_tuning_has_no_adapter_to_save(llama, tmp_path):
     with pytest.raises(ModelError, match="trained in full"):
         llama.save_adapter(tmp_path)
 

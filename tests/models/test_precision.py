@@ -8,10 +8,10 @@ from kleash.data.batches import TokenSequence, token_batch
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
 from kleash.models.head_logprobs import HeadWorkspace, head_logprobs
-from kleash.models.heads import reward_model_from
 from kleash.models.lora import LoraSettings
 from kleash.models.precision import cast_once
 from kleash.models.recomputing import RecomputedLayers
+from kleash.models.reward_models import reward_model_from
 from kleash.rollout.decoding import Ask, sample_answers
 from kleash.training.optimiser import Optimiser
 

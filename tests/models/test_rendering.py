@@ -9,8 +9,8 @@ import tiny
 from kleash import artifacts
 from kleash.errors import ModelError
 from kleash.models.causal_lm import load_language_model
-from kleash.models.heads import load_reward_model, reward_model_from
 from kleash.models.rendering import Rendering, difference, recorded_rendering, template_marks
+from kleash.models.reward_models import load_reward_model, reward_model_from
 from kleash.records import Message, Prompt
 
 CHATML = (

@@ -10,7 +10,8 @@ import tiny
 from kleash.data.batches import TokenSequence, token_batch
 from kleash.errors import DataError, SettingsError
 from kleash.models.chat import encode_prompt, tokenizer_digest
-from kleash.models.heads import RewardNormaliser, reward_model_from
+from kleash.models.heads import RewardNormaliser
+from kleash.models.reward_models import reward_model_from
 from kleash.records import Completion, Prompt
 from kleash.scorers.reward_model import RewardModelScorer, load_scorer
 

@@ -13,7 +13,7 @@ from kleash.errors import DataError, SettingsError
 from kleash.evaluation.audit_scoring import ModelReader
 from kleash.formats import write_jsonl
 from kleash.lineage import lineage_of, render
-from kleash.models.heads import load_reward_model, member_folders
+from kleash.models.reward_models import load_reward_model, member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.scorers.reward_model import load_scorer
 from kleash.stages.audit import AuditSettings, audit_reward, disagreement, preferred_answers

@@ -12,7 +12,8 @@ from kleash.algorithms.policy_settings import PolicySettings
 from kleash.data.batches import derived_seed
 from kleash.data.prompts import drawn
 from kleash.formats import read_preferences
-from kleash.models.heads import RewardNormaliser, reward_model_from
+from kleash.models.heads import RewardNormaliser
+from kleash.models.reward_models import reward_model_from
 from kleash.records import Completion, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import load_scorer

@@ -17,7 +17,8 @@ from kleash.evaluation.audit_scoring import ModelReader
 from kleash.idle_settings import refuse_idle_settings
 from kleash.models.chat import tokenizer_digest
 from kleash.models.forward import sequence_scores
-from kleash.models.heads import RewardNormaliser, reward_model_from
+from kleash.models.heads import RewardNormaliser
+from kleash.models.reward_models import reward_model_from
 from kleash.preflight import look_ahead
 from kleash.recipe import check_order
 from kleash.records import Completion, Message, Prompt

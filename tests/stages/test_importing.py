@@ -14,7 +14,8 @@ from kleash.errors import ArtifactError, ModelError, SettingsError
 from kleash.formats import read_preferences
 from kleash.lineage import lineage_of, verify
 from kleash.models.causal_lm import LoraSettings, load_language_model
-from kleash.models.heads import RewardNormaliser, reward_model_from
+from kleash.models.heads import RewardNormaliser
+from kleash.models.reward_models import reward_model_from
 from kleash.monitor.cards import model_card
 from kleash.records import Completion, Prompt
 from kleash.scorers.reward_model import load_members, load_scorer

@@ -13,7 +13,8 @@ from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_completions
 from kleash.maths.kl import AdaptiveLeash, FixedLeash, RateLeash, ScheduledLeash
 from kleash.models.causal_lm import load_language_model
-from kleash.models.heads import ValueHead, load_reward_model
+from kleash.models.heads import ValueHead
+from kleash.models.reward_models import load_reward_model
 from kleash.protocols import WatchDecision
 from kleash.scorers.ensemble import EnsembleScorer
 from kleash.stages.policy import algorithm_named, build_critic, check_batch, leash_from, train_policy
@@ -47,7 +48,7 @@ def train(base, data, output_dir, settings, *, scorer_source=None, **more):
 
 
 def same_weights(folder, other):
-    first, second = (load_language_model(path, device="cpu").model.state_dict() for path in (folder, other))
+    first, second = (load_language_model(path, device="cpu", whole=True).model.state_dict() for path in (folder, other))
     assert first.keys() == second.keys()
     return all(torch.equal(first[name], second[name]) for name in first)
 

@@ -14,7 +14,7 @@ from kleash.errors import DataError, RunError
 from kleash.formats import read_preferences, write_jsonl
 from kleash.maths.tally import Tally
 from kleash.models.folders import weights_digest
-from kleash.models.heads import member_folders
+from kleash.models.reward_models import member_folders
 from kleash.records import Completion, Pair, Preference, Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.scorers.reward_model import load_members, load_scorer

@@ -38,17 +38,19 @@ def test_the_reference_stays_where_it_was(policy_folder, lora):
     assert (moved_BT.sum() - before_BT.sum()).abs() > 1e-3
 
 
-def test_the_lora_reference_is_the_adapter_it_was_frozen_as_and_not_the_bare_base(policy_folder):
+def test_the_lora_reference_is_the_adapter_that_training_starts_from_and_not_the_bare_base(policy_folder, tmp_path):
     engine = engine_of(policy_folder, lora=True)
     rollouts = rollouts_of(engine)
     _, base_BT, _ = engine.annotate(rollouts)
     train(engine, name="rloo")
-    engine.policy.freeze_reference()
-    fresh = rollouts_of(engine)
-    logprob_BT, reference_BT, _ = engine.annotate(fresh)
+    engine.policy.save(tmp_path / "trained")
+    later = engine_of(tmp_path / "trained", lora=True)
+    fresh = rollouts_of(later)
+    logprob_BT, reference_BT, _ = later.annotate(fresh)
     torch.testing.assert_close(logprob_BT, reference_BT, rtol=1e-4, atol=1e-4)  # cached decoding against a forward
-    _, moved_BT, _ = engine.annotate(rollouts)
+    _, moved_BT, _ = later.annotate(rollouts)
     assert (moved_BT - base_BT).abs().max() > 1e-3
+    assert later.policy.model is later.reference.model
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared"])
@@ -102,16 +104,33 @@ def test_the_size_of_micro_batches_changes_nothing_but_rounding(policy_folder, n
         torch.testing.assert_close(small[key], large[key], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("critic", "lora"), [("separate", False), ("shared", True)])
-def test_a_restored_engine_goes_on_bit_for_bit(policy_folder, critic, lora):
-    engine, kept = engine_of(policy_folder, critic=critic, lora=lora), {}
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("dtype", ["bfloat16_autocast", "bfloat16"])
+def test_the_first_ratio_is_1_in_bfloat16_too(policy_folder, dtype, lora):
+    """Old log-probabilities come from the micro-batches of the first update; `check_ratio` stops the run otherwise."""
+    texts = [TokenSequence((5,), tuple(range(start, start + 12))) for start in (20, 60)]
+    engine = engine_of(policy_folder, critic="separate", lora=lora, max_batch_tokens=48, loading={"dtype": dtype})
+    _, rows = train(engine, steps=3, minibatches=2, texts=texts, pretraining_coefficient=0.1)
+    assert len(rows) == 3
+    assert rows[2]["ratio_max"] > 1.01, "after the first minibatch it moves"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16_autocast", "bfloat16"])
+@pytest.mark.parametrize(("critic", "lora"), [("separate", False), ("shared", True), ("separate", True)])
+def test_a_restored_engine_goes_on_bit_for_bit(policy_folder, critic, lora, dtype):
+    def made():
+        return engine_of(
+            policy_folder, critic=critic, lora=lora, loading={"dtype": dtype, "gradient_checkpointing": lora}
+        )
+
+    engine, kept = made(), {}
 
     def keep(state):
         kept[state.step] = (state, state_of(engine), engine.snapshot()[1])
 
     final, rows = train(engine, steps=4, after_step=keep)
     state, tensors, plain = kept[2]
-    other = engine_of(policy_folder, critic=critic, lora=lora)
+    other = made()
     other.restore(tensors, plain)
     final_again, rows_again = train(other, steps=4, state=state)
     assert final_again == final

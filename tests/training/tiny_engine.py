@@ -5,8 +5,10 @@ from kleash.algorithms.policy_settings import CreditSettings, OptimiserSettings,
 from kleash.loop import LoopComponents, LoopState, run_loop
 from kleash.maths.kl import AdaptiveLeash
 from kleash.models.causal_lm import load_language_model
-from kleash.models.heads import ValueHead, reward_model_from
+from kleash.models.heads import ValueHead
 from kleash.models.lora import LoraSettings
+from kleash.models.reward_models import reward_model_from
+from kleash.models.shared_base import Bases
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.testing import FakeScorer, ListTracker, ScriptedWatch
@@ -18,26 +20,26 @@ from kleash.training.ranks import Ranks
 PROMPTS = [Prompt("is the cat happy?"), Prompt("how big is the house?"), Prompt("why"), Prompt("two plus two is")]
 
 
-def engine_of(folder, *, critic=None, lora=None, max_batch_tokens=64, temperature=1.0, ranks=None, **adam):
+def engine_of(
+    folder, *, critic=None, lora=None, max_batch_tokens=64, temperature=1.0, ranks=None, loading=None, **adam
+):
     """critic: None, "separate" or "shared".  adam: a large eps makes steps follow gradients' sizes."""
     ranks = ranks or Ranks()
-    policy = load_language_model(folder, device="cpu", lora=LoraSettings(rank=2) if lora else None)
-    reference = None
-    if lora:
-        policy.freeze_reference()
-    else:
-        reference = load_language_model(folder, device="cpu")
-        reference.model.requires_grad_(False)
+    bases = Bases()
+    how = {"device": "cpu", "lora": LoraSettings(rank=2) if lora else None, "bases": bases, **(loading or {})}
+    policy = load_language_model(folder, **how)
+    reference = load_language_model(folder, role="reference", is_trained=False, **how)
     heads = {
         None: lambda: None,
-        "separate": lambda: reward_model_from(folder, seed=1, device="cpu"),
+        "separate": lambda: reward_model_from(folder, seed=1, role="critic", **how),
         "shared": lambda: ValueHead(policy.model.config.hidden_size),
     }
     network = heads[critic]()
     adam = {"learning_rate": 1e-2, **adam, "ranks": ranks}
     optimisers = {"policy": Optimiser(policy.trainable_parameters(), **adam)}
     if network is not None:
-        optimisers["critic"] = Optimiser(network.named_parameters(), **adam)
+        trained = network.named_parameters() if critic == "shared" else network.trainable_parameters()
+        optimisers["critic"] = Optimiser(trained, **adam)
     return LocalEngine(
         policy,
         reference,

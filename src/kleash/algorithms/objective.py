@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from kleash.algorithms.online import Credit, OnlineAlgorithm, PolicyLossInputs
-from kleash.algorithms.policy_settings import LossSettings
-from kleash.data.batches import Experience, TokenSequence
+from kleash.algorithms.policy_settings import LossSettings, PolicySettings
+from kleash.data.batches import Experience, Rollouts, TokenSequence, epoch_order, select_rows
 from kleash.maths.policy_losses import (
     PolicyLoss,
     clipped_value_loss,
@@ -24,7 +24,34 @@ from kleash.maths.policy_losses import (
     reduction_weights,
 )
 from kleash.maths.tally import Tally
-from kleash.protocols import Outputs
+from kleash.protocols import Outputs, Trainer, TrainingEngine
+
+
+def minibatches(
+    num_rows: int, engine: Trainer, settings: PolicySettings, *, seed: int, epoch: int = 0
+) -> list[list[int]]:
+    """Return this rank's rows of each minibatch of an epoch. num_rows: of each rank."""
+    order = epoch_order(num_rows * engine.num_ranks, seed=seed, epoch=epoch)
+    own = [row - engine.rank * num_rows for row in order]
+    num = settings.minibatches
+    return [sorted(row for row in own[index::num] if 0 <= row < num_rows) for index in range(num)]
+
+
+def annotate(
+    engine: TrainingEngine, rollouts: Rollouts, split: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Have the engine annotate each minibatch by itself; return its figures for the whole batch.
+
+    In bfloat16 a log-probability depends on the micro-batch it is computed in: the first ratio is 1 only where the old
+    one comes from the same.
+    """
+    if len(split) == 1:
+        return engine.annotate(rollouts)
+    found = [engine.annotate(select_rows(rollouts, rows)) for rows in split if rows]
+    in_order = torch.tensor([row for rows in split for row in rows]).argsort()
+    logprob, reference, value = zip(*found, strict=True)
+    value_BT = None if value[0] is None else torch.cat(value)[in_order]
+    return torch.cat(logprob)[in_order], torch.cat(reference)[in_order], value_BT
 
 
 def minibatch_counts(experience: Experience, rows: Sequence[int], algorithm: OnlineAlgorithm) -> dict[str, float]:

@@ -37,7 +37,7 @@ bringing_in = typer.Typer(
     epilog=examples('kleash import policy models/theirs --into models/sft --origin "their SFT, June" --licence mit'),
 )
 handing_on = typer.Typer(
-    help="Hand on a policy or preferences as ordinary files, with a card.",
+    help="Hand on a policy, a reward model or preferences as ordinary files.",
     epilog=examples("kleash export policy quickstart --into exported/quickstart --licence apache-2.0"),
 )
 
@@ -153,6 +153,21 @@ def export_policy(
     )
     write(source, output_dir=output_dir, card=card)
     results().print(f"{source.kind} {source.id} in {output_dir}", style="bold", soft_wrap=True)
+
+
+@handing_on.command("reward", epilog=examples("kleash export reward quickstart/reward --into exported-reward"))
+def export_reward(
+    reward: Annotated[str, typer.Argument(help="RUN/reward, or the folder of a reward artifact.")],
+    output_dir: Annotated[Path, typer.Option("--into", help="Folder to make.")],
+    runs_dir: RunsFolder = RUNS,
+) -> None:
+    """Export a reward model as a sequence-classification folder; an adapter is merged into its base."""
+    from kleash.artifacts import read
+    from kleash.stages.exporting import export_reward as write
+
+    source = read(find_run_or_artifact(reward, runs_dir))
+    write(source, output_dir=output_dir)
+    results().print(f"{source.kind} {source.id} in {output_dir}", style="bold", markup=False, soft_wrap=True)
 
 
 @handing_on.command(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -193,6 +193,21 @@ class Experience:
     @property
     def logprob_BT(self) -> Tensor:
         return self.rollouts.logprob_BT
+
+
+def select_rows(rollouts: Rollouts, rows: Sequence[int]) -> Rollouts:
+    """Return the given rows, in the given order, as rollouts of their own (columns are kept)."""
+    index = torch.as_tensor(list(rows), dtype=torch.long)
+    return replace(
+        rollouts,
+        prompts=tuple(rollouts.prompts[row] for row in rows),
+        sequences=tuple(rollouts.sequences[row] for row in rows),
+        texts=tuple(rollouts.texts[row] for row in rows),
+        seeds=tuple(rollouts.seeds[row] for row in rows) if rollouts.seeds else (),
+        logprob_BT=rollouts.logprob_BT[index],
+        mask_BT=rollouts.mask_BT[index],
+        is_finished_B=rollouts.is_finished_B[index],
+    )
 
 
 @functools.lru_cache(maxsize=8)

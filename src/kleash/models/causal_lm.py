@@ -9,8 +9,8 @@ cannot change it, and without a mask the fused causal attention is used. Loading
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,23 @@ import transformers
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
-from kleash.data.batches import TokenBatch
+from kleash.data.batches import TokenBatch, TokenSequence, token_batch
 from kleash.errors import ModelError
 from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
 from kleash.models.last_layer import LastFeedForward
-from kleash.models.lora import Adapters, LoraSettings, adapter_stack, merged_weights, put_on, uppermost
+from kleash.models.lora import ADAPTER, LoraSettings, adapter_stack, live_stack, put_on, uppermost
 from kleash.models.precision import Precision, agree, cast_once, computing
 from kleash.models.recomputing import RecomputedLayers
 from kleash.models.rendering import Rendering, Turns, load_rendering
+from kleash.models.shared_base import Bases, Role, load_on_base
+from kleash.screen import say
 
 if TYPE_CHECKING:
     from kleash.models.heads import ValueHead
+
+MAX_MERGE_GAP = 0.05
+"""Nats per token in the mean: merged weights further from the trained model are another model."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,22 @@ class ResponseOutputs:
     value_BT: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class MergeGap:
+    """How far merged weights' log-probabilities per token are from the live model's, nats."""
+
+    mean_nats: float
+    max_nats: float
+
+    @property
+    def is_small(self) -> bool:
+        return self.mean_nats <= MAX_MERGE_GAP
+
+
 class LanguageModel:
     """A causal language model with its tokenizer, on one device.
 
+    role: whose adapter on a shared base it is; None for a model of its own.
     eos_ids: ids that end a response.  rendering: how prompts and responses are put to it; by default as its tokenizer
     has it.  pad_id: fills padding; never an EOS.
     max_positions: longest sequence, in tokens.
@@ -60,7 +78,7 @@ class LanguageModel:
         rendering: Rendering | None = None,
         precision: Precision = "float32",
         gradient_checkpointing: bool = False,
-        adapters: Adapters | None = None,
+        role: Role | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -70,7 +88,7 @@ class LanguageModel:
         self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
         self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, self.vocabulary_size)
         self.max_positions = folders.position_limit(model.config)
-        self._adapters = adapters
+        self.role = role
         self._workspace = HeadWorkspace()
         self._has_plain_head = _probe(model)
         self._last_feed_forward = LastFeedForward(model.base_model)
@@ -82,7 +100,7 @@ class LanguageModel:
 
     @property
     def has_adapters(self) -> bool:
-        return self._adapters is not None
+        return self.role is not None and self.role.adapter is not None
 
     @property
     def is_exact(self) -> bool:
@@ -90,7 +108,9 @@ class LanguageModel:
         return self.precision == "float32"
 
     def computing(self) -> AbstractContextManager[Any]:
-        """Compute in the model's precision."""
+        """Compute as this model: in its precision, with its adapter."""
+        if self.role is not None:
+            self.role.activate()
         return computing(self.precision, self.device)
 
     def decoding(self) -> AbstractContextManager[Any]:
@@ -118,7 +138,7 @@ class LanguageModel:
         if self._has_plain_head or value_head is not None:
             with self.computing(), self._recomputed.in_forward(), self._last_feed_forward.only_at(flat_N):
                 hidden_BSD = self.model.base_model(input_ids=batch.ids_BS, use_cache=False).last_hidden_state
-            hidden_ND = hidden_BSD.flatten(0, 1).index_select(0, flat_N)
+            hidden_ND = self._guarded(hidden_BSD).flatten(0, 1).index_select(0, flat_N)
         figures = self._figures(batch, hidden_ND, flat_N, temperature)
         value_N = value_head(hidden_ND) if value_head is not None else None
         return ResponseOutputs(
@@ -128,47 +148,65 @@ class LanguageModel:
         )
 
     def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield what is trained, by name: everything, or the `policy` adapter."""
-        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+        """Yield what is trained, by name: everything, or the adapter."""
+        weights = self.model.named_parameters() if self.role is None else self.role.parameters()
+        return ((name, weight) for name, weight in weights if weight.requires_grad)
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight under its Hugging Face name, adapters merged in."""
-        return merged_weights(self.model)
+        return iter(self.model.state_dict().items()) if self.role is None else self.role.merged_weights()
 
-    def freeze_reference(self) -> None:
-        """Keep the policy adapter, as it stands, as the reference. Raises ModelError in full fine-tuning."""
-        self._require_adapters().freeze_reference()
+    def save(self, folder: str | Path, *, probes: Sequence[TokenSequence] = ()) -> MergeGap | None:
+        """Write a Hugging Face folder: safetensors, tokenizer, generation settings.
 
-    @contextmanager
-    def using_reference(self) -> Iterator[None]:
-        """Answer as the frozen reference for this long. Raises ModelError in full fine-tuning."""
-        with self._require_adapters().using_reference():
-            yield
-
-    def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder: safetensors with adapters merged, tokenizer, generation settings.
-
+        With an adapter, the adapter itself goes into `adapter/` with its base's digest, and what is written beside it
+        is derived: all weights in float32, the adapter merged in. How far their log-probabilities are from this
+        model's on the probes, by default a few of the vocabulary's tokens, is returned; weights that are
+        MAX_MERGE_GAP away are not written, and the screen says so.
         Not atomic: the artifact layer writes into a partial folder and renames it.
         """
+        folder = Path(folder)
         self.model.generation_config.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
-        weights = dict(self.named_weights())
-        if self._adapters is not None:
-            self._adapters.check_merged(weights)
-        folders.save_weights(self.model, Path(folder), state_dict=weights)
+        gap = None
+        if self.role is not None and self.role.adapter is not None:
+            self.role.save(folder / ADAPTER)
+            gap = self._merge_gap(probes or [_spread(self.vocabulary_size)])
+        if gap is None:
+            folders.save_weights(self.model, folder)
+        elif gap.is_small:
+            folders.save_merged(self.model, self.named_weights(), folder)
+        else:
+            say(
+                f"Merged into its base, the adapter would be {gap.mean_nats:.2g} nats per token away from the model "
+                f"that was trained (up to {gap.max_nats:.2g}). Expected at most {MAX_MERGE_GAP}: {folder} holds the "
+                f"adapter ({ADAPTER}/) alone, which needs its base."
+            )
+            folders.save_settings(self.model, folder)
         self.tokenizer.save_pretrained(str(folder))
+        return gap
 
     def save_adapter(self, folder: str | Path) -> None:
-        """Write the policy adapter alone, with path and digest of its base. Raises ModelError in full fine-tuning."""
-        self._require_adapters().save(Path(folder))
+        """Write the adapter alone, with path and digest of its base. Raises ModelError where there is none."""
+        if self.role is None or self.role.adapter is None:
+            raise ModelError(
+                "The model is trained in full, so it holds no adapter. Expected one with LoRA. Load it with `lora`."
+            )
+        self.role.save(Path(folder))
         self.tokenizer.save_pretrained(str(folder))
 
-    def _require_adapters(self) -> Adapters:
-        if self._adapters is None:
-            raise ModelError(
-                "The model is trained in full, so it holds neither an adapter nor a reference. Expected a model with "
-                "LoRA adapters. Load the reference as a second model, or set `lora`."
-            )
-        return self._adapters
+    @torch.no_grad()
+    def _merge_gap(self, probes: Sequence[TokenSequence]) -> MergeGap:
+        """Measure what merging moves each token's log-probability by, all else computed as ever."""
+        assert self.role is not None
+        batch = token_batch(probes, pad_id=self.pad_id, device=self.device)
+        live_BT = self.response_outputs(batch).logprob_BT
+        with self.role.as_merged():
+            merged_BT = self.response_outputs(batch).logprob_BT
+        gap_N = (live_BT - merged_BT).abs()[batch.response_mask_BT]
+        return MergeGap(float(gap_N.mean()), float(gap_N.max()))
+
+    def _guarded(self, output: Tensor) -> Tensor:
+        return output if self.role is None else self.role.guarded(output)
 
     def _check_length(self, batch: TokenBatch) -> None:
         width = batch.ids_BS.shape[1]
@@ -187,7 +225,9 @@ class LanguageModel:
             )
         with self.computing(), self._recomputed.in_forward():
             logits_BSV = self.model(input_ids=batch.ids_BS, use_cache=False).logits
-        return logits_logprobs(logits_BSV.flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature)
+        return logits_logprobs(
+            self._guarded(logits_BSV).flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature
+        )
 
 
 @folders.clear_model_errors
@@ -198,34 +238,50 @@ def load_language_model(
     dtype: Precision = "float32",
     gradient_checkpointing: bool = False,
     lora: LoraSettings | None = None,
+    is_trained: bool = True,
+    role: str = "policy",
+    whole: bool = False,
+    bases: Bases | None = None,
     trust_remote_code: bool = False,
     eos_token: str | int | None = None,
     turns: Turns = "auto",
     system_prompt: str | None = None,
 ) -> LanguageModel:
-    """Load a causal language model for training, in eval mode with every dropout at zero.
+    """Load a causal language model, in eval mode with every dropout at zero.
 
     folder: a Hugging Face folder, an adapter folder (its base is loaded first), or `hub:owner/name`.
     dtype: see `precision.py`.  gradient_checkpointing: see `recomputing.py`.
-    lora: train an adapter instead of the weights; an adapter folder goes on training its own.
+    lora: train an adapter instead of the weights; an adapter folder goes on training its own.  is_trained: with an
+    adapter, whether it learns or is frozen.  role: the adapter's name on its base.  bases: what is in memory already.
+    whole: a model of its own whatever the folder holds, adapters merged in.
     eos_token: the token, or its id, that ends a text, for models whose settings name another.
     turns, system_prompt: how plain prompts are put to it; see `RenderingSettings`.
     Raises ModelError for what cannot be loaded: no such folder, pickled weights, weights missing, not a causal model.
     """
     path = folders.find_model_folder(folder)
-    stack = adapter_stack(path)
+    stack = adapter_stack(path) if whole else live_stack(path)
     _require_cached_decoding(folders.load_config(stack[0], trust_remote_code=trust_remote_code), path)
-    model = folders.load_weights(
-        transformers.AutoModelForCausalLM, stack[0], dtype=dtype, trust_remote_code=trust_remote_code
-    )
-    model.to(folders.resolve_device(device))
-    model, adapters = put_on(model, stack, may_train=True)
-    if adapters is None and lora is not None:
-        adapters = Adapters.fresh(model, lora, base_folder=path)
-    tokenizer_path = uppermost(stack, "tokenizer_config.json")  # not every adapter folder brings one
+
+    def load() -> Any:
+        return folders.load_weights(
+            transformers.AutoModelForCausalLM,
+            stack[0],
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
+
+    if whole:
+        model, own_role = put_on(load(), stack), None
+    else:
+        model, own_role = load_on_base(
+            stack, load, role=role, lora=lora, is_trained=is_trained, bases=bases, key=("causal", dtype, str(device))
+        )
+    named = [*stack, path]
+    tokenizer_path = uppermost(named, "tokenizer_config.json")  # not every adapter folder brings one
     tokenizer = folders.load_tokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
     folders.check_vocabulary(path, model, tokenizer)
-    generation_path = uppermost(stack, "generation_config.json")
+    generation_path = uppermost(named, "generation_config.json")
     folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
     eos_ids = folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)
     model.eval()
@@ -237,7 +293,7 @@ def load_language_model(
         rendering=rendering,
         precision=dtype,
         gradient_checkpointing=gradient_checkpointing,
-        adapters=adapters,
+        role=own_role,
     )
 
 
@@ -301,6 +357,12 @@ def _require_recurrence_to_last(model: Any, ids_1S: Tensor, logits_1SV: Tensor) 
             "state between tokens. Expected decoding in a batch to give what a plain forward gives. Use a transformer "
             "(Llama, Qwen, GPT ...) or one of the hybrids that docs/models.md lists."
         )
+
+
+def _spread(vocabulary_size: int) -> TokenSequence:
+    """Return a sequence of tokens from all over the vocabulary."""
+    ids = torch.linspace(0, vocabulary_size - 1, 16).long().tolist()
+    return TokenSequence(tuple(ids[:1]), tuple(ids[1:]))
 
 
 def _place(figure_N: Tensor, mask_BT: Tensor) -> Tensor:

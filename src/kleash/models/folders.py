@@ -11,17 +11,19 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar
 
 import torch
 import transformers
+from torch import Tensor
 
-from kleash.durable import file_digest, read_regular
+from kleash.durable import read_regular, remembered_digest
 from kleash.errors import KleashError, ModelError, RunError, memory_words
 from kleash.models.precision import Precision, weights_dtype
 
@@ -39,6 +41,8 @@ class Loading(TypedDict, total=False):
     eos_token: str | int | None
     turns: Literal["auto", "chat", "text"]
     system_prompt: str | None
+    lora: Any  # models.lora.LoraSettings | None
+    bases: Any  # models.shared_base.Bases
 
 
 NO_POSITION_LIMIT = 1 << 30
@@ -72,7 +76,7 @@ def find_model_folder(folder: str | Path) -> Path:
             f"{path} has no config.json. Expected a Hugging Face model folder. Point at the folder that holds "
             "config.json and model.safetensors, or save the model there with `save_pretrained`."
         )
-    if not any(path.glob("*.safetensors")):
+    if not any(path.glob("*.safetensors")) and not (path / "adapter" / "adapter_config.json").is_file():
         pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
         found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
         raise ModelError(
@@ -278,7 +282,7 @@ def _refuse_stray_link(file: Path, folder: Path) -> None:
 
 def weights_digest(folder: Path) -> str:
     """Return 16 hex digits over the folder's safetensors files, by name and content."""
-    digests = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
+    digests = {file.name: remembered_digest(file) for file in sorted(folder.glob("*.safetensors"))}
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
@@ -287,12 +291,13 @@ def load_weights(
     folder: Path,
     *,
     dtype: Precision,
+    device: str | torch.device,
     trust_remote_code: bool,
     may_lack: tuple[str, ...] = (),
     has_own_head: bool = True,
     num_labels: int | None = None,
 ) -> Any:
-    """Load a folder's weights, in the precision's type, into one of transformers' Auto classes.
+    """Load a folder's weights, in the precision's type, onto the device, into one of transformers' Auto classes.
 
     may_lack: endings of weight names that are allowed to be absent.  has_own_head: False where the folder's head, or
     heads, may be left unread.  num_labels: of a classifier, where config.json does not say.
@@ -344,7 +349,7 @@ def load_weights(
             "that config.json is this model's own (its number of layers, its kind), and that the folder is not of "
             "another kind, such as a reward model given as a policy."
         )
-    return model
+    return model.to(resolve_device(device))
 
 
 def check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
@@ -361,6 +366,37 @@ def save_weights(model: Any, folder: Path, **settings: Any) -> None:
     """Write a transformers model as safetensors with its config.json, without its progress bars."""
     with _quiet_transformers():
         model.save_pretrained(str(folder), **settings)
+
+
+def save_settings(model: Any, folder: Path) -> None:
+    """Write a model's config.json and generation settings without its weights."""
+    model.config.save_pretrained(str(folder))
+    model.generation_config.save_pretrained(str(folder))
+
+
+def save_merged(model: Any, named_weights: Iterable[tuple[str, Tensor]], folder: Path) -> None:
+    """Write a model in float32 with weights that are computed one by one and never all in memory.
+
+    What is not the model's own float32 tensor is put into a file as it comes, and read from there.
+    """
+    own = {tensor.data_ptr() for tensor in model.state_dict().values()}
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as scratch:
+        on_disk: dict[int, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        for number, (name, tensor) in enumerate(named_weights):
+            is_own = tensor.data_ptr() in own
+            if is_own and (tensor.dtype == torch.float32 or not tensor.is_floating_point()):
+                weights[name] = tensor
+                continue
+            place = tensor.data_ptr() if is_own else -1 - number  # names of one tensor stay one
+            if place not in on_disk:
+                file = torch.from_file(str(Path(scratch) / str(number)), shared=True, size=tensor.numel())
+                on_disk[place] = file.copy_(tensor.flatten()).view(tensor.shape)
+            weights[name] = on_disk[place]
+        save_weights(model, folder, state_dict=weights)
+    config = read_json(folder / "config.json")
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

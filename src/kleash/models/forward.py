@@ -8,7 +8,6 @@ whole answers, and how far a policy is from its reference. The forward of a sing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -101,16 +100,6 @@ def kl_to_reference(
         reference_BT = reference.response_outputs(batch, temperature=rollouts.temperature).logprob_BT.cpu()
         kl_B[rows] = (logprob_BT - reference_BT).where(mask_BT, 0.0).sum(dim=1)
     return kl_B.tolist()
-
-
-@contextmanager
-def frozen_reference(policy: LanguageModel, reference: LanguageModel | None) -> Iterator[LanguageModel]:
-    """Yield who answers as the reference: a second model, or (None) the policy with its `reference` adapter."""
-    if reference is not None:
-        yield reference
-    else:
-        with policy.using_reference():
-            yield policy
 
 
 def _in_order(

@@ -9,15 +9,15 @@ Training them is the reward stage's business, clipping and combining scores the 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kleash.data.batches import TokenBatch
@@ -25,20 +25,18 @@ from kleash.durable import json_text
 from kleash.errors import ModelError, RunError
 from kleash.models import folders
 from kleash.models.last_layer import LastFeedForward
-from kleash.models.lora import adapter_shape, adapter_stack, put_on, uppermost
 from kleash.models.precision import Precision, agree, computing
 from kleash.models.recomputing import RecomputedLayers
-from kleash.models.rendering import Rendering, Turns, load_rendering
+from kleash.models.rendering import Rendering
+from kleash.models.shared_base import Role
 from kleash.screen import say
 
 Pooling = Literal["last", "mean"]
 
-_HEAD_FILE = "head.safetensors"
-_HEAD_SETTINGS_FILE = "kleash_head.json"
-_BACKBONE_FOLDER = "backbone"
-_NORMALISER_FILE = "kleash_reward.json"
-_MEMBER = "member-"
-_UNUSED_WEIGHTS = ("pooler.dense.weight", "pooler.dense.bias")  # encoders' own pooling, which ours replaces
+HEAD_FILE = "head.safetensors"
+HEAD_SETTINGS_FILE = "kleash_head.json"
+BACKBONE_FOLDER = "backbone"
+NORMALISER_FILE = "kleash_reward.json"
 
 
 class ValueHead(nn.Module):
@@ -94,12 +92,12 @@ class RewardNormaliser:
 
     def save(self, folder: str | Path) -> None:
         """Write the constants beside a reward model."""
-        (Path(folder) / _NORMALISER_FILE).write_text(json_text(asdict(self), indent=2) + "\n")
+        (Path(folder) / NORMALISER_FILE).write_text(json_text(asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> RewardNormaliser:
         """Read a reward model's constants; a folder without them, such as anybody else's, is taken as it scores."""
-        path = Path(folder) / _NORMALISER_FILE
+        path = Path(folder) / NORMALISER_FILE
         return cls(**json.loads(path.read_text())) if path.is_file() else cls()
 
 
@@ -108,6 +106,7 @@ class ScalarModel(nn.Module):
 
     pooling: "last" reads the last real token's state, EOS included; "mean" averages all real tokens' states. Which
     tokens are real comes from lengths alone: in models trained elsewhere the pad id may equal the EOS.
+    role: whose adapter on a shared base the backbone is read with; None for a backbone of its own.
     """
 
     def __init__(
@@ -121,12 +120,14 @@ class ScalarModel(nn.Module):
         pooling: Pooling = "last",
         precision: Precision = "float32",
         gradient_checkpointing: bool = False,
+        role: Role | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
+        self.role = role
         self.precision: Precision = precision
         self.max_positions = folders.position_limit(backbone.config, backbone)
         self.rendering = rendering or Rendering(tokenizer, eos_ids)
@@ -181,32 +182,60 @@ class ScalarModel(nn.Module):
 
     def freeze_backbone(self, is_frozen: bool) -> None:
         """Train the head alone for a while, so that a fresh head does not contort the backbone; or train both again."""
-        self.backbone.requires_grad_(not is_frozen)
+        for _, weight in self._body():
+            weight.requires_grad_(not is_frozen)
 
-    def save(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Write the model: in the portable form if it has one, else with our own head file. Not atomic."""
+    def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield what is trained, by name: backbone or adapter, and the head, under `head.`."""
+        yield from ((name, weight) for name, weight in self._body() if weight.requires_grad)
+        yield from self.head.named_parameters(prefix="head")
+
+    def save(self, folder: str | Path, tokenizer: Any = None, *, is_portable: bool = False) -> None:
+        """Write the model: in the portable form if it has one, else with our own head file. Not atomic.
+
+        With an adapter that is the adapter with its base's digest, and the head; is_portable: merged, in float32,
+        as a sequence-classification folder. Raises ModelError where that form cannot express the model.
+        """
         folder = Path(folder)
+        has_adapter = self.role is not None and self.role.adapter is not None
+        if is_portable and not self.is_portable:
+            raise ModelError(
+                f"A reward model that reads the {self.pooling} state of a {self.backbone.config.model_type} model has "
+                "no portable form. Expected a decoder read at its last token. Use it from here, or train one with "
+                'reward.pooling = "last".'
+            )
         config = self.backbone.config
         config.pad_token_id = self.pad_id
         config.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
-        if self.is_portable:
+        writes_portable = self.is_portable and (is_portable or not has_adapter)
+        if writes_portable:
             config.num_labels = 1
             classifier = _empty_classifier(config)
             setattr(classifier, classifier.base_model_prefix, self.backbone)
             classifier.score = self.head
-            folders.save_weights(classifier, folder)
+            if self.role is None:
+                folders.save_weights(classifier, folder)
+            else:
+                body = self.role.merged_weights(of_backbone_as=classifier.base_model_prefix)
+                folders.save_merged(classifier, chain(body, [("score.weight", self.head.weight.detach())]), folder)
         else:
-            folders.save_weights(self.backbone, folder / _BACKBONE_FOLDER)
+            if self.role is not None and has_adapter:
+                self.role.save(folder / BACKBONE_FOLDER)
+            else:
+                folders.save_weights(self.backbone, folder / BACKBONE_FOLDER)
             weights = {name: weight.detach().cpu().contiguous() for name, weight in self.head.state_dict().items()}
-            save_file(weights, folder / _HEAD_FILE)
-            (folder / _HEAD_SETTINGS_FILE).write_text(json_text({"pooling": self.pooling}, indent=2) + "\n")
-        (tokenizer or self.tokenizer).save_pretrained(str(folder if self.is_portable else folder / _BACKBONE_FOLDER))
+            save_file(weights, folder / HEAD_FILE)
+            (folder / HEAD_SETTINGS_FILE).write_text(json_text({"pooling": self.pooling}, indent=2) + "\n")
+        (tokenizer or self.tokenizer).save_pretrained(str(folder if writes_portable else folder / BACKBONE_FOLDER))
 
     def _head_at(self, batch: TokenBatch, flat_N: Tensor) -> Tensor:
         """Read the head at positions of the flattened batch, (N,); the last feed-forward part runs there alone."""
         with self._last_feed_forward.only_at(flat_N):
             hidden_BSD = self._hidden(batch)
         return self.head(hidden_BSD.flatten(0, 1).index_select(0, flat_N).float())[:, 0]
+
+    def _body(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self.backbone.named_parameters(prefix="backbone") if self.role is None else self.role.parameters()
 
     def _hidden(self, batch: TokenBatch) -> Tensor:
         width = batch.ids_BS.shape[1]
@@ -217,139 +246,11 @@ class ScalarModel(nn.Module):
             )
         mask = {} if self.is_causal else {"attention_mask": batch.attention_mask_BS.long()}
         use_cache = {"use_cache": False} if self.is_causal else {}
+        if self.role is not None:
+            self.role.activate()
         with computing(self.precision, self.device), self._recomputed.in_forward():
-            return self.backbone(input_ids=batch.ids_BS, **mask, **use_cache).last_hidden_state
-
-
-def member_folder(folder: str | Path, number: int) -> Path:
-    """Return where a member of an ensemble lies: the first one in the folder itself, the others below it."""
-    return Path(folder) / f"{_MEMBER}{number}" if number else Path(folder)
-
-
-def member_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of all members of a reward model: the folder alone, unless it is an ensemble."""
-    num_others = sum(1 for _ in Path(folder).glob(f"{_MEMBER}*"))
-    return [member_folder(folder, number) for number in range(1 + num_others)]
-
-
-@folders.clear_model_errors
-def load_reward_model(
-    folder: str | Path,
-    *,
-    device: str | torch.device = "auto",
-    dtype: Precision = "float32",
-    gradient_checkpointing: bool = False,
-    trust_remote_code: bool = False,
-    eos_token: str | int | None = None,
-    turns: Turns = "auto",
-    system_prompt: str | None = None,
-) -> ScalarModel:
-    """Load a reward model, ours or anybody's sequence-classification folder with one label, in eval mode.
-
-    eos_token: yields to what the folder's scale was measured with, and to the folder's own where its tokenizer, such as
-    a stranger's, lacks the token.  A stranger's reads an answer to where its chat template ends the conversation.
-    Raises ModelError for folders of other kinds, several labels, or weights that are missing.
-    """
-    backbone_folder = Path(folder) / _BACKBONE_FOLDER
-    pooling: Pooling = "last"
-    if (Path(folder) / _HEAD_SETTINGS_FILE).is_file():
-        path = folders.find_model_folder(backbone_folder)
-        backbone = folders.load_weights(
-            transformers.AutoModel, path, dtype=dtype, trust_remote_code=trust_remote_code, may_lack=_UNUSED_WEIGHTS
-        )
-        head, pooling = _read_head(Path(folder))
-    else:
-        path = folders.find_model_folder(folder)
-        stack = adapter_stack(path)
-        backbone, head = _read_classifier(stack, dtype=dtype, trust_remote_code=trust_remote_code)
-        path = uppermost(stack, "tokenizer_config.json")
-    tokenizer = folders.load_tokenizer(path, trust_remote_code=trust_remote_code)
-    folders.check_vocabulary(path, backbone, tokenizer)
-    if eos_token is not None and not folders.knows_token(tokenizer, eos_token):
-        eos_token = None
-    folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
-    how = RewardNormaliser.load(folder).measured_with
-    is_of_ours = (Path(folder) / _NORMALISER_FILE).is_file()
-    eos_ids = tuple(how.get("eos_ids") or folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token))
-    rendering = load_rendering(
-        Path(folder),
-        tokenizer,
-        eos_ids,
-        turns=turns,
-        system_prompt=system_prompt,
-        eos_token=eos_token,
-        is_policy=False,
-        ends_as_served=how.get("ends_as_served", not is_of_ours),
-    )
-    model = ScalarModel(
-        backbone,
-        head,
-        tokenizer,
-        eos_ids=eos_ids,
-        rendering=rendering,
-        pooling=pooling,
-        precision=dtype,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-    return model.to(folders.resolve_device(device)).eval()
-
-
-@folders.clear_model_errors
-def reward_model_from(
-    folder: str | Path,
-    *,
-    seed: int,
-    pooling: Pooling = "last",
-    device: str | torch.device = "auto",
-    dtype: Precision = "float32",
-    gradient_checkpointing: bool = False,
-    trust_remote_code: bool = False,
-    eos_token: str | int | None = None,
-    turns: Turns = "auto",
-    system_prompt: str | None = None,
-) -> ScalarModel:
-    """Start a reward model from a language model or an encoder: its backbone, and a fresh head without bias.
-
-    The head's weights have standard deviation 1 / sqrt(d + 1), so that first scores spread by about one.
-    """
-    path = folders.find_model_folder(folder)
-    stack = adapter_stack(path)
-    if len(stack) > 1:  # made for the language model, whose names it has
-        model = folders.load_weights(
-            transformers.AutoModelForCausalLM, stack[0], dtype=dtype, trust_remote_code=trust_remote_code
-        )
-        backbone = put_on(model, stack)[0].base_model
-    else:
-        backbone = folders.load_weights(
-            transformers.AutoModel,
-            path,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            may_lack=_UNUSED_WEIGHTS,
-            has_own_head=False,
-        )
-    head = nn.Linear(state_size(backbone), 1, bias=False)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
-    tokenizer = folders.load_tokenizer(uppermost(stack, "tokenizer_config.json"), trust_remote_code=trust_remote_code)
-    folders.check_vocabulary(path, backbone, tokenizer)
-    folders.check_generation_settings(path, backbone.get_input_embeddings().weight.shape[0])
-    eos_ids = folders.resolve_eos_ids(path, backbone.config, tokenizer, eos_token)
-    rendering = load_rendering(
-        path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token, is_policy=False
-    )
-    model = ScalarModel(
-        backbone,
-        head,
-        tokenizer,
-        eos_ids=eos_ids,
-        rendering=rendering,
-        pooling=pooling,
-        precision=dtype,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-    return model.to(folders.resolve_device(device)).eval()
+            hidden_BSD = self.backbone(input_ids=batch.ids_BS, **mask, **use_cache).last_hidden_state
+        return hidden_BSD if self.role is None else self.role.guarded(hidden_BSD)
 
 
 def critic_from_reward_model(model: ScalarModel, *, mean: float, sd: float, zero_head: bool) -> ScalarModel:
@@ -367,43 +268,6 @@ def critic_from_reward_model(model: ScalarModel, *, mean: float, sd: float, zero
         model.head.weight.copy_(scored.weight * scale)
         model.head.bias.copy_((bias - mean) * scale)
     return model
-
-
-def _read_classifier(stack: list[Path], *, dtype: Precision, trust_remote_code: bool) -> tuple[Any, nn.Linear]:
-    """Return backbone and head of a sequence-classification folder, adapters on it merged."""
-    folder = stack[-1]
-    shapes = [shape for adapter in stack[1:] if (shape := adapter_shape(adapter, "score"))]
-    model = folders.load_weights(
-        transformers.AutoModelForSequenceClassification,
-        stack[0],
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        may_lack=("score.weight",) if shapes else (),
-        has_own_head=not shapes,
-        num_labels=shapes[-1][0] if shapes else None,
-    )
-    model, _ = put_on(model, stack)
-    head = getattr(model, "score", None)
-    if not isinstance(head, nn.Linear):
-        raise ModelError(
-            f"The reward model in {folder} is a {type(model).__name__}, whose head is not one linear layer over the "
-            "last token. Expected a decoder's sequence-classification model. Use one, or wrap this one in a scorer "
-            "plug-in."
-        )
-    if head.out_features != 1:
-        raise ModelError(
-            f"The reward model in {folder} has {head.out_features} labels. Expected 1, the reward. Train it with "
-            "num_labels=1, or wrap it as a scorer plug-in that says which label counts."
-        )
-    return model.base_model, head.float()
-
-
-def _read_head(folder: Path) -> tuple[nn.Linear, Pooling]:
-    """Return the head of a folder of our own form, and its pooling."""
-    weights = load_file(folder / _HEAD_FILE)
-    head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
-    head.load_state_dict(weights)
-    return head, json.loads((folder / _HEAD_SETTINGS_FILE).read_text())["pooling"]
 
 
 def _empty_classifier(config: Any) -> Any:

@@ -20,7 +20,8 @@ from kleash.maths.bradley_terry import normalise_reward
 from kleash.models.chat import tokenizer_digest
 from kleash.models.folders import Loading
 from kleash.models.forward import sequence_scores
-from kleash.models.heads import RewardNormaliser, ScalarModel, load_reward_model, member_folders
+from kleash.models.heads import RewardNormaliser, ScalarModel
+from kleash.models.reward_models import load_reward_model, member_folders
 from kleash.protocols import Scorer, Scores
 from kleash.records import Completion
 

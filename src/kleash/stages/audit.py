@@ -39,7 +39,8 @@ from kleash.formats import read as read_file
 from kleash.formats import read_preferences
 from kleash.functions import FUNCTIONS, function_digest
 from kleash.maths.intervals import Interval, mean_interval
-from kleash.models.heads import RewardNormaliser, member_folders
+from kleash.models.heads import RewardNormaliser
+from kleash.models.reward_models import member_folders
 from kleash.monitor.pages.audit_page import render
 from kleash.progress import progress
 from kleash.records import Preference, content_id

@@ -33,7 +33,7 @@ def average_policies(
     plan: Plan = {"kind": "policy", "parents": parents, "settings": settings}
     if done := context.find_finished(output_dir, **plan):
         return done
-    result, other = context.load_policy(parents["newer"]), context.load_policy(parents["older"])
+    result, other = (context.load_policy(parents[name], whole=True) for name in ("newer", "older"))
     with context.write_artifact(output_dir, **plan, language_model=result) as draft:
         old_weights = dict(other.model.named_parameters())
         for name, weight in result.model.named_parameters():

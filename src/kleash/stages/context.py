@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from pydantic import Field, model_validator
 
@@ -24,9 +24,11 @@ from kleash.functions import FUNCTIONS, recorded_functions
 from kleash.lineage import require_whole
 from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
 from kleash.models.folders import Loading, find_model_folder
-from kleash.models.heads import Pooling, ScalarModel, load_reward_model, reward_model_from
+from kleash.models.heads import Pooling, ScalarModel
 from kleash.models.precision import Precision
 from kleash.models.rendering import Rendering, RenderingSettings
+from kleash.models.reward_models import load_reward_model, reward_model_from
+from kleash.models.shared_base import Bases
 from kleash.protocols import Scorer
 from kleash.scorers.reward_model import load_members
 from kleash.screen import say
@@ -59,6 +61,9 @@ class ModelSettings(Settings):
     )
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="of the adapters' input while SFT learns; what learns from a reward has none"
+    )
+    lora_roles: Literal["all", "policy"] = Field(
+        "all", description="who trains adapters: policy, reward models and critic on one base, or the policy alone"
     )
 
     @model_validator(mode="after")
@@ -105,36 +110,56 @@ class StageContext:
     trackers: tuple[str, ...] = ()
     ranks: Ranks = field(default_factory=Ranks)
     rendering: RenderingSettings = field(default_factory=RenderingSettings)
+    bases: Bases = field(default_factory=Bases, repr=False, compare=False)
 
-    @property
-    def loading(self) -> Loading:
-        """How a model is loaded, whatever its role."""
-        return Loading(**self.model.loading, turns=self.rendering.turns, system_prompt=self.rendering.system_prompt)
+    def loading(self, *, lora: bool) -> Loading:
+        """How a model is loaded, whatever its role. lora: whether it is of a role that trains adapters."""
+        return Loading(
+            **self.model.loading,
+            turns=self.rendering.turns,
+            system_prompt=self.rendering.system_prompt,
+            lora=self.model.lora if lora else None,
+            bases=self.bases,
+        )
 
     def load_policy(
-        self, folder: Path | Artifact, *, trainable: bool = False, with_dropout: bool = False
+        self,
+        folder: Path | Artifact,
+        *,
+        trainable: bool = False,
+        with_dropout: bool = False,
+        role: str = "policy",
+        whole: bool = False,
     ) -> LanguageModel:
-        """Load a language model; with adapters when it is to be trained and the settings ask for LoRA.
+        """Load a language model. With LoRA settings it is a role on a base, shared with whoever is on the same one.
 
-        with_dropout: theirs as well, which is drawn from torch's own generator whenever gradients are computed.
+        with_dropout: of the adapter, drawn from torch's own generator whenever gradients are computed.
+        whole: a model of its own with all weights, adapters merged in.
         """
         path = folder.path if isinstance(folder, Artifact) else folder
-        lora = self.model.lora if trainable else None
-        if lora is not None and with_dropout:
-            lora = lora.model_copy(update={"dropout": self.model.lora_dropout})
-        return load_language_model(path, lora=lora, **self.loading)
+        loading = self.loading(lora=not whole)
+        if loading["lora"] is not None and with_dropout:
+            loading["lora"] = loading["lora"].model_copy(update={"dropout": self.model.lora_dropout})
+        model = load_language_model(path, is_trained=trainable, role=role, whole=whole, **loading)
+        if not trainable and not whole and model.role is None:
+            model.model.requires_grad_(False)
+        return model
 
-    def fresh_scalar_model(self, folder: Artifact, *, seed: int, pooling: Pooling = "last") -> ScalarModel:
+    def fresh_scalar_model(
+        self, folder: Artifact, *, seed: int, pooling: Pooling = "last", role: str = "reward"
+    ) -> ScalarModel:
         """Start a reward model or critic from a language model's weights, with a fresh head."""
-        return reward_model_from(folder.path, seed=seed, pooling=pooling, **self.loading)
+        loading = self.loading(lora=self.model.lora_roles == "all")
+        return reward_model_from(folder.path, seed=seed, pooling=pooling, role=role, **loading)
 
-    def load_scalar_model(self, folder: Path) -> ScalarModel:
+    def load_scalar_model(self, folder: Path, *, trainable: bool = False, role: str = "reward") -> ScalarModel:
         """Load a reward model as it is: to be scaled, audited, trained further or turned into a critic."""
-        return load_reward_model(folder, **self.loading)
+        loading = self.loading(lora=self.model.lora_roles == "all")
+        return load_reward_model(folder, role=role, is_trained=trainable, **loading)
 
     def load_scorers(self, folder: Path, *, z_clip: float) -> list[Scorer]:
         """Load a reward model to score with: one scorer per member, most have one."""
-        return load_members(folder, z_clip=z_clip, **self.loading)
+        return load_members(folder, z_clip=z_clip, **self.loading(lora=self.model.lora_roles == "all"))
 
     @contextmanager
     def write_artifact(

@@ -36,7 +36,7 @@ from kleash.functions import NAMES_FUNCTION
 from kleash.maths.preference_losses import kto_baseline
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.forward import frozen_reference, sequence_logprobs
+from kleash.models.forward import sequence_logprobs
 from kleash.plugins import resolve_row
 from kleash.records import LabelledCompletion, Preference
 from kleash.results import PolicySummary
@@ -44,6 +44,7 @@ from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, say
 from kleash.stages.support.heldout import measure_heldout
+from kleash.stages.support.saving import save_policy
 from kleash.training.fit import FitObjective, FitSettings, HeldOut, build_trainer, fit
 
 Label = Preference | LabelledCompletion
@@ -65,17 +66,16 @@ class DirectSettings(Settings):
 
 @dataclass(frozen=True)
 class PolicyAndReference:
-    """The policy being trained and the frozen one it is measured against (None: the policy's `reference` adapter)."""
+    """The policy being trained and the frozen one it is measured against."""
 
     policy: LanguageModel
-    reference: LanguageModel | None
+    reference: LanguageModel
 
     def log_ratio(self, sequences: Sequence[TokenSequence], *, max_tokens: int | None = None) -> Tensor:
         """Return log pi(y|x) - log pi_ref(y|x) summed over each response's tokens, (N,); gradient to the policy."""
-        logprob_N = sequence_logprobs(self.policy, sequences, max_tokens=max_tokens)
-        with torch.no_grad(), frozen_reference(self.policy, self.reference) as reference:
-            reference_logprob_N = sequence_logprobs(reference, sequences, max_tokens=max_tokens)
-        return logprob_N - reference_logprob_N
+        with torch.no_grad():  # before the policy, whose backward pass must find it active where they share a base
+            reference_logprob_N = sequence_logprobs(self.reference, sequences, max_tokens=max_tokens)
+        return sequence_logprobs(self.policy, sequences, max_tokens=max_tokens) - reference_logprob_N
 
 
 class PairObjective:
@@ -217,13 +217,7 @@ def train_direct(
     algorithm = direct_algorithm_named(settings.algorithm)
     usable = _usable_labels(labels, settings, algorithm)
     model = context.load_policy(parents["reference"], trainable=True)
-    frozen = None
-    if model.has_adapters:
-        model.freeze_reference()
-    else:
-        frozen = context.load_policy(parents["reference"])
-        frozen.model.requires_grad_(False)
-    models = PolicyAndReference(model, frozen)
+    models = PolicyAndReference(model, context.load_policy(parents["reference"], role="reference"))
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     objective, num_rows, num_too_long = build_objective(models, training, settings, algorithm, seed=context.seed)
     looked_at = None
@@ -248,8 +242,7 @@ def train_direct(
             heldout=looked_at,
         )
         tracker.close()
-        if context.ranks.is_first:
-            model.save(draft.path)
+        save_policy(context, model, draft, [row.prompt for row in training])
         heldout_figures: dict[str, Any] = {}
         num_too_long += apart.num_too_long
         if len(apart):

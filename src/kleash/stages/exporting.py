@@ -20,6 +20,9 @@ from kleash.errors import ArtifactError, SettingsError
 from kleash.formats import write_jsonl
 from kleash.formats.canonical import write_parquet, write_trl
 from kleash.models.folders import copy_model_files
+from kleash.models.heads import RewardNormaliser
+from kleash.models.lora import ADAPTER
+from kleash.models.reward_models import load_reward_model, member_folder, member_folders
 from kleash.records import Preference
 
 PREFERENCE_FORMATS = ("jsonl", "parquet", "trl")
@@ -38,12 +41,32 @@ class Exported:
 def export_policy(policy: Path | Artifact, *, output_dir: Path, card: str) -> Path:
     """Write a policy as a Hugging Face folder: safetensors, tokenizer, model card.
 
-    A policy artifact's adapters are merged already, so the weights are copied to the byte.
+    A policy artifact's adapters are merged already, so the weights are copied to the byte. Raises ArtifactError where
+    merging was refused.
     """
     source = require(policy, "policy")
+    if not any(source.path.glob("*.safetensors")):
+        raise ArtifactError(
+            f"{source.path} holds an adapter alone: merged into its base it would be another model. Expected weights "
+            f"that can be merged. Hand on {source.path / ADAPTER} with its base, or train with model.dtype float32."
+        )
     with _whole_folder(output_dir) as folder:
         copy_model_files(source.path, folder)
         write_text(folder / CARD, card)
+    return output_dir
+
+
+def export_reward(reward: Path | Artifact, *, output_dir: Path) -> Path:
+    """Write a reward model as a sequence-classification folder with its scale, an adapter merged in, in float32.
+
+    Of an ensemble the first member is the folder itself. Raises ModelError for one that such a folder cannot express.
+    """
+    source = require(reward, "reward")
+    with _whole_folder(output_dir) as folder:
+        for number, member in enumerate(member_folders(source.path)):
+            model = load_reward_model(member, device="cpu")
+            model.save(member_folder(folder, number), is_portable=True)
+            RewardNormaliser.load(member).save(member_folder(folder, number))
     return output_dir
 
 

@@ -20,8 +20,9 @@ from kleash.errors import SettingsError
 from kleash.formats import read_prompts
 from kleash.formats.rows import HUB_PREFIX
 from kleash.models.folders import copy_model_files, find_model_folder
-from kleash.models.heads import RewardNormaliser, member_folder, member_folders
+from kleash.models.heads import RewardNormaliser
 from kleash.models.lora import is_adapter_folder
+from kleash.models.reward_models import member_folder, member_folders
 from kleash.progress import progress
 from kleash.results import PolicySummary, RewardSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
@@ -54,7 +55,7 @@ def import_policy(context: StageContext, provenance: Provenance, *, source: str,
     plan: Plan = {"kind": "policy", "parents": parents, "settings": provenance}
     if done := context.find_finished(output_dir, **plan):
         return done
-    model = context.load_policy(folder)
+    model = context.load_policy(folder, whole=True)
     with context.write_artifact(output_dir, **plan, language_model=model) as draft:
         if is_adapter_folder(folder):
             model.save(draft.path)

@@ -39,6 +39,7 @@ from kleash.stages.support.checkpointing import BestWeights, Checkpointing
 from kleash.stages.support.encoding import dropped_figures, encode, prompts_that_fit
 from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.online_evaluation import OnlineEvaluation
+from kleash.stages.support.saving import save_policy
 from kleash.stages.support.scoring import NOT_AUDITED, ScorerSource
 from kleash.tracking import ResumableTracker
 
@@ -125,8 +126,7 @@ def train_policy(
             texts=_texts(settings, model, texts_to_keep, context),
         )
         metrics.tracker.close()
-        if context.ranks.is_first:
-            model.save(draft.path)
+        save_policy(context, model, draft, fitting)
         draft.summary |= PolicySummary(
             stage="policy",
             algorithm=algorithm.name,
@@ -321,12 +321,7 @@ def build_engine(
     parents: Mapping[str, Artifact],
 ) -> TrainingEngine:
     """Put policy, frozen reference and critic into the engine that the settings name."""
-    reference = None
-    if model.has_adapters and "start" not in parents:
-        model.freeze_reference()
-    else:
-        reference = context.load_policy(parents["reference"])
-        reference.model.requires_grad_(False)
+    reference = context.load_policy(parents["reference"], role="reference")
     critic = build_critic(context, settings, model, parents) if algorithm.uses_critic else None
     engine: TrainingEngine = make_component(
         "engine",
@@ -351,7 +346,7 @@ def build_critic(
     if settings.critic == "shared":
         return ValueHead(state_size(model.model.base_model)).to(model.device)
     if "reward" in parents:
-        reward_model = context.load_scalar_model(parents["reward"].path)
+        reward_model = context.load_scalar_model(parents["reward"].path, role="critic", trainable=True)
         if tokenizer_digest(reward_model.tokenizer) == tokenizer_digest(model.tokenizer):
             scale = RewardNormaliser.load(parents["reward"].path)
             return critic_from_reward_model(
@@ -361,7 +356,7 @@ def build_critic(
             f"The reward model {parents['reward'].path} has another tokenizer than the policy, and a critic reads the "
             "policy's token ids: it starts from the reference, with a head of zeros."
         )
-    critic = context.fresh_scalar_model(parents["reference"], seed=context.seed)
+    critic = context.fresh_scalar_model(parents["reference"], seed=context.seed, role="critic")
     critic.head.weight.data.zero_()
     return critic
 

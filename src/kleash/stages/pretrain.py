@@ -48,7 +48,7 @@ def pretrain(context: StageContext, settings: PretrainSettings, *, documents: Pa
         if context.ranks.is_first and not start.exists():
             write_untrained_model(texts, settings, start, seed=derived_seed(context.seed, "pretrain"))
         context.ranks.barrier()
-        model = context.load_policy(start)
+        model = context.load_policy(start, whole=True)
         windows = cut_into_windows(texts, model, num_tokens=settings.window_tokens)
         tracker = context.open_tracker(draft)
         fit(

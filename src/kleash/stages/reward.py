@@ -24,7 +24,8 @@ from kleash.maths.bradley_terry import pair_loss
 from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.forward import sequence_scores
-from kleash.models.heads import RewardNormaliser, ScalarModel, member_folder, member_folders
+from kleash.models.heads import RewardNormaliser, ScalarModel
+from kleash.models.reward_models import member_folder, member_folders
 from kleash.progress import progress
 from kleash.records import Preference
 from kleash.results import RewardSummary
@@ -34,6 +35,7 @@ from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import Encoded, encode, prompts_that_fit, say_once
 from kleash.stages.support.heldout import measure_heldout
+from kleash.stages.support.saving import leave_places_out
 from kleash.tracking import METRICS_FILE, open_trackers
 from kleash.training.fit import FitSettings, Fitted, HeldOut, build_trainer, fit
 
@@ -143,7 +145,7 @@ def train_reward(
             f"{len(usable)} usable comparisons split into {len(training)} for training and {len(heldout)} held out. "
             "Expected some of each. Collect more comparisons, or change reward.holdout_share."
         )
-    reference = context.load_policy(parents["reference"])
+    reference = context.load_policy(parents["reference"], role="reference")
     rows, apart = (
         encode(part, lambda row: row.completions, reference, max_tokens=settings.max_tokens)
         for part in (training, heldout)
@@ -158,6 +160,7 @@ def train_reward(
             best_steps += [fitted.best_step] if fitted.best_step is not None else []
             normalisers.append(measure_scale(context, settings, model, reference, usable))
             model.save(folder, reference.tokenizer)
+            leave_places_out(draft, folder)
             normalisers[-1].save(folder)
             raw_scores.append(heldout_scores(model, apart, settings))
         measured = measure_heldout(apart, torch.stack(raw_scores).mean(dim=0).tolist(), draft)
@@ -197,13 +200,14 @@ def train_member(
     seed = derived_seed(context.seed, "member", number) if number else context.seed
     continues = member_folders(parents["continues"].path) if "continues" in parents else []
     if number < len(continues):
-        model = context.load_scalar_model(continues[number])
+        model = context.load_scalar_model(continues[number], trainable=True)
     else:
         model = context.fresh_scalar_model(
             parents["reference"], seed=derived_seed(seed, "head"), pooling=settings.pooling
         )
-    head = [(name, weight) for name, weight in model.named_parameters() if name.startswith("head.")]
-    body = [(name, weight) for name, weight in model.named_parameters() if not name.startswith("head.")]
+    trained = dict(model.trainable_parameters())
+    head = [(name, weight) for name, weight in trained.items() if name.startswith("head.")]
+    body = [(name, weight) for name, weight in trained.items() if not name.startswith("head.")]
     folder = member_folder(draft.path, number)
     if number:
         folder.mkdir(exist_ok=True)

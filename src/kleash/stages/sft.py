@@ -20,6 +20,7 @@ from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, encode
 from kleash.stages.support.likelihood import CompletionNLL
+from kleash.stages.support.saving import save_policy
 from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
 
 
@@ -69,8 +70,7 @@ def train_sft(
             before_step=lambda step: _seed_dropout(context, step),
         )
         tracker.close()
-        if context.ranks.is_first:
-            model.save(draft.path)
+        save_policy(context, model, draft, [row.prompt for row in rows.records])
         figures: dict[str, Any] = {}
         if len(apart):
             measured = heldout_rows.measure(trainer, settings.fit)

@@ -3,9 +3,9 @@
 `LocalTrainer` steps optimisers over micro-batches, whatever is trained: SFT, reward models and DPO run on it, and
 `LocalEngine` is one that also runs the models of online training.
 
-It holds what the loop must not know: devices, precision, adapters, micro-batches, ranks. Under LoRA the reference is
-the same base with the frozen `reference` adapter, so no second copy exists; in full fine-tuning it is a second frozen
-model. With several ranks each runs this engine on its own rows and gradients are summed.
+It holds what the loop must not know: devices, precision, micro-batches, ranks. Under LoRA policy, reference and critic
+are roles on one base (`models/shared_base.py`); in full fine-tuning each is a model of its own. With several ranks each
+runs this engine on its own rows and gradients are summed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kleash.data.batches import Rollouts, TokenBatch, TokenSequence, pack_by_tokens, token_batch
 from kleash.models.causal_lm import LanguageModel
-from kleash.models.forward import frozen_reference, rollout_outputs, rollout_values
+from kleash.models.forward import rollout_outputs, rollout_values
 from kleash.models.heads import ScalarModel, ValueHead
 from kleash.protocols import Outputs, Sized
 from kleash.settings import AdamSettings
@@ -98,14 +98,13 @@ class LocalTrainer:
 class LocalEngine(LocalTrainer):
     """Trains a policy, and a critic where there is one, against a frozen reference.
 
-    reference: a second model, or None when the policy carries a `reference` adapter.
     critic: a network of its own (ScalarModel), a head on the policy's trunk (ValueHead), or None.
     """
 
     def __init__(
         self,
         policy: LanguageModel,
-        reference: LanguageModel | None,
+        reference: LanguageModel,
         critic: ScalarModel | ValueHead | None,
         *,
         optimisers: Mapping[str, Optimiser],
@@ -137,8 +136,7 @@ class LocalEngine(LocalTrainer):
             value_BT = outputs.value_BT
         if self.critic is not None:
             value_BT = rollout_values(self.critic, rollouts, max_tokens=self.max_batch_tokens)
-        with frozen_reference(self.policy, self.reference) as reference:
-            reference_BT = read(reference).logprob_BT
+        reference_BT = read(self.reference).logprob_BT
         return (
             logprob_BT.where(mask_BT, 0.0),
             reference_BT.where(mask_BT, 0.0),
@@ -184,7 +182,7 @@ class LocalEngine(LocalTrainer):
 
 def build_local_engine(
     policy: LanguageModel,
-    reference: LanguageModel | None,
+    reference: LanguageModel,
     critic: ScalarModel | ValueHead | None,
     *,
     optimiser: AdamSettings,
@@ -196,9 +194,8 @@ def build_local_engine(
     """Be the engine that recipes call "local". critic_learning_rate: None = the policy's."""
     optimisers = {"policy": Optimiser.from_settings(policy.trainable_parameters(), optimiser, ranks)}
     if critic is not None:
-        optimisers["critic"] = Optimiser.from_settings(
-            critic.named_parameters(), optimiser, ranks, learning_rate=critic_learning_rate
-        )
+        trained = critic.trainable_parameters() if isinstance(critic, ScalarModel) else critic.named_parameters()
+        optimisers["critic"] = Optimiser.from_settings(trained, optimiser, ranks, learning_rate=critic_learning_rate)
     return LocalEngine(
         policy,
         reference,
