@@ -1,14 +1,16 @@
 """What the over-optimisation experiment must show, C1 to C9: pure functions from a seed's curves to a verdict.
 
-A criterion is a row of CRITERIA. Over several seeds it holds where the medians of its figures hold; what each seed
-says alone stands beside it. The thresholds were written down before the experiment was run.
+A criterion is a row of criteria.toml, measured and judged here by the limits that stand there. Over several seeds it
+holds where the medians of its figures hold; what each seed says alone stands beside it.
 """
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -18,18 +20,10 @@ from kleash.maths.overoptimisation import straightness
 Curves = Mapping[str, Curve]
 Figures = dict[str, float]
 
-LEAST_CORRELATION = 0.95
-MOST_BEND = 0.25  # a parabola through the origin, which is no line at all, has this
-LEAST_FALL_SD = 0.3
-KL_TOLERANCE = 0.25
-LEAST_SHARE_OF_PEAK = 0.9
-MOST_OFF_CURVE_SD = 0.15
+_TABLES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+LIMITS: Mapping[str, float] = _TABLES["limits"]
 NUM_AVERAGED = 3
-LEAST_ENSEMBLE_GAIN_SD = 0.2
 REFRESH_KL_NATS = 3.0
-LEAST_REFRESH_GAIN_SD = 0.2
-LEAST_REFRESH_ACCURACY = 0.05
-MOST_FORGETTING = 0.02
 
 
 @dataclass(frozen=True)
@@ -208,9 +202,9 @@ def _finite(figures: Figures) -> dict[str, float | None]:
 
 # ------------------------------------------------------------------------------------------------------------- table
 def _leash_verdict(figures: Figures) -> bool:
-    is_near = abs(figures["end_kl_nats"] / figures["target_nats"] - 1) <= KL_TOLERANCE
-    is_good = figures["share_of_peak"] >= LEAST_SHARE_OF_PEAK
-    return is_near and is_good and figures["off_curve_sd"] <= MOST_OFF_CURVE_SD
+    is_near = abs(figures["end_kl_nats"] / figures["target_nats"] - 1) <= LIMITS["kl_tolerance"]
+    is_good = figures["share_of_peak"] >= LIMITS["share_of_peak"]
+    return is_near and is_good and figures["off_curve_sd"] <= LIMITS["off_curve_sd"]
 
 
 def _laws_verdict(figures: Figures) -> bool:
@@ -220,81 +214,47 @@ def _laws_verdict(figures: Figures) -> bool:
     )
 
 
-CRITERIA: tuple[Criterion, ...] = (
-    Criterion(
-        "C1",
-        f"Proxy is linear in sqrt(KL): correlation at least {LEAST_CORRELATION}, bend below {MOST_BEND}",
-        ("ppo-biased", "ppo-unbiased"),
+_MEASURES: Mapping[str, tuple[Callable[[Curves], Figures], Callable[[Figures], bool]]] = {
+    "C1": (
         proxy_is_straight,
-        lambda found: found["correlation"] >= LEAST_CORRELATION and abs(found["bend"]) < MOST_BEND,
+        lambda found: found["correlation"] >= LIMITS["correlation"] and abs(found["bend"]) < LIMITS["bend"],
     ),
-    Criterion(
-        "C2",
-        f"Biased labels, beta 0: gold peaks and falls by {LEAST_FALL_SD} SD while proxy, length and flattery rise",
-        ("ppo-biased",),
+    "C2": (
         gold_falls,
         lambda found: (
             found["peak_sd"] > 0
-            and found["fall_sd"] >= LEAST_FALL_SD
+            and found["fall_sd"] >= LIMITS["fall_sd"]
             and min(found["proxy_rise_sd"], found["words_rise"], found["flattery_rise"]) > 0
         ),
     ),
-    Criterion(
-        "C3",
-        f"Unbiased labels, beta 0, over the same KL: no fall of {LEAST_FALL_SD} SD",
-        ("ppo-biased", "ppo-unbiased"),
-        control_does_not_fall,
-        lambda found: found["fall_unbiased_sd"] < LEAST_FALL_SD,
-    ),
-    Criterion(
-        "C4",
-        "The adaptive leash ends within 25 % of its target KL with 90 % of beta 0's peak gold, on beta 0's curve",
-        ("ppo-biased", "ppo-leashed"),
-        leash_holds,
-        _leash_verdict,
-    ),
-    Criterion(
-        "C5",
-        "More comparisons raise gold's maximum: 250 < 1,000 <= 4,000",
-        ("ppo-unbiased", "ppo-unbiased-1000", "ppo-unbiased-250"),
+    "C3": (control_does_not_fall, lambda found: found["fall_unbiased_sd"] < LIMITS["fall_sd"]),
+    "C4": (leash_holds, _leash_verdict),
+    "C5": (
         more_pairs_help,
         lambda found: found["peak_250_sd"] < found["peak_1000_sd"] <= found["peak_4000_sd"],
     ),
-    Criterion(
-        "C6",
-        f"25 % flips: a conservative ensemble beats one reward model at high KL by {LEAST_ENSEMBLE_GAIN_SD} SD; "
-        "a bias that all members share is not cured",
-        ("ppo-noisy", "ppo-noisy-worst", "ppo-noisy-uncertainty", "ppo-biased-worst"),
+    "C6": (
         ensembles_help,
         lambda found: (
-            max(found["gain_worst_case_sd"], found["gain_uncertainty_sd"]) >= LEAST_ENSEMBLE_GAIN_SD
-            and found["fall_shared_bias_sd"] >= LEAST_FALL_SD
+            max(found["gain_worst_case_sd"], found["gain_uncertainty_sd"]) >= LIMITS["ensemble_gain_sd"]
+            and found["fall_shared_bias_sd"] >= LIMITS["fall_sd"]
         ),
     ),
-    Criterion(
-        "C7",
-        f"One on-policy refresh with replay: gold at KL 3 up {LEAST_REFRESH_GAIN_SD} SD, accuracy on current pairs up "
-        "5 points, on old pairs down 2 at most",
-        ("ppo-unbiased-1000", "ppo-refreshed"),
+    "C7": (
         refresh_helps,
         lambda found: (
-            found["gain_at_kl_3_sd"] >= LEAST_REFRESH_GAIN_SD
-            and found["accuracy_current_gain"] >= LEAST_REFRESH_ACCURACY
-            and found["accuracy_old_gain"] >= -MOST_FORGETTING
+            found["gain_at_kl_3_sd"] >= LIMITS["refresh_gain_sd"]
+            and found["accuracy_current_gain"] >= LIMITS["refresh_accuracy"]
+            and found["accuracy_old_gain"] >= -LIMITS["forgetting"]
         ),
     ),
-    Criterion(
-        "C8",
-        "The laws d (a - b log d) for PPO, d (a - b d) for best-of-n fit with a, b > 0; b is smaller without bias",
-        ("ppo-biased", "ppo-unbiased", "best-of-n-biased", "best-of-n-unbiased"),
-        laws_fit,
-        _laws_verdict,
-    ),
-    Criterion(
-        "C9",
-        "DPO, IPO and KTO on the same comparisons beat SFT on gold; their KL is reported",
-        ("dpo", "ipo", "kto"),
+    "C8": (laws_fit, _laws_verdict),
+    "C9": (
         direct_methods_help,
         lambda found: min(found[f"{method}_gold_sd"] for method in ("dpo", "ipo", "kto")) > 0,
     ),
+}
+CRITERIA: tuple[Criterion, ...] = tuple(
+    Criterion(name, row["text"].format(**LIMITS), tuple(row["needs"]), *_MEASURES[name])
+    for name, row in _TABLES["criteria"].items()
 )

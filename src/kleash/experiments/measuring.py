@@ -73,16 +73,15 @@ def best_of_n_points(pool: Sequence[Completion], scorer: Scorer, *, largest_n: i
     for row, answer in enumerate(pool):
         rows_of.setdefault(answer.prompt.id, []).append(row)
     sd, points = pstdev(golds), []
-    per_prompt_1: list[float] = []
-    proxy_1 = 0.0
+    first: tuple[list[float], float] | None = None
     for n in (2**power for power in range(largest_n.bit_length())):
         groups = [(_of(proxies, rows), _of(golds, rows)) for rows in rows_of.values() if len(rows) >= n]
         per_prompt = [expected_best_of_n(proxy, n, gold=gold) for proxy, gold in groups]
         proxy_n = fmean(expected_best_of_n(proxy, n) for proxy, _ in groups)
-        per_prompt_1, proxy_1 = (per_prompt, proxy_n) if n == 1 else (per_prompt_1, proxy_1)
-        gain = paired_difference_interval(per_prompt, per_prompt_1)
+        first = first or (per_prompt, proxy_n)
+        gain = paired_difference_interval(per_prompt, first[0])
         low, value, high = (bound / sd for bound in (gain.low, gain.value, gain.high))
-        points.append(Point(n, best_of_n_kl(n), proxy_n - proxy_1, value, low, high))
+        points.append(Point(n, best_of_n_kl(n), proxy_n - first[1], value, low, high))
     return points
 
 

@@ -9,6 +9,7 @@ fit. What came of it is measured by the recipe's own evaluation. `advice.py` say
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -59,22 +60,8 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-METHODS: Mapping[str, Method] = {
-    "ppo": Method("online", "reward model, critic, KL leash", {"algorithm": "ppo"}),
-    "rloo": Method(
-        "online", "reward model, four answers per prompt, no critic", {"algorithm": "rloo", "samples_per_prompt": 4}
-    ),
-    "grpo": Method(
-        "online",
-        "reward model, four answers per prompt, KL in the loss",
-        {"algorithm": "grpo", "samples_per_prompt": 4},
-    ),
-    "dpo": Method("direct", "pairs, no reward model", {"algorithm": "dpo"}),
-    "ipo": Method("direct", "pairs, squared loss", {"algorithm": "ipo"}),
-    "kto": Method("direct", "single answers with a thumb", {"algorithm": "kto"}),
-    "sft_on_chosen": Method("chosen", "imitates the preferred answers"),
-    "best_of_n": Method("best_of_n", "SFT policy, the best of 16 by the reward model", {"n": 16}),
-}
+_ROWS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+METHODS: Mapping[str, Method] = {name: Method(**row) for name, row in _ROWS.items()}
 
 
 class MethodFigures(EvaluationSummary):

@@ -3,7 +3,7 @@
 How a page is made, for whoever adds one:
 
 * `routes.py` has two routes for it, made by `run_page` where it is about one run: the page is at `/NAME/RUN`, and what
-  it shows is asked for again at `/data/NAME/RUN`. `rendering.RUN_PAGES` gives it a tab, `rendering.MAIN_PAGES` one to a
+  it shows is asked for again at `/data/NAME/RUN`. run_frame.html gives it a tab, frame.html one to a
   page about all runs. RUN may hold slashes; `run_or_404` is the only way from a name to a folder.
 * A module of `pages/` gathers its figures and has templates/parts write them: the `Live` that the data route returns.
 * Its template extends frame.html (run_frame.html for a page about one run), sets `source` to the address of its data
@@ -75,6 +75,7 @@ def create_app(
     app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
     app.add_middleware(_KnownHosts, allowed_hosts=list(allowed_hosts), allows_addresses=allows_addresses)
     app.add_middleware(SecurityHeaders, https_only=False)
+<<<<<<< HEAD
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(KleashError, _answer_user_error)
@@ -128,12 +129,33 @@ def _answer_our_error(request: Request, error: Exception) -> Response:
     # This answer is made outside of all middleware.
     response = _answer(request, 500, _SENTENCES[500])
     add_security_headers(MutableHeaders(raw=response.raw_headers), request.scope, https_only=False)
+=======
+    for kind in (HTTPException, RequestValidationError, KleashError, Exception):
+        app.add_exception_handler(kind, _answer)
+    return app
+
+
+def _answer(request: Request, error: Exception) -> Response:
+    """Say what went wrong: as JSON below /data/, else as a page."""
+    status_code, message = _explain(error)
+    shown = message.encode(errors="replace").decode()
+    if request.url.path.startswith("/data/"):
+        response: Response = JSONResponse({"error": shown}, status_code=status_code)
+    else:
+        response = render(request, "error.html", status_code=status_code, message=shown)
+    if status_code == 500:  # this answer is made outside of all middleware
+        add_security_headers(MutableHeaders(raw=response.raw_headers), request.scope, https_only=False)
+>>>>>>> db5280a (Keep the arms, criteria and methods of experiments as data; word tabs, orders and errors in one place)
     return response
 
 
-def _answer(request: Request, status_code: int, message: str) -> Response:
-    """Say what went wrong: as JSON below /data/, else as a page."""
-    shown = message.encode(errors="replace").decode()
-    if request.url.path.startswith("/data/"):
-        return JSONResponse({"error": shown}, status_code=status_code)
-    return render(request, "error.html", status_code=status_code, message=shown)
+def _explain(error: Exception) -> tuple[int, str]:
+    match error:
+        case HTTPException(status_code=code, detail=detail):
+            return code, _SENTENCES.get(code, detail) if detail == HTTPStatus(code).phrase else detail
+        case RequestValidationError():
+            faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+            return 422, f"The address does not fit. {faults[:500]}. Go back and choose again."
+        case KleashError():
+            return 404, str(error)
+    return 500, _SENTENCES[500]

@@ -6,6 +6,7 @@ What is drawn, and from which figures, is decided in `charts.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from kleash.estimates import Estimate
 from kleash.monitor.read.measures import thinned
@@ -77,30 +78,23 @@ def band(low: float, high: float) -> Part:
 
 def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
     """Return a panel's title and unit, set above its top left corner."""
-    index = {
-        "xref": "paper",
-        "yref": "paper",
-        "x": 0,
-        "y": y,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "xshift": shift,
-        "yshift": 3,
-    }
     text = f'<b>{title}</b>  <span style="font-size:12px">{unit}</span>'
-    return index | {"text": text, "showarrow": False, "align": "left", "font": {"size": 13, "color": INK}}
+    place = {"x": 0, "y": y, "xref": "paper", "yref": "paper", "yanchor": "bottom", "xshift": shift, "yshift": 3}
+    return _note(text, INK, size=13, align="left", **place)
 
 
 def flag(x: float, text: str, *, color: str) -> Part:
     """Return a word at the top of a vertical line through the figure."""
-    index = {"x": x, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top", "xshift": 2}
-    return index | {"text": text, "showarrow": False, "font": {"size": 11, "color": color}}
+    return _note(text, color, size=11, x=x, y=1, yref="paper", yanchor="top", xshift=2)
 
 
 def end_label(y: float, text: str, *, yref: str, color: str) -> Part:
     """Return a line's last value, written to the right of the panel."""
-    index = {"xref": "paper", "x": 1, "yref": yref, "y": y, "xanchor": "left", "yanchor": "middle", "xshift": 4}
-    return index | {"text": f"<b>{text}</b>", "showarrow": False, "font": {"size": 12, "color": color}}
+    return _note(f"<b>{text}</b>", color, size=12, x=1, y=y, xref="paper", yref=yref, yanchor="middle", xshift=4)
+
+
+def _note(text: str, color: str, *, size: int, **place: Any) -> Part:
+    return {"text": text, "showarrow": False, "xanchor": "left", "font": {"size": size, "color": color}} | place
 
 
 # ------------------------------------------------------------------------------------------------------------- texts

@@ -42,13 +42,6 @@ TELLING_FIGURES = {
     "prompts": "prompts",
 }
 """{figure of a summary: what it is called}, the most telling first; text is shown behind its name, a number before."""
-FURTHER_PAGES = {
-    "preferences": ("labellers", "Its labellers"),
-    "audit": ("audit", "The audit"),
-    "policy": ("run", "How it was trained"),
-    "direct": ("run", "How it was trained"),
-}
-"""{stage: (the page of a run that shows more of it, what the link says)}."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +175,6 @@ def _details(lineage: Lineage, chosen: str, run: str, here: str, address: Callab
         lineage=lineage,
         title_of=partial(title_of, here=here),
         run=run,
-        further=FURTHER_PAGES.get(artifact.path.name) if chosen in lineage.focus else None,
         address=address,
         estimate=estimate,
         short=_short,

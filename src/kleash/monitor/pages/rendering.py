@@ -32,19 +32,6 @@ from kleash.web.word_diff import word_diff
 
 FOLDER = Path(__file__).parents[1]
 
-MAIN_PAGES: list[tuple[str, str]] = [("/", "Runs"), ("/compare", "Compare"), ("/experiments", "Experiments")]
-"""(address, title) of the pages that are not about one run."""
-
-RUN_PAGES: list[tuple[str, str]] = [
-    ("run", "Overview"),
-    ("samples", "Samples"),
-    ("aims", "Help and harm"),
-    ("audit", "Audit"),
-    ("labellers", "Labellers"),
-    ("lineage", "Lineage"),
-]
-"""(first part of the address, title) of the pages about one run: /FIRST/RUN, with its data at /data/FIRST/RUN."""
-
 
 @dataclass(frozen=True)
 class Live:
@@ -76,8 +63,6 @@ def templates() -> Environment:
         "num_cases": num_cases,
         "split_slice": split_slice,
         "rate_note": rate_note,
-        "main_pages": MAIN_PAGES,
-        "run_pages": RUN_PAGES,
         "kleash_version": __version__,
         "finite": finite,
         "slices_of": slices_of,

@@ -17,7 +17,7 @@ from kleash.estimates import Estimate, estimate, finite
 from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.read.alarms import by_symptom, ending, read_alarms
 from kleash.monitor.read.catalogue import Catalogue, is_being_written
-from kleash.monitor.read.external_quality import PANEL, judge_label
+from kleash.monitor.read.external_quality import PANEL, judge_label, panel_rate
 from kleash.monitor.read.findings import KL_METRIC, kl_target
 from kleash.monitor.read.live import Shelf, files_state, last_row
 from kleash.monitor.read.measures import whole
@@ -155,5 +155,4 @@ def _win_rate(round_folder: RoundFolder) -> tuple[Estimate | None, str]:
         return evaluation.win_rate, judge_label(evaluation.judge)
     policy = round_folder.stages.get("policy")
     watched = last_row(policy.folder / "evaluations.jsonl") if policy else {}
-    parts = {"value": "win_rate", "low": "win_rate_low", "high": "win_rate_high", "n": "n"}
-    return estimate({part: watched.get(f"external/{name}") for part, name in parts.items()}), PANEL
+    return estimate(panel_rate(watched)), PANEL

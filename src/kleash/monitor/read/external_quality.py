@@ -57,6 +57,12 @@ def win_rates(round_folder: RoundFolder, judge: str) -> tuple[ExternalCurve, ...
     return tuple(curve for curve in curves if curve.points)
 
 
+def panel_rate(row: Row, slice_name: str = "") -> dict[str, object]:
+    """Return the panel's win rate in a row of evaluations.jsonl as `estimate` reads it."""
+    parts = {"value": "win_rate", "low": "win_rate_low", "high": "win_rate_high", "n": "n"}
+    return {part: row.get(slice_metric(slice_name, f"external/{name}")) for part, name in parts.items()}
+
+
 def judge_label(name: str) -> str:
     """Return what a judge or an external measure is called in a sentence."""
     return {"gold": "gold", "proxy": "the reward model"}.get(name, name)
@@ -91,10 +97,4 @@ def _panel(watched: Iterable[Row]) -> ExternalCurve:
 
 
 def _panel_points(watched: Iterable[Row], slice_name: str) -> Points:
-    parts = {"value": "win_rate", "low": "win_rate_low", "high": "win_rate_high", "n": "n"}
-    metrics = {part: slice_metric(slice_name, f"external/{name}") for part, name in parts.items()}
-    rows = [
-        {"step": row.get("step"), "rate": {part: row.get(metric) for part, metric in metrics.items()}}
-        for row in watched
-    ]
-    return _points(rows, "rate")
+    return _points([{"step": row.get("step"), "rate": panel_rate(row, slice_name)} for row in watched], "rate")

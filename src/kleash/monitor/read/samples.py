@@ -25,14 +25,6 @@ MAX_SHOWN_CHARACTERS = 20_000
 """Far beyond what a person reads of one answer; a model may write a megabyte."""
 
 AFTER_TRAINING = "final"
-ORDERS = {
-    "suspects": "suspects: reward ranked above external",
-    "reward": "highest reward",
-    "gain": "biggest gain",
-    "loss": "biggest loss",
-    "longer": "grew longest",
-    "": "slices in turn",
-}
 _KEPT_FILE = re.compile(r"step-(\d+)\.jsonl")
 
 
@@ -110,7 +102,7 @@ class Browser:
     moment: str
     slices: tuple[str, ...]
     outcomes: tuple[str, ...]
-    orders: Mapping[str, str]
+    orders: tuple[str, ...]
     order: str
     external: str
 
@@ -124,7 +116,7 @@ def browse(shelf: Shelf, folder: Path, choice: Choice) -> Browser:
         moment = choice.moment if choice.moment in moments else next(iter(moments), "")
         samples, external = _of_moment(shelf, round_folder, kept, moment)
     orders = _orders(samples)
-    order = choice.order if choice.order in orders else next(iter(orders))
+    order = choice.order if choice.order in orders else orders[0]
     matching = _sorted([sample for sample in samples if _is_wanted(sample, choice)], order)
     return Browser(
         samples=tuple(matching[: choice.num_shown]),
@@ -222,10 +214,10 @@ def _prompt_text(prompt: Any) -> str:
     return "\n\n".join(f"{turn.get('role')}: {turn.get('content')}" for turn in turns)
 
 
-def _orders(samples: Sequence[Sample]) -> dict[str, str]:
+def _orders(samples: Sequence[Sample]) -> tuple[str, ...]:
     """Return the orders that something is known for, the most telling first."""
-    known = {name for name, key in _KEYS.items() if any(key(sample) is not None for sample in samples)}
-    return {name: words for name, words in ORDERS.items() if name in known or name == ""}
+    known = (name for name, key in _KEYS.items() if any(key(sample) is not None for sample in samples))
+    return (*known, "")
 
 
 def _length(side: Mapping[str, Any]) -> float:
@@ -245,10 +237,12 @@ def _sorted(samples: Sequence[Sample], order: str) -> Sequence[Sample]:
     key = _KEYS.get(order)
     if key is None:
         return samples
-    worth = {id(sample): key(sample) for sample in samples}
-    known = [sample for sample in samples if worth[id(sample)] is not None]
-    known.sort(key=lambda sample: -(worth[id(sample)] or 0.0))
-    return known + [sample for sample in samples if worth[id(sample)] is None]
+
+    def place(sample: Sample) -> tuple[bool, float]:
+        worth = key(sample)
+        return worth is None, -(worth or 0.0)
+
+    return sorted(samples, key=place)
 
 
 def _is_wanted(sample: Sample, choice: Choice) -> bool:
