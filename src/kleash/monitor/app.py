@@ -75,13 +75,10 @@ def create_app(
     app.mount("/shared", StaticFiles(directory=STATIC), name="shared")
     app.add_middleware(_KnownHosts, allowed_hosts=list(allowed_hosts), allows_addresses=allows_addresses)
     app.add_middleware(SecurityHeaders, https_only=False)
-<<<<<<< HEAD
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(KleashError, _answer_user_error)
     for kind in _OF_DAMAGE:
         app.add_exception_handler(kind, _answer_damage)
-    app.add_exception_handler(Exception, _answer_our_error)
+    for kind in (HTTPException, RequestValidationError, KleashError, Exception):
+        app.add_exception_handler(kind, _answer)
     return app
 
 
@@ -100,53 +97,29 @@ class _KnownHosts(TrustedHostMiddleware):
         await (self.app if is_address else super().__call__)(scope, receive, send)
 
 
-def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    is_bare = error.detail == HTTPStatus(error.status_code).phrase
-    message = _SENTENCES.get(error.status_code, error.detail) if is_bare else error.detail
-    return _answer(request, error.status_code, message)
-
-
-def _answer_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
-    return _answer(request, 422, f"The address does not fit. {'; '.join(faults)[:500]}. Go back and choose again.")
-
-
-def _answer_user_error(request: Request, error: Exception) -> Response:
-    return _answer(request, 404, str(error))
-
-
 def _answer_damage(request: Request, error: Exception) -> Response:
     """Say what a run sets off that holds anything but what KLeash wrote; the other runs' pages go on."""
     if not request.path_params and not request.url.path.endswith("/compare"):
         raise error  # no run's: ours
     _logger.warning("%s", request.url.path, exc_info=error)
-    return _answer(request, 422, str(damaged(request.path_params.get("name", "A run on this page"), error)))
-
-
-def _answer_our_error(request: Request, error: Exception) -> Response:
-    # This answer is made outside of all middleware.
-    response = _answer(request, 500, _SENTENCES[500])
-    add_security_headers(MutableHeaders(raw=response.raw_headers), request.scope, https_only=False)
-=======
-    for kind in (HTTPException, RequestValidationError, KleashError, Exception):
-        app.add_exception_handler(kind, _answer)
-    return app
+    return _show(request, 422, str(damaged(request.path_params.get("name", "A run on this page"), error)))
 
 
 def _answer(request: Request, error: Exception) -> Response:
-    """Say what went wrong: as JSON below /data/, else as a page."""
+    """Say what went wrong."""
     status_code, message = _explain(error)
-    shown = message.encode(errors="replace").decode()
-    if request.url.path.startswith("/data/"):
-        response: Response = JSONResponse({"error": shown}, status_code=status_code)
-    else:
-        response = render(request, "error.html", status_code=status_code, message=shown)
+    response = _show(request, status_code, message)
     if status_code == 500:  # this answer is made outside of all middleware
         add_security_headers(MutableHeaders(raw=response.raw_headers), request.scope, https_only=False)
->>>>>>> db5280a (Keep the arms, criteria and methods of experiments as data; word tabs, orders and errors in one place)
     return response
+
+
+def _show(request: Request, status_code: int, message: str) -> Response:
+    """Show a message: as JSON below /data/, else as a page."""
+    shown = message.encode(errors="replace").decode()
+    if request.url.path.startswith("/data/"):
+        return JSONResponse({"error": shown}, status_code=status_code)
+    return render(request, "error.html", status_code=status_code, message=shown)
 
 
 def _explain(error: Exception) -> tuple[int, str]:
