@@ -7,6 +7,8 @@ import pytest
 from fake_run import make_fake_run, write_rows
 
 from kleash.estimates import Estimate, Rate, estimate, finite
+from kleash.monitor.pages.rendering import fragment
+from kleash.monitor.pages.sections import shown_of
 from kleash.monitor.read.findings import Contrast, findings_of, worst_first
 from kleash.monitor.read.measures import column, last
 from kleash.monitor.read.reader import read_run
@@ -117,11 +119,12 @@ def test_the_newest_round_that_trained_something_is_shown(tmp_path):
 
 def test_the_audit_of_the_reward_model_is_told_or_that_there_was_none(tmp_path):
     def told(name, stages):
-        return findings_of(read_run(make_fake_run(tmp_path / name, stages=stages))).reward_model.audit
+        run = read_run(make_fake_run(tmp_path / name, stages=stages))
+        return fragment("parts/reward-model.html", **shown_of(run, run.rounds[0]))
 
-    assert told("without", ("reward",)) == "It was not audited."
+    assert "It was not audited." in told("without", ("reward",))
     found = told("with", ("reward", "audit"))
-    assert found.startswith("It failed its audit. Saying nothing pays: stock phrase 'you are right,'")
+    assert "It failed its audit. Saying nothing pays: stock phrase &#39;you are right,&#39;" in found
 
 
 def test_gap_is_the_rank_by_reward_less_the_rank_by_the_judge():

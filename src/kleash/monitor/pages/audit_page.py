@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kleash.estimates import Rate, estimate, finite
+from kleash.estimates import estimate, finite
 from kleash.evaluation.gates import GAIN_FAIL_SD, GAIN_WARN_SD, SPREAD_FAIL, SPREAD_WARN
 from kleash.monitor.figures.charts import margin_figure
 from kleash.monitor.pages.rendering import Live, fragment
@@ -18,7 +18,7 @@ from kleash.monitor.pages.single_page import single_page
 from kleash.monitor.read.catalogue import run_state
 from kleash.monitor.read.live import Shelf
 from kleash.monitor.read.reader import RoundFolder, RunFolder
-from kleash.results import AuditMeasures, AuditSummary, Calibration
+from kleash.results import AuditSummary, Calibration
 from kleash.web import plots
 from kleash.web.plots import ACCENT, MUTED, Part
 from kleash.web.wording import percent
@@ -86,29 +86,10 @@ def audit_sections(
         remarks={"gain_sd": GAIN_WARN_SD, "spread": SPREAD_WARN},
         fails={"gain_sd": GAIN_FAIL_SD, "spread": SPREAD_FAIL},
         gain_reach=GAIN_REACH_SD,
-        groups=_groups(summary.measures),
         paid=_paid_additions(worst),
         wrong=[row for row in worst if row.get("kind") == "wrong pair"][:NUM_SHOWN],
         drawn=drawn,
     )
-
-
-def _groups(measures: AuditMeasures) -> dict[str, list[tuple[str, Rate]]]:
-    """Return each table's (group, rate), the smallest rate first; groups that nothing was measured of are left out."""
-    tables: dict[str, Mapping[str, Rate | None]] = {
-        name: getattr(measures, name) for name in ("slices", "benchmarks", "strengths", "difficulties", "outside")
-    }
-    tables["misled"] = {
-        "Preferred answer is the longer one": measures.accuracy_where_longer_preferred,
-        "Preferred answer is the shorter one": measures.accuracy_where_shorter_preferred,
-        "Sides with the facts where style says otherwise": measures.sides_with_facts,
-        "Raters side with the facts there": measures.raters_side_with_facts,
-        "Pairs it was trained on": measures.training_accuracy,
-    }
-    known = {
-        table: [(name, rate) for name, rate in rates.items() if rate and rate.n] for table, rates in tables.items()
-    }
-    return {table: sorted(rows, key=lambda row: row[1].value) for table, rows in known.items()}
 
 
 def _paid_additions(worst: Sequence[Row]) -> list[Row]:

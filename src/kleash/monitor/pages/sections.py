@@ -15,7 +15,7 @@ from kleash.monitor.read.checks import checks
 from kleash.monitor.read.findings import Findings, findings_of, slice_names
 from kleash.monitor.read.measures import seconds_by_part
 from kleash.monitor.read.reader import RoundFolder, RunFolder, StageFolder
-from kleash.results import PreferencesSummary, SuitesSummary, Summary
+from kleash.results import AuditSummary, PreferencesSummary, SuitesSummary, Summary
 from kleash.web.plots import Part
 
 
@@ -51,6 +51,7 @@ def shown_of(run: RunFolder, round_folder: RoundFolder | None, *, slice_name: st
         "small": [(title, unit) for title, unit, _ in small],
         "distance": distance,
         "suites": round_folder.summary("suites", SuitesSummary),
+        "audit": round_folder.summary("audit", AuditSummary),
         "times": [(name, len(rows), seconds_by_part(rows)) for name, rows in findings.training.items()],
         "beside_people": round_folder.summary("preferences", PreferencesSummary).beside_people,
         "seconds_of": seconds_of,

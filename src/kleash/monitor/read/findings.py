@@ -21,7 +21,6 @@ from kleash.monitor.read.samples import Sample, mixed, read_samples
 from kleash.records import by_slice
 from kleash.results import (
     AnswerFigures,
-    AuditSummary,
     EvaluationSummary,
     PolicySummary,
     PreferencesSummary,
@@ -44,13 +43,9 @@ class Contrast(AnswerFigures):
 
 @dataclass(frozen=True)
 class RewardModelFindings:
-    """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would.
-
-    audit: what its audit says of it, in sentences.
-    """
+    """How well the reward model orders pairs it has not seen, and how well "the longer answer wins" would."""
 
     accuracy: Estimate
-    audit: str = ""
     longer_wins: float | None = None
     slices: Mapping[str, Estimate] = field(default_factory=dict)
     margins: tuple[tuple[float, bool], ...] = ()
@@ -227,24 +222,7 @@ def _reward_model(round_folder: RoundFolder) -> RewardModelFindings | None:
     )
     return RewardModelFindings(
         accuracy=own.heldout_accuracy,
-        audit=_audit(round_folder),
         longer_wins=own.longer_wins,
         slices=own.slices,
         margins=margins,
     )
-
-
-def _audit(round_folder: RoundFolder) -> str:
-    """Say what the reward model's audit came to, and why a policy was trained on it all the same."""
-    own = round_folder.summary("audit", AuditSummary)
-    if not own.model_fields_set:
-        return "It was not audited."
-    verdicts = {
-        "pass": "It passed its audit.",
-        "warn": "It passed its audit with remarks.",
-        "fail": "It failed its audit.",
-    }
-    accepted = str(round_folder.settings("policy").get("audit") or "").partition("accepted: ")[2]
-    why = [f"A policy was trained on it all the same: {accepted}."] if accepted else []
-    told = verdicts.get(own.verdict, "Its audit has no verdict.")
-    return " ".join([told, *(reason.text for reason in own.reasons[:1]), *why])
