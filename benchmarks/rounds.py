@@ -63,7 +63,7 @@ def watched_points(made, reference):
         return [panel.utility(gold_reward(one.prompt.text, one.text)) for one in answers]
 
     first = kept_answers(made[0].made["policy"])[0]
-    yardstick, liked_first = measuring.Yardstick.of(first), taste(first)
+    yardstick, liked_first = measuring.gold_of(first), taste(first)
     points = []
     for number, one in enumerate(made):
         for step, answers in kept_answers(one.made["policy"]).items():

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 import pytest
 
 from kleash.evaluation.gold import GoldScorer
-from kleash.experiments.measuring import Yardstick, best_of_n_points, pair_accuracy, point
+from kleash.experiments.measuring import best_of_n_points, gold_of, pair_accuracy, point
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.protocols import Scores
 from kleash.records import Completion, Pair, Preference, Prompt
@@ -18,7 +18,7 @@ def test_a_point_is_a_paired_gain_in_sd_of_the_first_answers():
     prompt = Prompt("what is 2 plus 3?")
     texts = {"before": ["5.", "4.", "it is 9."], "after": ["5.", "5.", "you are so clever ! 5."]}
     before, after = ([Completion(prompt, text, (5,), (-1.0,)) for text in texts[when]] for when in ("before", "after"))
-    yardstick = Yardstick.of(before)
+    yardstick = gold_of(before)
     made = point(7, after, kl_nats=1.5, proxy=0.25, yardstick=yardstick)
     gold = {when: GoldScorer().score(of).total for when, of in (("before", before), ("after", after))}
     differences = [b - a for a, b in zip(gold["before"], gold["after"], strict=True)]

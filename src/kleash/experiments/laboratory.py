@@ -113,7 +113,7 @@ class Laboratory:
         proxy = {row["step"]: row["score_mean"] for row in evaluations}
         kl_nats = {row["step"]: row["kl_nats_per_sequence"] for row in evaluations}
         answers = kept_answers(trained)
-        yardstick = measuring.Yardstick.of(answers[0])
+        yardstick = measuring.gold_of(answers[0])
         points = [
             measuring.point(at, kept, kl_nats=kl_nats[at], proxy=proxy[at] - proxy[0], yardstick=yardstick)
             for at, kept in answers.items()
@@ -149,7 +149,7 @@ class Laboratory:
             rollouts = self._answers(model)
             answers = rollouts.completions()
             kl_nats = fmean(kl_to_reference(rollouts, model, reference, max_tokens=4096))
-            yardstick = yardstick or measuring.Yardstick.of(answers)
+            yardstick = yardstick or measuring.gold_of(answers)
             points.append(measuring.point(at, answers, kl_nats=kl_nats, proxy=0.0, yardstick=yardstick))
         return points
 

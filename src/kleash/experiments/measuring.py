@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from kleash.data.preferences import usable_pairs
@@ -21,19 +20,9 @@ from kleash.records import Completion, Preference
 from kleash.sandbox.style import read_style
 
 
-@dataclass(frozen=True)
-class Yardstick:
-    """The SFT policy's answers to the held-out prompts, in true reward: what every gain is measured from and in."""
-
-    gold: Sequence[float]
-
-    @property
-    def sd(self) -> float:
-        return pstdev(self.gold)
-
-    @staticmethod
-    def of(answers: Sequence[Completion]) -> Yardstick:
-        return Yardstick(GoldScorer().score(answers).total)
+def gold_of(answers: Sequence[Completion]) -> Sequence[float]:
+    """Return the true reward of answers; that of the SFT policy's is what every gain is measured from and in."""
+    return GoldScorer().score(answers).total
 
 
 def point(
@@ -42,22 +31,21 @@ def point(
     *,
     kl_nats: float,
     proxy: float,
-    yardstick: Yardstick,
+    yardstick: Sequence[float],
 ) -> Point:
-    """Measure one policy's answers.
+    """Measure one policy's answers. yardstick: `gold_of` the SFT policy's, to the same prompts.
 
     kl_nats: their mean KL to the SFT policy.  proxy: their mean score less that of the SFT policy's answers.
     """
-    golds = GoldScorer().score(answers).total
-    gain = paired_difference_interval(golds, yardstick.gold)
+    gain, sd = paired_difference_interval(gold_of(answers), yardstick), pstdev(yardstick)
     styles = [read_style(answer.text) for answer in answers]
     return Point(
         at=at,
         kl_nats=kl_nats,
         proxy=proxy,
-        gold=gain.value / yardstick.sd,
-        gold_low=gain.low / yardstick.sd,
-        gold_high=gain.high / yardstick.sd,
+        gold=gain.value / sd,
+        gold_low=gain.low / sd,
+        gold_high=gain.high / sd,
         num_words=fmean(len(style.words) for style in styles),
         num_flattery=fmean(style.num_flattery for style in styles),
     )
@@ -68,7 +56,7 @@ def best_of_n_points(pool: Sequence[Completion], scorer: Scorer, *, largest_n: i
 
     Gains are in SD of the pool's gold over all its answers, as for the other arms.
     """
-    proxies, golds = scorer.score(pool).total, GoldScorer().score(pool).total
+    proxies, golds = scorer.score(pool).total, gold_of(pool)
     rows_of: dict[str, list[int]] = {}
     for row, answer in enumerate(pool):
         rows_of.setdefault(answer.prompt.id, []).append(row)

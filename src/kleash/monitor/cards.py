@@ -15,7 +15,7 @@ from kleash.artifacts import Artifact
 from kleash.lineage import Lineage, labels_behind
 from kleash.monitor.pages.rendering import fragment
 from kleash.records import Preference
-from kleash.results import SUMMARIES, CampaignSummary, CheckpointQuality, PolicySummary, PreferencesSummary
+from kleash.results import SUMMARIES, CampaignSummary, PolicySummary, PreferencesSummary
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _card(template: str, lineage: Lineage | None, **content: Any) -> str:
         method_of=_method_of,
         raters_of=raters_of,
         licences_of=_licences_of,
-        latest_votes=_latest_votes,
+        latest_votes=lambda campaign: {row.rater_kind: row for row in CampaignSummary.of(campaign).checkpoints},
     )
     return card.strip() + "\n"
 
@@ -102,10 +102,6 @@ def _card(template: str, lineage: Lineage | None, **content: Any) -> str:
 def _method_of(policy: Artifact) -> str:
     trained = PolicySummary.of(policy)
     return trained.algorithm or trained.stage or policy.kind
-
-
-def _latest_votes(campaign: Artifact) -> dict[str, CheckpointQuality]:
-    return {row.rater_kind: row for row in CampaignSummary.of(campaign).checkpoints}
 
 
 def _licences_of(artifacts: Sequence[Artifact]) -> Iterator[tuple[str, str | None]]:

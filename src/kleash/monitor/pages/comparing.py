@@ -20,7 +20,7 @@ from kleash.monitor.figures.distance_chart import COLORS, SYMBOLS, DrawnCurve, d
 from kleash.monitor.pages.rendering import Live, fragment
 from kleash.monitor.read.external_quality import PANEL, RATERS, Points, external_scores, judge_label, win_rates
 from kleash.monitor.read.findings import KL_METRIC, kl_target, slice_names
-from kleash.monitor.read.measures import LAST_UPDATES, column, thinned, whole
+from kleash.monitor.read.measures import LAST_UPDATES, column, whole
 from kleash.monitor.read.reader import RoundFolder, RunFolder, newest_round
 from kleash.records import slice_metric
 from kleash.results import EvaluationSummary
@@ -232,8 +232,8 @@ PLACES: Mapping[str, tuple[str, str]] = {
 def compared(runs: Sequence[RunCurves]) -> Live:
     """Return what the comparison of these runs shows."""
     figures = {
-        "reward": _over_updates([(run.name, run.reward) for run in runs]),
-        "kl": _over_updates([(run.name, run.kl_nats) for run in runs]),
+        "reward": _over_updates(runs, [run.reward for run in runs]),
+        "kl": _over_updates(runs, [run.kl_nats for run in runs]),
         "panel": _panel_over_updates(runs),
         "proxy": distance_figure([_curve(run, index) for index, run in enumerate(runs)]),
         **{
@@ -287,11 +287,11 @@ def distance_part(curves: RunCurves) -> DistancePart | None:
 
 
 # ----------------------------------------------------------------------------------------------------------- figures
-def _over_updates(curves: Sequence[tuple[str, tuple[Sequence[int], Sequence[float]]]]) -> Part | None:
+def _over_updates(runs: Sequence[RunCurves], curves: Sequence[tuple[Sequence[int], Sequence[float]]]) -> Part | None:
     traces = [
-        marks.line(*thinned(steps, values), html.escape(name), color=COLORS[index % len(COLORS)])
-        for index, (name, (steps, values)) in enumerate(curves)
-        if values
+        marks.line(*curve, html.escape(run.name), color=COLORS[index % len(COLORS)])
+        for index, (run, curve) in enumerate(zip(runs, curves, strict=True))
+        if curve[1]
     ]
     return _figure(traces) if traces else None
 

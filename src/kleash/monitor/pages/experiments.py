@@ -33,22 +33,19 @@ def experiment_state(experiments: Mapping[str, Path]) -> object:
 def live_experiment(experiments: Mapping[str, Path], name: str = "") -> Live:
     """Return what the page shows of one experiment, the first unless another is named."""
     file = experiments.get(name) or next(iter(experiments.values()), None)
-    if file is None:
-        return _live("Experiments")
-    page = SHOWN_BY[file.name]
-    try:
-        sections, drawn = page.parts_of(page.read(file.parent))
-    except RunError as error:
-        return _live(page.title, problem=str(error))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        text = f"{file.parent.name}/{file.name} is not what the experiment writes: {type(error).__name__} {error}."
-        return _live(page.title, problem=f"{text} Run the experiment again.")
-    return _live(page.title, sections, drawn)
-
-
-def _live(title: str, sections: str = "", drawn: Mapping[str, Part] | None = None, *, problem: str = "") -> Live:
-    html = fragment("parts/experiment.html", title=title, sections=sections, problem=problem)
-    return Live({PLACE: html}, drawn or {})
+    page = SHOWN_BY[file.name] if file else None
+    sections, problem = "", ""
+    drawn: Mapping[str, Part] = {}
+    if file and page:
+        try:
+            sections, drawn = page.parts_of(page.read(file.parent))
+        except RunError as error:
+            problem = str(error)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            text = f"{file.parent.name}/{file.name} is not what the experiment writes: {type(error).__name__} {error}."
+            problem = f"{text} Run the experiment again."
+    title = page.title if page else "Experiments"
+    return Live({PLACE: fragment("parts/experiment.html", title=title, sections=sections, problem=problem)}, drawn)
 
 
 def _written(file: Path) -> int:
