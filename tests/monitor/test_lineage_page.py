@@ -125,7 +125,7 @@ def test_a_box_tells_the_figure_that_says_most(summary, said):
 def test_hostile_names_stay_inside_their_attributes_and_elements():
     made = [artifact(HOSTILE.replace("/", "_")), artifact("b", summary={"verdict": HOSTILE})]
     found = Lineage({one.id: one for one in made}, (Link(HOSTILE, made[0].id, made[1].id),), (made[0].id,))
-    root = ElementTree.fromstring(draw(found, address=lambda identity: f"/?a={identity}&b={HOSTILE}", note=figure_of))
+    root = ElementTree.fromstring(draw(found, lambda identity: f"/?a={identity}&b={HOSTILE}"))
     assert {element.tag for element in root.iter()} == {"svg", "path", "title", "a", "rect", "text"}
     assert root.find("path/title").text == HOSTILE
 

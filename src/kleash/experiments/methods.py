@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -113,7 +112,7 @@ class Bench:
             found = self._measured(name, METHODS[name], self.shared())
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, json_text(found.to_json(), indent=1) + "\n")
-        return _read_result(file)
+        return MethodResult(**json.loads(file.read_text(encoding="utf-8")))
 
     # -------------------------------------------------------------------------------------------------------- inside
     def _measured(self, name: str, method: Method, shared: Round) -> MethodResult:
@@ -274,13 +273,6 @@ def bench_of(folder: Path, recipe: Recipe, context: StageContext, *, seed: int) 
 
 def results_in(folder: Path) -> list[MethodResult]:
     """Read every result below a comparison's folder, seed after seed, in the table's order of methods."""
-    found = []
-    for seed in sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-"))):
-        for name in METHODS:
-            with suppress(FileNotFoundError):
-                found.append(_read_result(seed / name / RESULT_FILE))
-    return found
-
-
-def _read_result(file: Path) -> MethodResult:
-    return MethodResult(**json.loads(file.read_text(encoding="utf-8")))
+    seeds = sorted(folder.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
+    files = [seed / name / RESULT_FILE for seed in seeds for name in METHODS]
+    return [MethodResult(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.is_file()]

@@ -103,29 +103,22 @@ def live_lineage(folder: Path, run: str, *, chosen: str = "") -> Live:
     def address(identity: str) -> str:
         return f"/lineage/{quote(run)}?artifact={quote(identity, safe='')}#details"
 
-    graph = draw(lineage, address=address, note=figure_of, chosen=chosen, here=here)
+    graph = draw(lineage, address, chosen=chosen, here=here)
     return Live(html={"lineage": graph, "details": _details(lineage, chosen, run, here, address)})
 
 
-def draw(
-    lineage: Lineage,
-    *,
-    address: Callable[[str], str],
-    note: Callable[[Artifact], str],
-    chosen: str = "",
-    here: str = "",
-) -> str:
+def draw(lineage: Lineage, address: Callable[[str], str], *, chosen: str = "", here: str = "") -> str:
     """Return the SVG of a lineage.
 
-    address: where the link of an artifact's box leads. note: the second line in its box. chosen: the artifact that is
-    marked, with the links to its parents and children. here: the run whose artifacts need no run's name in the title.
+    address: where the link of an artifact's box leads. chosen: the artifact that is marked, with the links to its
+    parents and children. here: the run whose artifacts need no run's name in the title.
     """
     return fragment(
         "parts/lineage_graph.html",
         drawing=lay_out(lineage),
         artifacts=lineage.artifacts,
         title_of=partial(title_of, here=here),
-        note=note,
+        note=figure_of,
         address=address,
         chosen=chosen,
         box_width=BOX_WIDTH,

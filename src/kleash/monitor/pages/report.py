@@ -54,15 +54,7 @@ def render(run: RunFolder) -> str:
 
 def sample_json(sample: Sample) -> dict[str, Any]:
     """Return what the samples browser needs of one sample; the page shows each text as text."""
-    return {
-        "prompt": sample.prompt,
-        "slices": sample.slices,
-        "before": _side(sample.before),
-        "after": _side(sample.after),
-        "outcome": sample.outcome,
-        "gain": sample.gain,
-        "gap": sample.gap,
-    }
+    return vars(sample) | {"gain": sample.gain, "before": _side(sample.before), "after": _side(sample.after)}
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
