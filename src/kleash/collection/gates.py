@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,8 @@ from kleash.collection.recorded import Item, RecordedJudgement
 from kleash.maths.intervals import Interval
 from kleash.settings import Settings
 
-GateState = Literal["pass", "warn", "fail", "unknown"]
+GateState = Literal["fail", "warn", "unknown", "pass"]
+WORST_FIRST: tuple[GateState, ...] = get_args(GateState)
 
 
 class LabelGateSettings(Settings):
@@ -80,9 +81,7 @@ def rater_gates(row: RaterRow, *, settings: LabelGateSettings = DEFAULT) -> list
 
 def worst(gates: Sequence[Gate]) -> GateState:
     """Return the state of the gate that matters most: fail, warn, unknown, and pass only when all pass."""
-    states = {gate.state for gate in gates}
-    order: tuple[GateState, ...] = ("fail", "warn", "unknown")
-    return next((state for state in order if state in states), "pass")
+    return min((gate.state for gate in gates), key=WORST_FIRST.index, default="pass")
 
 
 def _habit_gates(gold: Interval, consistency: Interval, longer: Interval, settings: LabelGateSettings) -> list[Gate]:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import Campaign
-from kleash.collection.gates import DEFAULT, Gate, GateState, campaign_gates, rater_gates, worst
+from kleash.collection.gates import DEFAULT, WORST_FIRST, Gate, GateState, campaign_gates, rater_gates, worst
 from kleash.collection.quality import (
     Agreement,
     RaterRow,
@@ -47,7 +47,6 @@ GATE_BOUNDS: Mapping[str, float] = {
     "self_consistency": DEFAULT.min_self_consistency,
     "longer_preferred": DEFAULT.max_longer,
 }
-ORDER_OF_STATES: Mapping[GateState, int] = {"fail": 0, "warn": 1, "unknown": 2, "pass": 3}
 
 
 # ------------------------------------------------------------------------------------------------------------ progress
@@ -156,11 +155,8 @@ def rater_lines(
     for row in rater_table(items, [entry for entry in recorded if not entry.is_adjudication], min_seconds=min_seconds):
         gates = rater_gates(row)
         lines.append(RaterLine(row, gates, worst(gates)))
-    return sorted(lines, key=lambda line: (ORDER_OF_STATES[line.state], _or_last(line.row.with_others.value)))
-
-
-def _or_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+    by_share = sorted(lines, key=lambda line: share.value if (share := line.row.with_others).n else math.inf)
+    return sorted(by_share, key=lambda line: WORST_FIRST.index(line.state))
 
 
 # --------------------------------------------------------------------------------------------------------------- items

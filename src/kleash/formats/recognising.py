@@ -49,7 +49,8 @@ def rows_and_shape(
     if not first:
         raise DataError(f"{path} is empty. Expected at least one row. Check how the file was made.")
     if not contents:
-        shown = "; ".join(str(BadRow(r.file, r.line, r.content.reason, r.content.fix)) for r in _problems(first)[:3])
+        bad = [(row, row.content) for row in first if isinstance(row.content, RowProblem)][:3]
+        shown = "; ".join(str(BadRow(row.file, row.line, problem.reason, problem.fix)) for row, problem in bad)
         raise DataError(f"{path} has no readable row: {shown}. Expected at least one. Repair the file or its export.")
     shape = _best_shape([shape for shape in SHAPES if kind is None or kind in shape.gives], contents)
     if shape is None:
@@ -71,10 +72,6 @@ def _unpacked(row: Row) -> Row:
         return replace(row, content=fields.unpacked(row.content))
     except RowProblem as problem:
         return replace(row, content=problem)
-
-
-def _problems(rows: Iterable[Row]) -> list[Any]:
-    return [row for row in rows if isinstance(row.content, RowProblem)]
 
 
 def _best_shape(shapes: Sequence[Shape], contents: Sequence[Mapping[str, Any]]) -> Shape | None:

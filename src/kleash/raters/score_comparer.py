@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from kleash.protocols import Scorer
 from kleash.records import Comparison, Completion, Judgement
 
 
+@dataclass
 class ScoreComparer:
     """Ranks answers by a scorer's total.
 
@@ -17,14 +19,12 @@ class ScoreComparer:
     for more than two) at score / temperature.  num_raters: independent verdicts per comparison.
     """
 
-    def __init__(
-        self, scorer: Scorer, *, name: str, temperature: float = 0.0, num_raters: int = 1, seed: int = 0
-    ) -> None:
-        self.scorer = scorer
-        self.name = name
-        self.temperature = temperature
-        self.num_raters = num_raters
-        self.seed = seed
+    scorer: Scorer
+    _: KW_ONLY
+    name: str
+    temperature: float = 0.0
+    num_raters: int = 1
+    seed: int = 0
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]:
         """Yield each rater's judgement of each comparison; a verdict depends on seed, rater and comparison alone."""

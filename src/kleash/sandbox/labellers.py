@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from kleash.errors import SettingsError
 from kleash.protocols import Comparer
@@ -51,6 +51,7 @@ PANELS = {
 }
 
 
+@dataclass
 class SimulatedLabellers:
     """A panel of simulated raters.
 
@@ -59,21 +60,23 @@ class SimulatedLabellers:
     Raises SettingsError for a panel that does not exist, a negative bias or no raters.
     """
 
-    def __init__(self, panel: str = "expert", *, bias: float = 0.0, num_raters: int = 3, seed: int = 0) -> None:
-        if panel not in PANELS:
+    panel: str = "expert"
+    _: KW_ONLY
+    bias: float = 0.0
+    num_raters: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.panel not in PANELS:
             raise SettingsError(
-                f"No panel of simulated labellers is called {panel!r}. Expected one of {', '.join(PANELS)}. "
+                f"No panel of simulated labellers is called {self.panel!r}. Expected one of {', '.join(PANELS)}. "
                 "Correct the panel's name."
             )
-        if bias < 0 or num_raters < 1:
+        if self.bias < 0 or self.num_raters < 1:
             raise SettingsError(
-                f"Simulated labellers cannot have bias {bias} with {num_raters} raters. Expected a bias of 0 or more "
-                "and at least one rater. Correct the setting."
+                f"Simulated labellers cannot have bias {self.bias} with {self.num_raters} raters. Expected a bias of 0 "
+                "or more and at least one rater. Correct the setting."
             )
-        self.panel = panel
-        self.bias = bias
-        self.num_raters = num_raters
-        self.seed = seed
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Judgement]:
         """Yield every rater's judgement of every comparison (a kleash.protocols.Comparer)."""
@@ -122,6 +125,7 @@ class SimulatedLabellers:
         )
 
 
+@dataclass(kw_only=True)
 class SimulatedJudge:
     """A judge that gives the true order with a known probability, and its reverse otherwise.
 
@@ -130,22 +134,12 @@ class SimulatedJudge:
     goes on must say so.  expert: who stands in for the people of its share.
     """
 
-    def __init__(
-        self,
-        *,
-        accuracy: float,
-        accuracy_after: float,
-        degrades_after: int | None,
-        seed: int,
-        num_judged: int = 0,
-        expert: Comparer | None = None,
-    ) -> None:
-        self.accuracy = accuracy
-        self.accuracy_after = accuracy_after
-        self.degrades_after = degrades_after
-        self.seed = seed
-        self.num_judged = num_judged
-        self.expert = expert
+    accuracy: float
+    accuracy_after: float
+    degrades_after: int | None
+    seed: int
+    num_judged: int = 0
+    expert: Comparer | None = None
 
     @property
     def name(self) -> str:
