@@ -97,7 +97,7 @@ def test_a_policy_against_itself_ties(made, data, tmp_path):
 
 
 def test_a_judge_that_trained_the_policy_is_said(made, data, tmp_path, capsys):
-    """The tiny recipe's judge labelled the pairs that its reward model learnt."""
+    """The tiny recipe's judge labelled the pairs that its policy learnt from."""
     for name, is_said in (("policy", True), ("sft", False)):
         evaluate_policy(
             tiny_context(),
