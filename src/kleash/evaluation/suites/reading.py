@@ -95,6 +95,8 @@ def _format_of(rows: list[Row], path: Path) -> SuiteFormat:
 def _item(row: Row, chosen: SuiteFormat, suite: str) -> SuiteItem:
     if isinstance(row.content, RowProblem):
         raise row.content
+    if missing := [name for name in chosen.columns if name not in row.content]:
+        raise RowProblem(f"has no {', '.join(missing)}", "fill it or remove the row")
     item = chosen.read(row.content, suite)
     check = find_check(item.check, item.params)
     if item.check == "numeric" and expected_number(item.params["expected"]) is None:
