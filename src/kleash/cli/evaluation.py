@@ -23,7 +23,7 @@ from kleash.cli.people import BlindComparison
 from kleash.cli.stages import PANEL, make_and_show, run_stage
 from kleash.errors import SettingsError
 from kleash.locations import find_policy
-from kleash.stages.table import REWARDS
+from kleash.stages.table import STAGES
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
@@ -70,7 +70,7 @@ def evaluate(
     previous: Annotated[
         list[Path] | None, typer.Option("--previous", help="Earlier suites artifact, to see what broke; oldest first.")
     ] = None,
-    reward: Annotated[list[Path] | None, typer.Option("--reward", help=REWARDS.help)] = None,
+    reward: Annotated[list[Path] | None, typer.Option("--reward", help=STAGES["policy"].input("rewards").help)] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     strict: Strict = False,

@@ -58,7 +58,7 @@ def inputs_asked_for(stage: Stage, recipe: Recipe, inputs: Mapping[str, Any]) ->
     wanted = {name: value for name, value in inputs.items() if value is not None and value != [] and value != ()}
     for row in stage.inputs:
         if row.alternative and (row.name in wanted) == (row.alternative in wanted):
-            other = next(one.flag for one in stage.inputs if one.name == row.alternative)
+            other = stage.input(row.alternative).flag
             raise SettingsError(
                 f"{stage.name.capitalize()} come from one place. Expected either {row.flag} or {other}. Give one of "
                 "them."
