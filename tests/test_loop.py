@@ -348,7 +348,7 @@ def test_a_run_resumed_at_any_step_equals_an_uninterrupted_one(name):
     components = crew_of(name, watch=ScriptedWatch(verdicts))
 
     def keep(state):
-        saved = {"leash": state.leash.state(), "baseline": state.baseline, "step": state.step}
+        saved = {"leash": vars(state.leash), "baseline": state.baseline, "step": state.step}
         kept[state.step] = (components.engine.snapshot(), json.dumps(saved))
 
     final = run(components, settings, leash=leash, after_step=keep)

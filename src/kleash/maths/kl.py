@@ -1,15 +1,15 @@
 """How far a policy has gone from its reference, and the leash that holds it: KL estimators and the coefficient beta.
 
 What beta does to a reward stands in `advantages.token_rewards`. Leashes are frozen records: `observe` returns the next
-one, and `dataclasses.asdict` of a leash is all that a checkpoint needs.
+one, and the fields of a leash are plain JSON, all that a checkpoint needs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -83,22 +83,16 @@ class Leash(Protocol):
     def tightened(self, factor: float) -> Self:
         """Return the leash with beta multiplied by `factor`, as an alarm may ask."""
 
-    def state(self) -> dict[str, Any]:
-        """Return plain JSON from which `type(leash)(**state)` makes an equal leash."""
-
 
 @dataclass(frozen=True)
 class FixedLeash:
     """The same beta throughout; beta >= 0, and 0 is no leash at all."""
 
+    learning_rate_share: ClassVar[float] = 1.0
     beta: float
 
     def __post_init__(self) -> None:
         _require(self.beta >= 0 and math.isfinite(self.beta), "beta", self.beta, "zero or a positive number")
-
-    @property
-    def learning_rate_share(self) -> float:
-        return 1.0
 
     def observe(
         self, kl_nats: float, *, quality: float | None = None, slice_kl_nats: Mapping[str, float] = NO_SLICES
@@ -109,9 +103,6 @@ class FixedLeash:
 
     def tightened(self, factor: float) -> FixedLeash:
         return replace(self, beta=self.beta * factor)
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -124,6 +115,7 @@ class ScheduledLeash:
     stands below num_updates is state; num_observed: steps taken along the line.
     """
 
+    learning_rate_share: ClassVar[float] = 1.0
     beta_start: float
     beta_end: float
     num_updates: int
@@ -146,35 +138,20 @@ class ScheduledLeash:
         share = min(self.num_observed / self.num_updates, 1.0)
         return self.beta_start + share * (self.beta_end - self.beta_start)
 
-    @property
-    def learning_rate_share(self) -> float:
-        return 1.0
-
     def observe(
         self, kl_nats: float, *, quality: float | None = None, slice_kl_nats: Mapping[str, float] = NO_SLICES
     ) -> ScheduledLeash:
         """Take one step along the line, whatever the KL; where relaxing must wait, take none, or one back."""
-        _require_finite(kl_nats)
-        is_improving = _is_improving(self, quality)
-        slices = _running_means(self.slice_kl_nats, slice_kl_nats, self.slice_limits)
+        noted = _noted(self, kl_nats, quality, slice_kl_nats)
         step = 1
-        if self.beta_end < self.beta_start and slice_pressure(slices, self.slice_limits) > 1:
+        if self.beta_end < self.beta_start and slice_pressure(noted.slice_kl_nats, self.slice_limits) > 1:
             step = -1 if self.num_observed else 0
-        elif self.beta_end < self.beta_start and is_improving:
+        elif self.beta_end < self.beta_start and noted.is_improving:
             step = 0
-        return replace(
-            self,
-            num_observed=min(self.num_observed, self.num_updates) + step,
-            last_quality=self.last_quality if quality is None else quality,
-            is_improving=is_improving,
-            slice_kl_nats=slices,
-        )
+        return replace(noted, num_observed=min(self.num_observed, self.num_updates) + step)
 
     def tightened(self, factor: float) -> ScheduledLeash:
         return replace(self, beta_start=self.beta_start * factor, beta_end=self.beta_end * factor)
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -196,6 +173,7 @@ class AdaptiveLeash:
     Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2. Differs: floor, hold, quality and slices are ours.
     """
 
+    learning_rate_share: ClassVar[float] = 1.0
     beta: float
     target_nats: float
     gain: float
@@ -213,41 +191,23 @@ class AdaptiveLeash:
         _require_law(self)
         _require(self.hold_updates >= 0, "hold_updates", self.hold_updates, "zero or a positive number")
 
-    @property
-    def learning_rate_share(self) -> float:
-        return 1.0
-
     def observe(
         self, kl_nats: float, *, quality: float | None = None, slice_kl_nats: Mapping[str, float] = NO_SLICES
     ) -> AdaptiveLeash:
         """Return the leash for the next update. Call it after the update, with the KL of the rollouts just used."""
-        _require_finite(kl_nats)
-        slices = _running_means(self.slice_kl_nats, slice_kl_nats, self.slice_limits)
-        error = _error(self, kl_nats, slices)
-        beta, num_held = max(self.beta * (1.0 + self.gain * error), self.floor), self.num_held
-        is_improving = _is_improving(self, quality)
+        noted = _noted(self, kl_nats, quality, slice_kl_nats)
+        beta, num_held = max(self.beta * (1.0 + self.gain * _error(noted, kl_nats)), self.floor), self.num_held
         if beta < self.beta:
             # Before the first update KL is zero: the first observation counts as a rise from there.
             is_rising = kl_nats > (self.last_kl_nats or 0.0)
-            if is_improving:
+            if noted.is_improving:
                 beta = self.beta
             elif is_rising and num_held < self.hold_updates:
                 beta, num_held = self.beta, num_held + 1
-        return replace(
-            self,
-            beta=beta,
-            last_kl_nats=kl_nats,
-            last_quality=self.last_quality if quality is None else quality,
-            num_held=num_held,
-            is_improving=is_improving,
-            slice_kl_nats=slices,
-        )
+        return replace(noted, beta=beta, last_kl_nats=kl_nats, num_held=num_held)
 
     def tightened(self, factor: float) -> AdaptiveLeash:
         return replace(self, beta=max(self.beta * factor, self.floor))
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -280,25 +240,17 @@ class RateLeash:
         self, kl_nats: float, *, quality: float | None = None, slice_kl_nats: Mapping[str, float] = NO_SLICES
     ) -> RateLeash:
         """Return the leash for the next update. Call it after the update, with the KL of the rollouts just used."""
-        _require_finite(kl_nats)
-        slices = _running_means(self.slice_kl_nats, slice_kl_nats, self.slice_limits)
-        is_improving = _is_improving(self, quality)
-        share = self.learning_rate_share * (1.0 - self.gain * _error(self, kl_nats, slices))
-        if is_improving:
+        noted = _noted(self, kl_nats, quality, slice_kl_nats)
+        share = self.learning_rate_share * (1.0 - self.gain * _error(noted, kl_nats))
+        if noted.is_improving:
             share = min(share, self.learning_rate_share)
-        return replace(
-            self,
-            learning_rate_share=min(max(share, self.floor), 1.0),
-            last_quality=self.last_quality if quality is None else quality,
-            is_improving=is_improving,
-            slice_kl_nats=slices,
-        )
+        return replace(noted, learning_rate_share=min(max(share, self.floor), 1.0))
 
     def tightened(self, factor: float) -> RateLeash:
         return replace(self, beta=self.beta * factor)
 
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
+
+HeedfulT = TypeVar("HeedfulT", ScheduledLeash, AdaptiveLeash, RateLeash)
 
 
 def slice_pressure(slice_kl_nats: Mapping[str, float], limits: Mapping[str, float]) -> float:
@@ -308,6 +260,16 @@ def slice_pressure(slice_kl_nats: Mapping[str, float], limits: Mapping[str, floa
 
 def _limit_of(name: str, limits: Mapping[str, float]) -> float:
     return limits.get(name, limits.get(ANY_SLICE, math.inf))
+
+
+def _noted(leash: HeedfulT, kl_nats: float, quality: float | None, slice_kl_nats: Mapping[str, float]) -> HeedfulT:
+    """Return the leash with what was measured taken in, before it answers to it."""
+    _require_finite(kl_nats)
+    slices = _running_means(leash.slice_kl_nats, slice_kl_nats, leash.slice_limits)
+    if quality is None:
+        return replace(leash, slice_kl_nats=slices)
+    is_improving = leash.last_quality is not None and quality > leash.last_quality
+    return replace(leash, slice_kl_nats=slices, last_quality=quality, is_improving=is_improving)
 
 
 def _running_means(
@@ -322,16 +284,10 @@ def _running_means(
     return {**before, **moved}
 
 
-def _error(leash: AdaptiveLeash | RateLeash, kl_nats: float, slice_kl_nats: Mapping[str, float]) -> float:
+def _error(leash: AdaptiveLeash | RateLeash, kl_nats: float) -> float:
     """Return e: how far the KL is from its target or the worst slice from its limit, whichever is further on."""
-    ratio = max(kl_nats / leash.target_nats, slice_pressure(slice_kl_nats, leash.slice_limits))
+    ratio = max(kl_nats / leash.target_nats, slice_pressure(leash.slice_kl_nats, leash.slice_limits))
     return min(max(ratio - 1.0, -leash.clip), leash.clip)
-
-
-def _is_improving(leash: ScheduledLeash | AdaptiveLeash | RateLeash, quality: float | None) -> bool:
-    if quality is None:
-        return leash.is_improving
-    return leash.last_quality is not None and quality > leash.last_quality
 
 
 def _require_law(leash: AdaptiveLeash | RateLeash) -> None:

@@ -36,7 +36,7 @@ class Checkpointing:
         if self.engine.rank != 0:
             return
         tensors, engine_state = self.engine.snapshot()
-        loop = {"leash": state.leash.state(), "baseline": state.baseline, "outcome": state.outcome}
+        loop = {"leash": vars(state.leash), "baseline": state.baseline, "outcome": state.outcome}
         remembered = {name: memory.state() for name, memory in self.memories.items()}
         whole = {"engine": engine_state, "loop": loop, **remembered}
         checkpoints.save(self.folder, state.step, tensors, whole, logs=self.logs)
