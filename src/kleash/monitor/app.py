@@ -77,8 +77,8 @@ def create_app(
     app.add_middleware(SecurityHeaders, https_only=False)
     for kind in _OF_DAMAGE:
         app.add_exception_handler(kind, _answer_damage)
-    for kind in (HTTPException, RequestValidationError, KleashError, Exception):
-        app.add_exception_handler(kind, _answer)
+    for answered in (HTTPException, RequestValidationError, KleashError, Exception):
+        app.add_exception_handler(answered, _answer)
     return app
 
 
