@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from kleash.maths.bradley_terry import (
     expected_calibration_error,
     normalise_reward,
     pair_loss,
+    ranking_loss,
 )
 
 
@@ -63,6 +65,33 @@ def test_misfits_are_refused():
     for name in ("label_N", "margin_N", "weight_N"):
         with pytest.raises(ShapeError, match=f"{name} has shape"):
             pair_loss(numbers(1), numbers(2), **{name: torch.ones(5)})
+    with pytest.raises(ShapeError, match="rank_K has shape"):
+        ranking_loss(numbers(1), torch.ones(5))
+
+
+@pytest.mark.parametrize("rank", [None, [3, 1, 2, 2, 5, 1]])
+def test_a_ranking_is_the_mean_over_all_its_pairs(rank):
+    reward = numbers(1)
+    loss = ranking_loss(reward, None if rank is None else torch.tensor(rank), smoothing=0.1)
+    terms = []
+    for i, j in itertools.combinations(range(6), 2):
+        share = 1.0 if rank is None else 0.5 if rank[i] == rank[j] else float(rank[i] < rank[j])
+        d, share = (reward[i] - reward[j]).item(), 0.9 * share + 0.1 * (1 - share)
+        terms.append(share * softplus(-d) + (1 - share) * softplus(d))
+    assert loss.total.item() == pytest.approx(sum(terms) / 15)
+    assert loss.count.item() == 1
+
+
+def test_a_ranking_of_two_is_a_pair_and_order_is_free_with_ranks():
+    reward, rank = numbers(1), torch.tensor([3, 1, 2, 2, 5, 1])
+    torch.testing.assert_close(ranking_loss(reward[:2]).total, pair_loss(reward[:1], reward[1:2]).total)
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+    torch.testing.assert_close(ranking_loss(reward[order], rank[order]).total, ranking_loss(reward, rank).total)
+
+
+def test_one_answer_is_no_ranking():
+    with pytest.raises(ShapeError, match=r"reward_K has 1 answer\(s\), expected at least 2 to rank\. Leave"):
+        ranking_loss(torch.zeros(1))
 
 
 def test_calibration_by_hand():

@@ -10,9 +10,11 @@ from kleash.errors import ShapeError
 from kleash.maths.masked import (
     Moments,
     last_counted,
+    masked_mean,
     masked_moments,
     masked_sum,
     select,
+    whiten,
     whiten_with,
 )
 
@@ -26,27 +28,11 @@ def moments_of(values: list[float]) -> Moments:
     return masked_moments(x, torch.ones_like(x, dtype=torch.bool))
 
 
-def of_two_ranks(first: Moments, second: Moments) -> Moments:
-    """What the first of two ranks comes to."""
-    total: dict[str, float] = {}
-
-    def sum_across_ranks(figures):
-        if "count" in figures:
-            total["count"], total["sum"] = figures["count"] + second.count, figures["sum"] + second.count * second.mean
-            return total
-        gap = second.mean - total["sum"] / total["count"]
-        return {"square": figures["square"] + second.squared_deviation + second.count * gap**2}
-
-    return first.merged(sum_across_ranks)
-
-
-def whiten(x, mask, **settings):
-    return whiten_with(x, mask, masked_moments(x, mask), **settings)
-
-
-def test_sums_by_hand():
+def test_sums_and_means_by_hand():
     assert masked_sum(X_BT, MASK_BT).item() == 7.0
     assert masked_sum(X_BT, MASK_BT, dim=1).tolist() == [3.0, 4.0]
+    assert masked_mean(X_BT, MASK_BT).item() == pytest.approx(7 / 3)
+    assert masked_mean(X_BT, MASK_BT, dim=1).tolist() == [1.5, 4.0]
     assert select(X_BT, MASK_BT, fill=-1.0).tolist() == [[1.0, 2.0, -1.0], [4.0, -1.0, -1.0]]
 
 
@@ -75,14 +61,14 @@ def test_variance_of_too_little_is_zero():
 
 @given(NUMBERS, NUMBERS)
 def test_merged_moments_are_the_moments_of_all(first, second):
-    merged, whole = of_two_ranks(moments_of(first), moments_of(second)), moments_of(first + second)
+    merged, whole = moments_of(first).merge(moments_of(second)), moments_of(first + second)
     assert merged.count == whole.count
     assert merged.mean == pytest.approx(whole.mean, rel=1e-9, abs=1e-9)
     assert merged.squared_deviation == pytest.approx(whole.squared_deviation, rel=1e-9, abs=1e-6)
 
 
 def test_merging_does_not_cancel_far_from_zero():
-    merged = of_two_ranks(moments_of([1e9, 1e9 + 2]), moments_of([1e9 + 4]))
+    merged = moments_of([1e9, 1e9 + 2]).merge(moments_of([1e9 + 4]))
     assert merged.variance() == pytest.approx(8 / 3)
 
 
@@ -100,7 +86,9 @@ def test_whiten_matches_a_loop_over_what_counts():
 
 def test_whitening_in_parts_with_merged_moments_is_whitening_at_once():
     parts = [(X_BT[:1], MASK_BT[:1]), (X_BT[1:], MASK_BT[1:])]
-    moments = of_two_ranks(*(masked_moments(x, mask) for x, mask in parts))
+    moments = Moments()
+    for x, mask in parts:
+        moments = moments.merge(masked_moments(x, mask))
     together = torch.cat([whiten_with(x, mask, moments) for x, mask in parts])
     torch.testing.assert_close(together, whiten(X_BT, MASK_BT))
 

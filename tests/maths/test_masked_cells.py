@@ -20,9 +20,10 @@ MOMENTS = masked.Moments(3.0, 0.5, 1.5)
 # name: (function of tensors and a mask, number of tensors)
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "masked_sum": (masked.masked_sum, 1),
-    "masked_sum by row": (partial(masked.masked_sum, dim=1), 1),
+    "masked_mean": (masked.masked_mean, 1),
+    "masked_mean by row": (partial(masked.masked_mean, dim=1), 1),
     "masked_moments": (masked.masked_moments, 1),
-    "whiten": (lambda x, mask: masked.whiten_with(x, mask, masked.masked_moments(x, mask)), 1),
+    "whiten": (masked.whiten, 1),
     "whiten_with": (lambda x, mask: masked.whiten_with(x, mask, MOMENTS, shift_mean=False), 1),
     "kl_per_sequence k1": (partial(kl.kl_per_sequence, estimator="k1"), 2),
     "kl_per_sequence k2": (partial(kl.kl_per_sequence, estimator="k2"), 2),

@@ -1,7 +1,7 @@
 """Learning a reward from comparisons, P(first wins) = sigmoid(r_first - r_second), and judging what was learned.
 
-The pair loss trains a reward model; calibration audits it on held-out pairs. `normalise_reward` makes of a raw score
-the reward that is optimised.
+The pair and ranking losses train a reward model; calibration audits it on held-out pairs.
+`normalise_reward` makes of a raw score the reward that is optimised.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from kleash.errors import SettingsError
+from kleash.errors import SettingsError, ShapeError
 from kleash.maths.masked import Loss
 from kleash.maths.shapes import check_shapes
 
@@ -57,6 +57,29 @@ def pair_loss(
         return Loss(loss_N.sum(), torch.tensor(sizes["N"], device=chosen_N.device))
     check_shapes("N", sizes, weight_N=weight_N)
     return Loss((loss_N * weight_N).sum(), weight_N.sum())
+
+
+def ranking_loss(
+    reward_K: Tensor, rank_K: Tensor | None = None, *, smoothing: float = 0.0, centring: float = 0.0
+) -> Loss:
+    """Learn one prompt's whole ranking as one batch element: the mean loss of all K (K - 1) / 2 pairs; the count is 1.
+
+    reward_K: best to worst, unless rank_K says otherwise (1 = best, equal = tied: their pairs get label .5).
+    Kept together because pairs shuffled apart over-fit within one epoch: each answer is then seen K - 1 times.
+    Raises ShapeError if K < 2.
+    Source: Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
+    """
+    num_answers = check_shapes("K", reward_K=reward_K)["K"]
+    if num_answers < 2:
+        raise ShapeError(f"reward_K has {num_answers} answer(s), expected at least 2 to rank. Leave this prompt out.")
+    first_N, second_N = torch.triu_indices(num_answers, num_answers, offset=1, device=reward_K.device)
+    label_N = torch.ones_like(reward_K[first_N])
+    if rank_K is not None:
+        check_shapes("K", {"K": num_answers}, rank_K=rank_K)
+        rank_gap_N = rank_K[second_N].to(label_N.dtype) - rank_K[first_N].to(label_N.dtype)
+        label_N = (rank_gap_N.sign() + 1) / 2
+    pairs = pair_loss(reward_K[first_N], reward_K[second_N], label_N=label_N, smoothing=smoothing, centring=centring)
+    return Loss(pairs.total / pairs.count, torch.ones_like(pairs.count))
 
 
 @dataclass(frozen=True)

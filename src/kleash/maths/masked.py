@@ -29,6 +29,12 @@ def masked_sum(x_BT: Tensor, mask_BT: Tensor, dim: int | None = None) -> Tensor:
     return kept.sum() if dim is None else kept.sum(dim)
 
 
+def masked_mean(x_BT: Tensor, mask_BT: Tensor, dim: int | None = None) -> Tensor:
+    """Average the cells that count, over everything or along one dimension; zero where none counts. Gradients flow."""
+    count = mask_BT.sum() if dim is None else mask_BT.sum(dim)
+    return masked_sum(x_BT, mask_BT, dim) / count.clamp(min=1)
+
+
 def last_counted(mask_BT: Tensor) -> Tensor:
     """Mark the last cell of each row that counts; a row without any stays False throughout."""
     check_shapes("B T", mask_BT=mask_BT)
@@ -58,11 +64,21 @@ class Moments:
     mean: float = 0.0
     squared_deviation: float = 0.0
 
-    def merged(self, sum_across_ranks: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Moments:
-        """Return the moments of all ranks together: first the common mean, then the squares around it.
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of both samples together.
 
         Source: Chan, Golub & LeVeque 1979: no cancellation, unlike sums of squares.
         """
+        count = self.count + other.count
+        if count == 0:
+            return Moments()
+        gap = other.mean - self.mean
+        mean = self.mean + gap * other.count / count
+        squared = self.squared_deviation + other.squared_deviation + gap * gap * self.count * other.count / count
+        return Moments(count, mean, squared)
+
+    def merged(self, sum_across_ranks: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Moments:
+        """Return the moments of all ranks together: first the common mean, then the squares around it."""
         total = sum_across_ranks({"count": self.count, "sum": self.count * self.mean})
         if not total["count"]:
             return Moments()
@@ -90,18 +106,23 @@ def masked_moments(x_BT: Tensor, mask_BT: Tensor) -> Moments:
     return Moments(float(kept.numel()), float(mean), float((kept - mean).square().sum()))
 
 
-def whiten_with(
-    x_BT: Tensor, mask_BT: Tensor, moments: Moments, *, shift_mean: bool = True, eps: float = 1e-8, ddof: int = 0
-) -> Tensor:
+def whiten(x_BT: Tensor, mask_BT: Tensor, *, shift_mean: bool = True, eps: float = 1e-8) -> Tensor:
     """Bring the cells that count to variance 1, and to mean 0 if shift_mean; masked cells hold zero.
 
         (x - mean) / sqrt(variance + eps)  [+ mean, unless shift_mean]
 
-    moments: `masked_moments` of x, or of a larger batch: merged over all micro-batches and ranks. They count as
-    constants for gradients. Advantages are whitened with shift_mean, rewards without it: removing the mean of a reward
-    changes what a longer answer earns. The variance is the biased one, as in the original code, unless ddof says.
+    Advantages are whitened with shift_mean, rewards without it: removing the mean of a reward changes what a longer
+    answer earns. The variance is the biased one, as in the original code; use `whiten_with` for statistics of a larger
+    batch than this one. The statistics count as constants for gradients.
     Source: Huang et al. 2024, "The N implementation details", detail 9.
     """
+    return whiten_with(x_BT, mask_BT, masked_moments(x_BT, mask_BT), shift_mean=shift_mean, eps=eps)
+
+
+def whiten_with(
+    x_BT: Tensor, mask_BT: Tensor, moments: Moments, *, shift_mean: bool = True, eps: float = 1e-8, ddof: int = 0
+) -> Tensor:
+    """Whiten with given moments, such as those merged over all micro-batches and ranks. See `whiten`."""
     check_shapes(_letters(x_BT), x_BT=x_BT, mask_BT=mask_BT)
     scaled = (select(x_BT, mask_BT) - moments.mean) / math.sqrt(moments.variance(ddof=ddof) + eps)
     return select(scaled if shift_mean else scaled + moments.mean, mask_BT)
