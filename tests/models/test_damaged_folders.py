@@ -79,7 +79,7 @@ def test_an_encoder_with_its_decoder_is_no_reward_base(tmp_path):
 @pytest.mark.parametrize("text", ['{"eos_token_id": 2', "[]", "é".encode("latin-1"), "[" * 100_000])
 def test_generation_settings_that_cannot_be_read(folder, text):
     (folder / "generation_config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ModelError, match=r"generation_config\.json (cannot be read|holds)"):
+    with pytest.raises(ModelError, match=r"Cannot read .*generation_config\.json"):
         load_language_model(folder, device="cpu")
 
 

@@ -33,12 +33,13 @@ from kleash.cli import (
     transfer,
 )
 from kleash.cli.options import examples
-from kleash.errors import KleashError, memory_words
+from kleash.errors import KleashError, damaged, memory_words
 from kleash.screen import guarded_streams, results, show_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
+_ABOUT_RUNS = {"summary", "report", "lineage", "verify"}
 _OF_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM}
 
 EXTRAS = {
@@ -122,6 +123,8 @@ def _run(given: list[str]) -> int:
         said = memory_words(error) or (str(error) if isinstance(error, KleashError) else None)
         if isinstance(error, OSError) and error.errno in _OF_PATHS:
             said = f"{error.filename}: {error.strerror}. Expected a path that can be used. Correct it, or its rights."
+        if said is None and given[0] in _ABOUT_RUNS:  # of any kind, by what is damaged
+            said = str(damaged(next((one for one in given[1:] if not one.startswith("-")), "The run"), error))
         if said is None:
             raise
         return _fail(said)

@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from kleash.screen import results
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ def converse(conversation: Conversation, read_line: Callable[[str], str] = input
         if line == "/quit":
             return
         if line.startswith("/"):
-            screen.print(Text(obey(conversation, line), style="dim"))
+            screen.print(obey(conversation, line), style="dim")
             continue
         if not line:
             continue
@@ -97,7 +95,7 @@ def converse(conversation: Conversation, read_line: Callable[[str], str] = input
         except KeyboardInterrupt:
             screen.print(" (cut short)", style="yellow", end="")
         except KleashError as error:
-            screen.print(Text(str(error), style="red"), end="", soft_wrap=True)
+            screen.print(str(error), style="red", end="", soft_wrap=True)
         screen.print()
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 
 from kleash.cli.options import RUNS, RunsFolder, examples
-from kleash.errors import ArtifactError, KleashError, damaged, memory_words
+from kleash.errors import ArtifactError
 from kleash.locations import find_run, find_run_or_artifact
 from kleash.runs import summary_of, vouch
 from kleash.screen import results, show_json
 
 app = typer.Typer()
-P = ParamSpec("P")
 
 EXIT_ALTERED = 1
 
@@ -24,25 +20,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, or
 RunOrArtifact = Annotated[str, typer.Argument(metavar="RUN|ARTIFACT", help="A run, RUN/STAGE, or an artifact folder.")]
 
 
-def telling_damage(command: Callable[P, None]) -> Callable[P, None]:
-    """Let a command about a run, or an artifact, say that it is damaged, whatever that sets off."""
-
-    @wraps(command)
-    def clear(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            command(*arguments, **options)
-        except (KleashError, typer.Exit, BrokenPipeError):
-            raise
-        except Exception as error:  # of any kind, by what is damaged
-            if memory_words(error) or getattr(error, "errno", None) == errno.ENAMETOOLONG:
-                raise
-            raise damaged(str(options.get("run") or options["source"]), error) from error
-
-    return clear
-
-
 @app.command(epilog=examples("kleash summary quickstart", "kleash summary quickstart --json"))
-@telling_damage
 def summary(
     run: RunName,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
@@ -63,7 +41,6 @@ def summary(
 
 
 @app.command(epilog=examples("kleash report quickstart"))
-@telling_damage
 def report(run: RunName, runs_dir: RunsFolder = RUNS) -> None:
     """Write the report of a run, finished or not: one HTML file that works offline. Prints its path."""
     from kleash.monitor.pages.report import write_report
@@ -72,7 +49,6 @@ def report(run: RunName, runs_dir: RunsFolder = RUNS) -> None:
 
 
 @app.command(epilog=examples("kleash lineage quickstart", "kleash lineage quickstart --label expert-1"))
-@telling_damage
 def lineage(
     source: RunOrArtifact,
     label: Annotated[
@@ -107,7 +83,6 @@ def lineage(
 
 
 @app.command(epilog=examples("kleash verify quickstart", "kleash verify runs/quickstart/round-000/policy"))
-@telling_damage
 def verify(source: RunOrArtifact, runs_dir: RunsFolder = RUNS) -> None:
     """Hash every file again and compare with what is recorded; exits with 1 when something was altered."""
     folder = find_run_or_artifact(source, runs_dir)

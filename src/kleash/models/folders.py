@@ -23,7 +23,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from kleash.durable import read_regular, remembered_digest
+from kleash.durable import read_object, remembered_digest
 from kleash.errors import KleashError, ModelError, RunError, memory_words
 from kleash.models.precision import Precision, weights_dtype
 
@@ -96,18 +96,8 @@ def find_model_folder(folder: str | Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of a model folder. Raises ModelError when it holds no object."""
-    try:
-        found = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{path} cannot be read: {error}. Expected JSON. Copy the file anew from where the model is from."
-        ) from error
-    if not isinstance(found, dict):
-        raise ModelError(
-            f"{path} holds {str(found)[:40]!r}. Expected an object of settings. Copy the file anew from where the "
-            "model is from."
-        )
-    return found
+    remedy = "Expected a JSON object of settings. Copy the file anew from where the model is from."
+    return read_object(path, remedy=remedy, error=ModelError)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:

@@ -48,7 +48,9 @@ from kleash.web.security import SecurityHeaders, add_security_headers
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """The names a browser on this machine may use. Another site cannot pass itself off as one of them."""
 
-_OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TemplateError, TypeError, ValueError)
+_OF_DAMAGE: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TemplateError, TypeError, ValueError),
+)
 """What reading a file sets off that is not as KLeash writes it, by what is damaged."""
 
 _logger = logging.getLogger(__name__)

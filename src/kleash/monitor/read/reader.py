@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kleash.artifacts import MANIFEST, Artifact, read
-from kleash.durable import PARTIAL, read_regular
+from kleash.durable import PARTIAL, read_object, read_regular
 from kleash.errors import ArtifactError, RunError
 from kleash.results import CheckpointQuality, Summary
 from kleash.run_summary import RunSummary
@@ -200,18 +200,11 @@ def _recipe(text: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _json_object(path: Path, problems: list[str]) -> dict[str, Any]:
-    text = _text(path)
-    if not text:
-        return {}
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        problems.append(f"{path.name} is not JSON: {error}")
+        return read_object(path, remedy="It was left out.") if path.is_file() else {}
+    except RunError as error:
+        problems.append(str(error))
         return {}
-    if not isinstance(content, dict):
-        problems.append(f"{path.name} holds no JSON object")
-        return {}
-    return content
 
 
 def _text(path: Path) -> str:
