@@ -138,7 +138,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One campaign; without a name, all.")] = None, store: Store = STORE
 ) -> None:
     """Say how far the campaigns are and whether their labels can be trusted."""
-    from kleash.cli.tables import beside_people_table, campaigns_table, gates_table, judges_status_table
+    from kleash.cli.tables import beside_people_table, campaigns_table, judges_status_table, rows_table
     from kleash.collection.gates import campaign_gates
     from kleash.collection.judge_quality import beside_people, measure_judges
     from kleash.collection.quality import agreement
@@ -152,7 +152,9 @@ def status(
         results().print(campaigns_table([(one, stored.progress(connection, one)) for one in found]))
         if name:
             items, recorded = stored.items(connection, found[0]), judgements_in_force(connection, found[0])
-            results().print(gates_table(campaign_gates(agreement(items, recorded), items, recorded)))
+            gates = campaign_gates(agreement(items, recorded), items, recorded)
+            rows = [(gate.name.replace("_", " "), gate.state, gate.reason) for gate in gates]
+            results().print(rows_table(("gate", "state", "why"), rows))
             everything = judgements_in_force(connection, found[0], includes_demoted=True)
             calls = judge_calls(connection, [item.comparison.id for item in items.values()])
             figures = {one.judge: one for one in measure_judges(items, everything, calls, is_weekly=False)}
@@ -293,11 +295,13 @@ def invite_user(
 @users.command("list", epilog=examples("kleash collect user list"))
 def list_users(store: Store = STORE) -> None:
     """List who may sign in."""
-    from kleash.cli.tables import accounts_table
+    from kleash.cli.tables import rows_table
     from kleash.collection.store import accounts
 
     with opened(store) as database, database.read() as connection:
-        results().print(accounts_table(accounts.accounts(connection)))
+        known = accounts.accounts(connection)
+    rows = [(account.rater.name, account.role, "yes" if account.is_active else "no") for account in known]
+    results().print(rows_table(("name", "role", "active"), rows))
 
 
 @users.command("password", epilog=examples("kleash collect user password anna"))

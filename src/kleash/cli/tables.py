@@ -17,9 +17,7 @@ from kleash.web.wording import MISSING, duration, length_alone, number, number_r
 
 if TYPE_CHECKING:
     from kleash.collection.campaign import Campaign
-    from kleash.collection.gates import Gate
     from kleash.collection.recorded import RecordedJudgement
-    from kleash.collection.store.accounts import Account
     from kleash.collection.store.campaigns import CampaignProgress
     from kleash.collection.store.raters import Rater
     from kleash.maths.intervals import Interval
@@ -200,21 +198,6 @@ def campaigns_table(rows: Sequence[tuple[Campaign, CampaignProgress]]) -> Table:
         for campaign, progress in rows
     ]
     return rows_table(("campaign", "state", "items full", "judgements", "held back"), cells)
-
-
-def gates_table(gates: Sequence[Gate]) -> Table:
-    """Return whether labels can be trusted, gate by gate."""
-    return rows_table(
-        ("gate", "state", "why"), [(gate.name.replace("_", " "), gate.state, gate.reason) for gate in gates]
-    )
-
-
-def accounts_table(accounts: Sequence[Account]) -> Table:
-    """Return who may sign in."""
-    return rows_table(
-        ("name", "role", "active"),
-        [(account.rater.name, account.role, "yes" if account.is_active else "no") for account in accounts],
-    )
 
 
 def judges_table(figures: Sequence[JudgeFigures]) -> Table:

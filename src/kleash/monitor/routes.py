@@ -59,7 +59,7 @@ Word = Annotated[str, Query(max_length=20)]
 
 
 def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
-    """Render a page. Of a page about one run the context has `run`, its name, and `page`, its entry in RUN_PAGES."""
+    """Render a page. Of a page about one run the context has `run`, its name, and `page`, where its address begins."""
     html = fragment(template, path=request.url.path, **context)
     # Models and files can hold half of a surrogate pair; no encoding can write it, so it is shown as a question mark.
     return HTMLResponse(html.encode("utf-8", "replace"), status_code=status_code)
