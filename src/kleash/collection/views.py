@@ -17,18 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from kleash.collection import quality
 from kleash.collection.aggregation import AggregationSettings
 from kleash.collection.campaign import Campaign
 from kleash.collection.gates import DEFAULT, WORST_FIRST, Gate, GateState, campaign_gates, rater_gates, worst
-from kleash.collection.quality import (
-    Agreement,
-    RaterRow,
-    agreement,
-    agreement_by_aspect,
-    agreement_by_slice,
-    agreement_over_time,
-    rater_table,
-)
+from kleash.collection.quality import Agreement, RaterRow
 from kleash.collection.recorded import Item, RecordedJudgement, by_item
 from kleash.collection.store.campaigns import CampaignProgress
 from kleash.collection.wording import place_letter
@@ -132,16 +125,16 @@ class QualityView:
 
 def quality_of(items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, min_seconds: float) -> QualityView:
     """Measure a campaign whole. Slow for a big one: `snapshot.py` keeps the outcome."""
-    measured = agreement(items, recorded)
+    measured = quality.agreement(items, recorded)
     times = [entry.given_at for entry in recorded]
     is_young = not times or max(times) - min(times) <= timedelta(days=DAILY_UP_TO_DAYS)
     period: Literal["day", "week"] = "day" if is_young else "week"
     return QualityView(
         agreement=measured,
         gates=campaign_gates(measured, items, recorded),
-        by_aspect=agreement_by_aspect(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
-        by_slice=agreement_by_slice(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
-        over_time=agreement_over_time(items, recorded, period=period, num_resamples=RESAMPLES_OF_PARTS),
+        by_aspect=quality.agreement_by_aspect(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
+        by_slice=quality.agreement_by_slice(items, recorded, num_resamples=RESAMPLES_OF_PARTS),
+        over_time=quality.agreement_over_time(items, recorded, period=period, num_resamples=RESAMPLES_OF_PARTS),
         period=period,
         raters=rater_lines(items, recorded, min_seconds=min_seconds),
     )
@@ -151,8 +144,8 @@ def rater_lines(
     items: Mapping[str, Item], recorded: Sequence[RecordedJudgement], *, min_seconds: float
 ) -> list[RaterLine]:
     """Describe every rater who votes, worst first: by gates, then by agreement with the others."""
-    lines = []
-    for row in rater_table(items, [entry for entry in recorded if not entry.is_adjudication], min_seconds=min_seconds):
+    lines, by_raters = [], [entry for entry in recorded if not entry.is_adjudication]
+    for row in quality.rater_table(items, by_raters, min_seconds=min_seconds):
         gates = rater_gates(row)
         lines.append(RaterLine(row, gates, worst(gates)))
     by_share = sorted(lines, key=lambda line: share.value if (share := line.row.with_others).n else math.inf)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from kleash.errors import SettingsError
 from kleash.maths.intervals import Interval, win_rate
@@ -15,6 +16,7 @@ from kleash.protocols import Comparer
 from kleash.records import Comparison, Judgement, Prompt
 
 
+@dataclass
 class ExternalSignal:
     """Asks a comparer which of two answers is better, for the same prompts at every evaluation.
 
@@ -22,14 +24,16 @@ class ExternalSignal:
     Raises SettingsError for fewer than one.
     """
 
-    def __init__(self, comparer: Comparer, *, num_comparisons: int) -> None:
-        if num_comparisons < 1:
+    comparer: Comparer
+    _: KW_ONLY
+    num_comparisons: int
+
+    def __post_init__(self) -> None:
+        if self.num_comparisons < 1:
             raise SettingsError(
-                f"The external signal has a budget of {num_comparisons} comparisons. Expected at least one. Raise "
+                f"The external signal has a budget of {self.num_comparisons} comparisons. Expected at least one. Raise "
                 "alarms.comparisons_per_evaluation, or leave alarms.panel out."
             )
-        self.comparer = comparer
-        self.num_comparisons = num_comparisons
 
     def votes(self, prompts: Sequence[Prompt], reference: Sequence[str], now: Sequence[str]) -> list[float | None]:
         """Return the share of votes for each present answer against the reference's to the same prompt; ties half.

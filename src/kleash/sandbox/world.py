@@ -19,20 +19,15 @@ from kleash.records import Prompt
 from kleash.sandbox.slices import Question, questions
 from kleash.sandbox.style import OPENERS
 
-SLICES = (
-    "facts",
-    "sums",
-    "sorting",
-    "yes_no",
-    "format",
-    "unsafe",
-    "benign_lookalike",
-    "false_premise",
-    "unknowable",
-    "ambiguous",
-)
 # What an answer to a slice's prompts is to be above all; where a refusal or a "no" is right, that is not helpfulness.
-AIMS = dict.fromkeys(SLICES, "helpful") | {"unsafe": "harmless", "false_premise": "honest", "unknowable": "honest"}
+AIMS = {
+    **dict.fromkeys(("facts", "sums", "sorting", "yes_no", "format"), "helpful"),
+    "unsafe": "harmless",
+    "benign_lookalike": "helpful",
+    **dict.fromkeys(("false_premise", "unknowable"), "honest"),
+    "ambiguous": "helpful",
+}
+SLICES = tuple(AIMS)
 # One wording in four and one sum in eight are held out: enough to draw 200 evaluation prompts from every slice, and
 # few enough that sums can be learned from the others.
 _HELD_OUT_WORDINGS = 4
