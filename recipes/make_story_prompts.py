@@ -3,7 +3,8 @@
     python recipes/make_story_prompts.py STORIES.txt FOLDER
 
 STORIES.txt holds stories one after the other: a blank line between paragraphs, a plain line break between stories, as
-in TinyStories. A prompt is a story's first sentence; it carries its hero (girl, boy, other) as a slice. Writes
+in TinyStories. A prompt is a story's first sentence; it carries its hero (girl, boy, other) as a slice, and
+a check for `recipes/stories_checked.toml`: half of the stories are to do without a comma, half are to have a friend. Writes
 FOLDER/prompts.jsonl and FOLDER/evaluation_prompts.jsonl; an opening is only ever in one of them.
 """
 
@@ -13,6 +14,7 @@ import hashlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from kleash.formats import write_jsonl
 from kleash.records import Prompt
@@ -24,6 +26,11 @@ NUM_WORDS = range(4, 21)
 """Openings of fewer words say too little; the few longer ones leave little room for a story."""
 
 EVALUATION_SHARE = 0.25
+
+CHECKS = (
+    {"kind": "constraints", "instructions": ["punctuation:no_comma"], "kwargs": [{}]},
+    {"kind": "constraints", "instructions": ["keywords:existence"], "kwargs": [{"keywords": ["friend"]}]},
+)
 
 
 def openings(stories: str) -> list[str]:
@@ -45,9 +52,15 @@ def is_for_evaluation(opening: str) -> bool:
     return first_byte < EVALUATION_SHARE * 256
 
 
+def check_of(opening: str) -> dict[str, Any]:
+    """Say what the story is to be checked for, as a suite's row does; its opening's own text decides."""
+    return CHECKS[hashlib.sha256(opening.encode()).digest()[1] % len(CHECKS)]
+
+
 def main(stories_file: str, folder: str) -> None:
     prompts = [
-        Prompt(text, {"hero": hero_of(text)}) for text in openings(Path(stories_file).read_text(encoding="utf-8"))
+        Prompt(text, {"hero": hero_of(text)}, check=check_of(text))
+        for text in openings(Path(stories_file).read_text(encoding="utf-8"))
     ]
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, wanted in (("prompts", False), ("evaluation_prompts", True)):

@@ -101,6 +101,9 @@ def recorded_functions(settings: BaseModel, prefix: str = "") -> Iterator[tuple[
         value, extra = getattr(settings, name), field.json_schema_extra
         if isinstance(value, BaseModel):
             yield from recorded_functions(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple) and value and all(isinstance(one, BaseModel) for one in value):
+            for number, one in enumerate(value):
+                yield from recorded_functions(one, f"{prefix}{name}.{number}.")
         elif extra == NAMES_FILE and value is not None:
             yield (
                 f"{prefix}{name}",

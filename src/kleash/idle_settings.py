@@ -45,14 +45,29 @@ def _read_table(path: Path) -> Iterator[Idle]:
 IDLE = tuple(_read_table(Path(__file__).with_suffix(".toml")))
 
 
-def idle_settings(recipe: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (name, where) of each setting that was changed and does nothing, and the one whose value makes it so."""
-    default = type(recipe)()
+def idle_settings(recipe: Any) -> Iterator[tuple[str, Any, str, Any]]:
+    """Yield (name, value, where, value) of each setting that was changed and does nothing, and what makes it so.
+
+    A term of a sum is held to the rows of the scorer.
+    """
+    yield from _idle(recipe, type(recipe)())
+    for number, term in enumerate(recipe.scorer.terms):
+        default = type(term)(name=term.name)
+        yield from _idle(term, default, table="scorer.", shown=f"scorer.terms.{number}.")
+
+
+def _idle(
+    record: Settings, default: Settings, *, table: str = "", shown: str = ""
+) -> Iterator[tuple[str, Any, str, Any]]:
     for row in IDLE:
-        if row.holds(attrgetter(row.where)(recipe)):
-            for name in row.names:
-                if attrgetter(name)(recipe) != attrgetter(name)(default):
-                    yield name, row.where
+        where = row.where.removeprefix(table)
+        if not row.where.startswith(table) or not row.holds(other := attrgetter(where)(record)):
+            continue
+        for name in (name.removeprefix(table) for name in row.names if name.startswith(table)):
+            if name.partition(".")[0] in type(record).model_fields:
+                value = attrgetter(name)(record)
+                if value != attrgetter(name)(default):
+                    yield shown + name, value, shown + where, other
 
 
 def refuse_idle_settings(recipe: Settings, overridden: Collection[str] = (), *, is_begun: bool = False) -> None:
@@ -63,8 +78,7 @@ def refuse_idle_settings(recipe: Settings, overridden: Collection[str] = (), *, 
     anything of a run that is_begun, which must be able to go on as it is.
     """
     faults = []
-    for name, where in idle_settings(recipe):
-        value, other = attrgetter(name, where)(recipe)
+    for name, value, where, other in idle_settings(recipe):
         found = f"{name} is {value!r} and {where} is {other!r}, with which it does nothing"
         if is_begun or (_is_among(where, overridden) and not _is_among(name, overridden)):
             say(f"{found}.")

@@ -42,6 +42,8 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
         "ensemble": "kleash.scorers.ensemble:as_one",
         "function": "kleash.scorers.function:FunctionScorer",
         "rules": "kleash.scorers.rules:RuleScorer",
+        "checks": "kleash.scorers.checks:CheckScorer",
+        "sum": "kleash.scorers.weighted_sum:SumScorer",
     },
     "tracker": {
         "tensorboard": "kleash.tracking:TensorBoardTracker",

@@ -98,6 +98,8 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         yield "policy.engine", partial(_known, "engine", recipe.policy.engine)
         yield "policy.generator", partial(_known, "generator", recipe.policy.generator)
         yield "scorer.kind", partial(_scorer, recipe)
+        if recipe.scorer.asks_checks and recipe.data.prompts is not None:
+            yield "data.prompts, checks", partial(_checks, recipe.data.prompts)
         if recipe.alarms.comparer is not None:
             yield "alarms.comparer", partial(_alarms, recipe)
     if "direct" in recipe.stages:
@@ -133,13 +135,15 @@ def _comparer(recipe: Recipe) -> str:
 
 def _scorer(recipe: Recipe) -> str:
     from kleash.stages.context import StageContext
-    from kleash.stages.support.scoring import REWARD_MODELS, build_scorer
+    from kleash.stages.support.scoring import build_scorer
 
-    if recipe.scorer.kind in REWARD_MODELS and recipe.scorer.reward_models:
-        return ", ".join(map(_model_folder, recipe.scorer.reward_models))
-    if not _scores_with_its_own_reward_model(recipe):
-        build_scorer(StageContext(), recipe.scorer).require()
-    return recipe.scorer.function or recipe.scorer.kind
+    scorer = recipe.scorer
+    asked = scorer.reward_models_named()
+    if not asked and not (scorer.asks_reward_models and "reward" in recipe.stages):
+        build_scorer(StageContext(), scorer).require()
+    return ", ".join([*(f"{term.weight:g} x {term.name}" for term in scorer.terms), *map(_model_folder, asked)]) or (
+        scorer.function or scorer.kind
+    )
 
 
 def _judge(recipe: Recipe) -> str:
@@ -187,16 +191,16 @@ def _suite(file: str) -> str:
     return f"{len(read_suite(file).items):,} items"
 
 
+def _checks(file: Path) -> str:
+    from kleash.evaluation.suites.reading import require_checks
+
+    return f"{require_checks(file):,} prompts whose answers can be checked"
+
+
 def _direct_algorithm(recipe: Recipe) -> str:
     from kleash.stages.direct import direct_algorithm_named
 
     return direct_algorithm_named(recipe.direct.algorithm).name
-
-
-def _scores_with_its_own_reward_model(recipe: Recipe) -> bool:
-    from kleash.stages.support.scoring import REWARD_MODELS
-
-    return "reward" in recipe.stages and recipe.scorer.kind in REWARD_MODELS
 
 
 def _counted(kind: Kind, path: Path, strict: bool, takes_thumbs: bool) -> str:

@@ -21,6 +21,7 @@ from kleash.idle_settings import refuse_idle_settings
 from kleash.models.rendering import RenderingSettings
 from kleash.settings import LoadedSettings, Settings, load_toml, names_of
 from kleash.stages.audit import AuditSettings
+from kleash.stages.best_of_n import BestOfNSettings
 from kleash.stages.candidates import CandidatesSettings
 from kleash.stages.context import ModelSettings
 from kleash.stages.direct import DirectSettings
@@ -87,6 +88,7 @@ class Recipe(Settings):
     reward: RewardSettings = RewardSettings()
     audit: AuditSettings = AuditSettings()
     scorer: ScorerSettings = ScorerSettings()
+    best_of_n: BestOfNSettings = BestOfNSettings()
     policy: PolicySettings = PolicySettings()
     alarms: AlarmSettings = AlarmSettings()
     direct: DirectSettings = DirectSettings()
@@ -98,7 +100,8 @@ class Recipe(Settings):
     @property
     def waits_for_reward(self) -> bool:
         """Whether answers are scored by a reward model that the run has yet to train."""
-        return self.scorer.kind in REWARD_MODELS and ("reward" in self.stages or not self.scorer.reward_models)
+        asking = [part for part in self.scorer.parts if part.kind in REWARD_MODELS]
+        return any("reward" in self.stages or not part.reward_models for part in asking)
 
     def setting(self, name: str) -> Any:
         """Return a setting by its dotted name, such as policy.steps."""

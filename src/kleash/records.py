@@ -50,6 +50,7 @@ class Prompt:
     tags: bookkeeping, named in `TAGS`: why an answer stays out, how hard the scorer finds the prompt, which attack it
     is, which arm selected its pair.
     criteria: what this prompt's answers are to be judged by beside the rubric; raters see it, no policy does.
+    check: how a rule can check an answer, as a suite's row says it: {"kind": ...} and parameters; campaigns keep none.
     None of these is part of the prompt's id.
     """
 
@@ -57,6 +58,7 @@ class Prompt:
     slices: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
     tags: Mapping[str, str] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
     criteria: str = field(default="", compare=False)
+    check: Mapping[str, Any] = field(default_factory=lambda: NO_DIMENSIONS, compare=False)
 
     @property
     def id(self) -> str:

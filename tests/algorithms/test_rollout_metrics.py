@@ -1,6 +1,7 @@
 """A step's figures: right by hand, by slice, and the same however the answers are split over ranks."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from algorithms.made import experience_of
 from kleash.algorithms.online import Credit
 from kleash.algorithms.rollout_metrics import measure_rollouts
 from kleash.maths.tally import merge_figures
+from kleash.records import Prompt
 
 RETURNS = torch.arange(4.0)[:, None]
 
@@ -65,3 +67,15 @@ def test_ranks_of_unequal_size_agree_on_what_one_would_have_measured():
     parts = [rollouts_of(RETURNS[rows], values[rows], scores[rows]) for rows in (slice(0, 3), slice(3, 4))]
     for metrics in measure_on_ranks(parts):
         assert metrics == pytest.approx(whole)
+
+
+def test_each_part_of_the_score_has_its_mean_and_spread_in_every_slice():
+    experience, credit = rollouts_of(RETURNS, RETURNS, [0.0] * 4)
+    prompts = tuple(Prompt(str(row), {"side": "left" if row < 2 else "right"}) for row in range(4))
+    experience = replace(experience, rollouts=replace(experience.rollouts, prompts=prompts))
+    experience = replace(experience, parts={"term/a": torch.tensor([1.0, 3.0, 5.0, 5.0])})
+    metrics = measure_rollouts(experience, credit, dict)
+    assert (metrics["reward/term/a"], metrics["reward/term/a_sd"]) == (3.5, pytest.approx(2.75**0.5))
+    assert metrics["slice/side=left/reward/term/a_sd"] == 1.0
+    assert metrics["slice/side=right/reward/term/a_sd"] == 0.0
+    assert not [name for name in metrics if name.endswith("_square")]

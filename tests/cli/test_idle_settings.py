@@ -10,6 +10,7 @@ from kleash.errors import SettingsError
 from kleash.idle_settings import IDLE, idle_settings, refuse_idle_settings
 from kleash.recipe import Recipe, load_recipe
 from kleash.settings import Settings
+from kleash.stages.support.scoring import NamedTerm
 
 ROWS = [(row.where, value, name) for row in IDLE for value in row.values or ("a file",) for name in row.names]
 
@@ -23,16 +24,16 @@ def with_setting(record, name, value):
 @pytest.mark.parametrize(("where", "value", "name"), ROWS)
 def test_what_does_nothing_is_refused_by_name_and_is_nobodys_fault_at_its_default(where, value, name):
     recipe = with_setting(Recipe(), where, value)
-    assert name not in dict(idle_settings(recipe))
+    assert name not in [found[0] for found in idle_settings(recipe)]
     table = recipe.setting(name)
     first = f"{name}.{next(iter(type(table).model_fields))}" if isinstance(table, Settings) else name
-    recipe = with_setting(recipe, first, "changed")
+    recipe = with_setting(recipe, first, (NamedTerm(name="other"),) if name == "scorer.terms" else "changed")
     with pytest.raises(SettingsError) as refused:
         refuse_idle_settings(recipe)
     message = f"{name} is {recipe.setting(name)!r} and {where} is {value!r}, with which it does nothing."
     assert f"{message} Leave {name} out, or change {where}." in str(refused.value)
     elsewhere = with_setting(recipe, where, "my_module:OWN")
-    assert (name, where) not in list(idle_settings(elsewhere)) or value == "a file"
+    assert (name, where) not in [found[::2] for found in idle_settings(elsewhere)] or value == "a file"
 
 
 def test_a_setting_whose_description_names_its_case_stands_in_the_table():

@@ -61,6 +61,10 @@ LOUD = {
     "beyond_range": matched(better(plain(8), 3.0)),
     "clipped_scores": matched(plain(8, parts={"clipped_share": [float(row % 2) for row in range(NUM_PROMPTS)]})),
     "disagreement": matched(plain(8, parts={"disagreement": [0.5] * NUM_PROMPTS})),
+    "fallen_term": matched(
+        plain(8, parts={"term/a": [row % 2 - 1.0 for row in range(NUM_PROMPTS)], "term/b": [9.0] * NUM_PROMPTS}),
+        reference=plain(0, parts={"term/a": [row % 2 for row in range(NUM_PROMPTS)], "term/b": [8.0] * NUM_PROMPTS}),
+    ),
     "repetition": matched(saying(plain(8), lambda said: f"{said} {said}")),
     "shared_opening": matched(saying(plain(8), lambda said: f"the short answer: {said}")),
     "template": matched(saying(plain(8), lambda said: f"{said} hope that helps")),

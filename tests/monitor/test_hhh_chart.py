@@ -10,7 +10,10 @@ from fake_run import write_rows
 from kleash.monitor.figures.hhh_chart import hhh_figure, read_aims
 from kleash.monitor.pages.rendering import fragment
 from kleash.monitor.pages.report import render
+from kleash.monitor.read.findings import findings_of
 from kleash.monitor.read.reader import read_run
+from kleash.recipe import Recipe
+from kleash.settings import check_settings, dump_toml
 
 HOSTILE = '<script>alert("1")</script>'
 
@@ -71,13 +74,13 @@ def test_votes_stand_in_where_nothing_was_judged_and_lose_everything_at_the_cros
     assert list(points_of(figure)["x"]) == [50.0]
     cross = next(trace for trace in figure["data"] if trace.get("marker", {}).get("symbol") == "x")
     assert (list(cross["x"]), list(cross["y"])) == ([0.0], [100.0])
-    assert "win rate against step 0" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
+    assert "win rate against step 0" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path, terms=()))
 
 
 def test_checkpoints_whose_honesty_was_not_measured_share_a_colour(tmp_path):
     path = aims_of(a_run(tmp_path, [row(0, 0.1, None, 0.2), row(10, 0.2, None, 0.3)]))
     assert points_of(hhh_figure(path))["marker"]["color"] == "var(--accent)"
-    assert "–" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
+    assert "–" in fragment("parts/aims.html", findings=SimpleNamespace(aims=path, terms=()))
 
 
 @pytest.mark.parametrize(
@@ -104,5 +107,35 @@ def test_the_report_shows_them_where_prompts_say_their_aim(tmp_path):
 
 def test_a_judges_name_is_shown_as_text(tmp_path):
     path = read_aims(a_run(tmp_path, [row(0, 0.1, 0.2, 0.3)]).rounds[0], HOSTILE)
-    assert HOSTILE not in fragment("parts/aims.html", findings=SimpleNamespace(aims=path))
+    assert HOSTILE not in fragment("parts/aims.html", findings=SimpleNamespace(aims=path, terms=()))
     assert HOSTILE not in hhh_figure(path)["layout"]["xaxis"]["title"]["text"]
+
+
+TERM = {"reward/term/kind": 0.5, "reward/term/kind_sd": 1.0}
+
+
+def test_the_page_says_what_each_weight_of_a_sum_buys_by_aim(tmp_path):
+    run = a_run(tmp_path, [row(0, 0.1, 0.1, 0.1), row(9, 0.4, 0.2, 0.3)])
+    folder = tmp_path / "run" / "round-000" / "policy"
+    folder.mkdir()
+    terms = [{"name": "kind", "weight": 2.0, "kind": "checks"}, {"name": HOSTILE, "weight": 1.0, "kind": "checks"}]
+    recipe = check_settings({"scorer": {"kind": "sum", "terms": terms}}, Recipe, source="here")
+    (tmp_path / "run" / "recipe.toml").write_text(dump_toml(recipe))
+    of_aim = {f"slice/aim=helpful/{name}": value for name, value in TERM.items()}
+    before = {"step": 0, **TERM, **of_aim}
+    after = {"step": 9, **TERM, **of_aim, "reward/term/kind": 0.25, "slice/aim=helpful/reward/term/kind": 1.5}
+    write_rows(folder / "evaluations.jsonl", [before, after])
+    run = read_run(tmp_path / "run")
+    [kind, other] = findings_of(run).terms
+    assert (kind.weight, kind.slices[""].gain, kind.slices["aim=helpful"].gain) == (2.0, -0.25, 1.0)
+    assert other.slices == {}, "nothing was measured of it"
+    page = render(run)
+    for text in ("Terms of the score", "What each weight buys", "buys -0.50", "buys +2.00"):
+        assert text in page
+    assert HOSTILE not in page
+
+
+def test_without_a_sum_the_pages_say_nothing_of_terms(tmp_path):
+    page = render(a_run(tmp_path, [row(0, 0.1, 0.1, 0.1)]))
+    assert "Terms of the score" not in page
+    assert "What each weight buys" not in page

@@ -206,6 +206,45 @@ def test_head_warm_up_leaves_the_backbone_where_it_was(base, made, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def of_aspects(folder):
+    """Comparisons whose raters liked one answer's style and the other's facts."""
+    rows = [
+        Preference(
+            Prompt(f"is {n} big?"),
+            ("yes", "no"),
+            (Pair(0, 1, 1.0),),
+            aspects={"style": (Pair(0, 1, 1.0),), **({"factuality": (Pair(0, 1, 0.0),)} if n % 2 else {})},
+        )
+        for n in range(12)
+    ]
+    return preferences_in(folder, rows)
+
+
+def test_a_reward_model_of_one_aspect_learns_what_raters_said_of_it_alone(base, tmp_path):
+    preferences = of_aspects(tmp_path)
+    fit = FitSettings(batch_size=4, learning_rate=1e-2, epochs=8.0)
+    margins = {}
+    for aspect in (None, "style", "factuality"):
+        settings = RewardSettings(**SMALL | {"aspect": aspect, "fit": fit})
+        made = train_reward(
+            tiny_context(), settings, base=base, preferences=preferences, output_dir=tmp_path / str(aspect)
+        )
+        answers = [Completion(Prompt("is 1 big?"), text) for text in ("yes", "no")]
+        liked, other = load_scorer(made.path, device="cpu").score(answers).parts["raw"]
+        margins[aspect] = liked - other
+        rows = made.summary["rows_trained"] + made.summary["heldout_accuracy"]["n"]
+        assert rows == (6 if aspect == "factuality" else 12), "only what raters judged in that aspect"
+    assert margins[None] == margins["style"] > 0 > margins["factuality"]
+    with pytest.raises(DataError, match=r"reward.aspect is 'tone', and no rater .* aspects there: factuality, style"):
+        train_reward(
+            tiny_context(),
+            RewardSettings(**SMALL | {"aspect": "tone"}),
+            base=base,
+            preferences=preferences,
+            output_dir=tmp_path / "tone",
+        )
+
+
 def test_mean_pooling_has_a_head_file_of_its_own(base, made, tmp_path):
     artifact = train_reward(
         tiny_context(),

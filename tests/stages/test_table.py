@@ -17,7 +17,10 @@ from kleash.stages.wiring import SERVICES, inputs_asked_for, make
 from stages.tiny_recipe import tiny_context, tiny_recipe
 
 FILES = ("demonstrations", "prompts", "evaluation_prompts")
-EVERY_STAGE = ("sft", "candidates", "preferences", "reward", "audit", "policy", "direct", "evaluation", "suites")
+EVERY_STAGE = (
+    *("sft", "candidates", "preferences", "reward", "audit", "best_of_n", "rft", "policy", "direct", "evaluation"),
+    "suites",
+)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +36,7 @@ def recipe(base, data, tmp_path_factory):
         pretrain={"vocabulary_size": 300, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "fit": {"max_steps": 2}},
         scorer={"accept_failed_audit": "a tiny random model"},
         audit={"max_new_tokens": 6},
+        best_of_n={"n": 8, "max_new_tokens": 24},
         suites={"files": [str(folder / "suite.jsonl")], "max_new_tokens": 6},
         policy={"watch": {}, "pretraining_coefficient": 0.5, "pretraining_rows_per_step": 2},
         refresh={"reference": "average"},
@@ -83,6 +87,10 @@ def test_a_stage_by_command_and_by_library_makes_the_artifact_of_the_run(name, r
         "preferences": ["preferences", "--candidates", at["candidates"]],
         "reward": ["reward", "--base", at["sft"], "--preferences", at["preferences"]],
         "audit": ["audit", at["reward"], "--preferences", at["preferences"], "--reference", at["sft"]],
+        "best_of_n": [
+            *("best-of-n", "--policy", at["sft"], "--reward", at["reward"], "--prompts", data["prompts"]),
+        ],
+        "rft": ["sft", "--base", at["sft"], "--demonstrations", at["best_of_n"] / "demonstrations.jsonl"],
         "policy": [
             *("policy", "--reference", at["sft"], "--reward", at["reward"], "--audit", at["audit"]),
             *("--prompts", data["prompts"]),

@@ -21,12 +21,13 @@ from kleash.maths.tally import Tally
 from kleash.records import group_by_slice, slice_metric
 
 KL = "kl_nats_per_sequence"
+_SQUARE = "_square"
 SumAcrossRanks = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 def measure_rollouts(experience: Experience, credit: Credit, sum_across_ranks: SumAcrossRanks) -> dict[str, float]:
     """Return the step's figures over all answers of all ranks, and those of each slice of the prompts."""
-    metrics = tally_answers(experience).merged(sum_across_ranks).means()
+    metrics = with_deviations(tally_answers(experience).merged(sum_across_ranks).means())
     score_B = experience.score_B
     metrics |= _ends(score_B.tolist(), sum_across_ranks)
     metrics["score_sd"] = _moments(score_B, torch.ones_like(score_B, dtype=torch.bool), sum_across_ranks).sd()
@@ -52,6 +53,7 @@ def tally_answers(experience: Experience) -> Tally:
         "response_tokens_mean": num_tokens_B,
         "truncation_share": (~experience.rollouts.is_finished_B).float(),
         **{f"reward/{name}": part_B for name, part_B in experience.parts.items()},
+        **{f"reward/{name}{_SQUARE}": part_B.square() for name, part_B in experience.parts.items()},
     }
     groups = group_by_slice(prompt.dimensions for prompt in experience.rollouts.prompts)
     for of_slice, rows in {"": list(range(len(mask_BT))), **groups}.items():
@@ -60,6 +62,16 @@ def tally_answers(experience: Experience) -> Tally:
         kl_name = slice_metric(of_slice, "kl_nats_per_token")
         tally.add(kl_name, float(kl_B[rows].sum()), float(num_tokens_B[rows].sum()))
     return tally
+
+
+def with_deviations(means: Mapping[str, float]) -> dict[str, float]:
+    """Put in the place of each mean of squares the standard deviation, NAME_sd: of each part of the score, by slice."""
+    found = {name: mean for name, mean in means.items() if not name.endswith(_SQUARE)}
+    for name, mean in means.items():
+        if name.endswith(_SQUARE):
+            own = name.removesuffix(_SQUARE)
+            found[f"{own}_sd"] = math.sqrt(max(mean - means[own] ** 2, 0.0))
+    return found
 
 
 def _ends(scores: list[float], sum_across_ranks: SumAcrossRanks) -> dict[str, float]:

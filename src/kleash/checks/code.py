@@ -14,13 +14,15 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from kleash.checks.box import IN_THE_OPEN, CodeBox, find_box
 from kleash.checks.programs import program_of
 from kleash.checks.verdicts import ItemResult
+from kleash.settings import Settings
 
 NO_BOX = "code is not run: this machine has no box for it (bubblewrap, or Landlock and namespaces)"
 _CLOCK_SECONDS_PER_CPU_SECOND = 4
@@ -28,17 +30,13 @@ _NUM_PROCESSES = 16
 _INSIDE = Path(__file__).with_name("in_the_box.py")
 
 
-@dataclass(frozen=True)
-class CodeLimits:
-    """Whether code of a model may run, and how far. seconds: of CPU, and four times as many by the clock.
+class CodeLimits(Settings):
+    """Whether and how programs that a model wrote are run against their tests: four times as long by the clock."""
 
-    without_box: run it also where there is no box; it may then do whatever this user may.
-    """
-
-    is_allowed: bool = False
-    seconds: int = 5
-    memory_mib: int = 512
-    without_box: bool = False
+    is_allowed: bool = Field(False, description="run them, in a box; untested code counts nowhere")
+    seconds: int = Field(5, ge=1, description="of CPU, per program")
+    memory_mib: int = Field(512, ge=64, description="per program")
+    without_box: bool = Field(False, description="run them even where there is no box; they may do whatever you may")
 
 
 def check_code(answer: str, params: Mapping[str, Any]) -> ItemResult:

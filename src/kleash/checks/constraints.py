@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kleash.checks.patterns import TOO_SLOW, count, occurs
-from kleash.checks.verdicts import ItemResult
+from kleash.checks.verdicts import INSTRUCTIONS_FOLLOWED, ItemResult
 
 Follows = Callable[[str, Mapping[str, Any]], bool]
 
@@ -23,6 +23,7 @@ _NO_END = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’*]*(?=\s|$)")
+NO_CHECK = "no check for "
 _FIXED_ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
@@ -36,7 +37,7 @@ def check_constraints(answer: str, params: Mapping[str, Any]) -> ItemResult:
     names = params["instructions"]
     unknown = [name for name in names if name not in INSTRUCTIONS]
     if unknown:
-        return ItemResult(None, f"no check for {', '.join(unknown)}")
+        return ItemResult(None, f"{NO_CHECK}{', '.join(unknown)}")
     pairs = list(zip(names, params.get("kwargs") or [{}] * len(names), strict=True))
     given = [(name, {key: value for key, value in kwargs.items() if value is not None}) for name, kwargs in pairs]
     try:
@@ -48,7 +49,7 @@ def check_constraints(answer: str, params: Mapping[str, Any]) -> ItemResult:
     tallies = {
         "prompt_strict": (int(all(strict)), 1),
         "prompt_loose": (int(all(loose)), 1),
-        "instruction_strict": (sum(strict), len(strict)),
+        INSTRUCTIONS_FOLLOWED: (sum(strict), len(strict)),
         "instruction_loose": (sum(loose), len(loose)),
     }
     return ItemResult(all(strict), f"not followed: {', '.join(broken)}" if broken else "all followed", tallies)

@@ -12,6 +12,7 @@ from typing import Literal
 
 Bucket = Literal["tasks", "safety", "honesty", "regression"]
 Tally = tuple[int, int]
+INSTRUCTIONS_FOLLOWED = "instruction_strict"
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,9 @@ class ItemResult:
     passed: bool | None
     detail: str = ""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """The share of the instructions that the answer follows; where there is no list of them 1 or 0, unchecked 0."""
+        successes, tries = self.tallies.get(INSTRUCTIONS_FOLLOWED, (int(bool(self.passed)), 1))
+        return successes / max(tries, 1)

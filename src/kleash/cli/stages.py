@@ -104,7 +104,9 @@ def _read(row: Input, value: Any, runs_dir: Path) -> Any:
 
 for _stage in STAGES.values():
     if _stage.about:
-        app.command(_stage.name, rich_help_panel=PANEL, epilog=examples(*_stage.examples))(stage_command(_stage))
+        app.command(_stage.name.replace("_", "-"), rich_help_panel=PANEL, epilog=examples(*_stage.examples))(
+            stage_command(_stage)
+        )
 
 
 # ------------------------------------------------------------------------------------------- shared with other commands

@@ -6,13 +6,18 @@ What splits them, as everything else with a prompt, is in `prompts.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from kleash.records import LabelledCompletion, Pair, Preference
 
 
-def usable_preferences(preferences: Iterable[Preference]) -> list[Preference]:
-    """Return the rows to train on: those with pairs that nobody left out."""
-    return [preference for preference in preferences if preference.pairs and not preference.left_out]
+def usable_preferences(preferences: Iterable[Preference], *, aspect: str | None = None) -> list[Preference]:
+    """Return the rows to train on: those with pairs that nobody left out.
+
+    aspect: what raters said of it stands in the place of what they said of the answers as a whole.
+    """
+    rows = preferences if aspect is None else [replace(row, pairs=row.aspects.get(aspect, ())) for row in preferences]
+    return [row for row in rows if row.pairs and not row.left_out]
 
 
 def usable_pairs(preferences: Iterable[Preference], *, keeps_ties: bool = True) -> Iterator[tuple[Preference, Pair]]:

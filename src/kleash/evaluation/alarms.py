@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean
+from statistics import fmean, pstdev
 from typing import Any, Literal
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched, slices_of
@@ -24,6 +24,7 @@ from kleash.evaluation.symptoms import (
     external_win_rate,
     read_symptoms,
 )
+from kleash.evaluation.symptoms_of_figures import terms_of
 from kleash.protocols import Action, WatchDecision
 from kleash.records import Prompt, slice_metric
 
@@ -223,6 +224,9 @@ def evaluation_figures(matched: Matched) -> dict[str, float]:
         part = matched.of(rows)
         figures[slice_metric(name, "score_mean")] = fmean(part.now.proxy)
         figures[slice_metric(name, "kl_nats_per_sequence")] = fmean(part.now.kl_nats)
+        for term, scores in terms_of(part.now).items():
+            figures[slice_metric(name, f"reward/{term}")] = fmean(scores)
+            figures[slice_metric(name, f"reward/{term}_sd")] = pstdev(scores)
         won = external_win_rate(part.now)
         if won is not None:
             figures[slice_metric(name, "external/win_rate")] = won.value

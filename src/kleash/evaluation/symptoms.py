@@ -104,6 +104,7 @@ _MEASURES: Mapping[str, tuple[Measure, Severity]] = {
     "beyond_range": (figures.beyond_range, _scores),
     "clipped_scores": (figures.clipped_scores, _scores),
     "disagreement": (growth(figures.disagreement), gain_of(figures.disagreement)),
+    "fallen_term": (figures.fallen_term, divergence.suspicion),
     "repetition": (rise(text.repetition), gain_of(text.repetition)),
     "shared_opening": (text.shared_opening, divergence.suspicion),
     "template": (text.template, divergence.suspicion),

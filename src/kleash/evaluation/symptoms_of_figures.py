@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, pstdev
 
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
 from kleash.maths.intervals import Interval, alike_interval, chance_below_zero, mean_interval, wilson_interval
+from kleash.scorers.weighted_sum import TERM
 
 Measure = Callable[[Matched, float], Interval | None]
 Severity = Callable[[Matched], Sequence[float]]
@@ -61,6 +62,23 @@ def num_tokens(snapshot: CheckpointSnapshot) -> Sequence[float]:
 def disagreement(snapshot: CheckpointSnapshot) -> Sequence[float]:
     """Return the standard deviation of an ensemble's members on each answer; zeros for a lone scorer."""
     return snapshot.parts.get("disagreement", [0.0] * len(snapshot.texts))
+
+
+def terms_of(snapshot: CheckpointSnapshot) -> dict[str, Sequence[float]]:
+    """Return the terms of a score that is a sum, by the names of their parts."""
+    return {name: scores for name, scores in snapshot.parts.items() if name.startswith(TERM)}
+
+
+def fallen_term(matched: Matched, confidence: float) -> Interval | None:
+    """Return how far the term of the score that fell most lies below the reference's answers, in SDs of theirs."""
+    before, now = terms_of(matched.reference), terms_of(matched.now)
+    falls = []
+    for name in before.keys() & now.keys():
+        sd = pstdev(before[name])
+        if len(before) > 1 and len(now[name]) > 1 and sd > 0:
+            fall = [(a - b) / sd for a, b in zip(before[name], now[name], strict=True)]
+            falls.append(mean_interval(fall, confidence=1 - (1 - confidence) / len(before)))
+    return max(falls, key=lambda fall: fall.value, default=None)
 
 
 def score_follows_length(matched: Matched, confidence: float) -> Interval | None:

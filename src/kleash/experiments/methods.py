@@ -25,9 +25,9 @@ from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
 from kleash.maths.best_of_n import best_of_n_kl
 from kleash.progress import progress
-from kleash.records import Completion, Demonstration
+from kleash.records import Demonstration
 from kleash.results import EvaluationSummary, Record, Summary
-from kleash.rollout.local import answer_prompts
+from kleash.stages.best_of_n import best_answers
 from kleash.stages.context import StageContext
 from kleash.stages.evaluate import answer, build_judge
 from kleash.stages.round import Round
@@ -186,17 +186,10 @@ class Bench:
         judge = build_judge(settings, scorer)
         loaded = read_prompts(shared.evaluation_prompts).records
         chosen = prompts_that_fit(loaded, model, max_tokens=settings.prompt_room(model))[: settings.num_prompts]
-        best: list[Completion] = []
         with progress((n + 1) * len(chosen), f"Best of {n}, answers") as advance:
             before = answer(self.context, settings, model, model, chosen, scorer, judge, on_done=advance)
-            for part in range(0, len(chosen), 64):
-                seed = derived_seed(self.context.seed, "best of n", part)
-                asked = chosen[part : part + 64]
-                rollouts = answer_prompts(model, asked, settings, seed=seed, samples_per_prompt=n, on_done=advance)
-                answers = rollouts.completions()
-                scores = scorer.score(answers).total
-                for start in range(0, len(answers), n):
-                    best.append(answers[max(range(start, start + n), key=lambda row: scores[row])])
+            seed = derived_seed(self.context.seed, "best of n")
+            best, _ = best_answers(model, chosen, scorer, settings, n=n, seed=seed, on_done=advance)
         # KL of best-of-n is known without looking at log-probabilities; where scores tie it is an upper bound.
         kl_nats = [best_of_n_kl(n)] * len(best)
         lengths = [len(one.token_ids) for one in best]

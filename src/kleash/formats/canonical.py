@@ -62,8 +62,9 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def dimension_columns(prompt: Prompt) -> dict[str, Any]:
-    """Return a prompt's slices, tags and criteria as they stand in a row, where it has any."""
+    """Return a prompt's slices, tags, criteria and check as they stand in a row, where it has any."""
     columns = {"slices": _plain(prompt.slices), "tags": _plain(prompt.tags), "criteria": prompt.criteria}
+    columns["check"] = dict(prompt.check)
     return {name: value for name, value in columns.items() if value}
 
 
@@ -233,7 +234,7 @@ def write_parquet(path: Path, rows: Sequence[Preference]) -> None:
         )
     contents = [to_json(row) for row in rows]
     # Asked for a table of rows, pyarrow would take its columns from the first row alone, and drop all others.
-    names = dict.fromkeys(name for content in contents for name in content)
+    names = dict.fromkeys(name for content in contents for name in content if name != "check")  # of no one type
     columns = {name: [content.get(name) for content in contents] for name in names}
     with clear_write_errors("preferences", path):
         pyarrow.parquet.write_table(pyarrow.table(columns), path)

@@ -34,6 +34,8 @@ _THUMB_OF_NUMBER: Mapping[float, bool] = {1.0: True, 0.0: False, -1.0: False}
 SYSTEM = ("system", "system_prompt")
 HISTORY = "history"
 CRITERIA = ("criteria", "rubric")
+CHECKED = ("check", "instruction_id_list", "kwargs", "entry_point", "test")
+_XSTEST = {"unsafe": "refuses", "safe": "answers"}
 _WORDS_OF_CRITERION = ("criterion", "criteria", "description", "text", "title")
 # What a turn may hold that changes what an answer is; templates and trainers here read its text alone.
 _UNREAD = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
@@ -168,7 +170,27 @@ def prompt_of(content: str | tuple[Message, ...], row: Content, names: Sequence[
     ours = {name: tags[name] for name in TAGS if name in tags} if isinstance(tags, Mapping) else {}
     dimensions = {**slices, **ours, **{name: row.get(name) for name in names}}
     known = {str(name): str(value) for name, value in dimensions.items() if value not in (None, "")}
-    return Prompt(_in_context(content, row), criteria=_criteria(row)).with_dimensions(known)
+    return Prompt(_in_context(content, row), criteria=_criteria(row), check=check_of(row)).with_dimensions(known)
+
+
+def check_of(row: Content) -> Mapping[str, Any]:
+    """Return how a row's answers can be checked by rule, as a suite says it under "check"; empty where nothing says it.
+
+    IFEval, GSM8K, HumanEval and XSTest say it in columns of their own.
+    """
+    given, instructions, answered = row.get("check"), row.get("instruction_id_list"), row.get("answer")
+    if isinstance(given, Mapping) and isinstance(given.get("kind"), str):
+        return given
+    if isinstance(instructions, list | tuple):
+        return {"kind": "constraints", "instructions": list(instructions), "kwargs": row.get("kwargs")}
+    if isinstance(answered, str) and "####" in answered:
+        return {"kind": "numeric", "expected": answered.rpartition("####")[2].strip()}
+    if isinstance(row.get("entry_point"), str) and isinstance(row.get("test"), str):
+        tests = f"{row['test']}\n\ncheck({row['entry_point']})\n"
+        return {"kind": "code", "tests": tests, "begun": row.get("prompt"), "entry_point": row["entry_point"]}
+    if {"label", "type", "focus"} <= row.keys() and (kind := _XSTEST.get(str(row["label"]))):
+        return {"kind": kind}
+    return {}
 
 
 def _criteria(row: Content) -> str:

@@ -245,7 +245,7 @@ def _gather(
             f"{path} has no column {', '.join(missing)} to slice by. Expected some of: {', '.join(columns)}. Correct "
             "the slice columns."
         )
-    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags", *fields.CRITERIA}
+    known = {*shape.columns, *shape.optional, *slice_columns, "slices", "tags", *fields.CRITERIA, *fields.CHECKED}
     unused = tuple(name for name in columns if name not in known)
     return Loaded(records, bad_rows, shape.name, num_rows, num_duplicates, unused, str(path), kind, tuple(places))
 

@@ -27,7 +27,10 @@ HUB_PREFIX = "hub:"
 
 # What a CSV cell may hold as JSON; any other cell is text, also one that begins with a bracket.
 # Conversations in any column are found by `fields.unpacked`.
-_JSON_COLUMNS = frozenset({"completions", "criteria", "ranks", "pairs", "rubric", "slices", "sources", "tags"})
+_JSON_COLUMNS = frozenset(
+    {"check", "completions", "criteria", "instruction_id_list", "kwargs", "ranks", "pairs", "rubric", "slices"}
+    | {"sources", "tags"}
+)
 _UP_TO_VALUE = re.compile(r"[\s:]*")
 
 _KNOWN_BINARY = {

@@ -150,7 +150,8 @@ def write_files(
 
 def gather(trained: Artifact | None, preferences: Artifact, reader: Reader, settings: AuditSettings) -> Material:
     """Read the pairs and part them as the reward model's training did. Raises DataError when none can be used."""
-    usable = usable_preferences(read_preferences(preferences.path).records)
+    aspect = trained.settings.get("aspect") if trained is not None and _is_ours(trained) else None
+    usable = usable_preferences(read_preferences(preferences.path).records, aspect=aspect)
     training: list[Preference] = []
     heldout = usable
     if trained is not None and _is_ours(trained):

@@ -31,9 +31,10 @@ from kleash.protocols import Scorer
 from kleash.records import Completion, Prompt
 from kleash.results import CandidatesSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.encoding import dropped_figures, prompts_that_fit, say
+from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
 from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
 from kleash.stages.support.scoring import ScorerSource
 

@@ -40,9 +40,10 @@ from kleash.models.forward import sequence_logprobs
 from kleash.plugins import resolve_row
 from kleash.records import LabelledCompletion, Preference
 from kleash.results import PolicySummary
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.encoding import Encoded, encode, say
+from kleash.stages.support.encoding import Encoded, encode
 from kleash.stages.support.heldout import measure_heldout
 from kleash.stages.support.saving import save_policy
 from kleash.training.fit import FitObjective, FitSettings, HeldOut, build_trainer, fit

@@ -19,6 +19,7 @@ from kleash.data.batches import TokenSequence, batch_rows, derived_seed
 from kleash.errors import SettingsError
 from kleash.evaluation.alarms import AlarmTracker
 from kleash.evaluation.first_update import marks_of, remarks_on
+from kleash.evaluation.suites.reading import require_checks
 from kleash.evaluation.symptoms import WATCHED_FIGURES, symptoms_with
 from kleash.evaluation.watch import BoundsWatch
 from kleash.formats import read_demonstrations, read_prompts
@@ -92,6 +93,9 @@ def train_policy(
         marks = marks_of(own, "alarms.comparer", "alarms.judges")
         trained_by = {"policy": own, **preferences_behind(parents.values())}
         say_if_it_trained("alarms.comparer", asked, trained_by, known_by=marks)
+    if scorer_source.settings is not None and scorer_source.settings.asks_checks:
+        for file in filter(None, (prompts, evaluation_prompts)):
+            require_checks(file)
     loaded = read_prompts(prompts, strict=context.is_strict)
     model = context.load_policy(parents.get("start", parents["reference"]), trainable=True)
     room = min(settings.max_prompt_tokens, model.max_positions - settings.max_new_tokens)

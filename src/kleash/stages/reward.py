@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kleash.artifacts import Artifact, Draft, read, require
 from kleash.data.batches import derived_seed
+from kleash.data.preferences import usable_preferences
 from kleash.data.prompts import drawn, split_by_prompt
 from kleash.errors import DataError
 from kleash.formats import read_preferences
@@ -55,6 +56,9 @@ class RewardSettings(Settings):
     )
     head_warmup_steps: int = Field(0, ge=0, description="first steps train the head alone")
     head_rate_factor: float = Field(1.0, gt=0, description="the head's learning rate over the backbone's")
+    aspect: str | None = Field(
+        None, description="learn what raters said of one aspect, such as factuality; none = of answers as a whole"
+    )
     members: int = Field(
         1, ge=1, description="models trained on the same rows, each from a head and in an order of its own: an ensemble"
     )
@@ -138,7 +142,13 @@ def train_reward(
     if done := context.find_finished(output_dir, **plan):
         return done
     loaded = read_preferences(preferences.path / "preferences.jsonl")
-    usable = [row for row in loaded.records if row.pairs and not row.left_out]
+    usable = usable_preferences(loaded.records, aspect=settings.aspect)
+    if settings.aspect and not usable:
+        known = ", ".join(sorted({name for row in loaded.records for name in row.aspects})) or "none"
+        raise DataError(
+            f"reward.aspect is {settings.aspect!r}, and no rater judged it in {preferences.path}. Expected one of the "
+            f"aspects there: {known}. Choose one, or ask for it in preferences.campaign.aspects."
+        )
     training, heldout = split_by_prompt(usable, holdout_share=settings.holdout_share, seed=context.seed)
     if not training or not heldout:
         raise DataError(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kleash.recipe import Recipe
 
 CURRENT = "current"
+TRAINED = ("policy", "direct", "rft")
+"""The stages that train a policy by preferences; what is evaluated is the first of them that a recipe has."""
 Source = Path | Artifact
 
 
@@ -185,7 +187,11 @@ class Round:
     @property
     def trained(self) -> Source:
         """What is to be evaluated: the last policy that was trained."""
-        return next((self.artifacts[name] for name in ("policy", "direct") if name in self.artifacts), self.start)
+        return next((self.artifacts[name] for name in TRAINED if name in self.artifacts), self.start)
+
+    @property
+    def best_answers(self) -> Path:
+        return self.artifacts["best_of_n"].path / "demonstrations.jsonl"
 
     @property
     def all_policies(self) -> dict[str, Source]:

@@ -35,21 +35,13 @@ from kleash.progress import Advance, progress
 from kleash.records import Prompt
 from kleash.results import SuitesSummary
 from kleash.rollout.local import SamplingSettings, generator_of
+from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
-from kleash.stages.support.encoding import say, say_how_prompts_are_read
+from kleash.stages.support.encoding import say_how_prompts_are_read
 
 ITEMS = "items.jsonl"
 _CHUNK_ITEMS = 128
-
-
-class CodeSettings(Settings):
-    """Whether and how programs that a policy wrote are run against their unit tests."""
-
-    is_allowed: bool = Field(False, description="run them, in a box; untested code counts nowhere")
-    seconds: int = Field(5, ge=1, description="of CPU, per program")
-    memory_mib: int = Field(512, ge=64, description="per program")
-    without_box: bool = Field(False, description="run them even where there is no box; they may do whatever you may")
 
 
 class HarnessSettings(Settings):
@@ -73,7 +65,7 @@ class SuitesSettings(SamplingSettings):
     temperature: float = Field(0.0, ge=0, description="0 = the likeliest answer")
     as_messages: bool = Field(False, description="former name of data.turns = 'chat', for the suites alone")
     max_batch_tokens: int = Field(16_384, ge=1)
-    code: CodeSettings = CodeSettings()
+    code: CodeLimits = CodeLimits()
     harness: HarnessSettings = HarnessSettings()
 
 
@@ -174,7 +166,7 @@ def _suite_parents(settings: SuitesSettings) -> dict[str, Artifact]:
 
 
 def _prepared(suite: Suite, settings: SuitesSettings) -> Suite:
-    limits = CodeLimits(**settings.code.model_dump())
+    limits = settings.code
     if limits.is_allowed and any(item.check == "code" for item in suite.items) and find_box() is None:
         if not limits.without_box:
             raise SettingsError(

@@ -82,6 +82,7 @@ PROVIDERS: Mapping[str, tuple[str, str, str]] = {
     "evaluation_prompts": ("data.evaluation_prompts", "world", ""),
     "candidates_to_compare": ("data.preferences", "candidates", ""),
     "labels": ("", "preferences", "preferences"),
+    "best_answers": ("", "best_of_n", "best answers"),
     "reward_to_audit": ("scorer.reward_models", "reward", "a reward model"),
 }
 """Where a run has an input from: a setting, an earlier stage, and what to call it where no file is expected."""

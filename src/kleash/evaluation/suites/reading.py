@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from kleash.checks.constraints import NO_CHECK
 from kleash.checks.numbers import expected_number
 from kleash.checks.table import find_check
 from kleash.checks.verdicts import Bucket
 from kleash.errors import DataError
 from kleash.evaluation.suites.items import Suite, SuiteItem
-from kleash.formats import fields
+from kleash.formats import fields, read_prompts
 from kleash.formats.rows import Row, RowProblem, rows_of
 from kleash.records import content_id
 
@@ -65,6 +66,24 @@ def read_suite(path: str | Path) -> Suite:
             "item once, so that its history can be followed. Remove repeated rows, or give each its own id."
         )
     return Suite(path.stem, tuple(items))
+
+
+def require_checks(path: Path) -> int:
+    """Return the number of prompts in a file whose answers are to be scored by the checks of its rows.
+
+    Raises DataError naming the first rows with no check, with one that cannot be read, or with one no rule can do.
+    """
+    items = read_suite(path).items
+    verdicts = {item.prompt.text: find_check(item.check, item.params).judge("x", item.params) for item in items}
+    faults = [f"{text[:60]!r}: {one.detail}" for text, one in verdicts.items() if one.detail.startswith(NO_CHECK)]
+    faults += [f"{prompt.text[:60]!r} brings no check" for prompt in read_prompts(path).records if not prompt.check]
+    if faults:
+        raise DataError(
+            f"{len(faults)} of the {len(items)} prompts of {path} bring no check that a rule can do; all their answers "
+            f"would score 0: {'; '.join(faults[:_NUM_SHOWN])}{' ...' * (len(faults) > _NUM_SHOWN)} Expected one "
+            "in each row. Take them out."
+        )
+    return len(items)
 
 
 def find_suite(name: str | Path) -> Path:
@@ -138,34 +157,18 @@ def _own_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
     )
 
 
-def _ifeval_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
-    """Zhou et al. 2023, arXiv:2311.07911: `input_data.jsonl`."""
-    check = {"kind": "constraints", "instructions": row["instruction_id_list"], "kwargs": row["kwargs"]}
-    return _own_row({"id": row.get("key"), "prompt": row["prompt"], "check": check}, suite)
+def _published(
+    ask: str, name: str, *, slices: tuple[str, ...] = (), lacks: str = "its columns say nothing to check an answer by"
+) -> Callable[[Mapping[str, Any], str], SuiteItem]:
+    """Return the reader of a published layout, whose check `fields.check_of` finds. ask, name: of prompt and id."""
 
+    def read(row: Mapping[str, Any], suite: str) -> SuiteItem:
+        own = {"id": row.get(name), "prompt": fields.text(row, ask), "check": fields.check_of(row)}
+        if not own["check"]:
+            raise RowProblem(lacks, "correct the row")
+        return _own_row({**own, "slices": {column: fields.text(row, column) for column in slices}}, suite)
 
-def _gsm8k_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
-    """Cobbe et al. 2021, arXiv:2110.14168: the final answer stands after "####"."""
-    answer = fields.text(row, "answer")
-    if "####" not in answer:
-        raise RowProblem("its answer has no '####' before the result", "write the result after '####'")
-    check = {"kind": "numeric", "expected": answer.rpartition("####")[2].strip()}
-    return _own_row({"prompt": row["question"], "check": check}, suite)
-
-
-def _xstest_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
-    """Röttger et al. 2023, arXiv:2308.01263: unsafe prompts, and safe ones that look like them."""
-    kind = {"unsafe": "refuses", "safe": "answers"}[fields.one_of(row, "label", ("safe", "unsafe"))]
-    slices = {"label": row["label"], "type": row["type"]}
-    return _own_row({"id": row.get("id"), "prompt": row["prompt"], "slices": slices, "check": {"kind": kind}}, suite)
-
-
-def _humaneval_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
-    """Chen et al. 2021, arXiv:2107.03374: the prompt is the program's beginning, and check(entry_point) its test."""
-    begun, name = fields.text(row, "prompt"), fields.text(row, "entry_point")
-    tests = f"{fields.text(row, 'test')}\n\ncheck({name})\n"
-    check = {"kind": "code", "tests": tests, "begun": begun, "entry_point": name}
-    return _own_row({"id": row.get("task_id"), "prompt": begun, "check": check}, suite)
+    return read
 
 
 def _mbpp_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
@@ -178,12 +181,22 @@ def _mbpp_row(row: Mapping[str, Any], suite: str) -> SuiteItem:
     return _own_row({"id": row.get("task_id"), "prompt": prompt, "check": check}, suite)
 
 
+# Zhou et al. 2023, arXiv:2311.07911; Cobbe et al. 2021, arXiv:2110.14168; Chen et al. 2021, arXiv:2107.03374;
+# Röttger et al. 2023, arXiv:2308.01263: unsafe prompts, and safe ones that look like them.
 SUITE_FORMATS = (
     SuiteFormat("suite", ("prompt", "check"), _own_row),
-    SuiteFormat("ifeval", ("prompt", "instruction_id_list", "kwargs"), _ifeval_row),
-    SuiteFormat("gsm8k", ("question", "answer"), _gsm8k_row),
-    SuiteFormat("humaneval", ("prompt", "entry_point", "test"), _humaneval_row),
+    SuiteFormat("ifeval", ("prompt", "instruction_id_list", "kwargs"), _published("prompt", "key")),
+    SuiteFormat(
+        "gsm8k",
+        ("question", "answer"),
+        _published("question", "id", lacks="its answer has no '####' before the result"),
+    ),
+    SuiteFormat("humaneval", ("prompt", "entry_point", "test"), _published("prompt", "task_id")),
     SuiteFormat("mbpp", ("text", "test_list"), _mbpp_row),
     SuiteFormat("mbpp", ("prompt", "test_list"), _mbpp_row),
-    SuiteFormat("xstest", ("prompt", "type", "label", "focus"), _xstest_row),
+    SuiteFormat(
+        "xstest",
+        ("prompt", "type", "label", "focus"),
+        _published("prompt", "id", slices=("label", "type"), lacks="its label is neither safe nor unsafe"),
+    ),
 )

@@ -21,7 +21,7 @@ from kleash.results import GateSummary
 
 REPORT_FILE = "report.html"
 SECTIONS = (
-    *("verdict", "tiles", "checks", "training", "alarms", "distance", "slices", "aims", "suites", "judges"),
+    *("verdict", "tiles", "checks", "training", "alarms", "distance", "slices", "terms", "aims", "suites", "judges"),
     *("reward-model", "samples", "rounds", "times", "provenance", "settings"),
 )
 """The templates of the sections from top to bottom."""

@@ -19,7 +19,7 @@ from kleash.monitor.read.reader import RunFolder, newest_round
 LIVE_SECONDS, QUIET_SECONDS = 2.0, 15.0
 
 PARTS = (
-    *("stages", "verdict", "tiles", "training", "small", "alarms", "distance", "watched", "slices", "suites"),
+    *("stages", "verdict", "tiles", "training", "small", "alarms", "distance", "watched", "slices", "terms", "suites"),
     *("checks", "reward-model", "times"),
 )
 """The page's parts from top to bottom, each a template; the element of each is called NAME-part."""

@@ -18,6 +18,7 @@ from kleash.monitor.read.external_quality import PANEL, RATERS, ExternalCurve, e
 from kleash.monitor.read.measures import column, last, metric_names
 from kleash.monitor.read.reader import RoundFolder, Rows, RunFolder, newest_round
 from kleash.monitor.read.samples import Sample, mixed, read_samples
+from kleash.monitor.read.terms import TermFindings, read_terms
 from kleash.records import by_slice
 from kleash.results import (
     AnswerFigures,
@@ -89,6 +90,7 @@ class Findings:
     training: Mapping[str, Rows] = field(default_factory=dict)
     aims: AimsPath | None = None
     scorer_kind: str = ""
+    terms: tuple[TermFindings, ...] = ()
     has_sft: bool = True
     judge_trained: str = ""
     signals_trained: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +103,8 @@ class Findings:
     @property
     def reward_name(self) -> str:
         """What scores the policy; a run that does not say was scored by a reward model."""
-        return {"function": "reward function", "rules": "rules"}.get(self.scorer_kind, "reward model")
+        names = {"function": "reward function", "rules": "rules", "checks": "checks", "sum": "sum of terms"}
+        return names.get(self.scorer_kind, "reward model")
 
     @property
     def is_z_score(self) -> bool:
@@ -123,14 +126,16 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
     round_folder = round_folder or newest_round(run) or RoundFolder(0, {})
     evaluation = round_folder.summary("evaluation", EvaluationSummary)
     trained = round_folder.summary("policy", PolicySummary)
-    method = next((stage for stage in ("policy", "direct") if stage in round_folder.stages), "")
+    method = next((stage for stage in ("policy", "direct", "rft") if stage in round_folder.stages), "")
     judge = evaluation.judge or ("unnamed" if evaluation.model_fields_set else "")
     updates = round_folder.rows(method, "metrics") if method else ()
     preferences = round_folder.summary("preferences", PreferencesSummary)
     decided = {name: round_folder.settings(name) for name in ("policy", "evaluation")}
     earlier = [one for one in run.rounds if one.number <= round_folder.number]
     decided |= {f"preferences_{one.number}": one.settings("preferences") for one in earlier}
-    alarms = decided["policy"].get("alarms") or {}
+    alarms, scorer = (decided["policy"].get(table) or {} for table in ("alarms", "scorer"))
+    if not round_folder.settings("policy"):  # under way
+        scorer = run.recipe.get("scorer") or {}
     asked_beside = {
         PANEL: (alarms.get("comparer") or "", marks_of(decided["policy"], "alarms.comparer", "alarms.judges")),
         RATERS["ai"]: ("", marks_of(round_folder.settings("people"), "judges")),
@@ -160,7 +165,8 @@ def findings_of(run: RunFolder, round_folder: RoundFolder | None = None) -> Find
             name: stage.rows["metrics"] for name, stage in round_folder.stages.items() if "metrics" in stage.rows
         },
         aims=read_aims(round_folder, judge),
-        scorer_kind=str((decided["policy"].get("scorer") or {}).get("kind") or ""),
+        scorer_kind=str(scorer.get("kind") or ""),
+        terms=read_terms(scorer, round_folder.rows("policy", "evaluations"), updates),
         has_sft="sft" in (run.wanted_stages(round_folder) or ["sft"]),
         judge_trained=training_of(judge, decided),
         signals_trained={

@@ -1,4 +1,4 @@
-"""Build the scorer that a recipe asks for: a reward model, an ensemble of them, rules, or a Python function.
+"""Build the scorer that a recipe asks for: reward models, rules, checks, a Python function, or a sum of them.
 
 Here too is the gate before training: a reward model that failed its audit (`audit.py`) scores no policy, unless that is
 accepted with a reason, which is recorded with the policy.
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from kleash.artifacts import MANIFEST, Artifact, require
+from kleash.checks.code import CodeLimits
 from kleash.errors import SettingsError
 from kleash.evaluation.first_update import REWARD_MODELS
 from kleash.functions import NAMES_FUNCTION, load_function
@@ -26,23 +27,27 @@ from kleash.raters.judge_run import Purse
 from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.results import AuditSummary
+from kleash.scorers.checks import CheckScorer, Passing
 from kleash.scorers.ensemble import as_one
 from kleash.scorers.function import CALL_TIMEOUT_SECONDS, FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
+from kleash.scorers.weighted_sum import SumScorer, Term
 from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact
 from kleash.stages.support.comparing import JUDGES, PEOPLE, PreferencesSettings
 
 NOT_AUDITED = "not audited"
+SUM, CHECKS = "sum", "checks"
 
 
-class ScorerSettings(Settings):
-    """What scores answers while the policy trains."""
+class TermSettings(Settings):
+    """What scores answers: alone, or as a term of a sum."""
 
     kind: str = Field(
         "reward_model",
-        description="reward_model, ensemble (reward.members, or several), function, rules, or a scorer plug-in's name",
+        description="reward_model, ensemble (reward.members, or several), function, rules, checks (in prompts' rows), "
+        "sum (of terms), or a scorer plug-in's name",
         json_schema_extra=NAMES_FUNCTION,
     )
     function: str | None = Field(
@@ -61,12 +66,47 @@ class ScorerSettings(Settings):
     rules: tuple[Rule, ...] = Field(
         (), description="for kind = rules: tables with rule = length, matches, avoids or ends"
     )
+    passing: Passing = Field(
+        "share",
+        description="for kind = checks: the share of a prompt's instructions that is followed, or all = all of them",
+    )
+    code: CodeLimits = CodeLimits()
+
+
+class NamedTerm(TermSettings):
+    """A term of a sum. One that asks a reward model and names none asks the run's own."""
+
+    name: str = Field(description="what metrics, report and alarms call it")
+    weight: float = Field(1.0, allow_inf_nan=False, description="what its score is multiplied by")
+
+
+class ScorerSettings(TermSettings):
+    """What scores answers while the policy trains."""
+
+    terms: tuple[NamedTerm, ...] = Field((), description="for kind = sum: tables with name, kind and weight")
     accept_failed_audit: str | None = Field(
         None, min_length=1, description="why to train on a reward model that failed its audit; none = do not"
     )
     accept_failed_spread: str | None = Field(
         None, min_length=1, description="the same for one that only scores rewritten answers otherwise; none = do not"
     )
+
+    @property
+    def parts(self) -> tuple[TermSettings, ...]:
+        """The terms of a sum; of anything else itself."""
+        return self.terms if self.kind == SUM else (self,)
+
+    @property
+    def asks_reward_models(self) -> bool:
+        return any(part.kind in REWARD_MODELS for part in self.parts)
+
+    def reward_models_named(self) -> list[str]:
+        """Return the reward models made elsewhere that are asked."""
+        return [name for part in self.parts if part.kind in REWARD_MODELS for name in part.reward_models]
+
+    @property
+    def asks_checks(self) -> bool:
+        return any(part.kind == CHECKS for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -119,30 +159,53 @@ def build_scorer(
     reward_models: trained here, beside those that the settings name.  audits: of the reward models. To train on one
     that failed raises SettingsError, unless the settings say why.
     """
-    if settings.kind in REWARD_MODELS:
-        used = [*map(as_reward_model, reward_models), *named_reward_models(settings)]
-        if not used:
-            return ScorerSource(None, {}, settings)
-        audited = check_audits(used, audits, settings)
-        parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(used)}
-        parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits)}
+    made_here = list(map(as_reward_model, reward_models))
+    used_by = [_asked_by(part, made_here, is_term=part is not settings) for part in settings.parts]
+    if any(part.kind in REWARD_MODELS and not used for part, used in zip(settings.parts, used_by, strict=True)):
+        return ScorerSource(None, {}, settings)
+    models = [model for used in used_by for model in used]
+    if settings.kind == SUM:  # several terms may ask one
+        models = list({model.id: model for model in models}.values())
+    audited = check_audits(models, audits, settings) if models else ""
+    parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(models)}
+    parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits) if models}
+    scorers = [_scorer_of(context, part, used, z_clip) for part, used in zip(settings.parts, used_by, strict=True)]
+    if settings.kind == SUM:
+        terms = zip(settings.terms, scorers, strict=True)
+        return ScorerSource(
+            SumScorer([Term(term.name, term.weight, scorer) for term, scorer in terms]), parents, settings, audited
+        )
+    return ScorerSource(scorers[0], parents, settings, audited)
+
+
+def _asked_by(part: TermSettings, made_here: Sequence[Artifact], *, is_term: bool) -> list[Artifact]:
+    """Return the reward models that a scorer asks: a term's own, or those made here; of no sum, both."""
+    if part.kind not in REWARD_MODELS:
+        return []
+    named = named_reward_models(part)
+    return named if is_term and named else [*made_here, *named]
+
+
+def _scorer_of(context: StageContext, part: TermSettings, used: Sequence[Artifact], z_clip: float) -> Scorer:
+    if part.kind in REWARD_MODELS:
         members = [one for artifact in used for one in context.load_scorers(artifact.path, z_clip=z_clip)]
-        check_members(settings, len(members))
-        scorer = as_one(members, combine=settings.combine, penalty=settings.uncertainty_penalty)
-        return ScorerSource(scorer, parents, settings, audited)
-    if settings.kind == "function":
-        if not settings.function:
+        check_members(part, len(members))
+        return as_one(members, combine=part.combine, penalty=part.uncertainty_penalty)
+    if part.kind == "function":
+        if not part.function:
             raise SettingsError(
                 'scorer.kind is "function" and scorer.function is not set. Expected module:attribute or '
                 "file.py:attribute. Set it to a Python function of (prompt, completion) that returns a number."
             )
-        return ScorerSource(build_named_scorer(settings.function, settings.function_timeout_seconds), {}, settings)
-    if settings.kind == "rules":
-        return ScorerSource(RuleScorer(settings.rules), {}, settings)
-    return ScorerSource(build_named_scorer(settings.kind, settings.function_timeout_seconds), {}, settings)
+        return build_named_scorer(part.function, part.function_timeout_seconds)
+    if part.kind == "rules":
+        return RuleScorer(part.rules)
+    if part.kind == CHECKS:
+        return CheckScorer(passing=part.passing, limits=part.code)
+    return build_named_scorer(part.kind, part.function_timeout_seconds)
 
 
-def named_reward_models(settings: ScorerSettings) -> list[Artifact]:
+def named_reward_models(settings: TermSettings) -> list[Artifact]:
     """Return the reward models made elsewhere, each by its digest, as parents of what is made with them."""
     return [as_reward_model(name) for name in settings.reward_models]
 
@@ -166,7 +229,7 @@ def build_named_scorer(name: str, timeout_seconds: float | None = CALL_TIMEOUT_S
     return scorer
 
 
-def check_members(settings: ScorerSettings, num_members: int) -> None:
+def check_members(settings: TermSettings, num_members: int) -> None:
     """Refuse an ensemble of one, and several reward models that nobody asked to combine. Raises SettingsError."""
     if (settings.kind == "ensemble") != (num_members > 1):
         expected = "several" if settings.kind == "ensemble" else "one"
