@@ -108,15 +108,8 @@ def freeze(database: Database, name: str, output_dir: Path, *, settings: Aggrega
         draft.summary |= made.to_json() | absent.to_json()
     artifact = read(output_dir)
     with database.write() as connection:
-        ids = [entry.id for entry in recorded]
-        record_export(
-            connection,
-            campaign,
-            artifact_id=artifact.id,
-            path=str(output_dir.absolute()),
-            judgement_ids=ids,
-            actor=actor,
-        )
+        ids, place = [entry.id for entry in recorded], str(output_dir.absolute())
+        record_export(connection, campaign, artifact_id=artifact.id, path=place, judgement_ids=ids, actor=actor)
     return artifact
 
 

@@ -118,15 +118,8 @@ def take_verdict(
             seconds=sent.seconds,
             rubric_version=sent.rubric_version if sent.rubric_version in known_versions else campaign.rubric_version,
         )
-        receipt = submit(
-            connection,
-            campaign,
-            task,
-            visitor.rater,
-            judgement,
-            client_key=sent.client_key,
-            skip_reason=sent.skip_reason,
-        )
+        key, reason = sent.client_key, sent.skip_reason
+        receipt = submit(connection, campaign, task, visitor.rater, judgement, client_key=key, skip_reason=reason)
         batch = _claimed(connection, campaign, visitor.rater, _NUM_TASKS_AHEAD)
     return JSONResponse({"note": _SURPLUS_NOTE if receipt.is_surplus else "", **batch.as_json()})
 

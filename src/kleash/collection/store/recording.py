@@ -97,16 +97,9 @@ def restore(connection: Connection, campaign: Campaign, recorded: Sequence[Recor
             )
         _check(judgement, len(item.completions))
         seen.add((item.id, judgement.rater, purpose))
+        circumstances = {"is_surplus": entry.is_surplus, "given_at": entry.given_at, "skip_reason": entry.skip_reason}
         task_id = rows.add(
-            campaign,
-            item,
-            raters[judgement.rater],
-            judgement,
-            purpose=purpose,
-            client_key=_RESTORED,
-            is_surplus=entry.is_surplus,
-            skip_reason=entry.skip_reason,
-            at=entry.given_at,
+            campaign, item, raters[judgement.rater], judgement, purpose, client_key=_RESTORED, **circumstances
         )
         if purpose == "vote" and entry.is_vote:
             votes_of[item.id].append(task_id)
@@ -150,16 +143,9 @@ def _record_fresh(
     for item, rater, judgement in fresh:
         needs_slot = judgement.outcome != "skipped" and not item.is_gold
         slot = _take_free(free[item.id], rater.kind) if needs_slot else None
-        task_id = rows.add(
-            campaign,
-            item,
-            rater,
-            judgement,
-            purpose="gold" if item.is_gold else "vote",
-            client_key=_RECORDED,
-            is_surplus=needs_slot and slot is None,
-            at=at,
-        )
+        circumstances = {"is_surplus": needs_slot and slot is None, "given_at": at}
+        purpose: Purpose = "gold" if item.is_gold else "vote"
+        task_id = rows.add(campaign, item, rater, judgement, purpose, client_key=_RECORDED, **circumstances)
         if slot is not None:
             taken.append({"its_item": item.id, "its_number": slot, "its_task": task_id})
     rows.insert(connection)
@@ -242,21 +228,15 @@ class _Rows:
         item: sa.Row[Any],
         rater: Rater,
         judgement: Judgement,
-        *,
         purpose: Purpose,
-        client_key: str,
-        is_surplus: bool,
-        at: datetime,
-        skip_reason: str = "",
+        **circumstances: Any,
     ) -> str:
-        """Add a judgement and return the id of its task."""
+        """Add a judgement and return the id of its task. circumstances: the columns of what it does not say itself."""
         task_id = secrets.token_urlsafe(16)
         shared = {"campaign_id": campaign.id, "item_id": item.id, "rater_id": rater.id}
-        task = {"id": task_id, "purpose": purpose, "permutation": list(judgement.permutation), "created_at": at}
-        self.tasks.append({**shared, **task, "is_answered": True})
-        circumstances = {"assignment_id": task_id, "client_key": client_key, "is_surplus": is_surplus, "given_at": at}
-        columns = judgement_columns(judgement, skip_reason=skip_reason)
-        self.judgements.append({**shared, **circumstances, **columns})
+        task = {"purpose": purpose, "permutation": judgement.permutation, "created_at": circumstances["given_at"]}
+        self.tasks.append({**shared, **task, "id": task_id, "is_answered": True})
+        self.judgements.append({**shared, "assignment_id": task_id, **judgement_columns(judgement), **circumstances})
         return task_id
 
     def insert(self, connection: Connection) -> None:
