@@ -46,28 +46,17 @@ IDLE = tuple(_read_table(Path(__file__).with_suffix(".toml")))
 
 
 def idle_settings(recipe: Any) -> Iterator[tuple[str, Any, str, Any]]:
-    """Yield (name, value, where, value) of each setting that was changed and does nothing, and what makes it so.
-
-    A term of a sum is held to the rows of the scorer.
-    """
-    yield from _idle(recipe, type(recipe)())
-    for number, term in enumerate(recipe.scorer.terms):
-        default = type(term)(name=term.name)
-        yield from _idle(term, default, table="scorer.", shown=f"scorer.terms.{number}.")
-
-
-def _idle(
-    record: Settings, default: Settings, *, table: str = "", shown: str = ""
-) -> Iterator[tuple[str, Any, str, Any]]:
+    """Yield (name, value, where, value) of each setting that was changed and does nothing, and what makes it so."""
+    default = type(recipe)()
     for row in IDLE:
-        where = row.where.removeprefix(table)
-        if not row.where.startswith(table) or not row.holds(other := attrgetter(where)(record)):
-            continue
-        for name in (name.removeprefix(table) for name in row.names if name.startswith(table)):
-            if name.partition(".")[0] in type(record).model_fields:
-                value = attrgetter(name)(record)
-                if value != attrgetter(name)(default):
-                    yield shown + name, value, shown + where, other
+        if row.holds(other := attrgetter(row.where)(recipe)):
+            for name in row.names:
+                if (value := attrgetter(name)(recipe)) != attrgetter(name)(default):
+                    yield name, value, row.where, other
+    for number, term in enumerate(recipe.scorer.terms):
+        scorer, place = recipe.scorer.model_copy(update={**dict(term), "terms": ()}), f"scorer.terms.{number}."
+        for name, value, where, other in idle_settings(default.model_copy(update={"scorer": scorer})):
+            yield name.replace("scorer.", place), value, where.replace("scorer.", place), other
 
 
 def refuse_idle_settings(recipe: Settings, overridden: Collection[str] = (), *, is_begun: bool = False) -> None:

@@ -43,7 +43,7 @@ BUILT_INS: Mapping[str, Mapping[str, str]] = {
         "function": "kleash.scorers.function:FunctionScorer",
         "rules": "kleash.scorers.rules:RuleScorer",
         "checks": "kleash.scorers.checks:CheckScorer",
-        "sum": "kleash.scorers.weighted_sum:SumScorer",
+        "sum": "kleash.scorers.ensemble:SumScorer",
     },
     "tracker": {
         "tensorboard": "kleash.tracking:TensorBoardTracker",

@@ -115,17 +115,6 @@ class CandidatesSummary(Summary):
     dropped: dict[str, Any] = {}
 
 
-class BestOfNSummary(Summary):
-    """Best answers as demonstrations. score_best, score_mean: of the best, and of all n.  kl_nats: of best of n."""
-
-    rows: int = 0
-    prompts: int = 0
-    score_best: float | None = None
-    score_mean: float | None = None
-    kl_nats: float | None = None
-    dropped: dict[str, Any] = {}
-
-
 class AgreementWithPeople(Record):
     """How far a judge says what most people say of the same pairs, each n counting comparisons.
 

@@ -127,7 +127,7 @@ def test_the_page_says_what_each_weight_of_a_sum_buys_by_aim(tmp_path):
     write_rows(folder / "evaluations.jsonl", [before, after])
     run = read_run(tmp_path / "run")
     [kind, other] = findings_of(run).terms
-    assert (kind.weight, kind.slices[""].gain, kind.slices["aim=helpful"].gain) == (2.0, -0.25, 1.0)
+    assert (kind.weight, kind.slices) == (2.0, {"": (0.5, 0.25, 1.0, 1.0), "aim=helpful": (0.5, 1.5, 1.0, 1.0)})
     assert other.slices == {}, "nothing was measured of it"
     page = render(run)
     for text in ("Terms of the score", "What each weight buys", "buys -0.50", "buys +2.00"):

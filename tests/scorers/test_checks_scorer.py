@@ -95,7 +95,7 @@ def test_a_rows_check_travels_with_its_prompt_as_a_suite_reads_it(layout, tmp_pa
         ({"prompt": "b", "check": {"kind": "regex", "pattern": "("}}, r"rows.jsonl:2: its check regex fails"),
         ({"prompt": "b", "check": {"kind": "numeric"}}, r"rows.jsonl:2: The check numeric lacks expected"),
         ({"prompt": "b", "check": "yes"}, r"rows.jsonl:2: 'check' is 'yes'"),
-        ({"prompt": "b"}, r"rows.jsonl:2: has nothing in column 'check'"),
+        ({"prompt": "b"}, r"rows.jsonl:2: has no check"),
         (
             {"prompt": "b", "check": {**TWO, "instructions": ["language:response_language"], "kwargs": [{}]}},
             r"1 of the 2 prompts .* bring no check that a rule can do.*'b': no check for language:response_language",

@@ -56,7 +56,7 @@ def test_a_pattern_that_is_none_is_refused():
 
 
 def test_no_rules_or_two_of_one_name_are_refused():
-    with pytest.raises(SettingsError, match=r"There are no rules to score by\. Expected one rule or more"):
+    with pytest.raises(SettingsError, match=r"There are no rules to score by\. Expected one or more in scorer.rules"):
         RuleScorer([])
     with pytest.raises(SettingsError, match=r"two rules named 'ends' to score by.* Set `name` in each"):
         RuleScorer([Ends(), Ends()])

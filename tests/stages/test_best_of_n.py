@@ -4,8 +4,7 @@ import pytest
 
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_demonstrations, read_prompts
-from kleash.maths.best_of_n import best_of_n_kl
-from kleash.results import BestOfNSummary
+from kleash.results import CandidatesSummary
 from kleash.stages.best_of_n import BestOfNSettings, best_answers, choose_best
 from kleash.stages.support.scoring import NO_SCORER, ScorerSource
 from kleash.testing import FakeScorer
@@ -29,22 +28,26 @@ def made(base, data, folder, **settings):
 def test_the_best_whole_answer_of_each_prompt_is_kept(base, data, tmp_path, capsys):
     artifact = made(base, data, tmp_path / "best")
     kept = {row.prompt.id: row.completion for row in read_demonstrations(artifact.path).records}
-    summary = BestOfNSummary.of(artifact)
-    assert 0 < len(kept) == summary.rows < summary.prompts == 15
-    assert f"{15 - len(kept)} of 15 prompts got no whole answer, and are left out." in capsys.readouterr().err
-    assert summary.kl_nats == pytest.approx(best_of_n_kl(8))
-    assert summary.score_best > summary.score_mean
+    summary, said = CandidatesSummary.of(artifact), capsys.readouterr().err
+    assert 0 < len(kept) == summary.answers < summary.prompts == 15
+    assert summary.left_out == {"no whole answer": 15 - len(kept)}
+    assert "The best of 8 answers score -" in said
+    assert f"{15 - len(kept)} of 15 prompts got no whole answer, and are left out." in said
     assert made(base, data, tmp_path / "best").id == artifact.id
 
 
 def test_the_best_is_the_one_that_the_scorer_likes_most(base, data):
-    """The very answers, sampled again and looked through."""
+    """The same answers are sampled twice: liked for being short, and for being long."""
     model, prompts = tiny_context().load_policy(base), list(read_prompts(data["prompts"]).records)[:3]
-    sampling = BestOfNSettings(max_new_tokens=24)
-    best, scores = best_answers(model, prompts, SCORER, sampling, n=4, seed=5)
-    assert [len(of_prompt) for of_prompt in scores] == [4, 4, 4]
-    for answer, of_prompt in zip(best, scores, strict=True):
-        assert SCORER.score([answer]).total[0] == max(of_prompt)
+    lengths = []
+    for liked in (SCORER, FakeScorer(lambda answer: float(len(answer.token_ids)))):
+        best = best_answers(
+            model, prompts, liked, BestOfNSettings(max_new_tokens=24), n=8, seed=5, wanted=lambda one: "a" in one.text
+        )
+        assert [answer.prompt.id for answer in best] == [prompt.id for prompt in prompts]
+        assert all("a" in answer.text for answer in best)
+        lengths.append(sum(len(answer.token_ids) for answer in best))
+    assert lengths[0] <= lengths[1]
 
 
 def test_answers_that_never_end_and_a_scorer_that_is_not_there_are_refused(base, data, tmp_path):

@@ -13,7 +13,7 @@ from statistics import NormalDist, fmean, pstdev
 from kleash.evaluation.matched_checkpoints import CheckpointSnapshot, Matched
 from kleash.maths.diagnostics import pearson_correlation
 from kleash.maths.intervals import Interval, alike_interval, chance_below_zero, mean_interval, wilson_interval
-from kleash.scorers.weighted_sum import TERM
+from kleash.scorers.ensemble import TERM
 
 Measure = Callable[[Matched, float], Interval | None]
 Severity = Callable[[Matched], Sequence[float]]

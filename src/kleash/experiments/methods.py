@@ -189,7 +189,7 @@ class Bench:
         with progress((n + 1) * len(chosen), f"Best of {n}, answers") as advance:
             before = answer(self.context, settings, model, model, chosen, scorer, judge, on_done=advance)
             seed = derived_seed(self.context.seed, "best of n")
-            best, _ = best_answers(model, chosen, scorer, settings, n=n, seed=seed, on_done=advance)
+            best = best_answers(model, chosen, scorer, settings, n=n, seed=seed, on_done=advance)
         # KL of best-of-n is known without looking at log-probabilities; where scores tie it is an upper bound.
         kl_nats = [best_of_n_kl(n)] * len(best)
         lengths = [len(one.token_ids) for one in best]

@@ -1,15 +1,23 @@
-"""Several scorers as one: conservatism, not averaging, is what helps under label noise and over-optimisation."""
+"""Several scorers as one: several opinions on one thing (an ensemble), or a sum of what is wanted, term by term.
+
+Of an ensemble conservatism, not averaging, is what helps under label noise and over-optimisation.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean, pvariance
 from typing import Literal, get_args
 
 from kleash.errors import SettingsError
 from kleash.protocols import Scorer, Scores
 from kleash.records import Completion
+
+TERM = "term/"
+"""Parts whose name begins so are the terms of a sum, before their weights."""
 
 Combine = Literal["mean", "worst_case", "uncertainty"]
 
@@ -55,3 +63,40 @@ class EnsembleScorer:
         if self.combine == "uncertainty":
             return fmean(scores) - self.penalty * pvariance(scores)
         return fmean(scores)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One scorer of a sum."""
+
+    name: str
+    weight: float
+    scorer: Scorer
+
+
+class SumScorer:
+    """total = sum of weight x the term's own total; parts: each term's total as "term/NAME", unweighted.
+
+    Raises SettingsError without terms, or for two of one name.
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        require_names([term.name for term in terms], "terms")
+        self.terms = tuple(terms)
+
+    def score(self, completions: Sequence[Completion]) -> Scores:
+        """Return each answer's weighted sum."""
+        parts = {f"{TERM}{term.name}": list(term.scorer.score(completions).total) for term in self.terms}
+        weighted = [[term.weight * x for x in part] for term, part in zip(self.terms, parts.values(), strict=True)]
+        return Scores([sum(shares) for shares in zip(*weighted, strict=True)], parts)
+
+
+def require_names(names: Sequence[str], what: str) -> None:
+    """Refuse to add up nothing, and two of one name. Raises SettingsError."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if not names or repeated:
+        found = f"two {what} named {repeated[0]!r}" if repeated else f"no {what}"
+        raise SettingsError(
+            f"There are {found} to score by. Expected one or more in scorer.{what}, each with a name of its own. Set "
+            "`name` in each, or add one."
+        )

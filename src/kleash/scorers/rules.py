@@ -7,15 +7,14 @@ weight. For rewards that need no learning, for guards beside a reward model, and
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from kleash.errors import SettingsError
 from kleash.protocols import Scores
 from kleash.records import Completion
+from kleash.scorers.ensemble import require_names
 from kleash.settings import Settings
 
 
@@ -90,14 +89,7 @@ class RuleScorer:
     """
 
     def __init__(self, rules: Sequence[LengthTarget | Matches | Avoids | Ends]) -> None:
-        names = [rule.name for rule in rules]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if not rules or repeated:
-            found = f"two rules named {repeated[0]!r}" if repeated else "no rules"
-            raise SettingsError(
-                f"There are {found} to score by. Expected one rule or more, each with a name of its own. "
-                "Set `name` in each rule, or add a rule."
-            )
+        require_names([rule.name for rule in rules], "rules")
         self.rules = tuple(rules)
 
     def score(self, completions: Sequence[Completion]) -> Scores:

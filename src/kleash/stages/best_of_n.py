@@ -17,19 +17,17 @@ from kleash.data.batches import derived_seed
 from kleash.data.prompts import drawn
 from kleash.errors import DataError
 from kleash.formats import read_prompts, write_jsonl
-from kleash.maths.best_of_n import best_of_n_kl
 from kleash.models.causal_lm import LanguageModel
 from kleash.progress import progress
 from kleash.protocols import Scorer
 from kleash.records import Completion, Demonstration, Prompt
-from kleash.results import BestOfNSummary
+from kleash.results import CandidatesSummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.screen import say
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
 from kleash.stages.support.scoring import ScorerSource
 
-DEMONSTRATIONS = "demonstrations.jsonl"
 _PROMPTS_AT_ONCE = 64
 
 
@@ -38,7 +36,6 @@ class BestOfNSettings(SamplingSettings):
 
     n: int = Field(16, ge=2, description="answers per prompt, of which the best is kept")
     num_prompts: int | None = Field(None, ge=1, description="so many prompts, drawn at random; none = all")
-    temperature: float = Field(1.0, gt=0)
 
 
 def choose_best(
@@ -56,39 +53,36 @@ def choose_best(
     """
     scorer = scorer_source.require()
     parents = {"policy": as_artifact(policy, "model"), "prompts": as_artifact(prompts, "prompts")}
+    parents |= scorer_source.parents
+    extra_settings = scorer_source.recorded()
     plan: Plan = {
-        "kind": "demonstrations",
-        "parents": parents | dict(scorer_source.parents),
-        "settings": settings,
-        "extra_settings": scorer_source.recorded(),
-    }
+        "kind": "demonstrations", "parents": parents, "settings": settings, "extra_settings": extra_settings
+    }  # fmt: skip
     if done := context.find_finished(output_dir, **plan):
         return done
     loaded, model = read_prompts(prompts, strict=context.is_strict), context.load_policy(parents["policy"])
-    chosen = prompts_that_fit(loaded.records, model, max_tokens=settings.prompt_room(model))
-    seed = derived_seed(context.seed, "best of n")
-    if settings.num_prompts is not None:
-        chosen = drawn(chosen, settings.num_prompts, seed=seed)
+    fitting = prompts_that_fit(loaded.records, model, max_tokens=settings.prompt_room(model))
+    seed, n = derived_seed(context.seed, "best of n"), settings.n
+    chosen = drawn(fitting, settings.num_prompts or len(fitting), seed=seed)
     with context.write_artifact(output_dir, **plan, language_model=model) as draft:
-        with progress(settings.n * len(chosen), f"Best of {settings.n}") as advance:
-            best, scores = best_answers(
-                model, chosen, scorer, settings, n=settings.n, seed=seed, are_whole=True, on_done=advance
-            )
+        with progress(n * len(chosen), f"Best of {n}") as advance:
+            best = best_answers(model, chosen, scorer, settings, n=n, seed=seed, wanted=_is_whole, on_done=advance)
         whole = [answer for answer in best if _is_whole(answer)]
-        if len(whole) < len(best):
-            say(f"{len(best) - len(whole):,} of {len(best):,} prompts got no whole answer, and are left out.")
+        num_left_out = len(best) - len(whole)
         if not whole:
             raise DataError(
                 f"None of the {len(best)} prompts got an answer that comes to an end. Expected some to imitate. Raise "
                 "best_of_n.max_new_tokens."
             )
-        write_jsonl(draft.path / DEMONSTRATIONS, [Demonstration(one.prompt, one.text) for one in whole])
-        draft.summary |= BestOfNSummary(
-            rows=len(whole),
+        say(
+            f"The best of {n} answers score {fmean(scorer.score(whole).total):.3g} on average; {num_left_out:,} of "
+            f"{len(best):,} prompts got no whole answer, and are left out."
+        )
+        write_jsonl(draft.path / "demonstrations.jsonl", [Demonstration(one.prompt, one.text) for one in whole])
+        draft.summary |= CandidatesSummary(
             prompts=len(best),
-            score_best=fmean(max(of_prompt) for of_prompt in scores),
-            score_mean=fmean(map(fmean, scores)),
-            kl_nats=best_of_n_kl(settings.n),
+            answers=len(whole),
+            left_out={"no whole answer": num_left_out},
             dropped=dropped_figures(loaded),
         ).to_json()
     return read(output_dir)
@@ -102,27 +96,18 @@ def best_answers(
     *,
     n: int,
     seed: int,
-    are_whole: bool = False,
+    wanted: Callable[[Completion], bool] = lambda answer: True,
     on_done: Callable[[int], None] = lambda num_done: None,
-) -> tuple[list[Completion], list[Sequence[float]]]:
-    """Return each prompt's best of n sampled answers, and the scores of all n.
-
-    are_whole: an answer that is empty or cut off is the best only where all n are.  on_done: as for `answer_prompts`.
-    """
+) -> list[Completion]:
+    """Return each prompt's best of n sampled answers; one that is not wanted only where none of the n is."""
     best: list[Completion] = []
-    scores: list[Sequence[float]] = []
     for part in range(0, len(prompts), _PROMPTS_AT_ONCE):
-        asked = prompts[part : part + _PROMPTS_AT_ONCE]
-        drawn_by = derived_seed(seed, "part", part)
-        rollouts = answer_prompts(model, asked, sampling, seed=drawn_by, samples_per_prompt=n, on_done=on_done)
+        asked, own = prompts[part : part + _PROMPTS_AT_ONCE], derived_seed(seed, "part", part)
+        rollouts = answer_prompts(model, asked, sampling, seed=own, samples_per_prompt=n, on_done=on_done)
         answers = rollouts.completions()
-        totals = scorer.score(answers).total
-        for start in range(0, len(answers), n):
-            scores.append(totals[start : start + n])
-            rows = range(start, start + n)
-            whole = [row for row in rows if _is_whole(answers[row])] if are_whole else []
-            best.append(answers[max(whole or rows, key=totals.__getitem__)])
-    return best, scores
+        worth = [(wanted(answer), score) for answer, score in zip(answers, scorer.score(answers).total, strict=True)]
+        best += [answers[max(range(at, at + n), key=worth.__getitem__)] for at in range(0, len(answers), n)]
+    return best
 
 
 def _is_whole(answer: Completion) -> bool:

@@ -28,10 +28,9 @@ from kleash.raters.panel import JudgePanel
 from kleash.raters.score_comparer import ScoreComparer
 from kleash.results import AuditSummary
 from kleash.scorers.checks import CheckScorer, Passing
-from kleash.scorers.ensemble import as_one
+from kleash.scorers.ensemble import SumScorer, Term, as_one
 from kleash.scorers.function import CALL_TIMEOUT_SECONDS, FunctionScorer
 from kleash.scorers.rules import Rule, RuleScorer
-from kleash.scorers.weighted_sum import SumScorer, Term
 from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import StageContext, as_artifact

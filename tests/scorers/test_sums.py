@@ -8,7 +8,7 @@ from kleash.functions import recorded_functions
 from kleash.idle_settings import refuse_idle_settings
 from kleash.recipe import Recipe
 from kleash.records import Completion, Prompt
-from kleash.scorers.weighted_sum import SumScorer, Term
+from kleash.scorers.ensemble import SumScorer, Term
 from kleash.settings import check_settings
 from kleash.stages.support.scoring import ScorerSettings, build_scorer
 from kleash.testing import FakeScorer
@@ -29,7 +29,7 @@ def test_a_sum_adds_its_terms_by_weight_and_tells_each_before_its_weight():
 
 @pytest.mark.parametrize(("names", "found"), [((), "no terms"), (("a", "a"), "two terms named 'a'")])
 def test_a_sum_without_terms_or_with_two_of_one_name_is_refused(names, found):
-    with pytest.raises(SettingsError, match=f"there are {found}"):
+    with pytest.raises(SettingsError, match=f"There are {found} to score by"):
         SumScorer([Term(name, 1.0, LENGTH) for name in names])
 
 
