@@ -146,7 +146,7 @@ def whole_folders(tmp_path_factory):
     """A policy, an adapter on it and a reward model, each with how it is loaded."""
     place = tmp_path_factory.mktemp("whole")
     policy = tiny.tiny_language_model_folder(place / "policy")
-    load_language_model(policy, device="cpu", lora=LoraSettings(rank=2)).save_adapter(place / "adapter")
+    load_language_model(policy, device="cpu", lora=LoraSettings(rank=2)).role.save(place / "adapter")
     reward_model_from(policy, seed=0, device="cpu").save(place / "reward")
     reward_model_from(policy, seed=0, pooling="mean", device="cpu").save(place / "pooled")
     return {

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from kleash.models.head_logprobs import HeadWorkspace, head_logprobs, logits_logprobs
+from kleash.maths.logprobs import logprobs_and_entropy
+from kleash.models.head_logprobs import HeadWorkspace, head_logprobs
 
 NUM_TOKENS, HIDDEN, VOCABULARY = 50, 8, 23
 
@@ -40,7 +41,7 @@ def test_chunks_agree_with_whole_logits(with_bias, temperature, kept_elements):
     hidden, weight, bias, target = leaves = inputs(with_bias=with_bias)
     workspace = HeadWorkspace(chunk_elements=16 * VOCABULARY, kept_elements=kept_elements)
     found = head_logprobs(*leaves, temperature=temperature, workspace=workspace)
-    whole = logits_logprobs(torch.nn.functional.linear(hidden, weight, bias), target, temperature=temperature)
+    whole = logprobs_and_entropy(torch.nn.functional.linear(hidden, weight, bias), target, temperature=temperature)
     torch.testing.assert_close(found.logprob_N, whole.logprob_N)
     torch.testing.assert_close(found.entropy_N, whole.entropy_N)
     torch.testing.assert_close(gradients(found, leaves[:3]), gradients(whole, leaves[:3]), rtol=1e-5, atol=1e-5)

@@ -4,6 +4,7 @@ import pytest
 
 import tiny
 from kleash.models.causal_lm import LanguageModel, load_language_model
+from kleash.models.rendering import Rendering
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def load_wordy(tmp_path_factory):
         tiny.tiny_language_model_folder(folder, architecture, seed=seed)
         loaded = load_language_model(folder, device="cpu")
         eos_ids = (2, *range(12, loaded.vocabulary_size, 8))
-        return LanguageModel(loaded.model, loaded.tokenizer, eos_ids=eos_ids)
+        return LanguageModel(loaded.model, Rendering(loaded.tokenizer, eos_ids))
 
     return load
 

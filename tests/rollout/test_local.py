@@ -8,6 +8,7 @@ import torch
 from kleash.data.batches import token_batch
 from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
+from kleash.models.rendering import Rendering
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator, SamplingSettings, answer_prompts
 
@@ -120,7 +121,7 @@ def test_temperature_zero_is_greedy_search_as_transformers_does_it(load_wordy, a
 
 def test_a_stream_joins_to_the_generated_text_and_cuts_no_character(load_wordy):
     model = load_wordy("llama")
-    single_eos = LanguageModel(model.model, model.tokenizer, eos_ids=(2,))
+    single_eos = LanguageModel(model.model, Rendering(model.tokenizer, (2,)))
     generator = LocalGenerator(single_eos, max_new_tokens=60)
     for seed in range(4):  # a random model writes random bytes, so most answers hold broken characters
         [text] = generator.generate(PROMPTS[:1], samples_per_prompt=1, seed=seed, policy_version=0).texts

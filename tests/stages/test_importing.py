@@ -13,8 +13,9 @@ from kleash.artifacts import parent_path, read
 from kleash.errors import ArtifactError, ModelError, SettingsError
 from kleash.formats import read_preferences
 from kleash.lineage import lineage_of, verify
-from kleash.models.causal_lm import LoraSettings, load_language_model
+from kleash.models.causal_lm import load_language_model
 from kleash.models.heads import RewardNormaliser
+from kleash.models.lora import LoraSettings
 from kleash.models.reward_models import reward_model_from
 from kleash.monitor.cards import model_card
 from kleash.records import Completion, Prompt
@@ -76,7 +77,7 @@ def test_an_imported_adapter_is_merged(base, tmp_path):
     with torch.no_grad():
         for _, weight in model.trainable_parameters():
             weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
-    model.save_adapter(tmp_path / "adapter")
+    model.role.save(tmp_path / "adapter")
     expected = model.model(input_ids=IDS, use_cache=False).logits.detach()
     made = import_policy(tiny_context(), THEIRS, source=str(tmp_path / "adapter"), output_dir=tmp_path / "policy")
     torch.testing.assert_close(logits_of(made.path), expected)

@@ -15,6 +15,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -197,17 +198,14 @@ class Experience:
 
 def select_rows(rollouts: Rollouts, rows: Sequence[int]) -> Rollouts:
     """Return the given rows, in the given order, as rollouts of their own (columns are kept)."""
-    index = torch.as_tensor(list(rows), dtype=torch.long)
-    return replace(
-        rollouts,
-        prompts=tuple(rollouts.prompts[row] for row in rows),
-        sequences=tuple(rollouts.sequences[row] for row in rows),
-        texts=tuple(rollouts.texts[row] for row in rows),
-        seeds=tuple(rollouts.seeds[row] for row in rows) if rollouts.seeds else (),
-        logprob_BT=rollouts.logprob_BT[index],
-        mask_BT=rollouts.mask_BT[index],
-        is_finished_B=rollouts.is_finished_B[index],
-    )
+    index = list(rows)
+
+    def of(figure: Any) -> Any:
+        if isinstance(figure, Tensor):
+            return figure[index]
+        return tuple(figure[row] for row in index) if figure and isinstance(figure, tuple) else figure
+
+    return replace(rollouts, **{name: of(figure) for name, figure in vars(rollouts).items()})
 
 
 @functools.lru_cache(maxsize=8)

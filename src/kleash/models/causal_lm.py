@@ -12,8 +12,9 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import torch
 import transformers
@@ -22,14 +23,15 @@ from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
 from kleash.data.batches import TokenBatch, TokenSequence, token_batch
 from kleash.errors import ModelError
+from kleash.maths.logprobs import LogprobsEntropy, logprobs_and_entropy
 from kleash.models import folders
-from kleash.models.head_logprobs import HeadWorkspace, TokenFigures, head_logprobs, logits_logprobs
+from kleash.models.head_logprobs import HeadWorkspace, head_logprobs
 from kleash.models.last_layer import LastFeedForward
-from kleash.models.lora import ADAPTER, LoraSettings, adapter_stack, live_stack, put_on, uppermost
+from kleash.models.lora import ADAPTER, adapter_stack, live_stack, put_on
 from kleash.models.precision import Precision, agree, cast_once, computing
 from kleash.models.recomputing import RecomputedLayers
-from kleash.models.rendering import Rendering, Turns, load_rendering
-from kleash.models.shared_base import Bases, Role, load_on_base
+from kleash.models.rendering import Rendering, rendering_of
+from kleash.models.shared_base import Role, load_on_base
 from kleash.screen import say
 
 if TYPE_CHECKING:
@@ -48,51 +50,40 @@ class ResponseOutputs:
     value_BT: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class MergeGap:
+class MergeGap(NamedTuple):
     """How far merged weights' log-probabilities per token are from the live model's, nats."""
 
-    mean_nats: float
-    max_nats: float
-
-    @property
-    def is_small(self) -> bool:
-        return self.mean_nats <= MAX_MERGE_GAP
+    mean: float
+    max: float
 
 
 class LanguageModel:
     """A causal language model with its tokenizer, on one device.
 
-    role: whose adapter on a shared base it is; None for a model of its own.
-    eos_ids: ids that end a response.  rendering: how prompts and responses are put to it; by default as its tokenizer
-    has it.  pad_id: fills padding; never an EOS.
-    max_positions: longest sequence, in tokens.
+    rendering: how prompts and responses are put to it.  loading: how it was loaded.  role: whose adapter on a shared
+    base it is; None for a model of its own.  pad_id: fills padding; never an EOS.  max_positions: longest sequence.
     """
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        rendering: Rendering,
         *,
-        eos_ids: tuple[int, ...],
-        rendering: Rendering | None = None,
-        precision: Precision = "float32",
-        gradient_checkpointing: bool = False,
+        loading: folders.Loading = folders.DEFAULT_LOADING,
         role: Role | None = None,
     ) -> None:
         self.model = model
-        self.tokenizer = tokenizer
-        self.rendering = rendering or Rendering(tokenizer, eos_ids)
-        self.eos_ids = self.rendering.eos_ids
-        self.precision: Precision = precision
+        self.rendering = rendering
+        self.tokenizer, self.eos_ids = rendering.tokenizer, rendering.eos_ids
+        self.precision: Precision = loading["dtype"]
         self.vocabulary_size: int = model.get_input_embeddings().weight.shape[0]
-        self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, self.vocabulary_size)
+        self.pad_id = folders.choose_pad_id(self.tokenizer, self.eos_ids, self.vocabulary_size)
         self.max_positions = folders.position_limit(model.config)
         self.role = role
         self._workspace = HeadWorkspace()
         self._has_plain_head = _probe(model)
         self._last_feed_forward = LastFeedForward(model.base_model)
-        self._recomputed = RecomputedLayers(model, is_on=gradient_checkpointing)
+        self._recomputed = RecomputedLayers(model, is_on=loading["gradient_checkpointing"])
 
     @property
     def device(self) -> torch.device:
@@ -157,12 +148,11 @@ class LanguageModel:
         return iter(self.model.state_dict().items()) if self.role is None else self.role.merged_weights()
 
     def save(self, folder: str | Path, *, probes: Sequence[TokenSequence] = ()) -> MergeGap | None:
-        """Write a Hugging Face folder: safetensors, tokenizer, generation settings.
+        """Write a Hugging Face folder: safetensors in float32, tokenizer, generation settings.
 
         With an adapter, the adapter itself goes into `adapter/` with its base's digest, and what is written beside it
-        is derived: all weights in float32, the adapter merged in. How far their log-probabilities are from this
-        model's on the probes, by default a few of the vocabulary's tokens, is returned; weights that are
-        MAX_MERGE_GAP away are not written, and the screen says so.
+        is derived: all weights, the adapter merged in. How far their log-probabilities are from this
+        model's on the probes is returned; weights more than MAX_MERGE_GAP away are not written, which the screen says.
         Not atomic: the artifact layer writes into a partial folder and renames it.
         """
         folder = Path(folder)
@@ -170,37 +160,26 @@ class LanguageModel:
         gap = None
         if self.role is not None and self.role.adapter is not None:
             self.role.save(folder / ADAPTER)
-            gap = self._merge_gap(probes or [_spread(self.vocabulary_size)])
-        if gap is None:
-            folders.save_weights(self.model, folder)
-        elif gap.is_small:
+            gap = self._merge_gap(self.role, probes) if probes else None
+        if gap is None or gap.mean <= MAX_MERGE_GAP:
             folders.save_merged(self.model, self.named_weights(), folder)
         else:
             say(
-                f"Merged into its base, the adapter would be {gap.mean_nats:.2g} nats per token away from the model "
-                f"that was trained (up to {gap.max_nats:.2g}). Expected at most {MAX_MERGE_GAP}: {folder} holds the "
+                f"Merged into its base, the adapter would be {gap.mean:.2g} nats per token away from the model "
+                f"that was trained (up to {gap.max:.2g}). Expected at most {MAX_MERGE_GAP}: {folder} holds the "
                 f"adapter ({ADAPTER}/) alone, which needs its base."
             )
-            folders.save_settings(self.model, folder)
+            self.model.config.save_pretrained(str(folder))
+            self.model.generation_config.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
         return gap
 
-    def save_adapter(self, folder: str | Path) -> None:
-        """Write the adapter alone, with path and digest of its base. Raises ModelError where there is none."""
-        if self.role is None or self.role.adapter is None:
-            raise ModelError(
-                "The model is trained in full, so it holds no adapter. Expected one with LoRA. Load it with `lora`."
-            )
-        self.role.save(Path(folder))
-        self.tokenizer.save_pretrained(str(folder))
-
     @torch.no_grad()
-    def _merge_gap(self, probes: Sequence[TokenSequence]) -> MergeGap:
+    def _merge_gap(self, role: Role, probes: Sequence[TokenSequence]) -> MergeGap:
         """Measure what merging moves each token's log-probability by, all else computed as ever."""
-        assert self.role is not None
         batch = token_batch(probes, pad_id=self.pad_id, device=self.device)
         live_BT = self.response_outputs(batch).logprob_BT
-        with self.role.as_merged():
+        with role.as_merged():
             merged_BT = self.response_outputs(batch).logprob_BT
         gap_N = (live_BT - merged_BT).abs()[batch.response_mask_BT]
         return MergeGap(float(gap_N.mean()), float(gap_N.max()))
@@ -216,7 +195,9 @@ class LanguageModel:
                 "model knows. Lower the limits on prompt and response tokens, or truncate the data."
             )
 
-    def _figures(self, batch: TokenBatch, hidden_ND: Tensor | None, flat_N: Tensor, temperature: float) -> TokenFigures:
+    def _figures(
+        self, batch: TokenBatch, hidden_ND: Tensor | None, flat_N: Tensor, temperature: float
+    ) -> LogprobsEntropy:
         target_N = batch.response_ids_N()
         if self._has_plain_head and hidden_ND is not None:
             head = self.model.get_output_embeddings()
@@ -225,7 +206,7 @@ class LanguageModel:
             )
         with self.computing(), self._recomputed.in_forward():
             logits_BSV = self.model(input_ids=batch.ids_BS, use_cache=False).logits
-        return logits_logprobs(
+        return logprobs_and_entropy(
             self._guarded(logits_BSV).flatten(0, 1).index_select(0, flat_N), target_N, temperature=temperature
         )
 
@@ -234,18 +215,10 @@ class LanguageModel:
 def load_language_model(
     folder: str | Path,
     *,
-    device: str | torch.device = "auto",
-    dtype: Precision = "float32",
-    gradient_checkpointing: bool = False,
-    lora: LoraSettings | None = None,
     is_trained: bool = True,
     role: str = "policy",
     whole: bool = False,
-    bases: Bases | None = None,
-    trust_remote_code: bool = False,
-    eos_token: str | int | None = None,
-    turns: Turns = "auto",
-    system_prompt: str | None = None,
+    **given: Unpack[folders.Loading],
 ) -> LanguageModel:
     """Load a causal language model, in eval mode with every dropout at zero.
 
@@ -258,43 +231,16 @@ def load_language_model(
     turns, system_prompt: how plain prompts are put to it; see `RenderingSettings`.
     Raises ModelError for what cannot be loaded: no such folder, pickled weights, weights missing, not a causal model.
     """
+    loading: folders.Loading = {**folders.DEFAULT_LOADING, **given}
     path = folders.find_model_folder(folder)
     stack = adapter_stack(path) if whole else live_stack(path)
-    _require_cached_decoding(folders.load_config(stack[0], trust_remote_code=trust_remote_code), path)
-
-    def load() -> Any:
-        return folders.load_weights(
-            transformers.AutoModelForCausalLM,
-            stack[0],
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-        )
-
+    _require_cached_decoding(folders.load_config(stack[0], trust_remote_code=loading["trust_remote_code"]), path)
+    load = partial(folders.load_weights, transformers.AutoModelForCausalLM, stack[0], loading)
     if whole:
         model, own_role = put_on(load(), stack), None
     else:
-        model, own_role = load_on_base(
-            stack, load, role=role, lora=lora, is_trained=is_trained, bases=bases, key=("causal", dtype, str(device))
-        )
-    named = [*stack, path]
-    tokenizer_path = uppermost(named, "tokenizer_config.json")  # not every adapter folder brings one
-    tokenizer = folders.load_tokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
-    folders.check_vocabulary(path, model, tokenizer)
-    generation_path = uppermost(named, "generation_config.json")
-    folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
-    eos_ids = folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)
-    model.eval()
-    rendering = load_rendering(path, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt, eos_token=eos_token)
-    return LanguageModel(
-        model,
-        tokenizer,
-        eos_ids=eos_ids,
-        rendering=rendering,
-        precision=dtype,
-        gradient_checkpointing=gradient_checkpointing,
-        role=own_role,
-    )
+        model, own_role = load_on_base(stack, load, loading, kind="causal", role=role, is_trained=is_trained)
+    return LanguageModel(model.eval(), rendering_of(model, path, stack, loading), loading=loading, role=own_role)
 
 
 def _require_cached_decoding(config: Any, folder: Path) -> None:
@@ -357,12 +303,6 @@ def _require_recurrence_to_last(model: Any, ids_1S: Tensor, logits_1SV: Tensor) 
             "state between tokens. Expected decoding in a batch to give what a plain forward gives. Use a transformer "
             "(Llama, Qwen, GPT ...) or one of the hybrids that docs/models.md lists."
         )
-
-
-def _spread(vocabulary_size: int) -> TokenSequence:
-    """Return a sequence of tokens from all over the vocabulary."""
-    ids = torch.linspace(0, vocabulary_size - 1, 16).long().tolist()
-    return TokenSequence(tuple(ids[:1]), tuple(ids[1:]))
 
 
 def _place(figure_N: Tensor, mask_BT: Tensor) -> Tensor:

@@ -16,16 +16,15 @@ from contextlib import contextmanager
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar
 
 import torch
 import transformers
 from torch import Tensor
 
-from kleash.durable import read_object, remembered_digest
+from kleash.durable import TEMPORARY, read_object, remembered_digest
 from kleash.errors import KleashError, ModelError, RunError, memory_words
-from kleash.models.precision import Precision, weights_dtype
+from kleash.models.precision import WEIGHTS, Precision
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,9 +41,11 @@ class Loading(TypedDict, total=False):
     turns: Literal["auto", "chat", "text"]
     system_prompt: str | None
     lora: Any  # models.lora.LoraSettings | None
-    bases: Any  # models.shared_base.Bases
+    bases: Any  # models.shared_base.Bases | None
 
 
+DEFAULT_LOADING: Loading = {"device": "auto", "dtype": "float32", "gradient_checkpointing": False, "turns": "auto"}
+DEFAULT_LOADING |= {"trust_remote_code": False, "eos_token": None, "system_prompt": None, "lora": None, "bases": None}
 NO_POSITION_LIMIT = 1 << 30
 """Stands for "as long as memory allows" where an architecture has no table of positions."""
 
@@ -279,15 +280,13 @@ def weights_digest(folder: Path) -> str:
 def load_weights(
     model_class: Any,
     folder: Path,
+    loading: Loading,
     *,
-    dtype: Precision,
-    device: str | torch.device,
-    trust_remote_code: bool,
     may_lack: tuple[str, ...] = (),
     has_own_head: bool = True,
     num_labels: int | None = None,
 ) -> Any:
-    """Load a folder's weights, in the precision's type, onto the device, into one of transformers' Auto classes.
+    """Load a folder's weights into one of transformers' Auto classes, in the precision's type and onto the device.
 
     may_lack: endings of weight names that are allowed to be absent.  has_own_head: False where the folder's head, or
     heads, may be left unread.  num_labels: of a classifier, where config.json does not say.
@@ -296,7 +295,7 @@ def load_weights(
     """
     if (folder / _GENERATION_FILE).is_file():
         read_json(folder / _GENERATION_FILE)  # transformers would read it too, and not say which file was wrong
-    config = load_config(folder, trust_remote_code=trust_remote_code)
+    config = load_config(folder, trust_remote_code=loading["trust_remote_code"])
     if num_labels is not None:
         config.num_labels = num_labels
     logging.getLogger("transformers.modeling_utils").addFilter(_is_no_padding_advice)
@@ -305,10 +304,10 @@ def load_weights(
             model, report = model_class.from_pretrained(
                 str(folder),
                 config=config,
-                dtype=weights_dtype(dtype),
+                dtype=WEIGHTS[loading["dtype"]],
                 use_safetensors=True,
                 local_files_only=True,
-                trust_remote_code=trust_remote_code,
+                trust_remote_code=loading["trust_remote_code"],
                 output_loading_info=True,
             )
     except Exception as error:  # what transformers raises depends on the file that is wrong
@@ -339,7 +338,7 @@ def load_weights(
             "that config.json is this model's own (its number of layers, its kind), and that the folder is not of "
             "another kind, such as a reward model given as a policy."
         )
-    return model.to(resolve_device(device))
+    return model.to(resolve_device(loading["device"]))
 
 
 def check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
@@ -358,33 +357,25 @@ def save_weights(model: Any, folder: Path, **settings: Any) -> None:
         model.save_pretrained(str(folder), **settings)
 
 
-def save_settings(model: Any, folder: Path) -> None:
-    """Write a model's config.json and generation settings without its weights."""
-    model.config.save_pretrained(str(folder))
-    model.generation_config.save_pretrained(str(folder))
-
-
 def save_merged(model: Any, named_weights: Iterable[tuple[str, Tensor]], folder: Path) -> None:
-    """Write a model in float32 with weights that are computed one by one and never all in memory.
+    """Write a model in float32, with weights that may be computed one by one and are never all in memory.
 
-    What is not the model's own float32 tensor is put into a file as it comes, and read from there.
+    What is not the model's own float32 tensor lies in a file without a name, which nothing leaves behind.
     """
     own = {tensor.data_ptr() for tensor in model.state_dict().values()}
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as scratch:
-        on_disk: dict[int, Tensor] = {}
-        weights: dict[str, Tensor] = {}
-        for number, (name, tensor) in enumerate(named_weights):
-            is_own = tensor.data_ptr() in own
-            if is_own and (tensor.dtype == torch.float32 or not tensor.is_floating_point()):
-                weights[name] = tensor
-                continue
-            place = tensor.data_ptr() if is_own else -1 - number  # names of one tensor stay one
-            if place not in on_disk:
-                file = torch.from_file(str(Path(scratch) / str(number)), shared=True, size=tensor.numel())
-                on_disk[place] = file.copy_(tensor.flatten()).view(tensor.shape)
-            weights[name] = on_disk[place]
-        save_weights(model, folder, state_dict=weights)
+    file, on_disk, weights = folder / f"weights{TEMPORARY}", dict[int, Tensor](), dict[str, Tensor]()
+    for number, (name, tensor) in enumerate(named_weights):
+        place = tensor.data_ptr() if tensor.data_ptr() in own else -1 - number  # names of one tensor stay one
+        if place >= 0 and (tensor.dtype == torch.float32 or not tensor.is_floating_point()):
+            weights[name] = tensor
+            continue
+        if place not in on_disk:
+            mapped = torch.from_file(str(file), shared=True, size=tensor.numel())
+            file.unlink()
+            on_disk[place] = mapped.copy_(tensor.flatten()).view(tensor.shape)
+        weights[name] = on_disk[place]
+    save_weights(model, folder, state_dict=weights)
     config = read_json(folder / "config.json")
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
 

@@ -9,13 +9,12 @@ in it. What the body of the model does is `causal_lm.py`'s business.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kleash.maths.logprobs import logprobs_and_entropy
+from kleash.maths.logprobs import LogprobsEntropy
 
 _CHUNK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Logits of one chunk. On a processor 4 MiB of float32, about what stays in a core's cache; a card wants large ones."""
@@ -28,14 +27,6 @@ _KEPT_ELEMENTS = 1 << 24
 
 _BLOCK_ROWS = 4096
 """Of a bfloat16 head's weights: so many are float32 at a time, where the device cannot add products up in float32."""
-
-
-@dataclass(frozen=True)
-class TokenFigures:
-    """Per token: its log-probability and the entropy of the distribution it was drawn from, both in nats, (N,)."""
-
-    logprob_N: Tensor
-    entropy_N: Tensor
 
 
 class HeadWorkspace:
@@ -53,17 +44,9 @@ class HeadWorkspace:
 
     def buffer(self, name: str, num_rows: int, like_VD: Tensor) -> Tensor:
         """Return a (num_rows, V) float32 buffer on the device of like_VD; its content is what was last put there."""
-        return self._buffer(name, num_rows, len(like_VD), like_VD.device)
+        return self.matrix(name, num_rows, len(like_VD), like_VD.device)
 
-    def block(self, part_KD: Tensor) -> Tensor:
-        """Return some rows of a head's weights in float32, in a buffer."""
-        return self._buffer("block", len(part_KD), part_KD.shape[1], part_KD.device).copy_(part_KD)
-
-    def chunk_rows(self, like_VD: Tensor) -> int:
-        elements = self.chunk_elements or _CHUNK_ELEMENTS.get(like_VD.device.type, _CHUNK_ELEMENTS["cpu"])
-        return max(1 if self.chunk_elements else _LEAST_ROWS, elements // len(like_VD))
-
-    def _buffer(self, name: str, num_rows: int, num_columns: int, device: torch.device) -> Tensor:
+    def matrix(self, name: str, num_rows: int, num_columns: int, device: torch.device) -> Tensor:
         size = num_rows * num_columns
         found = self._buffers.get(name)
         if found is None or found.device != device or found.numel() < size:
@@ -79,7 +62,7 @@ def head_logprobs(
     *,
     temperature: float = 1.0,
     workspace: HeadWorkspace | None = None,
-) -> TokenFigures:
+) -> LogprobsEntropy:
     """Return each target's log-probability under softmax((hidden W^T + b) / temperature), and the entropy.
 
         logprob_n = z_n[target_n] - logsumexp(z_n)          with z = logits / temperature
@@ -90,13 +73,7 @@ def head_logprobs(
     """
     with torch.autocast(hidden_ND.device.type, enabled=False):
         arguments = (hidden_ND, weight_VD, bias_V, target_N, temperature, workspace or HeadWorkspace())
-        return TokenFigures(*_HeadLogprobs.apply(*arguments))
-
-
-def logits_logprobs(logits_NV: Tensor, target_N: Tensor, *, temperature: float = 1.0) -> TokenFigures:
-    """Return the same figures from logits that some model computed by itself; same gradients, more memory."""
-    scored = logprobs_and_entropy(logits_NV, target_N, temperature=temperature)
-    return TokenFigures(scored.logprob_N, scored.entropy_N)
+        return LogprobsEntropy(*_HeadLogprobs.apply(*arguments))
 
 
 class _HeadLogprobs(torch.autograd.Function):
@@ -168,11 +145,10 @@ class _Chunks:
         self.hidden_ND, self.weight_VD = hidden_ND.float(), weight_VD
         self.bias_V, self.temperature, self.workspace = bias_V, temperature, workspace
         self.num_rows = len(hidden_ND)
-        self.chunk_rows = workspace.chunk_rows(weight_VD)
+        elements = workspace.chunk_elements or _CHUNK_ELEMENTS.get(weight_VD.device.type, 1 << 20)
+        self.chunk_rows = max(1 if workspace.chunk_elements else _LEAST_ROWS, elements // len(weight_VD))
         self.num_kept_rows = min(self.num_rows, workspace.kept_elements // len(weight_VD))
-        is_low = weight_VD.dtype != torch.float32
-        self.adds_up_in_float32 = is_low and weight_VD.is_cuda
-        self.block_rows = _BLOCK_ROWS if is_low else len(weight_VD)
+        self.adds_up_in_float32 = weight_VD.dtype != torch.float32 and weight_VD.is_cuda
 
     def slices(self) -> Iterator[slice]:
         for start in range(0, self.num_rows, self.chunk_rows):
@@ -199,17 +175,17 @@ class _Chunks:
             out_cD.copy_(torch.mm(grad_cV.to(self.weight_VD.dtype), self.weight_VD, out_dtype=torch.float32))
             return
         for part, weight_KD in self._blocks():
-            if part.start == 0:
-                torch.mm(grad_cV[:, part], weight_KD, out=out_cD)
-            else:
-                out_cD.addmm_(grad_cV[:, part], weight_KD)
+            torch.addmm(out_cD, grad_cV[:, part], weight_KD, beta=float(bool(part.start)), out=out_cD)
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the head's weights in float32, a block of rows after the other; float32 ones as they are."""
-        for start in range(0, len(self.weight_VD), self.block_rows):
-            part = slice(start, min(start + self.block_rows, len(self.weight_VD)))
-            weight_KD = self.weight_VD[part]
-            yield part, weight_KD if weight_KD.dtype == torch.float32 else self.workspace.block(weight_KD)
+        """Yield the head's weights in float32, a block of rows after the other; float32 ones as they are, whole."""
+        if self.weight_VD.dtype == torch.float32:
+            yield slice(None), self.weight_VD
+            return
+        for start in range(0, len(self.weight_VD), _BLOCK_ROWS):
+            weight_KD = self.weight_VD[start : start + _BLOCK_ROWS]
+            block_KD = self.workspace.matrix("block", len(weight_KD), weight_KD.shape[1], weight_KD.device)
+            yield slice(start, start + len(weight_KD)), block_KD.copy_(weight_KD)
 
     def probability_buffer(self, rows: slice) -> Tensor:
         if self.is_kept(rows):

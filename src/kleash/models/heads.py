@@ -113,29 +113,27 @@ class ScalarModel(nn.Module):
         self,
         backbone: Any,
         head: nn.Linear,
-        tokenizer: Any,
+        rendering: Rendering,
         *,
-        eos_ids: tuple[int, ...],
-        rendering: Rendering | None = None,
+        loading: folders.Loading,
         pooling: Pooling = "last",
-        precision: Precision = "float32",
-        gradient_checkpointing: bool = False,
         role: Role | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.tokenizer = tokenizer
+        self.rendering = rendering
+        self.tokenizer, self.eos_ids = rendering.tokenizer, rendering.eos_ids
         self.pooling: Pooling = pooling
         self.role = role
-        self.precision: Precision = precision
+        self.precision: Precision = loading["dtype"]
         self.max_positions = folders.position_limit(backbone.config, backbone)
-        self.rendering = rendering or Rendering(tokenizer, eos_ids)
-        self.eos_ids = self.rendering.eos_ids
-        self.pad_id = folders.choose_pad_id(tokenizer, self.eos_ids, backbone.get_input_embeddings().weight.shape[0])
+        num_rows = backbone.get_input_embeddings().weight.shape[0]
+        self.pad_id = folders.choose_pad_id(self.tokenizer, self.eos_ids, num_rows)
         self.is_causal = _is_causal(backbone)
         self._last_feed_forward = LastFeedForward(backbone)
-        self._recomputed = RecomputedLayers(backbone, is_on=gradient_checkpointing)
+        self._recomputed = RecomputedLayers(backbone, is_on=loading["gradient_checkpointing"])
+        self.to(backbone.device).eval()
 
     @property
     def device(self) -> torch.device:

@@ -1,12 +1,6 @@
-"""In which numbers a model is held and computes.
+"""In which numbers a model is held and computes: weights and products in float32 or bfloat16, each.
 
-| precision | weights | products | norms and residual stream |
-|---|---|---|---|
-| float32 | float32 | float32 | float32 |
-| bfloat16_autocast | float32 | bfloat16 | float32 |
-| bfloat16 | bfloat16 | bfloat16 | bfloat16 |
-
-Adapters, heads, losses, log-probabilities and what an optimiser keeps are float32 in all three.
+Adapters, heads, losses, log-probabilities and what an optimiser keeps are float32 always.
 """
 
 from __future__ import annotations
@@ -25,8 +19,7 @@ _BFLOAT16_DISTANCE = 0.05
 """Two ways to compute the same in bfloat16 lie about .01 of their size apart, other outputs some tenths and more."""
 
 
-def weights_dtype(precision: Precision) -> torch.dtype:
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+WEIGHTS = {"float32": torch.float32, "bfloat16_autocast": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def computing(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -42,11 +42,11 @@ class RecomputedLayers:
     @contextmanager
     def in_forward(self) -> Iterator[None]:
         """Checkpoint the forward pass in this block, if gradients flow from it; cached decoding never does."""
-        is_needed = torch.is_grad_enabled()
-        for layer in self._layers if is_needed else ():
+        layers = self._layers if torch.is_grad_enabled() else []
+        for layer in layers:
             layer.training = True
         try:
             yield
         finally:
-            for layer in self._layers if is_needed else ():
+            for layer in layers:
                 layer.training = False

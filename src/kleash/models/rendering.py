@@ -35,6 +35,7 @@ from kleash.models.chat import (
     stand_ins,
     text_format,
 )
+from kleash.models.lora import uppermost
 from kleash.records import Message, Prompt
 from kleash.settings import Settings
 
@@ -274,6 +275,41 @@ def load_rendering(
         turns=turns,
         system_prompt=None if is_text and not is_policy else system_prompt or recorded.get("system_prompt"),
         end_id=None if eos_token is None else eos_ids[0],
+        ends_as_served=ends_as_served,
+    )
+
+
+def rendering_of(
+    model: Any,
+    folder: Path,
+    stack: Sequence[Path],
+    loading: folders.Loading,
+    *,
+    eos_ids: Sequence[int] = (),
+    is_policy: bool = True,
+    ends_as_served: bool = False,
+) -> Rendering:
+    """Return how a loaded model reads prompts, with its tokenizer. stack: where it and its adapters are from.
+
+    eos_ids: what ends an answer, if that is settled.  A reward model whose tokenizer lacks `eos_token` has its own.
+    Raises ModelError for a tokenizer or generation settings that do not fit the model.
+    """
+    named = [*stack, folder]
+    tokenizer_path = uppermost(named, "tokenizer_config.json")  # not every adapter folder brings one
+    tokenizer = folders.load_tokenizer(tokenizer_path, trust_remote_code=loading["trust_remote_code"])
+    folders.check_vocabulary(folder, model, tokenizer)
+    generation_path, eos_token = uppermost(named, "generation_config.json"), loading["eos_token"]
+    folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
+    if not is_policy and eos_token is not None and not folders.knows_token(tokenizer, eos_token):
+        eos_token = None
+    return load_rendering(
+        folder,
+        tokenizer,
+        tuple(eos_ids or folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)),
+        turns=loading["turns"],
+        system_prompt=loading["system_prompt"],
+        eos_token=eos_token,
+        is_policy=is_policy,
         ends_as_served=ends_as_served,
     )
 

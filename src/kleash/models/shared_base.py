@@ -1,15 +1,9 @@
 """One base in memory, several roles on it: policy, reference, reward models and critic as adapters of one model.
 
-A `SharedBase` is a frozen model with named LoRA adapters, a `Role` is one of them, or none: the bare base. The models
-of `causal_lm.py` and `heads.py` are views of a role: they make it the active one before each forward pass. Three
-rules keep that sound:
-
-- Being active and being trained are apart. Which adapters learn is settled when they are put on; peft's own switches
-  would set `requires_grad` along.
-- Nobody switches between a forward pass and its backward pass, where checkpointed layers are computed again, under
-  whatever is active then. A backward pass that finds another adapter active is refused.
-- What is trained is saved as it is: the adapter with its base's digest. Weights with the adapter merged in are derived
-  from it, one at a time, and compared.
+The models of `causal_lm.py` and `heads.py` are views of a `Role`, an adapter or none, and make it the active one before
+each forward pass. What is active and what is trained are apart: the latter is settled when an adapter is put on. Nobody
+switches between a forward pass and its backward pass, where checkpointed layers are computed again under whatever is
+active then. What is saved is the adapter with its base's digest; merged weights are derived from it, one at a time.
 """
 
 from __future__ import annotations
@@ -34,24 +28,14 @@ from transformers.pytorch_utils import Conv1D
 
 from kleash.errors import ModelError
 from kleash.models import lora as adapters
-from kleash.models.folders import weights_digest
+from kleash.models.folders import Loading, weights_digest
 from kleash.models.lora import ALL_LINEAR, LearningDropout, LoraSettings, beyond_plain_lora, quiet_peft
 from kleash.screen import say
 
+Bases = WeakValueDictionary[tuple[Hashable, ...], "SharedBase"]
+"""The bases in memory, for as long as somebody uses one: loading what is there already gives the very same."""
+
 _ADAPTER_IN_NAME = re.compile(r"\.lora_\w+\.([^.]+)(?=\.|$)")
-
-
-class Bases:
-    """The bases in memory, for as long as somebody uses one: loading what is there already gives the very same."""
-
-    def __init__(self) -> None:
-        self._loaded: WeakValueDictionary[Hashable, SharedBase] = WeakValueDictionary()
-
-    def get(self, key: Hashable, load: Callable[[], SharedBase]) -> SharedBase:
-        found = self._loaded.get(key)
-        if found is None:
-            found = self._loaded[key] = load()
-        return found
 
 
 class SharedBase:
@@ -65,9 +49,6 @@ class SharedBase:
         self._trained: set[str] = set()
         self._layers: list[Any] = []
 
-    def bare(self, role: str) -> Role:
-        return Role(self, role, None)
-
     def add_fresh(self, role: str, settings: LoraSettings) -> Role:
         """Put an untrained, trainable adapter on. Raises ModelError for targets that LoRA cannot be put on."""
         targets, kind = settings.target_modules, self.model.config.model_type
@@ -76,9 +57,7 @@ class SharedBase:
             lora_alpha=settings.alpha,
             target_modules=adapters.linear_layers(self.model) if targets == ALL_LINEAR else targets,
             task_type="CAUSAL_LM" if hasattr(self.model, "prepare_inputs_for_generation") else None,
-            fan_in_fan_out=any(
-                isinstance(module, Conv1D) for module in self.model.modules()
-            ),  # GPT-2's transposed ones
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in self.model.modules()),  # as in GPT-2
         )
         names = [place for place, _ in self.model.named_modules()]
         for target in targets if isinstance(targets, list) else ():
@@ -110,8 +89,6 @@ class SharedBase:
 
     def add_saved(self, role: str, folder: Path, *, is_trained: bool) -> Role | str:
         """Put a saved adapter on, or say why it is no plain LoRA, which alone can share a base."""
-        if odd := adapters.beyond_plain_config(peft.PeftConfig.from_pretrained(str(folder))):
-            return odd
         name = self._free_name(role)
         self._wrapped = adapters.attach(self._wrapped or self.model, folder, base_folder=self.folder, name=name)
         if odd := beyond_plain_lora(self._wrapped, name):
@@ -159,10 +136,16 @@ class Role:
     def activate(self) -> None:
         self.base.activate(self.adapter)
 
-    def with_dropout(self, share: float) -> Role:
-        """Drop out so much of the adapter's input wherever gradients are computed."""
-        for layer in self.base.layers_of(self.adapter).values() if share else ():
-            layer.lora_dropout[self.adapter] = LearningDropout(share)
+    def trained_by(self, lora: LoraSettings) -> Role:
+        """Take the settings' dropout, wherever gradients are computed; say where the adapter has another shape."""
+        for layer in self.base.layers_of(self.adapter).values() if lora.dropout else ():
+            layer.lora_dropout[self.adapter] = LearningDropout(lora.dropout)
+        config = self.base._wrapped.peft_config[self.adapter]
+        if (config.r, config.lora_alpha) != (lora.rank, lora.alpha):
+            say(
+                f"The adapter of the {self.role} goes on as it was made, with rank {config.r} and alpha "
+                f"{config.lora_alpha:g}; model.lora_rank = {lora.rank}, lora_alpha = {lora.alpha:g} are for new ones."
+            )
         return self
 
     def guarded(self, output: Tensor) -> Tensor:
@@ -231,55 +214,33 @@ class Role:
 
 
 def load_on_base(
-    stack: Sequence[Path],
-    load: Callable[[], Any],
-    *,
-    role: str,
-    lora: LoraSettings | None,
-    is_trained: bool,
-    bases: Bases | None,
-    key: tuple[Hashable, ...],
+    stack: Sequence[Path], load: Callable[[], Any], loading: Loading, *, kind: str, role: str, is_trained: bool
 ) -> tuple[Any, Role | None]:
     """Load a model with the adapters of a stack as one role of a base, shared where it is in memory already.
 
-    load: reads the stack's first folder.  lora: None loads a model of its own, unless the stack ends in plain LoRA.
-    key: whatever else must be the same for two roles to share a base.
-    Returns the model, and its role; None for a model of its own.
+    load: reads the stack's first folder, as a model of this kind.  Without LoRA settings it is a model of its own,
+    unless the stack ends in plain LoRA. Returns the model, and its role; None for a model of its own.
     """
+    lora, bases = loading["lora"], Bases() if loading["bases"] is None else loading["bases"]
 
     def base_of(lower: Sequence[Path]) -> SharedBase:
-        def make() -> SharedBase:
-            return SharedBase(adapters.put_on(load(), lower), lower[-1])
-
-        if bases is None:
-            return make()
-        settings = tuple((folder / "config.json").read_bytes() for folder in lower[:1])
-        return bases.get((*key, settings, *map(weights_digest, lower)), make)
+        config = (lower[0] / "config.json").read_bytes()
+        key = (kind, loading["dtype"], str(loading["device"]), config, *map(weights_digest, lower))
+        base: SharedBase | None = bases.get(key)
+        if base is None:
+            base = bases[key] = SharedBase(adapters.put_on(load(), lower), lower[-1])
+        return base
 
     if len(stack) > 1:
-        base = base_of(stack[:-1])
-        found = base.add_saved(role, stack[-1], is_trained=is_trained)
+        odd = adapters.beyond_plain_config(peft.PeftConfig.from_pretrained(str(stack[-1])))
+        found = odd or base_of(stack[:-1]).add_saved(role, stack[-1], is_trained=is_trained)
         if isinstance(found, Role):
-            if lora is not None and is_trained:
-                _say_shape(base, found, lora)
-                found = found.with_dropout(lora.dropout)
-            return base.model, found
+            return found.base.model, found.trained_by(lora) if is_trained and lora is not None else found
         say(f"The adapter {stack[-1]} is merged into its base, not trained on as an adapter, for it has {found}.")
-        del base
     if lora is None:
         return adapters.put_on(load(), stack), None
     base = base_of(stack)
-    own = base.add_fresh(role, lora) if is_trained else base.bare(role)
-    return base.model, own.with_dropout(lora.dropout)
-
-
-def _say_shape(base: SharedBase, role: Role, lora: LoraSettings) -> None:
-    config = base._wrapped.peft_config[role.adapter]
-    if (config.r, config.lora_alpha) != (lora.rank, lora.alpha):
-        say(
-            f"The adapter of the {role.role} goes on as it was made, with rank {config.r} and alpha "
-            f"{config.lora_alpha:g}; model.lora_rank = {lora.rank} and lora_alpha = {lora.alpha:g} are for new ones."
-        )
+    return base.model, base.add_fresh(role, lora).trained_by(lora) if is_trained else Role(base, role, None)
 
 
 def _merged(layer: Any, adapter: str | None) -> Tensor:

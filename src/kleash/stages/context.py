@@ -22,9 +22,10 @@ from kleash.durable import PARTIAL, partial_path
 from kleash.errors import ArtifactError
 from kleash.functions import FUNCTIONS, recorded_functions
 from kleash.lineage import require_whole
-from kleash.models.causal_lm import LanguageModel, LoraSettings, load_language_model
+from kleash.models.causal_lm import LanguageModel, load_language_model
 from kleash.models.folders import Loading, find_model_folder
 from kleash.models.heads import Pooling, ScalarModel
+from kleash.models.lora import LoraSettings
 from kleash.models.precision import Precision
 from kleash.models.rendering import Rendering, RenderingSettings
 from kleash.models.reward_models import load_reward_model, reward_model_from
@@ -122,6 +123,10 @@ class StageContext:
             bases=self.bases,
         )
 
+    @property
+    def _scalar_loading(self) -> Loading:
+        return self.loading(lora=self.model.lora_roles == "all")
+
     def load_policy(
         self,
         folder: Path | Artifact,
@@ -149,17 +154,15 @@ class StageContext:
         self, folder: Artifact, *, seed: int, pooling: Pooling = "last", role: str = "reward"
     ) -> ScalarModel:
         """Start a reward model or critic from a language model's weights, with a fresh head."""
-        loading = self.loading(lora=self.model.lora_roles == "all")
-        return reward_model_from(folder.path, seed=seed, pooling=pooling, role=role, **loading)
+        return reward_model_from(folder.path, seed=seed, pooling=pooling, role=role, **self._scalar_loading)
 
     def load_scalar_model(self, folder: Path, *, trainable: bool = False, role: str = "reward") -> ScalarModel:
         """Load a reward model as it is: to be scaled, audited, trained further or turned into a critic."""
-        loading = self.loading(lora=self.model.lora_roles == "all")
-        return load_reward_model(folder, role=role, is_trained=trainable, **loading)
+        return load_reward_model(folder, role=role, is_trained=trainable, **self._scalar_loading)
 
     def load_scorers(self, folder: Path, *, z_clip: float) -> list[Scorer]:
         """Load a reward model to score with: one scorer per member, most have one."""
-        return load_members(folder, z_clip=z_clip, **self.loading(lora=self.model.lora_roles == "all"))
+        return load_members(folder, z_clip=z_clip, **self._scalar_loading)
 
     @contextmanager
     def write_artifact(

@@ -22,8 +22,9 @@ from kleash.formats.canonical import write_parquet, write_trl
 from kleash.models.folders import copy_model_files
 from kleash.models.heads import RewardNormaliser
 from kleash.models.lora import ADAPTER
-from kleash.models.reward_models import load_reward_model, member_folder, member_folders
+from kleash.models.reward_models import member_folder, member_folders
 from kleash.records import Preference
+from kleash.stages.context import ModelSettings, StageContext
 
 PREFERENCE_FORMATS = ("jsonl", "parquet", "trl")
 CARD = "README.md"
@@ -64,7 +65,7 @@ def export_reward(reward: Path | Artifact, *, output_dir: Path) -> Path:
     source = require(reward, "reward")
     with _whole_folder(output_dir) as folder:
         for number, member in enumerate(member_folders(source.path)):
-            model = load_reward_model(member, device="cpu")
+            model = StageContext(model=ModelSettings(device="cpu")).load_scalar_model(member)
             model.save(member_folder(folder, number), is_portable=True)
             RewardNormaliser.load(member).save(member_folder(folder, number))
     return output_dir

@@ -45,6 +45,8 @@ def run_tasks(
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    if model.role is not None:
+        model.role.activate()
     found = simple_evaluate(
         model=HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size),
         tasks=list(tasks),

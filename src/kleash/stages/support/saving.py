@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kleash.artifacts import Draft
 from kleash.data.batches import TokenSequence, derived_seed
-from kleash.models.causal_lm import MAX_MERGE_GAP, LanguageModel
+from kleash.models.causal_lm import LanguageModel
 from kleash.records import Prompt
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import StageContext
@@ -28,7 +28,7 @@ def save_policy(context: StageContext, model: LanguageModel, draft: Draft, promp
     gap = model.save(draft.path, probes=probes)
     leave_places_out(draft, draft.path)
     if gap is not None:
-        draft.summary["merge_gap_nats"] = {"mean": gap.mean_nats, "max": gap.max_nats, "limit": MAX_MERGE_GAP}
+        draft.summary["merge_gap_nats"] = gap._asdict()
 
 
 def leave_places_out(draft: Draft, folder: Path) -> None:
