@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kleash.errors import KleashError, SettingsError
+from kleash.evaluation.first_update import marks_of, training_of
+from kleash.evaluation.suites.reading import read_suite, require_checks
+from kleash.formats import Kind, kind_of_file, read
 from kleash.functions import FUNCTIONS, recorded_functions
+from kleash.models.folders import find_model_folder
+from kleash.plugins import resolve
+from kleash.raters.configuration import load_judges
+from kleash.recipe import Recipe
 from kleash.screen import say
-
-if TYPE_CHECKING:
-    from kleash.formats import Kind
-    from kleash.recipe import Recipe
+from kleash.stages.context import StageContext
+from kleash.stages.direct import direct_algorithm_named
+from kleash.stages.evaluate import build_judge
+from kleash.stages.policy import algorithm_named
+from kleash.stages.pretrain import read_documents
+from kleash.stages.support.alarming import build_alarms
+from kleash.stages.support.scoring import build_comparer, build_scorer
 
 Look = Callable[[], str]
 
@@ -63,9 +73,6 @@ def _sampled_otherwise(recipe: Recipe) -> Iterator[str]:
 
 
 def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]:
-    from kleash.plugins import resolve
-    from kleash.stages.pretrain import read_documents
-
     if "pretrain" not in recipe.stages and recipe.base is not None:
         yield "base", partial(_model_folder, recipe.base)
     elif "world" in recipe.stages:
@@ -87,8 +94,6 @@ def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]
 
 
 def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
-    from kleash.stages.policy import algorithm_named
-
     if "world" in recipe.stages:
         yield "world.kind", partial(_known, "world", recipe.world.kind)
     if "preferences" in recipe.stages and recipe.data.preferences is None:
@@ -103,7 +108,7 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         if recipe.alarms.comparer is not None:
             yield "alarms.comparer", partial(_alarms, recipe)
     if "direct" in recipe.stages:
-        yield "direct.algorithm", partial(_direct_algorithm, recipe)
+        yield "direct.algorithm", lambda: direct_algorithm_named(recipe.direct.algorithm).name
     if "evaluation" in recipe.stages:
         yield "evaluation.judge", partial(_judge, recipe)
     for file in recipe.suites.files if "suites" in recipe.stages else ():
@@ -113,30 +118,21 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
 
 
 def _model_folder(base: str | Path) -> str:
-    from kleash.models.folders import find_model_folder
-
     # A hub model is not fetched for a check; whether it is there shows when the run starts.
     return str(base) if str(base).startswith("hub:") else str(find_model_folder(base))
 
 
 def _known(kind: str, name: str) -> str:
-    from kleash.plugins import resolve
-
     resolve(kind, name)
     return name
 
 
 def _comparer(recipe: Recipe) -> str:
-    from kleash.stages.support.scoring import build_comparer
-
     build_comparer(recipe.preferences, seed=recipe.seed)
     return recipe.preferences.comparer
 
 
 def _scorer(recipe: Recipe) -> str:
-    from kleash.stages.context import StageContext
-    from kleash.stages.support.scoring import build_scorer
-
     scorer = recipe.scorer
     asked = scorer.reward_models_named()
     if not asked and not (scorer.asks_reward_models and "reward" in recipe.stages):
@@ -147,8 +143,6 @@ def _scorer(recipe: Recipe) -> str:
 
 
 def _judge(recipe: Recipe) -> str:
-    from kleash.stages.evaluate import build_judge
-
     judge = recipe.evaluation.judge
     if judge == "proxy":
         return f"proxy, {_scorer(recipe)}, UNPROVEN: it scores the answers while the policy trains"
@@ -157,8 +151,6 @@ def _judge(recipe: Recipe) -> str:
 
 
 def _alarms(recipe: Recipe) -> str:
-    from kleash.stages.support.alarming import build_alarms
-
     name = recipe.alarms.comparer or ""
     recorded = build_alarms(recipe.alarms, seed=recipe.seed).raters
     return name + _unproven(recipe, name, recorded.get(FUNCTIONS, {}).items())
@@ -166,9 +158,6 @@ def _alarms(recipe: Recipe) -> str:
 
 def _unproven(recipe: Recipe, judge: str, functions: Iterable[tuple[str, Any]]) -> str:
     """Say what of the training a judge decides itself; "" for nothing. functions: what is recorded of the judge."""
-    from kleash.evaluation.first_update import marks_of, training_of
-    from kleash.raters.configuration import load_judges
-
     scorer, labelled = recipe.scorer, recipe.preferences
     settings_of: dict[str, dict[str, Any]] = {
         "policy": {"scorer": scorer.model_dump(), FUNCTIONS: dict(recorded_functions(scorer, "scorer."))}
@@ -186,26 +175,14 @@ def _unproven(recipe: Recipe, judge: str, functions: Iterable[tuple[str, Any]]) 
 
 
 def _suite(file: str) -> str:
-    from kleash.evaluation.suites.reading import read_suite
-
     return f"{len(read_suite(file).items):,} items"
 
 
 def _checks(file: Path) -> str:
-    from kleash.evaluation.suites.reading import require_checks
-
     return f"{require_checks(file):,} prompts whose answers can be checked"
 
 
-def _direct_algorithm(recipe: Recipe) -> str:
-    from kleash.stages.direct import direct_algorithm_named
-
-    return direct_algorithm_named(recipe.direct.algorithm).name
-
-
 def _counted(kind: Kind, path: Path, strict: bool, takes_thumbs: bool) -> str:
-    from kleash.formats import kind_of_file, read
-
     if takes_thumbs and kind_of_file(path) == "labelled":
         kind = "labelled"
     loaded = read(path, kind, strict=strict)
