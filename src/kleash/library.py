@@ -10,26 +10,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from kleash.artifacts import Artifact, read
+from kleash.cli.running import RunOnScreen
+from kleash.data.batches import Rollouts
+from kleash.durable import write_rows
 from kleash.errors import DataError, SettingsError
+from kleash.formats import Record, to_json
 from kleash.functions import register
 from kleash.idle_settings import refuse_idle_settings
 from kleash.locations import RECIPE_FILE, find_policy, find_recipe
+from kleash.models.causal_lm import LanguageModel
+from kleash.models.rendering import RenderingSettings
+from kleash.models.reward_models import member_folders
 from kleash.opened_run import Run
+from kleash.protocols import Scorer, Scores
+from kleash.recipe import Recipe, check_order
 from kleash.records import Completion, Prompt
+from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.runs import carry_out, context_from, locked
+from kleash.scorers.ensemble import as_one
+from kleash.scorers.function import FunctionScorer
 from kleash.settings import load_toml, with_overrides
+from kleash.stages.context import as_artifact
+from kleash.stages.support.encoding import say_how_prompts_are_read
+from kleash.stages.support.scoring import as_reward_model
 from kleash.stages.table import STAGES
-
-if TYPE_CHECKING:
-    from kleash.data.batches import Rollouts
-    from kleash.models.causal_lm import LanguageModel
-    from kleash.protocols import Scorer, Scores
-    from kleash.recipe import Recipe
+from kleash.stages.wiring import make
 
 RUNS = Path("runs")
 NONE: Mapping[str, Any] = {}
@@ -86,9 +96,6 @@ def run(
     branch: of a sibling run that takes over what these settings leave as it is.  strict: refuse files with bad rows.
     The same call again finds the run and goes on with it. Raises KleashError for what cannot run, before any compute.
     """
-    from kleash.cli.running import RunOnScreen
-    from kleash.recipe import check_order
-
     changes = {**(overrides or {}), **({"name": name} if name else {})}
     settings = _loaded(recipe, changes)
     check_order(settings)
@@ -109,8 +116,6 @@ def load_recipe(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None
 
 
 def _loaded(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None) -> Recipe:
-    from kleash.recipe import Recipe
-
     loaded = recipe if isinstance(recipe, Recipe) else load_toml(find_recipe(str(recipe)), Recipe).settings
     return with_overrides(loaded, _named(overrides or NONE))
 
@@ -133,9 +138,6 @@ def load_reward_model(source: RewardModel | Artifact | str | Path, **model: Any)
 
     model: settings of a recipe's [model] table. Scores are z-scores by the constants beside the model, clipped at 5.
     """
-    from kleash.scorers.ensemble import as_one
-    from kleash.stages.context import as_artifact
-
     if isinstance(source, RewardModel):
         return source
     artifact = as_artifact(source if isinstance(source, Artifact) else Path(source), "reward model")
@@ -277,9 +279,6 @@ def generate(
     The same seed gives the same answers.
     Raises DataError for a prompt that leaves no room for an answer.
     """
-    from kleash.rollout.local import SamplingSettings, answer_prompts
-    from kleash.stages.support.encoding import say_how_prompts_are_read
-
     loaded, asked = load_policy(policy).model, _as_prompts(prompts)
     say_how_prompts_are_read(loaded.rendering, asked)
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
@@ -294,8 +293,6 @@ def score(
 
     scorer: as for `train_policy`.
     """
-    from kleash.scorers.function import FunctionScorer
-
     prompt_records = _as_prompts(prompts)
     if len(prompts) != len(completions):
         raise SettingsError(
@@ -303,8 +300,7 @@ def score(
             "Repeat a prompt that has several."
         )
     records = [Completion(prompt, text) for prompt, text in zip(prompt_records, completions, strict=True)]
-    names_function = callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists())
-    judge: Any = FunctionScorer(scorer) if names_function else load_reward_model(scorer).scorer  # type: ignore[arg-type]
+    judge: Any = FunctionScorer(scorer) if _is_function(scorer) else load_reward_model(scorer).scorer  # type: ignore[arg-type]
     scores: Scores = judge.score(records)
     return scores
 
@@ -350,9 +346,6 @@ def _make(
     recipe: Recipe | str | Path | None,
     strict: bool,
 ) -> Artifact:
-    from kleash.recipe import Recipe
-    from kleash.stages.wiring import make
-
     own = {f"{STAGES[stage].settings}.{name}": value for name, value in (settings or NONE).items()}
     whole = load_recipe(Recipe() if recipe is None else recipe, {**own, **(overrides or NONE)})
     with locked(Path(output_dir)):
@@ -360,15 +353,11 @@ def _make(
 
 
 def _context(model: Mapping[str, Any]) -> Any:
-    from kleash.recipe import Recipe
-
     return context_from(with_overrides(Recipe(), _loading_settings(model)), strict=False)
 
 
 def _loading_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a model is to be loaded as settings of a recipe: [model]'s, and of [data] how prompts are read."""
-    from kleash.models.rendering import RenderingSettings
-
     return {
         f"{'data' if name in RenderingSettings.model_fields else 'model'}.{name}": value
         for name, value in given.items()
@@ -388,20 +377,20 @@ def _named(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_policy(source: Model, runs_dir: str | Path = RUNS) -> Artifact:
-    from kleash.stages.context import as_artifact
-
     if isinstance(source, Policy):
         return source.artifact
     return as_artifact(source if isinstance(source, Artifact) else find_policy(str(source), Path(runs_dir)), "model")
 
 
+def _is_function(scorer: Any) -> bool:
+    """Say whether what scores is a function, or the name of one."""
+    return callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists())
+
+
 def _as_scorer(scorer: Any) -> tuple[list[Artifact], dict[str, Any]]:
     """Return the reward models among what scores, and the settings that say the rest."""
-    if callable(scorer) or (isinstance(scorer, str) and ":" in scorer and not Path(scorer).exists()):
+    if _is_function(scorer):
         return [], {"scorer.kind": "function", "scorer.function": scorer}
-    from kleash.models.reward_models import member_folders
-    from kleash.stages.support.scoring import as_reward_model
-
     several = scorer if isinstance(scorer, Sequence) and not isinstance(scorer, str) else [scorer]
     rewards = [as_reward_model(one.artifact if isinstance(one, RewardModel) else one) for one in several]
     num_members = sum(len(member_folders(one.path)) for one in rewards)
@@ -410,8 +399,6 @@ def _as_scorer(scorer: Any) -> tuple[list[Artifact], dict[str, Any]]:
 
 def _as_file(data: Data | None, name: str, output_dir: str | Path) -> Any:
     """Return data as a file: rows given in Python are written beside the artifact, where its lineage finds them."""
-    from kleash.durable import write_rows
-
     if data is None or isinstance(data, Artifact):
         return data
     if isinstance(data, str | Path):
@@ -426,8 +413,6 @@ def _as_file(data: Data | None, name: str, output_dir: str | Path) -> Any:
 
 
 def _as_row(row: Any, what: str) -> dict[str, Any]:
-    from kleash.formats import Record, to_json
-
     if isinstance(row, str):
         return {"prompt": row}
     if isinstance(row, Mapping):
