@@ -35,29 +35,6 @@ if TYPE_CHECKING:
     from kleash.opened_run import Metrics, Run
     from kleash.recipe import Recipe
 
-_HOME = {
-    "kleash.library": (
-        "run",
-        "load_recipe",
-        "load_policy",
-        "load_reward_model",
-        "train_sft",
-        "train_reward",
-        "audit_reward",
-        "train_policy",
-        "train_direct",
-        "generate",
-        "score",
-        "evaluate",
-        "Policy",
-        "RewardModel",
-    ),
-    "kleash.recipe": ("Recipe",),
-    "kleash.opened_run": ("Run", "Metrics"),
-    "kleash.formats": ("read_preferences", "read_prompts", "read_demonstrations"),
-}
-_HOME_OF = {name: module for module, names in _HOME.items() for name in names}
-
 __all__ = [
     "Metrics",
     "Policy",
@@ -80,6 +57,12 @@ __all__ = [
     "train_reward",
     "train_sft",
 ]
+_HOME_OF = {
+    **dict.fromkeys(__all__, "kleash.library"),
+    **dict.fromkeys(("Metrics", "Run"), "kleash.opened_run"),
+    **dict.fromkeys(("read_demonstrations", "read_preferences", "read_prompts"), "kleash.formats"),
+    "Recipe": "kleash.recipe",
+}
 
 
 def __getattr__(name: str) -> Any:
