@@ -85,6 +85,8 @@ TOP = {
     "runs",
     "locations",
     "preflight",
+    "plan",
+    "plan_probe",
     "library",
     "opened_run",
     "cli",

@@ -46,7 +46,7 @@ def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, 
             faults.append(f"{what}: {error}")
     if faults:
         raise SettingsError(f"{source} cannot run yet. " + "\n".join(faults))
-    for remark in _sampled_otherwise(recipe):
+    for remark in (*_sampled_otherwise(recipe), *_asked_twice(recipe)):
         say(remark)
     return rows
 
@@ -69,6 +69,20 @@ def _sampled_otherwise(recipe: Recipe) -> Iterator[str]:
             yield (
                 f"{own} is {value} and {', '.join(differing)}: the reward is trained, scaled or audited on other "
                 "answers than it will score. Set them alike, unless it is meant."
+            )
+
+
+def _asked_twice(recipe: Recipe) -> Iterator[str]:
+    """Say where a step of the policy asks for more prompts than there are."""
+    from kleash.formats import read_prompts
+
+    wanted = recipe.policy.prompts_per_step
+    if "policy" in recipe.stages and recipe.data.prompts is not None:
+        num_prompts = len(read_prompts(recipe.data.prompts).records)
+        if num_prompts < wanted:
+            yield (
+                f"policy.prompts_per_step is {wanted:,} and data.prompts has {num_prompts:,}: every step asks each of "
+                "them several times. Lower it (policy.samples_per_prompt asks for more answers), or give more prompts."
             )
 
 
@@ -114,7 +128,7 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
     for file in recipe.suites.files if "suites" in recipe.stages else ():
         yield f"suites.files, {file}", partial(_suite, file)
     for tracker in recipe.trackers:
-        yield f"trackers.{tracker}", partial(_known, "tracker", tracker)
+        yield f"trackers.{tracker}", partial(_tracker, tracker)
 
 
 def _model_folder(base: str | Path) -> str:
@@ -124,6 +138,15 @@ def _model_folder(base: str | Path) -> str:
 
 def _known(kind: str, name: str) -> str:
     resolve(kind, name)
+    return name
+
+
+def _tracker(name: str) -> str:
+    from kleash.plugins import resolve
+    from kleash.tracking import import_extra
+
+    if (needed := getattr(resolve("tracker", name), "module", None)) is not None:
+        import_extra(needed, extra=name)
     return name
 
 

@@ -136,8 +136,10 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 class TensorBoardTracker:
     """Write event files to `folder`/tensorboard; the steps cut on resume are purged there as well."""
 
+    module = "torch.utils.tensorboard"
+
     def __init__(self, folder: Path, run_name: str = "") -> None:
-        self._module = _import_extra("torch.utils.tensorboard", extra="tensorboard")
+        self._module = import_extra(self.module, extra="tensorboard")
         self._folder = str(Path(folder) / "tensorboard")
         self._writer: Any = None
         self._purge_step: int | None = None
@@ -175,8 +177,10 @@ class WandbTracker:
     its files go where W&B puts them. A run's stages are one W&B group.
     """
 
+    module = "wandb"
+
     def __init__(self, folder: Path, run_name: str = "") -> None:
-        self._wandb: Any = _import_extra("wandb", extra="wandb")
+        self._wandb: Any = import_extra(self.module, extra="wandb")
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "kleash",
             group=run_name.partition("/")[0] or None,
@@ -204,8 +208,10 @@ class WandbTracker:
 class MlflowTracker:
     """Log to MLflow at MLFLOW_TRACKING_URI, its default experiment; a resumed stage goes on in the same MLflow run."""
 
+    module = "mlflow"
+
     def __init__(self, folder: Path, run_name: str = "") -> None:
-        self._mlflow: Any = _import_extra("mlflow", extra="mlflow")
+        self._mlflow: Any = import_extra(self.module, extra="mlflow")
         self._client = self._mlflow.MlflowClient()
         self._id = _remembered_id(folder, "mlflow")
         if self._id is None:
@@ -242,7 +248,8 @@ def _mlflow_name(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name.replace("=", "."), flags=re.ASCII)[:250]
 
 
-def _import_extra(module: str, *, extra: str) -> ModuleType:
+def import_extra(module: str, *, extra: str) -> ModuleType:
+    """Import what a tracker needs. Raises SettingsError, with the way to install it, where it is not there."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,5 +1,6 @@
 """recipe new, check, explain."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,24 @@ def test_types_are_told_in_a_reader_s_words():
     assert told["policy.check_ratio"] == ("true or false", "true")
     assert told["reward.smoothing"] == ("number, at least 0, below 0.5", "0.0")
     assert told["data.prompts"] == ("path or none", "none")
+
+
+def test_check_looks_whether_a_trackers_package_is_installed(kleash, workplace, monkeypatch):
+    assert kleash("recipe", "check", "tiny.toml", "--set", 'trackers=["mlflow"]').code == 0
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    shown = kleash("recipe", "check", "tiny.toml", "--set", 'trackers=["mlflow"]')
+    assert shown.code == 2
+    assert "trackers.mlflow: Tracker 'mlflow' needs the package mlflow, which cannot be imported" in shown.err
+
+
+def test_check_says_where_a_step_asks_for_more_prompts_than_there_are(kleash, workplace):
+    Path("judge.py").write_text("def score(prompt, completion):\n    return 0.0\n")
+    Path("prompts.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    Path("own.toml").write_text(
+        'base = "base"\nstages = ["policy"]\ndata.prompts = "prompts.jsonl"\npolicy.prompts_per_step = 3\n'
+        'scorer.kind = "function"\nscorer.function = "judge.py:score"\n'
+    )
+    shown = kleash("recipe", "check", "own.toml")
+    assert shown.code == 0, shown.err
+    assert "policy.prompts_per_step is 3 and data.prompts has 2: every step asks each" in " ".join(shown.err.split())
+    assert "prompts_per_step" not in kleash("recipe", "check", "own.toml", "--set", "policy.prompts_per_step=2").err

@@ -17,6 +17,8 @@ from kleash.screen import results
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from kleash.recipe import Recipe
+
 app = typer.Typer(
     help="Write, check and explain recipes.",
     epilog=examples("kleash recipe new mine.toml", "kleash recipe explain policy.leash"),
@@ -47,15 +49,20 @@ def new(
     )
 
 
-@app.command(epilog=examples("kleash recipe check mine.toml --set policy.steps=20"))
+@app.command(epilog=examples("kleash recipe check mine.toml --set policy.steps=20 --memory 24GB"))
 def check(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one.")],
     overrides: Overrides = None,
     strict: Strict = False,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", help="What there is, such as 24GB: says what to change if it is less."),
+    ] = None,
 ) -> None:
-    """Check every setting and data file of a recipe, and say what would run. Nothing is computed."""
+    """Check every setting and data file of a recipe; say what would run, in how much memory and about how long."""
     from kleash.cli.tables import rows_table
     from kleash.locations import find_recipe
+    from kleash.plan import bytes_in
     from kleash.preflight import look_ahead
     from kleash.recipe import load_recipe
 
@@ -64,6 +71,7 @@ def check(
     rows = look_ahead(settings, strict=strict, source=str(path))
     results().print(rows_table(("what", "is"), rows))
     results().print(f"✓ {path} would run: {' → '.join(settings.stages)}", soft_wrap=True)
+    _print_plan(settings, dict(rows).get("base", ""), bytes_in(memory) if memory else None)
 
 
 @app.command(epilog=examples("kleash recipe explain", "kleash recipe explain policy.leash.target_nats"))
@@ -114,6 +122,44 @@ def settings_of(model_class: type[BaseModel], prefix: str = "") -> Iterator[Sett
 
 
 # ----------------------------------------------------------------------------------------------------------- inside
+def _print_plan(recipe: Recipe, base: str, limit: float | None) -> None:
+    """Print memory by role and time by stage, and what to change where the memory is more than there is."""
+    from kleash.cli.tables import rows_table
+    from kleash.plan import memory_of, proposals, size_text, times_of
+    from kleash.plan_probe import plan_of
+    from kleash.web.wording import duration
+
+    if not Path(base, "config.json").is_file():
+        results().print("No plan of memory and time: no base is on this machine yet.")
+        return
+    shape, lengths, rows, speeds = plan_of(recipe, Path(base))
+    of = lengths["policy"]
+    need = memory_of(recipe, shape, of)
+    dearest = max(need.passing, key=need.passing.__getitem__)
+    sizes = {**need.held, f"at most, while {dearest}": need.passing[dearest], "together": need.peak}
+    held = [(name, size_text(size)) for name, size in sizes.items()]
+    results().print(rows_table(("memory, beside the program's own", "about"), held, right=["about"]))
+    times = [
+        (one.stage, f"{one.steps:,}", duration(one.seconds_per_step), duration(one.seconds))
+        for one in times_of(recipe, shape, lengths, speeds, rows)
+    ]
+    if times:
+        results().print(rows_table(("training", "steps", "a step", "in all, on this machine"), times))
+    how = "assumed, for no file of them is there yet" if of.is_assumed else "the file's mean"
+    results().print(
+        f"For prompts of {of.prompt:.0f} tokens ({how}) and answers of {of.answer:.0f}, the policy's limit; from a "
+        "short probe of layers of this shape.",
+        soft_wrap=True,
+    )
+    if limit is None or need.peak <= limit:
+        return
+    changes = list(proposals(recipe, shape, of, limit))
+    fits = bool(changes) and changes[-1][1].peak <= limit
+    results().print(f"More than {size_text(limit)}. {'It fits with' if fits else 'It does not fit even with'}")
+    for change, then in changes:
+        results().print(f"  {change}  # then {size_text(then.peak)}", soft_wrap=True)
+
+
 def _type_name(annotation: Any) -> str:
     """Return a type in a reader's words: number, text, one of these, a list."""
     arguments = get_args(annotation)
