@@ -97,7 +97,13 @@ def measure_speeds(
         models = {number: _layers_of(folder, number).to(where, type_) for number in (FEW, MANY)}
         found = {number: _seconds_of(model, ids_BS, max(rows, 2), least) for number, model in models.items()}
     adam = torch.optim.AdamW(models[MANY].parameters(), fused=True)
-    update = least(adam.step) / sum(weight.numel() for weight in models[MANY].parameters())
+    weights = [weight for weight in models[MANY].parameters() if weight.grad is not None]
+
+    def update() -> None:
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        adam.step()
+        adam.zero_grad(set_to_none=False)
+
     whole = {
         name: max(few + (shape.layers - FEW) * (found[MANY][name] - few) / (MANY - FEW), few)
         for name, few in found[FEW].items()
@@ -112,7 +118,7 @@ def measure_speeds(
         head=head,
         decode_step=max(whole["one"] - per_row, 0.0),
         decode_row=per_row + 2 * head,  # the logits, and the sums by which one of them is chosen
-        update_weight=update,
+        update_weight=least(update) / sum(weight.numel() for weight in weights),
     )
 
 
