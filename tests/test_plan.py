@@ -26,6 +26,7 @@ SHAPE = ModelShape(
     vocabulary=1000,
     linear={"q_proj": 128, "down_proj": 320},
 )
+ADAPTER = 4 * 2 * 4 * 448
 LENGTHS = TokenLengths(prompt=10, answer=20)
 SPEEDS = Speeds(forward=1.0, both=3.0, head=0.5, decode_step=7.0, decode_row=2.0, update_weight=1e-6)
 
@@ -59,7 +60,15 @@ def test_full_training_holds_weights_gradients_and_moments_of_policy_and_critic(
 @pytest.mark.parametrize(
     ("given", "held"),
     [
-        ({"model": {"lora_rank": 2}}, {"policy": 4e6 + 16 * 2 * 4 * 448, "reward model": 4e6, "critic": 16e6}),
+        ({"model": {"lora_rank": 2}}, {"policy": 4e6 + 4 * ADAPTER, "reward model": ADAPTER, "critic": 4 * ADAPTER}),
+        (
+            {"model": {"lora_rank": 2, "lora_roles": "policy"}},
+            {"policy": 4e6 + 4 * ADAPTER, "reward model": 4e6, "critic": 16e6},
+        ),
+        (
+            {"model": {"dtype": "bfloat16"}},
+            {"policy": 18e6, "reference": 2e6, "reward model": 2e6, "critic": 18e6},
+        ),
         (
             {"policy": {"algorithm": "rloo", "samples_per_prompt": 2}, "scorer": {"kind": "function"}},
             {"policy": 16e6, "reference": 4e6},
@@ -112,6 +121,7 @@ def test_settings_are_proposed_until_it_fits_and_no_more():
     assert found[-1][1].peak <= 0.9 * peak
     assert all(after.peak < before.peak for (_, before), (_, after) in pairwise(found))
     changes = [change for change, _ in proposals(recipe, SHAPE, LENGTHS, 0)]
+    assert changes[:2] == ["model.gradient_checkpointing = true", 'model.dtype = "bfloat16"']
     assert changes[-1] == "model.lora_rank = 16", "the last resort"
 
 

@@ -107,36 +107,35 @@ class MemoryNeed:
 def memory_of(recipe: Recipe, shape: ModelShape, lengths: TokenLengths) -> MemoryNeed:
     """Return what the recipe's heaviest stage holds: the policy's where there is one, else that of what trains.
 
-    frozen role      weights x b                              b = 4, or 2 where model.dtype is bfloat16
-    trained role     weights x (b + 4 + 8), + 4 masters at b = 2         gradient, Adam's two moments
-    with adapters    weights x b + adapter weights x 16
-    a micro-batch    tokens x activation bytes (see `activation_bytes`) x the number of layers kept
-    the head         the probabilities kept and gradients' of a chunk
-    sampling         rows x tokens x 2 x layers x kv x b, twice while the cache grows; rows x V x 20
+        frozen role      weights x b                              b = 4, or 2 where model.dtype is bfloat16
+        trained role     weights x (b + 4 + 8), + 4 masters at b = 2         gradient, Adam's two moments
+        with adapters    weights x b, once for all roles (model.lora_roles); adapters x 16 if trained, x 4 if frozen
+        a micro-batch    tokens x `activation_bytes` x (layers + 1), the last for the gradients under way;
+                         with gradient checkpointing hidden x 4 a layer, and two layers in full
+        sampling         rows x tokens x 2 x layers x kv x b, twice while the cache grows; rows x vocabulary x 20
+
+    lengths: of the policy's prompts and answers.
     """
-    model, trained_on = recipe.model, recipe.policy if "policy" in recipe.stages else _fitted(recipe)[0]
+    model, settings, _ = recipe.model, *_training(recipe)
     element = HALF if model.dtype == "bfloat16" else FLOAT
-    adapters = shape.adapter_weights(model.lora_rank, model.lora_targets) if model.lora_rank else 0
     frozen = float(shape.weights * element)
-    full = shape.weights * (element + FLOAT + 2 * FLOAT + (FLOAT if element == HALF else 0))
-    lora = frozen + adapters * 4 * FLOAT
-    held: dict[str, float] = {"policy": lora if adapters else full}
-    tokens = min(trained_on.max_batch_tokens, _rows_of_step(recipe, trained_on) * lengths.total)
-    passing = {"updating": _passing(recipe, shape, tokens, is_frozen=bool(adapters))}
-    if "policy" not in recipe.stages:
-        held["reference"] = frozen if "direct" in recipe.stages and not adapters else 0.0
-        return MemoryNeed({name: size for name, size in held.items() if size}, passing)
-    policy = recipe.policy
-    if not adapters:
+    full = frozen + shape.weights * (3 * FLOAT + (FLOAT if element == HALF else 0))
+    adapter = shape.adapter_weights(model.lora_rank, model.lora_targets) * FLOAT
+    is_shared = bool(adapter) and model.lora_roles == "all"
+    rows = settings.batch_size if settings is not recipe.policy else _answers(recipe) / recipe.policy.minibatches
+    tokens = min(settings.max_batch_tokens, rows * lengths.total)
+    passing = {"updating": _passing(recipe, shape, tokens, is_frozen=bool(adapter))}
+    held: dict[str, float] = {"policy": frozen + 4 * adapter if adapter else full}
+    if not adapter and {"policy", "direct"} & set(recipe.stages):
         held["reference"] = frozen
-    if recipe.scorer.kind in REWARD_MODELS:
-        held["reward model"] = frozen * max(recipe.reward.members, 1)
-    if policy.algorithm == "ppo" and policy.critic == "separate":
-        held["critic"] = full
-        passing["critic updating"] = _passing(recipe, shape, tokens, is_frozen=False)
-    rows = policy.prompts_per_step * policy.samples_per_prompt
-    cached = rows * lengths.total * 2 * shape.layers * shape.kv * element
-    passing["sampling"] = 2 * cached + rows * shape.vocabulary * SAMPLING_BYTES
+    if "policy" in recipe.stages:
+        if recipe.scorer.kind in REWARD_MODELS:
+            held["reward model"] = (adapter if is_shared else frozen) * recipe.reward.members
+        if _has_critic(recipe):
+            held["critic"] = 4 * adapter if is_shared else full
+            passing["updating the critic"] = _passing(recipe, shape, tokens, is_frozen=is_shared)
+        cached = _answers(recipe) * lengths.total * 2 * shape.layers * shape.kv * element
+        passing["sampling"] = 2 * cached + _answers(recipe) * shape.vocabulary * SAMPLING_BYTES
     return MemoryNeed(held, passing)
 
 
@@ -158,7 +157,7 @@ def _passing(recipe: Recipe, shape: ModelShape, tokens: float, *, is_frozen: boo
     """Return what one micro-batch needs while it lasts: its layers' activations and one layer's gradients."""
     layer = activation_bytes(shape, dtype=recipe.model.dtype, is_frozen=is_frozen) * tokens
     kept = shape.layers * layer
-    if getattr(recipe.model, "gradient_checkpointing", False):
+    if recipe.model.gradient_checkpointing:
         kept = shape.layers * shape.hidden * FLOAT * tokens + layer
     copies = shape.weights * HALF if recipe.model.dtype == "bfloat16_autocast" else 0
     return kept + layer + copies + min(KEPT_PROBABILITIES, tokens * shape.vocabulary * FLOAT)
@@ -204,7 +203,7 @@ def times_of(
 
     lengths, rows: by stage (sft, reward, direct, policy). 3: the backward pass costs twice the forward one.
     """
-    passes = 4 / 3 if getattr(recipe.model, "gradient_checkpointing", False) else 1.0
+    passes = 4 / 3 if recipe.model.gradient_checkpointing else 1.0
     adapters = shape.adapter_weights(recipe.model.lora_rank, recipe.model.lora_targets)
     step_of_adam = (adapters or shape.weights) * speeds.update_weight
 
@@ -224,14 +223,14 @@ def times_of(
             times.append(StageTime(stage, settings.num_steps(rows[stage]), seconds))
     if "policy" in recipe.stages:
         learnt, read, told = costs("policy")
-        policy, critic = recipe.policy, recipe.policy.algorithm == "ppo" and recipe.policy.critic == "separate"
-        answers = policy.prompts_per_step * policy.samples_per_prompt
-        of = lengths["policy"]
+        policy, of, critic, answers = recipe.policy, lengths["policy"], _has_critic(recipe), _answers(recipe)
         sampling = policy.prompts_per_step * of.prompt * speeds.forward
         sampling += of.answer * (speeds.decode_step + answers * speeds.decode_row)
         models_read = 1 + critic + (recipe.scorer.kind in REWARD_MODELS)
-        updates = policy.epochs * policy.minibatches * (step_of_adam + critic * shape.weights * speeds.update_weight)
-        updating = policy.epochs * answers * (learnt + critic * of.total * speeds.both) + updates
+        is_shared = adapters and recipe.model.lora_roles == "all"
+        updates = step_of_adam + critic * (step_of_adam if is_shared else shape.weights * speeds.update_weight)
+        updating = policy.epochs * answers * (learnt + critic * of.total * speeds.both * passes)
+        updating += policy.epochs * policy.minibatches * updates
         times.append(StageTime("policy", policy.steps, sampling + answers * (models_read * read + told) + updating))
     return times
 
@@ -245,26 +244,15 @@ def proposals(
     In the order of what they cost: gradient checkpointing a third more time, frozen weights in bfloat16 some precision,
     smaller micro-batches speed, and LoRA other weights than full training would reach.
     """
-    largest = recipe.policy.max_batch_tokens if "policy" in recipe.stages else _fitted(recipe)[0].max_batch_tokens
-    table = "policy" if "policy" in recipe.stages else f"{_fitted(recipe)[1]}.fit"
-    longest = int(lengths.total)
+    settings, table = _training(recipe)
+    batches = [settings.max_batch_tokens // 2**halved for halved in range(1, 8)]
     wanted: list[tuple[str, Any]] = [("model.gradient_checkpointing", True), ("model.dtype", "bfloat16")]
-    while largest // 2 >= max(longest, 256):
-        largest //= 2
-        wanted.append((f"{table}.max_batch_tokens", largest))
-    wanted.append(("model.lora_rank", 16))
-    known = type(recipe.model).model_fields
-    for name, value in wanted:
-        if memory_of(recipe, shape, lengths).peak <= limit:
+    wanted += [(f"{table}.max_batch_tokens", size) for size in batches if size >= max(lengths.total, 256)]
+    for name, value in [*wanted, *([] if recipe.model.lora_rank else [("model.lora_rank", 16)])]:
+        before, changed = memory_of(recipe, shape, lengths), with_overrides(recipe, {name: value})
+        if before.peak <= limit:
             return
-        if name.startswith("model.") and (name.partition(".")[2] not in known or _has(recipe, name, value)):
-            continue
-        try:
-            changed = with_overrides(recipe, {name: value})
-        except SettingsError:  # this version has no such precision
-            continue
-        now = memory_of(changed, shape, lengths)
-        if now.peak < memory_of(recipe, shape, lengths).peak:
+        if (now := memory_of(changed, shape, lengths)).peak < before.peak:
             recipe = changed
             yield f"{name} = {json.dumps(value)}", now
 
@@ -283,22 +271,20 @@ def size_text(size: float) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
-def _rows_of_step(recipe: Recipe, settings: Any) -> float:
-    """Return the sequences of one optimiser step."""
-    if settings is not recipe.policy:
-        return float(settings.batch_size)
-    return recipe.policy.prompts_per_step * recipe.policy.samples_per_prompt / recipe.policy.minibatches
-
-
-def _fitted(recipe: Recipe) -> tuple[Any, str]:
-    """Return the fit settings of the stage that trains the whole model on rows, and its name."""
+def _training(recipe: Recipe) -> tuple[Any, str]:
+    """Return the settings by which the heaviest stage splits its batches, and the name of their table."""
+    if "policy" in recipe.stages:
+        return recipe.policy, "policy"
     stage = next((name for name in ("direct", "sft", "reward", "pretrain") if name in recipe.stages), "sft")
-    return recipe.setting(stage).fit, stage
+    return recipe.setting(stage).fit, f"{stage}.fit"
 
 
-def _has(recipe: Recipe, name: str, value: Any) -> bool:
-    present = recipe.setting(name)
-    return bool(present == value or (name == "model.lora_rank" and present))
+def _answers(recipe: Recipe) -> int:
+    return recipe.policy.prompts_per_step * recipe.policy.samples_per_prompt
+
+
+def _has_critic(recipe: Recipe) -> bool:
+    return recipe.policy.algorithm == "ppo" and recipe.policy.critic == "separate"
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int:
