@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kleash.collection.recorded import Item, RecordedJudgement, by_item, by_rater, ordinary_votes
-from kleash.maths import agreement as coefficients
+from kleash.maths.agreement import (
+    agreement_interval,
+    fleiss_kappa,
+    gwet_ac1,
+    gwet_ac2,
+    krippendorff_alpha,
+    mean_cohen_kappa,
+    percent_agreement,
+)
 from kleash.maths.intervals import Interval, bootstrap_interval, wilson_interval
 from kleash.records import Judgement, RaterKind, group_by_slice, split_slice
 
@@ -98,19 +106,19 @@ def agreement(
     decided_LN = np.where(ordinal_LN == _CODES["tie"], math.nan, ordinal_LN)
 
     def bounded(coefficient: Callable[..., float], table_LN: NDArray[np.float64], **settings: Any) -> Interval:
-        return coefficients.agreement_interval(
+        return agreement_interval(
             coefficient, table_LN, item_N=item_N, num_resamples=num_resamples, seed=seed, **settings
         )
 
     return Agreement(
-        percent=bounded(coefficients.percent_agreement, nominal_LN),
-        percent_without_ties=bounded(coefficients.percent_agreement, decided_LN),
-        cohen_kappa=bounded(coefficients.mean_cohen_kappa, nominal_LN),
-        fleiss_kappa=bounded(coefficients.fleiss_kappa, nominal_LN),
-        alpha_nominal=bounded(coefficients.krippendorff_alpha, nominal_LN),
-        alpha_ordinal=bounded(coefficients.krippendorff_alpha, ordinal_LN, level="ordinal"),
-        ac1=bounded(coefficients.gwet_ac1, nominal_LN),
-        ac2=bounded(coefficients.gwet_ac2, ordinal_LN),
+        percent=bounded(percent_agreement, nominal_LN),
+        percent_without_ties=bounded(percent_agreement, decided_LN),
+        cohen_kappa=bounded(mean_cohen_kappa, nominal_LN),
+        fleiss_kappa=bounded(fleiss_kappa, nominal_LN),
+        alpha_nominal=bounded(krippendorff_alpha, nominal_LN),
+        alpha_ordinal=bounded(krippendorff_alpha, ordinal_LN, level="ordinal"),
+        ac1=bounded(gwet_ac1, nominal_LN),
+        ac2=bounded(gwet_ac2, ordinal_LN),
     )
 
 
