@@ -77,7 +77,7 @@ def prepare(output_dir: Path) -> None:
     from kleash.stages.context import StageContext
     from kleash.stages.round import Round
 
-    recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", SHARED).settings
+    recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", SHARED)
     made = Round(recipe, output_dir, StageContext(model=recipe.model, seed=recipe.seed))
     for stage in ("world", "sft", "candidates"):
         made.made[stage] = getattr(made, stage)(output_dir / stage)
@@ -108,7 +108,7 @@ def train_group(output_dir: Path, folder: Path, arm: str, group: int) -> None:
     from kleash.stages.support.scoring import build_comparer, build_scorer
 
     torch.set_num_threads(1)
-    recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", [*SHARED, *ARMS[arm], f"seed={group}"]).settings
+    recipe = load_recipe(ROOT / "recipes" / "quickstart.toml", [*SHARED, *ARMS[arm], f"seed={group}"])
     context = StageContext(model=recipe.model, seed=group)
     sft = read(output_dir / "sft")
     with closing(open_store(recipe.preferences, folder / "preferences")) as database:

@@ -27,7 +27,7 @@ JUDGED = ("preferences", "reward", "audit")
 
 def audits_of(folder: Path, seed: int) -> Iterator[tuple[str, Artifact]]:
     """Yield (panel, audit) of one seed, made or found."""
-    recipe = load_recipe(QUICKSTART, [f"seed={seed}"]).settings
+    recipe = load_recipe(QUICKSTART, [f"seed={seed}"])
     context = StageContext(model=recipe.model, seed=seed)
     shared = Round(recipe.model_copy(update={"stages": SHARED}), folder / f"seed-{seed}" / "shared", context).run()
     for panel, bias in PANELS.items():

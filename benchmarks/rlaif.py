@@ -23,7 +23,7 @@ SHARED = ("world", "sft", "candidates")
 def run_arm(output_dir, name, *, seed, overrides):
     """Run one arm's rounds; return each round's artifacts by stage."""
     demotes = f"preferences.drift.demotes={ARMS[name]}"
-    recipe = load_recipe(find_recipe("sandbox_rlaif"), [f"seed={seed}", demotes, *overrides]).settings
+    recipe = load_recipe(find_recipe("sandbox_rlaif"), [f"seed={seed}", demotes, *overrides])
     folder, first = output_dir / name.replace(" ", "-"), output_dir / "demoted"
     for stage in SHARED if name != "demoted" else ():
         if find(folder / "round-000" / stage) is None:

@@ -47,7 +47,7 @@ SHARED = ("world", "sft", "candidates", "preferences", "reward")
 
 def arms(seed, overrides):
     """Return each arm's recipe: the shipped one, the same with all labels in one round, and with all updates too."""
-    several = load_recipe(find_recipe("rounds"), [f"seed={seed}", *overrides]).settings
+    several = load_recipe(find_recipe("rounds"), [f"seed={seed}", *overrides])
     candidates = several.candidates.model_copy(update={"num_prompts": several.rounds * several.candidates.num_prompts})
     single = several.model_copy(update={"rounds": 1, "candidates": candidates})
     longer = single.policy.model_copy(update={"steps": several.rounds * several.policy.steps})

@@ -113,7 +113,7 @@ def write(file):
     """Write a file that a guide shows; a recipe with less of everything."""
     Path(file.name).write_text(file.text)
     if file.name.endswith(".toml"):
-        Path(file.name).write_text(dump_toml(load_recipe(Path(file.name), SMALLER_MODEL).settings))
+        Path(file.name).write_text(dump_toml(load_recipe(Path(file.name), SMALLER_MODEL)))
 
 
 def type_in(line, monkeypatch):
@@ -214,7 +214,7 @@ def desk(tmp_path, monkeypatch):
 
 
 def small_quickstart():
-    settings = load_recipe(ROOT / "recipes" / "quickstart.toml", SMALLER_SANDBOX).settings
+    settings = load_recipe(ROOT / "recipes" / "quickstart.toml", SMALLER_SANDBOX)
     Path("quickstart").write_text(dump_toml(settings))
 
 

@@ -13,7 +13,7 @@ def written(tmp_path, text):
 
 def test_a_recipe_is_read_with_its_tables_and_overrides(tmp_path):
     path = written(tmp_path, 'name = "mine"\n[policy]\nsteps = 7\n[policy.leash]\nbeta = 0.3\n')
-    recipe = load_recipe(path, ["policy.leash.target_nats=5", 'preferences.panel="hurried"']).settings
+    recipe = load_recipe(path, ["policy.leash.target_nats=5", 'preferences.panel="hurried"'])
     assert (recipe.name, recipe.policy.steps, recipe.policy.leash.beta) == ("mine", 7, 0.3)
     assert (recipe.policy.leash.target_nats, recipe.preferences.panel) == (5.0, "hurried")
     assert recipe.stages[0] == "world"
@@ -76,4 +76,4 @@ def test_training_samples_the_full_softmax_and_says_why(tmp_path, setting):
     name = setting.partition("=")[0]
     with pytest.raises(SettingsError, match=rf"policy: {name}: training samples the full softmax, for its gradient is"):
         load_recipe(path, [f"policy.{setting}"])
-    assert getattr(load_recipe(path, [f"evaluation.{setting}"]).settings.evaluation, name) in (40, 0.9)
+    assert getattr(load_recipe(path, [f"evaluation.{setting}"]).evaluation, name) in (40, 0.9)

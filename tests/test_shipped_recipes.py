@@ -37,7 +37,7 @@ hh_judge = module_beside_the_recipes("hh_judge")
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_loads_and_what_it_names_exists(path, monkeypatch):
     monkeypatch.chdir(ROOT)  # functions are named from where a recipe's header says to run it
-    recipe = load_recipe(path).settings
+    recipe = load_recipe(path)
     assert recipe.about
     if "preferences" in recipe.stages and recipe.data.preferences is None:
         build_comparer(recipe.preferences, seed=0)
@@ -59,7 +59,7 @@ def test_every_recipe_is_part_of_the_installed_package():
 
 @pytest.mark.parametrize("name", ["stories", "stories_function"])
 def test_stories_are_not_judged_by_what_trains_them(name):
-    recipe = load_recipe(ROOT / "recipes" / f"{name}.toml").settings
+    recipe = load_recipe(ROOT / "recipes" / f"{name}.toml")
     trained_by = recipe.scorer.function or recipe.preferences.comparer
     assert trained_by.partition(":")[2] in ("feelings", "feelings_reward")
     assert recipe.evaluation.judge.partition(":")[2] == "happenings"
@@ -71,9 +71,7 @@ def test_stories_are_not_judged_by_what_trains_them(name):
 
 
 def test_both_story_recipes_train_alike_but_for_the_scorer():
-    first, second = (
-        load_recipe(ROOT / "recipes" / f"{name}.toml").settings for name in ("stories", "stories_function")
-    )
+    first, second = (load_recipe(ROOT / "recipes" / f"{name}.toml") for name in ("stories", "stories_function"))
     assert (first.policy, first.evaluation, first.model) == (second.policy, second.evaluation, second.model)
 
 

@@ -154,7 +154,7 @@ def test_what_this_version_writes_says_so(release, kleash, tmp_path):
     assert json.loads((path / "state.json").read_text()).items() >= mark.items()
     kleash("run", "recipe.toml")
     assert (release / "finished/recipe.toml").read_text() == settled_text(
-        load_settled(release / "finished/recipe.toml", Recipe).settings
+        load_settled(release / "finished/recipe.toml", Recipe)
     )
     assert settled_text(Recipe()).startswith(f"# KLeash {versions.__version__}, format {FORMAT}\n")
 
@@ -245,8 +245,8 @@ def test_a_settled_recipe_that_lacks_a_setting_has_the_former_value(tmp_path, mo
     monkeypatch.setitem(versions.ADDED, "Stage.knob", 3)
     path = tmp_path / "recipe.toml"
     path.write_text("steps = 9\n[inner]\nrate = 0.5\n")
-    assert load_settled(path, Stage).settings == Stage(steps=9, knob=3, inner=Inner(rate=0.5))
-    assert load_settled(path, Stage, ["knob=4"]).settings.knob == 4
+    assert load_settled(path, Stage) == Stage(steps=9, knob=3, inner=Inner(rate=0.5))
+    assert load_settled(path, Stage, ["knob=4"]).knob == 4
 
 
 def test_tables_that_were_not_recorded_are_taken_as_they_come(monkeypatch):
@@ -295,6 +295,6 @@ def test_every_line_of_the_tables_names_a_setting_of_today():
 
 
 def test_the_first_releases_recipe_reads_as_it_was_meant():
-    given = load_settled(RELEASE / "runs/finished/recipe.toml", Recipe).settings
+    given = load_settled(RELEASE / "runs/finished/recipe.toml", Recipe)
     assert as_now(given.model_dump(mode="json"), Recipe) == given.model_dump(mode="json")
     assert given.policy.steps == 6

@@ -116,7 +116,7 @@ def load_recipe(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None
 
 
 def _loaded(recipe: Recipe | str | Path, overrides: Mapping[str, Any] | None) -> Recipe:
-    loaded = recipe if isinstance(recipe, Recipe) else load_toml(find_recipe(str(recipe)), Recipe).settings
+    loaded = recipe if isinstance(recipe, Recipe) else load_toml(find_recipe(str(recipe)), Recipe)
     return with_overrides(loaded, _named(overrides or NONE))
 
 

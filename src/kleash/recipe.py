@@ -19,7 +19,7 @@ from kleash.evaluation.first_update import REWARD_MODELS
 from kleash.functions import NAMES_FUNCTION
 from kleash.idle_settings import refuse_idle_settings
 from kleash.models.rendering import RenderingSettings
-from kleash.settings import LoadedSettings, Settings, load_toml, names_of
+from kleash.settings import Settings, load_toml, names_of
 from kleash.stages.audit import AuditSettings
 from kleash.stages.best_of_n import BestOfNSettings
 from kleash.stages.candidates import CandidatesSettings
@@ -110,16 +110,16 @@ class Recipe(Settings):
 
 def load_recipe(
     path: Path, overrides: Sequence[str] = (), *, is_begun: Callable[[Recipe], bool] = lambda recipe: False
-) -> LoadedSettings[Recipe]:
+) -> Recipe:
     """Read a recipe; overrides are "table.setting=value". Raises SettingsError with file and line.
 
     is_begun: whether there is a run of the recipe, which goes on though it sets what does nothing.
     """
     check_recipe_format(path)
-    loaded = load_toml(path, Recipe, overrides)
-    check_order(loaded.settings)
-    refuse_idle_settings(loaded.settings, names_of(overrides), is_begun=is_begun(loaded.settings))
-    return loaded
+    recipe = load_toml(path, Recipe, overrides)
+    check_order(recipe)
+    refuse_idle_settings(recipe, names_of(overrides), is_begun=is_begun(recipe))
+    return recipe
 
 
 def check_order(recipe: Recipe) -> None:

@@ -88,7 +88,7 @@ def go_round_again(folder: Path, overrides: list[str], *, announcer: Announcer, 
 
     num_begun = len(list(folder.glob("round-*")))
     with lock_run(folder) if is_first_rank() else nullcontext():
-        settings = load_settled(folder / RECIPE_FILE, Recipe, overrides).settings
+        settings = load_settled(folder / RECIPE_FILE, Recipe, overrides)
         is_whole = num_begun == settings.rounds and (folder / SUMMARY_FILE).is_file()
         more = settings.model_copy(update={"rounds": max(settings.rounds, num_begun) + (1 if is_whole else 0)})
         context = context_from(more, strict=is_strict)
@@ -175,7 +175,7 @@ def settle_recipe(folder: Path, recipe: Recipe) -> None:
 
     path = folder / RECIPE_FILE
     if path.exists():
-        begun = load_settled(path, Recipe).settings
+        begun = load_settled(path, Recipe)
         changes = difference(*(kept.model_dump(mode="json", exclude=dict(_FREE_SETTINGS)) for kept in (begun, recipe)))
         if changes:
             raise SettingsError(
@@ -209,7 +209,7 @@ def summary_of(folder: Path) -> RunSummary:
     from kleash.stages.summary import summarise
     from kleash.versions import load_settled
 
-    recipe = load_settled(folder / RECIPE_FILE, Recipe).settings
+    recipe = load_settled(folder / RECIPE_FILE, Recipe)
     newest = newest_round(folder) or folder
     artifacts = {stage: read(newest / stage) for stage in recipe.stages if (newest / stage / MANIFEST).is_file()}
     unfinished = [stage for stage in recipe.stages if stage not in artifacts]

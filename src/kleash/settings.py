@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -59,21 +59,13 @@ class AdamSettings(Settings):
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class LoadedSettings(Generic[SettingsT]):
-    """Settings as resolved with every default, and as given: only what the file and the overrides say."""
-
-    settings: SettingsT
-    given: dict[str, Any]
-
-
 def load_toml(
     path: Path,
     model_class: type[SettingsT],
     overrides: Sequence[str] = (),
     *,
     as_now: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> LoadedSettings[SettingsT]:
+) -> SettingsT:
     """Read a TOML file, lay `a.b=value` overrides over it and check the whole against `model_class`.
 
     An override's value is read as TOML (`6`, `true`, `[1, 2]`); what is not TOML is a plain string. Types are strict:
@@ -93,7 +85,7 @@ def load_toml(
         where = f"{path}:{line.group(1)}" if line else str(path)
         raise SettingsError(f"{where}: not valid TOML: {error}. Correct it; strings need quotes.") from None
     arguments = {_apply_override(given, argument): f"--set {argument}" for argument in overrides}
-    return LoadedSettings(_validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments)), given)
+    return _validate(given, model_class, _Sources(str(path), _lines_of_keys(text), arguments))
 
 
 def names_of(overrides: Sequence[str]) -> list[str]:

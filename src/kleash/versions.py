@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from kleash import __version__
 from kleash.durable import UNSEALED, sealed
 from kleash.errors import KleashError, RunError, SettingsError
-from kleash.settings import LoadedSettings, SettingsT, dump_toml, load_toml, record_in, with_overrides
+from kleash.settings import SettingsT, dump_toml, load_toml, record_in, with_overrides
 
 FORMAT = 2
 """Of what a run keeps: settled recipe, begun.json, checkpoints, a campaign's export. 0.1.0 wrote none down: that is 1.
@@ -112,7 +112,7 @@ def settled_text(recipe: BaseModel) -> str:
     return sealed(f"# KLeash {__version__}, format {FORMAT}\n# {UNSEALED}\n{dump_toml(recipe)}")
 
 
-def load_settled(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> LoadedSettings[SettingsT]:
+def load_settled(path: Path, model_class: type[SettingsT], overrides: Sequence[str] = ()) -> SettingsT:
     """Read the recipe that a run keeps; a setting it lacks has the value by which its version behaved."""
     check_recipe_format(path)
     return load_toml(path, model_class, overrides, as_now=lambda settings: as_now(settings, model_class))

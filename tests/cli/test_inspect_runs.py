@@ -73,7 +73,7 @@ def test_verify_accepts_a_whole_run_and_exits_1_for_an_altered_one(kleash, small
 @pytest.fixture
 def told_run(kleash, small_run):
     """The small run with all that lies around artifacts, as this version writes it."""
-    recipe = load_toml(small_run / "recipe.toml", Recipe).settings
+    recipe = load_toml(small_run / "recipe.toml", Recipe)
     (small_run / "recipe.toml").unlink()
     settle_recipe(small_run, recipe)
     stages = {stage: read(small_run / "round-000" / stage) for stage in ("preferences", "policy")}

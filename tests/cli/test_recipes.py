@@ -16,7 +16,7 @@ def test_new_writes_a_recipe_that_loads(kleash, tmp_path):
     file = tmp_path / "deep" / "mine.toml"
     shown = kleash("recipe", "new", file)
     assert shown.code == 0
-    recipe = load_recipe(file).settings
+    recipe = load_recipe(file)
     assert recipe.name == "mine"
     assert recipe.data.preferences == Path("data/preferences.jsonl")
 

@@ -208,7 +208,7 @@ def test_dropout_needs_adapters():
 
 def test_several_lora_targets_are_read_from_toml(tmp_path):
     (tmp_path / "r.toml").write_text('lora_rank = 4\nlora_targets = ["q_proj", "v_proj"]\n')
-    settings = load_toml(tmp_path / "r.toml", ModelSettings).settings
+    settings = load_toml(tmp_path / "r.toml", ModelSettings)
     assert settings.lora.target_modules == ["q_proj", "v_proj"]
     (tmp_path / "again.toml").write_text(dump_toml(settings))
-    assert load_toml(tmp_path / "again.toml", ModelSettings).settings == settings
+    assert load_toml(tmp_path / "again.toml", ModelSettings) == settings

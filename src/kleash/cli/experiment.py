@@ -93,7 +93,7 @@ def compare_methods(
     from kleash.recipe import load_recipe
     from kleash.runs import context_from
 
-    settings = load_recipe(find_recipe(recipe), overrides or []).settings
+    settings = load_recipe(find_recipe(recipe), overrides or [])
     folder = output_dir or runs_dir / f"{settings.name}-methods"
     content = run(
         folder,

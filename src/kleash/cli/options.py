@@ -96,4 +96,4 @@ def settings_for_stage(recipe: str | None, overrides: list[str] | None) -> Recip
 
 def settings_from(model_class: type[SettingsT], overrides: list[str] | None, file: Path | None = None) -> SettingsT:
     """Return settings made of a file and `--set`; without one of defaults and `--set` alone, as an empty file says."""
-    return load_toml(file or Path(os.devnull), model_class, overrides or []).settings
+    return load_toml(file or Path(os.devnull), model_class, overrides or [])

@@ -67,7 +67,7 @@ def check(
     from kleash.recipe import load_recipe
 
     path = find_recipe(recipe)
-    settings = load_recipe(path, overrides or []).settings
+    settings = load_recipe(path, overrides or [])
     rows = look_ahead(settings, strict=strict, source=str(path))
     results().print(rows_table(("what", "is"), rows))
     results().print(f"✓ {path} would run: {' → '.join(settings.stages)}", soft_wrap=True)

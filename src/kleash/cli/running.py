@@ -49,7 +49,7 @@ def run(
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
     settings = load_recipe(
         file, changes, is_begun=lambda recipe: (runs_dir / (branch or recipe.name) / RECIPE_FILE).exists()
-    ).settings
+    )
     _ask_about_remote_code(settings, yes=yes)
     screen = RunOnScreen()
     folder = carry_out(settings, runs_dir, announcer=screen, branch=branch, is_strict=strict, source=str(file))

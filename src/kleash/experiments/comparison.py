@@ -98,7 +98,7 @@ def _settle(folder: Path, recipe: Recipe) -> None:
     """Keep the recipe with the comparison; refuse another one in the same folder."""
     file = folder / RECIPE_FILE
     if file.is_file():
-        changes = difference(load_settled(file, type(recipe)).settings, recipe)
+        changes = difference(load_settled(file, type(recipe)), recipe)
         if changes:
             raise SettingsError(
                 f"The comparison in {folder} was begun with other settings: {'; '.join(changes)}. Expected the same. "

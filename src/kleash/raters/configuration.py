@@ -129,7 +129,7 @@ def load_judges(path: Path, overrides: Sequence[str] = ()) -> JudgesSettings:
 
     Raises SettingsError naming file, line and fault, or the rubric file that cannot be read.
     """
-    settings = load_toml(path, JudgesSettings, overrides).settings
+    settings = load_toml(path, JudgesSettings, overrides)
     rubric = settings.rubric
     if settings.rubric_file is not None:
         rubric = _read_rubric(Path(path).parent / settings.rubric_file)

@@ -30,7 +30,7 @@ def test_impossible_alarms_are_refused_when_the_recipe_is_read(tmp_path, setting
 
 def test_thresholds_are_read_from_the_recipe(tmp_path):
     (tmp_path / "recipe.toml").write_text("[alarms]\nthresholds = { length = [0.5, 1.0] }\n")
-    assert load_recipe(tmp_path / "recipe.toml").settings.alarms.thresholds == {"length": (0.5, 1.0)}
+    assert load_recipe(tmp_path / "recipe.toml").alarms.thresholds == {"length": (0.5, 1.0)}
 
 
 def test_nobody_is_asked_unless_somebody_is_named():

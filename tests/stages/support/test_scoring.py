@@ -14,7 +14,7 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
     path.write_text(
         'kind = "rules"\nrules = [{rule = "ends", weight = 2.0}, {rule = "avoids", words = ["um"], weight = 0.5}]\n'
     )
-    settings = load_toml(path, ScorerSettings).settings
+    settings = load_toml(path, ScorerSettings)
     scorer_source = build_scorer(StageContext(), settings)
     answers = [Completion(Prompt("why?"), text) for text in ("because.", "um, because", "because")]
     assert list(scorer_source.scorer.score(answers).total) == [2.5, 0.0, 0.5]
