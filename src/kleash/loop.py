@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from kleash.algorithms.objective import MinibatchLoss, annotate, minibatch_counts, minibatches
-from kleash.algorithms.online import Credit, CreditInputs, OnlineAlgorithm, sequence_reward
+from kleash.algorithms.online import CreditInputs, OnlineAlgorithm, sequence_reward
 from kleash.algorithms.policy_settings import PolicySettings
 from kleash.algorithms.rollout_metrics import KL, measure_rollouts
 from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed
 from kleash.errors import RunError
-from kleash.maths.advantages import missing_eos_score, running_baseline
+from kleash.maths.advantages import Credit, missing_eos_score, running_baseline
 from kleash.maths.kl import Leash
 from kleash.maths.masked import masked_moments, whiten_with
 from kleash.maths.tally import Tally

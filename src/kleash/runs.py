@@ -257,7 +257,7 @@ def take_over(origin: Path, folder: Path, recipe: Recipe, context: StageContext,
     branch = Round(recipe, folder / round_name(0), context)
     for stage in recipe.stages:
         source, target = origin / round_name(0) / stage, branch.folder / stage
-        if not target.exists() and (not (source / MANIFEST).is_file() or _is_begun(target)):
+        if not target.exists() and (not (source / MANIFEST).is_file() or partial_path(target).exists()):
             return
         is_copy = not target.exists()
         if is_copy:
@@ -294,10 +294,6 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _is_begun(target: Path) -> bool:
-    return partial_path(target).exists()
 
 
 def _check_origin(origin: Path, branch: str) -> None:

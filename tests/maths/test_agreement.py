@@ -49,13 +49,6 @@ def test_percent_agreement_matches_a_loop_over_pairs_of_ratings():
     assert percent_agreement(WITH_GAPS) == pytest.approx(agreeing / pairs)
 
 
-def test_ties_count_or_do_not():
-    votes = [[1, 2, 0, 1], [1, 1, 0, 0]]
-    assert percent_agreement(votes) == 0.5
-    assert percent_agreement(votes, tie_value=0) == 0.5
-    assert percent_agreement([[1, 0], [1, 2]], tie_value=0) == 1.0
-
-
 def test_cohen_agrees_with_statsmodels_and_skips_what_one_did_not_rate():
     first, second = ratings(0, num_labellers=2)
     table = [[((first == a) & (second == b)).sum() for b in range(3)] for a in range(3)]
@@ -179,7 +172,6 @@ def test_an_interval_resamples_items():
     ("coefficient", "settings"),
     [
         *((coefficient, {}) for coefficient in COEFFICIENTS),
-        (percent_agreement, {"tie_value": 1}),
         *((krippendorff_alpha, {"level": level}) for level in LEVELS),
     ],
 )

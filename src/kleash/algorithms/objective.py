@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kleash.algorithms.online import Credit, OnlineAlgorithm, PolicyLossInputs
+from kleash.algorithms.online import OnlineAlgorithm, PolicyLossInputs
 from kleash.algorithms.policy_settings import LossSettings, PolicySettings
 from kleash.data.batches import Experience, Rollouts, TokenSequence, epoch_order, select_rows
+from kleash.maths.advantages import Credit
 from kleash.maths.policy_losses import (
     PolicyLoss,
     clipped_value_loss,

@@ -17,6 +17,7 @@ from torch import Tensor
 from kleash.algorithms.policy_settings import CreditSettings, LossSettings
 from kleash.data.batches import Experience
 from kleash.maths.advantages import (
+    Credit,
     gae,
     group_relative_advantage,
     leave_one_out_advantage,
@@ -25,14 +26,6 @@ from kleash.maths.advantages import (
 )
 from kleash.maths.kl import kl_per_sequence
 from kleash.maths.policy_losses import PolicyLoss, clipped_policy_loss, reinforce_loss
-
-
-@dataclass(frozen=True)
-class Credit:
-    """Per-token advantages, and the returns a critic learns (None without one); (B, T), zero where masked."""
-
-    advantage_BT: Tensor
-    return_BT: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +59,11 @@ class OnlineAlgorithm:
     assign_credit: Callable[[CreditInputs, CreditSettings], Credit]
     policy_loss: Callable[[PolicyLossInputs, LossSettings], PolicyLoss]
     reduction: Literal["token", "sequence", "constant"]
-    uses_critic: bool
-    kl_acts_on: Literal["reward", "loss"]
-    min_samples_per_prompt: int
-    whitens: bool
     source: str
+    uses_critic: bool = False
+    kl_acts_on: Literal["reward", "loss"] = "reward"
+    min_samples_per_prompt: int = 1
+    whitens: bool = False
 
 
 def sequence_reward(experience: Experience, beta: float) -> Tensor:
@@ -89,8 +82,7 @@ def _gae_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
         beta=inputs.beta,
     )
     assert experience.value_BT is not None, "PPO's engine has a critic"
-    estimate = gae(reward_BT, experience.value_BT, experience.mask_BT, gamma=settings.gamma, lam=settings.lam)
-    return Credit(estimate.advantage_BT, estimate.return_BT)
+    return gae(reward_BT, experience.value_BT, experience.mask_BT, gamma=settings.gamma, lam=settings.lam)
 
 
 def _leave_one_out_credit(inputs: CreditInputs, settings: CreditSettings) -> Credit:
@@ -136,8 +128,6 @@ PPO = OnlineAlgorithm(
     policy_loss=_clipped,
     reduction="token",
     uses_critic=True,
-    kl_acts_on="reward",
-    min_samples_per_prompt=1,
     whitens=True,
     source="Schulman et al. 2017, arXiv:1707.06347; Ziegler et al. 2019, arXiv:1909.08593",
 )
@@ -147,10 +137,7 @@ RLOO = OnlineAlgorithm(
     assign_credit=_leave_one_out_credit,
     policy_loss=_reinforce,
     reduction="constant",
-    uses_critic=False,
-    kl_acts_on="reward",
     min_samples_per_prompt=2,
-    whitens=False,
     source="Ahmadian et al. 2024, arXiv:2402.14740",
 )
 
@@ -159,10 +146,8 @@ GRPO = OnlineAlgorithm(
     assign_credit=_group_credit,
     policy_loss=_clipped,
     reduction="sequence",
-    uses_critic=False,
     kl_acts_on="loss",
     min_samples_per_prompt=2,
-    whitens=False,
     source="Shao et al. 2024, arXiv:2402.03300",
 )
 
@@ -171,10 +156,6 @@ REINFORCE = OnlineAlgorithm(
     assign_credit=_running_mean_credit,
     policy_loss=_reinforce,
     reduction="constant",
-    uses_critic=False,
-    kl_acts_on="reward",
-    min_samples_per_prompt=1,
-    whitens=False,
     source="Williams 1992, doi:10.1007/BF00992696",
 )
 

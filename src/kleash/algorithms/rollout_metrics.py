@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from kleash.algorithms.online import Credit
 from kleash.data.batches import Experience
+from kleash.maths.advantages import Credit
 from kleash.maths.kl import kl_per_sequence
 from kleash.maths.masked import Moments, masked_moments
 from kleash.maths.policy_losses import explained_variance

@@ -44,11 +44,15 @@ def missing_eos_score(score_B: Tensor, is_finished_B: Tensor, *, penalty: float 
 
 
 @dataclass(frozen=True)
-class AdvantagesReturns:
-    """advantage_BT: how much better than expected an action was. return_BT: what the critic should have said."""
+class Credit:
+    """Per-token credit, (B, T), zero where masked.
+
+    advantage_BT: how much better than expected an action was. return_BT: what the critic should have said; None where
+    there is none.
+    """
 
     advantage_BT: Tensor
-    return_BT: Tensor
+    return_BT: Tensor | None = None
 
 
 @torch.no_grad()
@@ -60,7 +64,7 @@ def gae(
     gamma: float,
     lam: float,
     bootstrap_value_B: Tensor | None = None,
-) -> AdvantagesReturns:
+) -> Credit:
     """Estimate advantages by weighing temporal differences over all horizons.
 
         delta_t = r_t + gamma * V_next - V_t;   A_t = delta_t + gamma * lam * A_next;   return_t = A_t + V_t
@@ -84,7 +88,7 @@ def gae(
         next_value_B = torch.where(counts_B, value_BT[:, t], next_value_B)
         advantage_BT[:, t] = next_advantage_B
     advantage_BT = select(advantage_BT, mask_BT)
-    return AdvantagesReturns(advantage_BT, select(advantage_BT + value_BT, mask_BT))
+    return Credit(advantage_BT, select(advantage_BT + value_BT, mask_BT))
 
 
 @torch.no_grad()

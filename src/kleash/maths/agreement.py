@@ -21,12 +21,9 @@ Level = Literal["nominal", "ordinal", "interval", "ratio"]
 Table = NDArray[np.float64]
 
 
-def percent_agreement(ratings_LN: ArrayLike, *, tie_value: float | None = None) -> float:
-    """Return the share of pairs of ratings of the same item that agree, over all items rated at least twice.
-
-    tie_value: when given, ratings of this value are left out ("ties out"); otherwise a tie is a rating like any other.
-    """
-    return _over_all_items(_percent, ratings_LN, tie_value=tie_value)
+def percent_agreement(ratings_LN: ArrayLike) -> float:
+    """Return the share of pairs of ratings of the same item that agree, over all items rated at least twice."""
+    return _over_all_items(_percent, ratings_LN)
 
 
 def cohen_kappa(ratings_LN: ArrayLike) -> float:
@@ -157,9 +154,7 @@ def _over_all_items(over_items: Callable[..., Table], ratings_LN: ArrayLike, **s
     return float(over_items(ratings, np.ones((1, ratings.shape[1])), **settings)[0])
 
 
-def _percent(ratings: Table, weight_RN: Table, *, tie_value: float | None = None) -> Table:
-    if tie_value is not None:
-        ratings = np.where(ratings == tie_value, np.nan, ratings)
+def _percent(ratings: Table, weight_RN: Table) -> Table:
     counts_NC = _category_counts(ratings)
     per_item_N = counts_NC.sum(axis=1)
     agreeing_N = (counts_NC * (counts_NC - 1)).sum(axis=1)

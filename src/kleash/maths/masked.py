@@ -64,21 +64,11 @@ class Moments:
     mean: float = 0.0
     squared_deviation: float = 0.0
 
-    def merge(self, other: Moments) -> Moments:
-        """Return the moments of both samples together.
+    def merged(self, sum_across_ranks: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Moments:
+        """Return the moments of all ranks together: first the common mean, then the squares around it.
 
         Source: Chan, Golub & LeVeque 1979: no cancellation, unlike sums of squares.
         """
-        count = self.count + other.count
-        if count == 0:
-            return Moments()
-        gap = other.mean - self.mean
-        mean = self.mean + gap * other.count / count
-        squared = self.squared_deviation + other.squared_deviation + gap * gap * self.count * other.count / count
-        return Moments(count, mean, squared)
-
-    def merged(self, sum_across_ranks: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Moments:
-        """Return the moments of all ranks together: first the common mean, then the squares around it."""
         total = sum_across_ranks({"count": self.count, "sum": self.count * self.mean})
         if not total["count"]:
             return Moments()

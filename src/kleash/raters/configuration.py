@@ -96,6 +96,10 @@ class JudgeSettings(Settings):
     def rubric_text(self) -> str:
         return self.rubric or DEFAULT_RUBRIC
 
+    def going_by(self, rubric: str) -> JudgeSettings:
+        """Return the judge with a rubric, unless it has one of its own."""
+        return self if self.rubric else self.model_copy(update={"rubric": rubric})
+
     @property
     def family_name(self) -> str:
         return (self.family or family_of(self.model)).lower()
@@ -133,8 +137,8 @@ def load_judges(path: Path, overrides: Sequence[str] = ()) -> JudgesSettings:
     rubric = settings.rubric
     if settings.rubric_file is not None:
         rubric = _read_rubric(Path(path).parent / settings.rubric_file)
-    judges = [judge if judge.rubric else judge.model_copy(update={"rubric": rubric}) for judge in settings.judges]
-    return settings.model_copy(update={"judges": tuple(judges), "rubric": rubric, "rubric_file": None})
+    judges = tuple(judge.going_by(rubric) for judge in settings.judges)
+    return settings.model_copy(update={"judges": judges, "rubric": rubric, "rubric_file": None})
 
 
 def family_of(model: str) -> str:

@@ -49,7 +49,7 @@ def parse_verdict(reply: str, *, aspects: Sequence[str] = ASPECTS) -> JudgeVerdi
     pass.
     """
     try:
-        return _as_verdict(json.loads(reply, object_pairs_hook=_without_doubles), aspects)
+        return _as_verdict(json.loads(reply, object_pairs_hook=_doubles_as_none), aspects)
     except (ValueError, RecursionError):
         pass
     said = _after_thoughts(reply)
@@ -101,13 +101,6 @@ def _json_objects(text: str) -> Iterator[tuple[Any, int]]:
         else:
             yield value, end
         start = text.find("{", end)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
 
 
 def _doubles_as_none(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:

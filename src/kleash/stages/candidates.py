@@ -22,7 +22,6 @@ from pydantic import Field, model_validator
 from kleash.artifacts import Artifact, read
 from kleash.data.batches import derived_seed
 from kleash.data.quotas import choose
-from kleash.durable import partial_path, publish, sync_path
 from kleash.errors import DataError, SettingsError
 from kleash.formats import read_completions, read_prompts, write_jsonl
 from kleash.models.causal_lm import LanguageModel
@@ -203,8 +202,8 @@ class _Sampler:
         unpicked = [answer for sampled in per_sample for answer in sampled.left_out]
         self.work.mkdir(parents=True, exist_ok=True)
         if unpicked:
-            _write_whole(left_out, unpicked)
-        _write_whole(file, answers)  # last: where it is, the block is whole
+            write_jsonl(left_out, unpicked)
+        write_jsonl(file, answers)  # last: where it is, the block is whole
         return Sampled(answers, unpicked)
 
     def _sample(self, block: Sequence[Prompt], start: int, sample: int) -> Sampled:
@@ -288,10 +287,3 @@ def _records_of(file: Path) -> list[Completion]:
     with suppress(DataError):
         return list(read_completions(file).records)
     return []
-
-
-def _write_whole(file: Path, answers: Sequence[Completion]) -> None:
-    partial = partial_path(file)
-    write_jsonl(partial, answers)
-    sync_path(partial)
-    publish(partial, file)

@@ -101,8 +101,7 @@ def _whole_folder(output_dir: Path) -> Iterator[Path]:
     if output_dir.exists():
         raise ArtifactError(
             f"{output_dir} exists already. Expected a folder to be made: an export never mixes with what was there. "
-            "Choose "
-            "another name, or remove it."
+            "Choose another name, or remove it."
         )
     partial = partial_path(output_dir)
     with clear_write_errors("export", output_dir):

@@ -96,8 +96,7 @@ def freeze_checkpoints(database: Database, policy: Artifact, output_dir: Path) -
         if (before.kind, before.parents.get("policy")) != ("campaign", policy.id):
             raise ArtifactError(
                 f"{output_dir} holds a {before.kind} artifact that is no snapshot of {policy.path}'s checkpoints. "
-                "Expected "
-                "one, or an empty place. Name another folder by --into."
+                "Expected one, or an empty place. Name another folder by --into."
             )
         if before.settings["judgements"] == num_judgements:
             return before

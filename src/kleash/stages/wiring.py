@@ -134,9 +134,7 @@ class Making:
 def _add_scorer(making: Making, inputs: dict[str, Any]) -> dict[str, Any]:
     """Turn `rewards` and `audits` into a `scorer_source`; with nothing to score by, one that says so when asked."""
     rewards, audits = inputs.pop("rewards", ()), inputs.pop("audits", ())
-    if "scorer_source" in inputs:
-        return inputs
-    if not getattr(making.settings, "needs_scorer", True):
+    if "scorer_source" in inputs or not getattr(making.settings, "needs_scorer", True):
         return inputs
     return inputs | {"scorer_source": scorer_source(making.recipe, making.context, rewards, audits)}
 

@@ -52,8 +52,7 @@ def measure_heldout(rows: Encoded[Preference], scores: Sequence[float], draft: D
 
 
 def _accuracy(verdicts: Sequence[dict[str, Any]]) -> dict[str, float]:
-    interval = wilson_interval(sum(verdict["correct"] for verdict in verdicts), len(verdicts))
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": len(verdicts)}
+    return vars(wilson_interval(sum(verdict["correct"] for verdict in verdicts), len(verdicts)))
 
 
 def _longer_wins(verdicts: Sequence[dict[str, Any]]) -> float:

@@ -63,7 +63,7 @@ def judge_campaign(
     shared = Purse(settings.budget)
     members = [
         AIJudge(
-            one if one.rubric else one.model_copy(update={"rubric": campaign.rubric}),
+            one.going_by(campaign.rubric),
             log=StoredCalls(database),
             rubric_version=campaign.rubric_version,
             shared=shared,

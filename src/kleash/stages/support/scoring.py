@@ -301,8 +301,8 @@ def build_comparer(settings: PreferencesSettings, *, seed: int, calls: CallLog |
                 f"{settings.campaign.overlap}. Expected room for every one's verdict. Set the overlap to {len(panel)}."
             )
         # A judge without a rubric of its own goes by the campaign's, as people do.
-        panel = tuple(one if one.rubric else one.model_copy(update={"rubric": settings.rubric_text()}) for one in panel)
-        return JudgePanel([AIJudge(judge, log=calls, shared=shared) for judge in panel])
+        rubric = settings.rubric_text()
+        return JudgePanel([AIJudge(judge.going_by(rubric), log=calls, shared=shared) for judge in panel])
     target = load_function(settings.comparer, kind="comparer")
     if ":" not in settings.comparer or not is_scoring_function(target):
         comparer: Comparer = make_component("comparer", settings.comparer, target, settings, seed=seed)
