@@ -273,12 +273,12 @@ def settings_of(record, prefix=""):
 
 
 def test_every_setting_added_since_the_first_release_has_its_line():
-    """For a new setting: add `"Record.setting": how KLeash behaved without it` to `versions.ADDED`."""
+    """For a new setting: add how KLeash behaved without it to `versions.toml`, under its record."""
     first = set((RELEASE / "settings.txt").read_text().split())
     today = dict(settings_of(Recipe))
     added = {path for path in today if path not in first and path.rpartition(".")[0] in {*first, ""}}
     missing = {today[path] for path in added} - ADDED.keys()
-    assert not missing, f"say in versions.ADDED how earlier versions behaved without {sorted(missing)}"
+    assert not missing, f"say in versions.toml how earlier versions behaved without {sorted(missing)}"
 
 
 def test_every_setting_of_the_first_release_is_there_or_known_to_be_gone():

@@ -1,6 +1,6 @@
 """Find a component by kind and name: built in, installed by another package, or a function of your own.
 
-Built-ins come through this same door, as "module:attribute" strings that are imported only when asked for. Another
+Built-ins come through this same door, as the strings of `plugins.toml` that are imported only when asked for. Another
 package adds its own under the entry-point group `kleash.plugins`, named "kind.name". Wherever a recipe names a
 component, "my_module:my_function" works too, found beside the recipe in the working folder. What each kind must
 look like is in `protocols.py`.
@@ -12,6 +12,7 @@ import difflib
 import importlib
 import inspect
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -32,31 +33,9 @@ METHODS: Mapping[str, str] = {
 
 _FUNCTIONS = dict.fromkeys(("scorer", "comparer"), ", or a function of (prompt, completion) that returns a number")
 
-BUILT_INS: Mapping[str, Mapping[str, str]] = {
-    "algorithm": {name: f"kleash.algorithms.online:{name.upper()}" for name in ("ppo", "rloo", "grpo", "reinforce")},
-    "direct_algorithm": {name: f"kleash.algorithms.direct:{name.upper()}" for name in ("dpo", "ipo", "kto")},
-    "engine": {"local": "kleash.training.local:build_local_engine"},
-    "generator": {"local": "kleash.rollout.local:LocalGenerator"},
-    "scorer": {
-        "reward_model": "kleash.scorers.reward_model:load_scorer",
-        "ensemble": "kleash.scorers.ensemble:as_one",
-        "function": "kleash.scorers.function:FunctionScorer",
-        "rules": "kleash.scorers.rules:RuleScorer",
-        "checks": "kleash.scorers.checks:CheckScorer",
-        "sum": "kleash.scorers.ensemble:SumScorer",
-    },
-    "tracker": {
-        "tensorboard": "kleash.tracking:TensorBoardTracker",
-        "wandb": "kleash.tracking:WandbTracker",
-        "mlflow": "kleash.tracking:MlflowTracker",
-    },
-    "world": {"sandbox": "kleash.sandbox.plugin:make_world"},
-    "world_base": {"sandbox": "kleash.sandbox.base_model:base_folder"},
-    "comparer": {
-        "simulated": "kleash.sandbox.plugin:simulated_labellers",
-        "simulated_judge": "kleash.sandbox.plugin:simulated_judge",
-    },
-}
+BUILT_INS: Mapping[str, Mapping[str, str]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+)
 
 OWN: dict[str, Any] = {}
 """Functions that only this process has, by the name that `functions.register` gave them."""

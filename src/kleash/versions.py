@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from kleash import __version__
 from kleash.durable import UNSEALED, sealed
 from kleash.errors import KleashError, RunError, SettingsError
-from kleash.settings import SettingsT, dump_toml, load_toml, record_in, with_overrides
+from kleash.settings import NONE, SettingsT, dump_toml, load_toml, record_in, with_overrides
 
 FORMAT = 2
 """Of what a run keeps: settled recipe, begun.json, checkpoints, a campaign's export. 0.1.0 wrote none down: that is 1.
@@ -32,33 +32,11 @@ Raise it with the first change of a release that earlier versions would misread,
 """
 
 ADDED: Mapping[str, Any] = {
-    "PolicySettings.engine": "local",
-    "PolicySettings.generator": "local",
-    "AlarmSettings.symptoms": [],
-    "ScorerSettings.accept_failed_spread": None,
-    "DataSettings.turns": "text",
-    "DataSettings.system_prompt": None,
-    "SftSettings.learn_turns": "last",
-    "ScorerSettings.reward_models": [],
-    "ScorerSettings.terms": [],
-    "ScorerSettings.passing": "share",
-    "ScorerSettings.code": {},
-    "RewardSettings.aspect": None,
-    "Recipe.best_of_n": {},
-    "AggregationSettings.accept_missing": None,
-    "CodeLimits.without_box": False,
-    "ModelSettings.lora_dropout": 0.0,
-    **{f"{stage}Settings.top_k": None for stage in ("Evaluate", "Gate", "Suites")},
-    **{f"{stage}Settings.top_p": 1.0 for stage in ("Evaluate", "Gate", "Suites")},
-    "FitSettings.evaluate_every": None,
-    "FitSettings.patience": None,
-    "OptimiserSettings.schedule": "linear",
-    "OptimiserSettings.warmup_share": 0.0,
-    "ScorerSettings.function_timeout_seconds": None,
-    "ModelSettings.gradient_checkpointing": False,
-    "ModelSettings.lora_roles": "policy",
+    f"{record}.{name}": None if value == NONE else value
+    for record, settings in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
+    for name, value in settings.items()
 }
-"""By "Record.setting": how versions that lacked a setting behaved. Every setting added after 0.1.0 has its line."""
+"""By "Record.setting": how versions that lacked a setting behaved; `versions.toml`."""
 
 RENAMED: Mapping[str, str] = {}
 """By "Record.former name": the setting's name of today."""
