@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -198,12 +199,12 @@ class FakeScorer:
         return Scores([self.total(completion) for completion in completions], parts)
 
 
+@dataclass
 class FakeComparer:
     """A `Comparer` that ranks texts by a number, equal ones tied; `raters` all say the same."""
 
-    def __init__(self, worth: Callable[[str], float], *, raters: Sequence[str] = ("fake",)) -> None:
-        self.worth = worth
-        self.raters = raters
+    worth: Callable[[str], float]
+    raters: Sequence[str] = ("fake",)
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterable[Judgement]:
         for comparison in comparisons:
@@ -237,11 +238,11 @@ class ScriptedWatch:
         self.steps = list(state["steps"])
 
 
+@dataclass
 class ListTracker:
     """A `Tracker` that keeps its rows in memory."""
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.rows.append({"step": step, **metrics})

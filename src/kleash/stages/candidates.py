@@ -164,21 +164,20 @@ def _choose_prompts(
     return mixed(fitting, red_team, mix, number=number, seed=derived_seed(context.seed, "prompt mix"))
 
 
+@dataclass
 class _Sampler:
     """Answers prompts block by block, and finds the blocks again that an earlier sitting finished."""
 
-    def __init__(
-        self,
-        context: StageContext,
-        settings: CandidatesSettings,
-        models: Sequence[LanguageModel],
-        sources: Sequence[Artifact],
-        scorer: Scorer | None,
-        work: Path,
-    ) -> None:
-        self.context, self.settings, self.scorer, self.work = context, settings, scorer, work
-        self.models, self.sources = models, sources
-        self.num_per_prompt = sum(map(self._num_sampled, range(settings.samples_per_prompt)))
+    context: StageContext
+    settings: CandidatesSettings
+    models: Sequence[LanguageModel]
+    sources: Sequence[Artifact]
+    scorer: Scorer | None
+    work: Path
+
+    @property
+    def num_per_prompt(self) -> int:
+        return sum(map(self._num_sampled, range(self.settings.samples_per_prompt)))
 
     def answers_to(self, prompts: Sequence[Prompt]) -> Sampled:
         sampled = Sampled()

@@ -79,18 +79,14 @@ class PolicyAndReference:
         return sequence_logprobs(self.policy, sequences, max_tokens=max_tokens) - reference_logprob_N
 
 
+@dataclass(frozen=True)
 class PairObjective:
     """Rows are decided pairs; they cost the algorithm's loss, averaged over the batch's pairs."""
 
-    def __init__(
-        self,
-        models: PolicyAndReference,
-        rows: Sequence[DecidedPair],
-        settings: DirectLossSettings,
-        *,
-        algorithm: PairAlgorithm,
-    ) -> None:
-        self.models, self.rows, self.settings, self.algorithm = models, rows, settings, algorithm
+    models: PolicyAndReference
+    rows: Sequence[DecidedPair]
+    settings: DirectLossSettings
+    algorithm: PairAlgorithm
 
     def num_tokens(self, row: int) -> int:
         return self.rows[row].chosen.num_tokens + self.rows[row].rejected.num_tokens

@@ -212,7 +212,8 @@ def _ask(
             advance(len(items))
     if not settings.harness.tasks:
         return _Asked(by_suite, HarnessResults([], {}))
-    found = _kept(draft.work / f"harness-{role}.json", partial(_run_harness, context, settings, loaded))
+    tasks = settings.harness.model_dump() | {"num_prompts": settings.num_prompts, "seed": context.seed}
+    found = _kept(draft.work / f"harness-{role}.json", lambda: asdict(run_tasks(loaded(), **tasks)))
     return _Asked(by_suite, HarnessResults(**found))
 
 
@@ -228,20 +229,6 @@ def _kept(file: Path, work: Callable[[], Any]) -> Any:
     return json.loads(file.read_bytes())
 
 
-def _run_harness(
-    context: StageContext, settings: SuitesSettings, loaded: Callable[[], LanguageModel]
-) -> dict[str, Any]:
-    results = run_tasks(
-        loaded(),
-        settings.harness.tasks,
-        folder=settings.harness.folder,
-        num_prompts=settings.num_prompts,
-        batch_size=settings.harness.batch_size,
-        seed=context.seed,
-    )
-    return asdict(results)
-
-
 def _answer_chunk(
     context: StageContext, settings: SuitesSettings, loaded: Callable[[], LanguageModel], items: Sequence[SuiteItem]
 ) -> list[Answers]:
@@ -249,17 +236,12 @@ def _answer_chunk(
     say_how_prompts_are_read(model.rendering, [item.prompt for item in items])
     generator = generator_of(model, settings, max_batch_tokens=settings.max_batch_tokens)
     seed = derived_seed(context.seed, "suites")
-    return answer_items(items, generator, as_asked=_asking(settings, model), seed=seed)
-
-
-def _asking(settings: SuitesSettings, model: LanguageModel) -> Callable[[Prompt], Prompt | None]:
-    """Return how a prompt is put to this model, or not, if it is too long."""
     room = settings.prompt_room(model)
 
     def as_asked(prompt: Prompt) -> Prompt | None:
         return prompt if len(model.rendering.encode_prompt(prompt)) <= room else None
 
-    return as_asked
+    return answer_items(items, generator, as_asked=as_asked, seed=seed)
 
 
 def _rows(tests: Sequence[Suite], answered: dict[str, list[list[Answers]]]) -> list[dict[str, Any]]:

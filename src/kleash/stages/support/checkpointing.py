@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,16 +21,17 @@ class Memory(Protocol):
     def load_state(self, state: Mapping[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True)
 class Checkpointing:
     """Saves where a run stands, and goes on from there.
 
     memories: whose state is kept beside the engine's, by name.  logs: the folder whose rows a checkpoint rests on.
     """
 
-    def __init__(
-        self, folder: Path, engine: TrainingEngine, memories: Mapping[str, Memory], *, logs: Path | None = None
-    ) -> None:
-        self.folder, self.engine, self.memories, self.logs = folder, engine, memories, logs
+    folder: Path
+    engine: TrainingEngine
+    memories: Mapping[str, Memory]
+    logs: Path | None = None
 
     def save(self, state: LoopState) -> None:
         """Write a checkpoint from which the run goes on exactly; the first rank does, for all."""
@@ -57,11 +59,12 @@ class Checkpointing:
             return LoopState(checkpoint.step, type(leash)(**loop["leash"]), loop["baseline"], loop["outcome"])
 
 
+@dataclass(frozen=True)
 class BestWeights:
     """Keeps the policy's weights of one step: those that the external signal liked best."""
 
-    def __init__(self, folder: Path, engine: TrainingEngine) -> None:
-        self.folder, self.engine = folder, engine
+    folder: Path
+    engine: TrainingEngine
 
     def save(self, step: int) -> None:
         """Keep the present weights instead of those kept before; the first rank does, for all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,12 +12,12 @@ from kleash.maths.tally import Tally
 from kleash.models.causal_lm import LanguageModel
 
 
+@dataclass(frozen=True)
 class CompletionNLL:
     """Rows cost the negative log-likelihood of their response tokens, in nats; averaged over the batch's tokens."""
 
-    def __init__(self, model: LanguageModel, sequences: Sequence[TokenSequence]) -> None:
-        self.model = model
-        self.sequences = sequences
+    model: LanguageModel
+    sequences: Sequence[TokenSequence]
 
     def num_tokens(self, row: int) -> int:
         return self.sequences[row].num_tokens

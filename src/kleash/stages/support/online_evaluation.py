@@ -7,6 +7,7 @@ files an uninterrupted one leaves. What follows from them is decided by the alar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kleash.data.batches import derived_seed
@@ -25,25 +26,22 @@ from kleash.tracking import JsonlTracker
 ANSWERS, EVALUATIONS, EVENTS = "answers", "evaluations.jsonl", "alarms.jsonl"
 
 
+@dataclass
 class OnlineEvaluation:
     """Has the policy under way answer `prompts`, and reads the alarms off its answers.
 
     signal: who is asked whether answers get better; None = nobody.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        prompts: Sequence[Prompt],
-        components: LoopComponents,
-        *,
-        signal: ExternalSignal | None,
-        alarms: AlarmTracker,
-        seed: int,
-    ) -> None:
-        self.folder, self.prompts, self.components = folder, prompts, components
-        self.signal, self.alarms, self.seed = signal, alarms, seed
-        self.evaluations, self.events = JsonlTracker(folder / EVALUATIONS), JsonlTracker(folder / EVENTS)
+    folder: Path
+    prompts: Sequence[Prompt]
+    components: LoopComponents
+    signal: ExternalSignal | None
+    alarms: AlarmTracker
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.evaluations, self.events = JsonlTracker(self.folder / EVALUATIONS), JsonlTracker(self.folder / EVENTS)
 
     def evaluate(self, step: int, *, training: Mapping[str, float]) -> AlarmReport:
         """Answer the prompts after `step` updates; return what the alarms make of it.
