@@ -6,7 +6,6 @@ import torch
 
 from kleash.errors import SettingsError, ShapeError
 from kleash.maths.bradley_terry import (
-    calibration_bins,
     expected_calibration_error,
     normalise_reward,
     pair_loss,
@@ -97,10 +96,6 @@ def test_one_answer_is_no_ranking():
 def test_calibration_by_hand():
     confidence = torch.tensor([0.55, 0.6, 0.95, 0.85, 1.0], dtype=torch.float64)
     correct = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])
-    bins = calibration_bins(confidence, correct, 5)
-    assert bins.count == (0, 0, 2, 0, 3)
-    assert bins.confidence == pytest.approx((0, 0, 0.575, 0, 2.8 / 3))
-    assert bins.accuracy == pytest.approx((0, 0, 0.5, 0, 1.0))
     assert expected_calibration_error(confidence, correct, 5) == pytest.approx(0.4 * 0.075 + 0.6 * 0.2 / 3)
 
 
