@@ -64,7 +64,9 @@ def _measured(curve: DrawnCurve) -> Part:
     points = sorted((curve.points[index] for index in kept), key=lambda point: point[0])
     newest = curve.points[-1]
     name = html.escape(curve.name)
-    texts = [f"{number(value.value)}{_interval(value)} at KL {number(distance**2)} nats" for distance, value in points]
+    texts = [
+        f"{number(value.value)}{marks.span_text(value)} at KL {number(distance**2)} nats" for distance, value in points
+    ]
     trace = plots.dots([distance for distance, _ in points], [value.value for _, value in points], texts, color="")
     fills = [SURFACE if point == newest else curve.color for point in points]
     outline = {"color": curve.color, "width": 1.6}
@@ -99,8 +101,3 @@ def _fitted(curve: DrawnCurve, fit: Fit) -> list[Part]:
     mark = plots.dots([peak], [curve.start + fit.peak_value], [where], color=curve.color)
     mark |= {"marker": {"color": curve.color, "symbol": "x-thin-open", "size": 13, "line": {"width": 2.2}}}
     return [line, mark | {"hovertemplate": f"{where}<extra>{name}</extra>"}]
-
-
-def _interval(value: Estimate) -> str:
-    span = number_range(value.low, value.high)
-    return f" ({span})" if span else ""

@@ -17,7 +17,7 @@ from kleash.monitor.figures.marks import rate_text, value_text
 from kleash.monitor.read.reader import RoundFolder
 from kleash.results import CheckpointFigures, CheckpointQuality
 from kleash.web import plots
-from kleash.web.plots import ACCENT, BAD, INK, MUTED, Part
+from kleash.web.plots import ACCENT, BAD, INK, Part
 from kleash.web.visible import visible_text
 from kleash.web.wording import MISSING
 
@@ -61,8 +61,6 @@ def hhh_figure(path: AimsPath) -> Part:
     scale = 100.0 if path.is_rate else 1.0
     x = [scale * balance.helpful.value for balance in path.balances]
     y = [scale * balance.harmless.value for balance in path.balances]
-    route: Part = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
-    route |= {"line": {"color": MUTED, "width": 1.2}}
     points = plots.dots(x, y, [_hover(balance, path) for balance in path.balances], color=INK)
     points["marker"] = {"size": 11, "line": {"color": INK, "width": 1}} | _colours(path)
     points |= {
@@ -74,7 +72,7 @@ def hhh_figure(path: AimsPath) -> Part:
     names = [f"update {path.balances[index].step}" for index in ends]
     ends_x, ends_y = [x[index] for index in ends], [y[index] for index in ends]
     named = marks.words(ends_x, ends_y, names) | {"textposition": list(ends.values()), "cliponaxis": False}
-    traces = [route, points, named]
+    traces = [plots.look("route", x=x, y=y), points, named]
     if path.refusing is not None:
         corner = ([scale * path.refusing[0]], [scale * path.refusing[1]])
         about = f"A policy that {_REFUSING}: harmless, and no help to anyone."
@@ -111,12 +109,10 @@ def _colours(path: AimsPath) -> Part:
     if len(honest) < len(path.balances):
         return {"color": ACCENT}
     scale = 100.0 if path.is_rate else 1.0
-    bar = {"title": {"text": "honest", "font": {"size": 12, "color": MUTED}}, "thickness": 10, "outlinewidth": 0}
-    bar |= {"tickfont": {"size": 11, "color": MUTED}, "ticksuffix": "%" if path.is_rate else ""}
     return {
         "color": [scale * value for value in honest],
         "colorscale": [[0, "#e8a13a"], [0.5, "#8fb3a0"], [1, "#2f7fd0"]],
-        "colorbar": bar,
+        "colorbar": plots.look("colour_bar", ticksuffix="%" if path.is_rate else ""),
     }
 
 

@@ -10,70 +10,46 @@ from typing import Any
 
 from kleash.estimates import Estimate
 from kleash.monitor.read.measures import thinned
-from kleash.web.plots import ACCENT, INK, MUTED, SOFT, Part
-from kleash.web.wording import GAP, number, percent
+from kleash.web.plots import ACCENT, INK, Part, look
+from kleash.web.wording import GAP, number, number_range, percent
 
 LONGEST_LABEL = 34
 
 
 def line(steps: Sequence[int], values: Sequence[float], name: str, *, color: str = ACCENT) -> Part:
     """Return a line over the updates, thinned to what a screen can show."""
-    shown_steps, shown_values = thinned(steps, values)
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": shown_steps,
-        "y": shown_values,
-        "name": name,
-        "line": {"color": color, "width": 1.8},
-        "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
-    }
+    x, y = thinned(steps, values)
+    hover = f"%{{y:.3g}}<extra>{name}</extra>"
+    return look("line", x=x, y=y, name=name, line={"color": color, "width": 1.8}, hovertemplate=hover)
 
 
 def words(x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, leftward: Sequence[bool] = ()) -> Part:
     """Return words that begin right of their points, or end left of those that are leftward."""
     sides = leftward or [False] * len(texts)
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": list(x),
-        "y": list(y),
-        "text": [f"{text}{3 * GAP}" if left else f"{3 * GAP}{text}" for text, left in zip(texts, sides, strict=True)],
-        "textposition": ["middle left" if left else "middle right" for left in sides],
-        "textfont": {"size": 11, "color": INK},
-        "hoverinfo": "skip",
-    }
+    spaced = [f"{text}{3 * GAP}" if left else f"{3 * GAP}{text}" for text, left in zip(texts, sides, strict=True)]
+    places = ["middle left" if left else "middle right" for left in sides]
+    return look("words", x=list(x), y=list(y), text=spaced, textposition=places)
 
 
 def bars(
     middles: Sequence[float], counts: Sequence[int], width: float, texts: Sequence[str], name: str, color: str
 ) -> Part:
     """Return a histogram's bars, all of one width."""
-    return {
-        "type": "bar",
-        "x": list(middles),
-        "y": list(counts),
-        "width": width,
-        "text": list(texts),
-        "textposition": "none",
-        "name": name,
-        "marker": {"color": color, "line": {"width": 0}},
-        "hovertemplate": f"%{{y}} pairs, margin %{{text}}<extra>{name}</extra>",
-    }
+    marker, hover = {"color": color, "line": {"width": 0}}, f"%{{y}} pairs, margin %{{text}}<extra>{name}</extra>"
+    drawn = {"x": list(middles), "y": list(counts), "width": width, "text": list(texts)}
+    return look("bars", **drawn, name=name, marker=marker, hovertemplate=hover)
 
 
 def intervals(values: Sequence[Estimate], *, scale: float = 1.0) -> Part:
     """Return plotly's error bars for estimates; one without an interval gets none."""
     above = [0.0 if figure.high is None else scale * (figure.high - figure.value) for figure in values]
     below = [0.0 if figure.low is None else scale * (figure.value - figure.low) for figure in values]
-    common = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 0, "color": MUTED}
-    return common | {"array": above, "arrayminus": below}
+    return look("intervals", array=above, arrayminus=below)
 
 
 def band(low: float, high: float) -> Part:
     """Return a horizontal band across the panel."""
-    span = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high}
-    return span | {"fillcolor": SOFT, "line": {"width": 0}, "layer": "below"}
+    return look("band", y0=low, y1=high)
 
 
 def heading(title: str, unit: str, *, y: float, shift: int) -> Part:
@@ -105,14 +81,18 @@ def shortened(name: str) -> str:
 
 def value_text(figure: Estimate) -> str:
     """Return an estimate with its interval and n, as a hover shows it."""
-    span = "" if figure.low is None or figure.high is None else f" ({number(figure.low)} to {number(figure.high)})"
-    return f"{number(figure.value)}{span}{size_text(figure)}"
+    return f"{number(figure.value)}{span_text(figure)}{size_text(figure)}"
 
 
 def rate_text(figure: Estimate) -> str:
     """Return a rate with its interval and n, as a hover shows it."""
     span = "" if figure.low is None or figure.high is None else f" ({percent(figure.low)} to {percent(figure.high)})"
     return f"{percent(figure.value, 1)}{span}{size_text(figure)}"
+
+
+def span_text(figure: Estimate) -> str:
+    span = number_range(figure.low, figure.high)
+    return f" ({span})" if span else ""
 
 
 def size_text(figure: Estimate) -> str:
