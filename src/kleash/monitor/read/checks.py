@@ -1,17 +1,19 @@
 """Look for trouble in a run: each check says what it looked at, what it saw, and what to do about it.
 
 A page without a warning still says which alarms were silent and which could not be heard. Pure: findings in, sentences
-out. Thresholds are the watch's own where a symptom of `evaluation/symptoms.py` looks at the same thing. No check stops
-anything, that is the watch's part.
+out, which checks.toml words. Thresholds are the watch's own where a symptom of `evaluation/symptoms.py` looks at the
+same thing. No check stops anything, that is the watch's part.
 """
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from kleash.estimates import Estimate
 from kleash.evaluation.first_update import Remark, remarks_on
@@ -34,6 +36,7 @@ TRUNCATED = 0.1
 # Two standard errors below the best checkpoint: a fall that noise alone would seldom show.
 FALL_IN_STANDARD_ERRORS = 2.0
 SLICES_NAMED = 3
+_WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,8 @@ def check_outcome(findings: Findings) -> RunCheck | None:
     """Tell when the watch ended the training, or other weights than the last were kept."""
     kept = "" if findings.kept_step is None else f" The weights of update {findings.kept_step} were kept."
     if findings.outcome in ("stop", "roll_back"):
-        text = f"The watch ended training after {count(findings.num_updates)} updates.{kept}"
-        return RunCheck("Stopped early", "warning", text, "See the KL and the external quality before that update.")
-    if kept:
-        return RunCheck("Best weights", "fine", f"The external score was best before the end.{kept}")
-    return None
+        return _said("outcome", "stopped", updates=count(findings.num_updates), kept=kept)
+    return _said("outcome", "kept", kept=kept) if kept else None
 
 
 def check_first_update(findings: Findings) -> RunCheck | None:
@@ -80,28 +80,23 @@ def check_first_update(findings: Findings) -> RunCheck | None:
     if findings.method != "policy" or not findings.updates:
         return None
     found = _at_first(findings)
-    if not found:
-        return RunCheck("First update", "fine", "Its scores and answers were as a policy's are at its reference.")
-    text, remedies = (" ".join(parts) for parts in ([f"{one.text}." for one in found], [one.remedy for one in found]))
-    return RunCheck("First update", "warning", text, remedies)
+    remarks, remedies = " ".join(f"{one.text}." for one in found), " ".join(one.remedy for one in found)
+    return _said("first_update", "odd" if found else "fine", remarks=remarks, remedies=remedies)
 
 
 def check_independence(findings: Findings) -> RunCheck | None:
     """Warn of a source of win rates that decided part of the training itself."""
     named = [f"{name}, which {trained}" for name, trained in findings.signals_trained.items()]
-    if not named:
-        return None
-    text = f"Win rates by {listing(named)}, are unproven: they say how well it was obeyed, not that answers are better."
-    return RunCheck("Independence", "warning", text, "Have somebody compare answers whom training did not ask.")
+    return _said("independence", "trained", named=listing(named)) if named else None
 
 
 def check_reward_against_external(findings: Findings) -> RunCheck | None:
     """Warn when the reward went on rising while an external measure fell: reward hacking's signature."""
-    name, curve = "Reward against external quality", findings.external
+    curve = findings.external
     if findings.method != "policy":
         return None
     if curve is None or len(curve.points) < 2:
-        return RunCheck(name, "not measured", "Nothing but the reward itself was measured at two checkpoints or more.")
+        return _said("external", "unknown")
     best_step, best = max(curve.points, key=lambda point: point[1].value)
     last_step, end = curve.points[-1]
     rise, fall = _proxy_at(findings, last_step) - _proxy_at(findings, best_step), best.value - end.value
@@ -110,15 +105,16 @@ def check_reward_against_external(findings: Findings) -> RunCheck | None:
     bound = best.value - curve.points[0][1].value
     if len(errors) == 2:
         bound = FALL_IN_STANDARD_ERRORS * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
-    label = judge_label(curve.name)
-    if fall > bound and rise > 0:
-        text = (
-            f"From update {best_step} to {last_step} the reward rose by {number(rise)} SD while {label} fell from "
-            f"{number(best.value)} to {number(end.value)}: the policy is learning to please the reward model."
-        )
-        remedy = f"Use the weights of update {best_step}, lower the KL target, or collect fresh pairs and retrain."
-        return RunCheck(name, "warning", text, remedy)
-    return RunCheck(name, "fine", f"While the reward rose, {label} did not fall below its best beyond noise.")
+    return _said(
+        "external",
+        "fell" if fall > bound and rise > 0 else "fine",
+        label=judge_label(curve.name),
+        best_step=best_step,
+        last_step=last_step,
+        rise=number(rise),
+        best=number(best.value),
+        end=number(end.value),
+    )
 
 
 def check_win_rate_against_mean(findings: Findings) -> RunCheck | None:
@@ -126,14 +122,9 @@ def check_win_rate_against_mean(findings: Findings) -> RunCheck | None:
     rate, difference = findings.overall.win_rate, findings.overall.judge_difference
     if rate is None or difference is None or findings.judge == "proxy":
         return None
-    name, label = f"Win rate against mean {judge_label(findings.judge)}", judge_label(findings.judge)
-    if (rate.value - 0.5) * difference.value >= 0:
-        return RunCheck(name, "fine", "Both point the same way.")
-    text = (
-        f"The win rate is {percent(rate.value)}, yet {label} moved by {number(difference.value, signed=True)} points "
-        "on average: a few answers changed by much more than the others."
-    )
-    return RunCheck(name, "warning", text, "Sort the samples by loss and read the worst ones.")
+    case = "fine" if (rate.value - 0.5) * difference.value >= 0 else "apart"
+    moved = number(difference.value, signed=True)
+    return _said("mean", case, label=judge_label(findings.judge), rate=percent(rate.value), difference=moved)
 
 
 def check_slices(findings: Findings) -> RunCheck | None:
@@ -142,51 +133,40 @@ def check_slices(findings: Findings) -> RunCheck | None:
         return None
     measured = [contrast for contrast in findings.slices if contrast.change and contrast.change.high is not None]
     if not measured:
-        return RunCheck("Slices", "not measured", "No slice has a difference with an interval.")
+        return _said("slices", "unknown")
     fallen = [contrast for contrast in measured if fell(contrast)]
     if not fallen:
-        return RunCheck("Slices", "fine", f"None of {len(measured)} slices fell beyond its 95 % interval.")
+        return _said("slices", "fine", number=len(measured))
     parts = [_fall_text(contrast) for contrast in fallen[:SLICES_NAMED]]
     if len(fallen) > SLICES_NAMED:
         parts.append(f"{len(fallen) - SLICES_NAMED} more")
     rate = findings.overall.win_rate
     hidden = "; the average hides it" if rate is not None and mood_of(rate) == "better" else ""
-    which = "this slice" if len(fallen) == 1 else "these slices"
-    text = f"{listing(parts)} {'is' if len(fallen) == 1 else 'are'} worse than before{hidden}."
-    remedy = f"Collect more pairs from {which}, or keep their demonstrations in training (the pretraining mix)."
-    return RunCheck("Slices", "warning", text, remedy)
+    are, which = ("is", "this slice") if len(fallen) == 1 else ("are", "these slices")
+    return _said("slices", "fell", fallen=listing(parts), are=are, which=which, hidden=hidden)
 
 
 def check_kl(findings: Findings) -> RunCheck | None:
     """Warn when the policy strayed from its KL target, or when KL is negative, which it cannot be."""
     target = findings.kl_target_nats
     if findings.kl_nats is None:
-        return (
-            RunCheck("KL", "not measured", f"KL to the {findings.reference_name} was not recorded.")
-            if findings.method
-            else None
-        )
+        return _said("kl", "unknown", reference=findings.reference_name) if findings.method else None
     kl = findings.kl_nats.value
     num_answers = findings.kl_nats.n or sum(column(findings.updates, "answers")[1][-LAST_UPDATES:]) or math.inf
     if kl < LOWEST_KL_NATS - chance_below_zero(num_answers):
-        text = f"Mean KL is {number(kl)} nats, and no KL is negative: the two models were not compared rightly."
-        return RunCheck(
-            "KL", "warning", text, "Check that policy and reference share tokenizer, template and precision."
-        )
+        return _said("kl", "negative", kl=number(kl))
     if target is None or findings.method != "policy":
-        return RunCheck("KL", "fine", f"{number(kl)} nats per answer; there was no target to hold it to.")
-    text = f"{number(kl)} nats per answer against a target of {number(target)} ± {percent(KL_BAND)}"
+        return _said("kl", "untied", kl=number(kl))
     if abs(kl - target) <= KL_BAND * target:
-        return RunCheck("KL", "fine", text + ".")
-    if kl > target:
-        remedy = "Raise beta or the leash's gain, or train more slowly."
-        return RunCheck("KL", "warning", text + ": the leash did not hold.", remedy)
-    if not findings.is_trained:
-        return RunCheck("KL", "fine", text + "; training is not over.")
-    if "constant" in [remark.name for remark in _at_first(findings)]:
-        return RunCheck("KL", "fine", text + ": a constant reward moves no policy.")
-    remedy = "Train for more updates, or lower the first beta."
-    return RunCheck("KL", "warning", text + ": the policy did not use what it was allowed.", remedy)
+        case = "fine"
+    elif kl > target:
+        case = "above"
+    elif not findings.is_trained:
+        case = "under_way"
+    else:
+        case = "constant" if "constant" in [remark.name for remark in _at_first(findings)] else "below"
+    held = f"{number(kl)} nats per answer against a target of {number(target)} ± {percent(KL_BAND)}"
+    return _said("kl", case, held=held)
 
 
 def check_reward_model(findings: Findings) -> RunCheck | None:
@@ -194,19 +174,16 @@ def check_reward_model(findings: Findings) -> RunCheck | None:
     model = findings.reward_model
     if model is None:
         return None
-    low = model.accuracy.value if model.accuracy.low is None else model.accuracy.low
+    low, _ = model.accuracy.bounds
     num_pairs = "" if model.accuracy.n is None else f"{count(model.accuracy.n)} "
-    text = f"{percent(model.accuracy.value)} of {num_pairs}unseen pairs ordered rightly"
+    rightly = f"{percent(model.accuracy.value)} of {num_pairs}unseen pairs ordered rightly"
     if low <= 0.5:
-        remedy = "Collect more pairs, or look at how far the raters agree."
-        return RunCheck("Reward model", "warning", text + ": not told from a coin toss.", remedy)
+        return _said("reward_model", "chance", rightly=rightly)
     if model.longer_wins is None:
-        return RunCheck("Reward model", "fine", text + ", better than a coin toss.")
+        return _said("reward_model", "better_than_chance", rightly=rightly)
     share, which = length_accuracy(model.longer_wins)
-    if low <= share:
-        text += f", not clearly more than the {percent(share)} of always preferring the {which} answer."
-        return RunCheck("Reward model", "warning", text, "Collect pairs of like length, or train it longer.")
-    return RunCheck("Reward model", "fine", f"{text}, better than length alone ({percent(share)}).")
+    case = "length" if low <= share else "fine"
+    return _said("reward_model", case, rightly=rightly, share=percent(share), which=which)
 
 
 def check_length(findings: Findings) -> RunCheck | None:
@@ -214,10 +191,8 @@ def check_length(findings: Findings) -> RunCheck | None:
     before, after = findings.overall.length_before, findings.overall.length_after
     if before is None or after is None or before <= 0:
         return None
-    text = f"Answers went from {number(before, 1)} to {number(after, 1)} tokens on average."
-    if after > LONGER_ANSWERS * before:
-        return RunCheck("Length", "warning", text, "Compare at equal length, and read the longest answers.")
-    return RunCheck("Length", "fine", text)
+    case = "longer" if after > LONGER_ANSWERS * before else "fine"
+    return _said("length", case, before=number(before, 1), after=number(after, 1))
 
 
 def check_entropy(findings: Findings) -> RunCheck | None:
@@ -226,10 +201,7 @@ def check_entropy(findings: Findings) -> RunCheck | None:
     left = last(findings.updates, "entropy_nats")
     if left is None or len(entropy) < 2 or entropy[0] <= 0:
         return None
-    text = f"{percent(left / entropy[0])} of the first update's entropy is left"
-    if left < ENTROPY_LEFT * entropy[0]:
-        return RunCheck("Entropy", "warning", text + ": answers are becoming all alike.", "Stop earlier or raise beta.")
-    return RunCheck("Entropy", "fine", text + ".")
+    return _said("entropy", "lost" if left < ENTROPY_LEFT * entropy[0] else "fine", left=percent(left / entropy[0]))
 
 
 def check_truncation(findings: Findings) -> RunCheck | None:
@@ -237,11 +209,14 @@ def check_truncation(findings: Findings) -> RunCheck | None:
     share = last(findings.updates, "truncation_share")
     if share is None:
         return None
-    text = f"{percent(share, 1)} of the last updates' answers were cut off at the length limit."
-    if share > TRUNCATED:
-        remedy = "Raise policy.max_new_tokens, or penalise unfinished answers."
-        return RunCheck("Truncation", "warning", text, remedy)
-    return RunCheck("Truncation", "fine", text)
+    return _said("truncation", "many" if share > TRUNCATED else "fine", share=percent(share, 1))
+
+
+def _said(look: str, case: str, **figures: object) -> RunCheck:
+    """Return what checks.toml says of a case, with its figures put in."""
+    words = {**_WORDS[look], **_WORDS[look][case]}
+    name, text, remedy = (str(words.get(part, "")).format(**figures) for part in ("name", "text", "remedy"))
+    return RunCheck(name, words.get("status", "fine"), text, remedy)
 
 
 def _at_first(findings: Findings) -> list[Remark]:
