@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kleash.errors import KleashError, SettingsError
-from kleash.evaluation.first_update import marks_of, training_of
+from kleash.evaluation.first_update import REWARD_MODELS, marks_of, training_of
 from kleash.evaluation.suites.reading import read_suite, require_checks
 from kleash.formats import Kind, kind_of_file, read
 from kleash.functions import FUNCTIONS, recorded_functions
@@ -117,7 +117,7 @@ def _components_named(recipe: Recipe) -> Iterator[tuple[str, Look]]:
         yield "policy.engine", partial(_known, "engine", recipe.policy.engine)
         yield "policy.generator", partial(_known, "generator", recipe.policy.generator)
         yield "scorer.kind", partial(_scorer, recipe)
-        if recipe.scorer.asks_checks and recipe.data.prompts is not None:
+        if recipe.scorer.of_kinds("checks") and recipe.data.prompts is not None:
             yield "data.prompts, checks", partial(_checks, recipe.data.prompts)
         if recipe.alarms.comparer is not None:
             yield "alarms.comparer", partial(_alarms, recipe)
@@ -157,12 +157,12 @@ def _comparer(recipe: Recipe) -> str:
 
 def _scorer(recipe: Recipe) -> str:
     scorer = recipe.scorer
-    asked = scorer.reward_models_named()
-    if not asked and not (scorer.asks_reward_models and "reward" in recipe.stages):
+    asking = scorer.of_kinds(*REWARD_MODELS)
+    named = [_model_folder(name) for part in asking for name in part.reward_models]
+    if not named and not (asking and "reward" in recipe.stages):
         build_scorer(StageContext(), scorer).require()
-    return ", ".join([*(f"{term.weight:g} x {term.name}" for term in scorer.terms), *map(_model_folder, asked)]) or (
-        scorer.function or scorer.kind
-    )
+    terms = [f"{term.weight:g} x {term.name}" for term in scorer.terms]
+    return ", ".join([*terms, *named]) or scorer.function or scorer.kind
 
 
 def _judge(recipe: Recipe) -> str:

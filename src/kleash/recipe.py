@@ -100,7 +100,7 @@ class Recipe(Settings):
     @property
     def waits_for_reward(self) -> bool:
         """Whether answers are scored by a reward model that the run has yet to train."""
-        asking = [part for part in self.scorer.parts if part.kind in REWARD_MODELS]
+        asking = self.scorer.of_kinds(*REWARD_MODELS)
         return any("reward" in self.stages or not part.reward_models for part in asking)
 
     def setting(self, name: str) -> Any:

@@ -41,7 +41,7 @@ from kleash.stages.support.encoding import dropped_figures, encode, prompts_that
 from kleash.stages.support.independence import preferences_behind, say_if_it_trained
 from kleash.stages.support.online_evaluation import OnlineEvaluation
 from kleash.stages.support.saving import save_policy
-from kleash.stages.support.scoring import NOT_AUDITED, ScorerSource
+from kleash.stages.support.scoring import CHECKS, NOT_AUDITED, ScorerSource
 from kleash.tracking import ResumableTracker
 
 
@@ -93,7 +93,7 @@ def train_policy(
         marks = marks_of(own, "alarms.comparer", "alarms.judges")
         trained_by = {"policy": own, **preferences_behind(parents.values())}
         say_if_it_trained("alarms.comparer", asked, trained_by, known_by=marks)
-    if scorer_source.settings is not None and scorer_source.settings.asks_checks:
+    if scorer_source.settings is not None and scorer_source.settings.of_kinds(CHECKS):
         for file in filter(None, (prompts, evaluation_prompts)):
             require_checks(file)
     loaded = read_prompts(prompts, strict=context.is_strict)

@@ -95,17 +95,9 @@ class ScorerSettings(TermSettings):
         """The terms of a sum; of anything else itself."""
         return self.terms if self.kind == SUM else (self,)
 
-    @property
-    def asks_reward_models(self) -> bool:
-        return any(part.kind in REWARD_MODELS for part in self.parts)
-
-    def reward_models_named(self) -> list[str]:
-        """Return the reward models made elsewhere that are asked."""
-        return [name for part in self.parts if part.kind in REWARD_MODELS for name in part.reward_models]
-
-    @property
-    def asks_checks(self) -> bool:
-        return any(part.kind == CHECKS for part in self.parts)
+    def of_kinds(self, *kinds: str) -> list[TermSettings]:
+        """Return those of the parts that are of some kinds."""
+        return [part for part in self.parts if part.kind in kinds]
 
 
 @dataclass(frozen=True)
@@ -159,21 +151,19 @@ def build_scorer(
     that failed raises SettingsError, unless the settings say why.
     """
     made_here = list(map(as_reward_model, reward_models))
-    used_by = [_asked_by(part, made_here, is_term=part is not settings) for part in settings.parts]
-    if any(part.kind in REWARD_MODELS and not used for part, used in zip(settings.parts, used_by, strict=True)):
+    parts = [(part, _asked_by(part, made_here, is_term=part is not settings)) for part in settings.parts]
+    if any(part.kind in REWARD_MODELS and not used for part, used in parts):
         return ScorerSource(None, {}, settings)
-    models = [model for used in used_by for model in used]
+    models = [model for _, used in parts for model in used]
     if settings.kind == SUM:  # several terms may ask one
         models = list({model.id: model for model in models}.values())
     audited = check_audits(models, audits, settings) if models else ""
     parents = {f"reward_{i}" if i else "reward": artifact for i, artifact in enumerate(models)}
     parents |= {f"audit_{i}" if i else "audit": artifact for i, artifact in enumerate(audits) if models}
-    scorers = [_scorer_of(context, part, used, z_clip) for part, used in zip(settings.parts, used_by, strict=True)]
+    scorers = [_scorer_of(context, part, used, z_clip) for part, used in parts]
     if settings.kind == SUM:
         terms = zip(settings.terms, scorers, strict=True)
-        return ScorerSource(
-            SumScorer([Term(term.name, term.weight, scorer) for term, scorer in terms]), parents, settings, audited
-        )
+        scorers = [SumScorer([Term(term.name, term.weight, scorer) for term, scorer in terms])]
     return ScorerSource(scorers[0], parents, settings, audited)
 
 
