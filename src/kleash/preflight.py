@@ -46,7 +46,7 @@ def look_ahead(recipe: Recipe, *, strict: bool, source: str) -> list[tuple[str, 
             faults.append(f"{what}: {error}")
     if faults:
         raise SettingsError(f"{source} cannot run yet. " + "\n".join(faults))
-    for remark in (*_sampled_otherwise(recipe), *_asked_twice(recipe)):
+    for remark in _sampled_otherwise(recipe):
         say(remark)
     return rows
 
@@ -72,20 +72,6 @@ def _sampled_otherwise(recipe: Recipe) -> Iterator[str]:
             )
 
 
-def _asked_twice(recipe: Recipe) -> Iterator[str]:
-    """Say where a step of the policy asks for more prompts than there are."""
-    from kleash.formats import read_prompts
-
-    wanted = recipe.policy.prompts_per_step
-    if "policy" in recipe.stages and recipe.data.prompts is not None:
-        num_prompts = len(read_prompts(recipe.data.prompts).records)
-        if num_prompts < wanted:
-            yield (
-                f"policy.prompts_per_step is {wanted:,} and data.prompts has {num_prompts:,}: every step asks each of "
-                "them several times. Lower it (policy.samples_per_prompt asks for more answers), or give more prompts."
-            )
-
-
 def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]:
     if "pretrain" not in recipe.stages and recipe.base is not None:
         yield "base", partial(_model_folder, recipe.base)
@@ -100,7 +86,8 @@ def _things_named(recipe: Recipe, *, strict: bool) -> Iterator[tuple[str, Look]]
     for name, kind in kinds.items():
         if (path := getattr(recipe.data, name)) is not None:
             takes_thumbs = kind == "preferences" and "direct" in recipe.stages and "reward" not in recipe.stages
-            yield f"data.{name}", partial(_counted, kind, path, strict, takes_thumbs)
+            a_step = recipe.policy.prompts_per_step if name == "prompts" and "policy" in recipe.stages else 0
+            yield f"data.{name}", partial(_counted, kind, path, strict, takes_thumbs, a_step)
     if recipe.data.documents is not None:
         documents = recipe.data.documents
         yield "data.documents", lambda: f"{len(read_documents(documents)):,} documents"
@@ -205,8 +192,13 @@ def _checks(file: Path) -> str:
     return f"{require_checks(file):,} prompts whose answers can be checked"
 
 
-def _counted(kind: Kind, path: Path, strict: bool, takes_thumbs: bool) -> str:
+def _counted(kind: Kind, path: Path, strict: bool, takes_thumbs: bool, a_step: int) -> str:
     if takes_thumbs and kind_of_file(path) == "labelled":
         kind = "labelled"
     loaded = read(path, kind, strict=strict)
+    if len(loaded.records) < a_step:
+        say(
+            f"policy.prompts_per_step is {a_step:,} and data.prompts has {len(loaded.records):,}: every step asks each "
+            "of them several times. Lower it (policy.samples_per_prompt asks for more answers), or give more prompts."
+        )
     return "; ".join([f"{len(loaded.records):,} rows, format {loaded.format}", *filter(None, [loaded.losses()])])

@@ -202,3 +202,24 @@ def test_check_says_where_a_step_asks_for_more_prompts_than_there_are(kleash, wo
     assert shown.code == 0, shown.err
     assert "policy.prompts_per_step is 3 and data.prompts has 2: every step asks each" in " ".join(shown.err.split())
     assert "prompts_per_step" not in kleash("recipe", "check", "own.toml", "--set", "policy.prompts_per_step=2").err
+
+
+def test_check_plans_memory_by_role_and_time_by_stage(kleash, workplace):
+    shown = kleash("recipe", "check", "tiny.toml", "--memory", "1KB")
+    assert shown.code == 0, shown.err
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert {"policy", "reference", "critic", "together"} <= {
+        line[0] for line in lines if line and line[-1] in ("MB", "GB")
+    }
+    assert any(line[:1] == ["policy"] and line[-1] in ("s", "min") for line in lines), "seconds of its steps"
+    assert "tokens (assumed, for no file of them is there yet)" in shown.out
+    assert "More than 0 MB. It does not fit even with" in shown.out
+    assert "  model.lora_rank = 16  # then " in shown.out
+    assert "fit" not in kleash("recipe", "check", "tiny.toml", "--memory", "80GB").out
+    refused = kleash("recipe", "check", "tiny.toml", "--memory", "much")
+    assert (refused.code, "'much' is no amount of memory" in refused.err) == (2, True)
+
+
+def test_check_plans_nothing_for_a_base_that_is_not_here_yet(kleash, workplace):
+    shown = kleash("recipe", "check", "tiny.toml", "--set", "base=hub:nobody/nothing")
+    assert "No plan of memory and time: no base is on this machine yet." in shown.out
