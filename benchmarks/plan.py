@@ -34,7 +34,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "stories260k, PPO": {"base": STORIES, "policy": {"prompts_per_step": 32, "max_new_tokens": 48}, "reward": True},
     "SmolLM2, PPO with LoRA": {
         "base": "smollm2",
-        "model": {"lora_rank": 16},
+        "model": {"lora_rank": 16, "lora_roles": "policy"},
         "policy": {"prompts_per_step": 4, "max_new_tokens": 16, "epochs": 1, "max_batch_tokens": 256},
         "reward": True,
     },
@@ -75,9 +75,8 @@ def measure(configuration: dict[str, Any], out: Path) -> dict[str, float]:
     """Train in this process; return the peak memory above imports, the median step and the lengths there were."""
     time.perf_counter = time.process_time  # of the loop's step_seconds
     from kleash.artifacts import external
-    from kleash.data.batches import derived_seed  # noqa: F401 (what a run imports)
     from kleash.models.heads import RewardNormaliser
-    from kleash.stages.context import StageContext
+    from kleash.stages.context import ModelSettings, StageContext
     from kleash.stages.wiring import make
 
     recipe, base = recipe_of(configuration), Path(configuration["base"])
@@ -88,8 +87,10 @@ def measure(configuration: dict[str, Any], out: Path) -> dict[str, float]:
     if configuration.get("reward"):
         inputs["rewards"] = [out / "reward"]
     if not (out / "reward").is_dir() and configuration.get("reward"):
-        scalar = context.fresh_scalar_model(external(base, "model"), seed=0)
-        scalar.save(out / "reward", context.load_policy(base).tokenizer)
+        plain = StageContext(model=ModelSettings(device="cpu"))
+        plain.fresh_scalar_model(external(base, "model"), seed=0).save(
+            out / "reward", plain.load_policy(base).tokenizer
+        )
         RewardNormaliser(0.0, 1.0).save(out / "reward")
         return {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
