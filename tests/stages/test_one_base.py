@@ -56,8 +56,7 @@ def test_training_began_at_ratio_1_and_moved_policy_and_critic(made):
 def test_the_merged_folders_gap_is_on_record(made):
     for stage in ("sft", "policy"):
         gap = made[stage].summary["merge_gap_nats"]
-        assert 0 < gap["mean"] <= gap["max"]
-        assert gap["mean"] <= 0.05
+        assert gap["mean"] <= gap["max"] < 1e-4 < gap["mean_as_trained"]
 
 
 def test_a_later_round_goes_on_with_the_adapter_on_the_same_base(context, made, data, tmp_path):

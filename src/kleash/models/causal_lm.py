@@ -28,7 +28,7 @@ from kleash.models import folders
 from kleash.models.head_logprobs import HeadWorkspace, head_logprobs
 from kleash.models.last_layer import LastFeedForward
 from kleash.models.lora import ADAPTER, adapter_stack, live_stack, put_on
-from kleash.models.precision import Precision, agree, cast_once, computing
+from kleash.models.precision import Precision, agree, cast_once, computing, in_float32
 from kleash.models.recomputing import RecomputedLayers
 from kleash.models.rendering import Rendering, rendering_of
 from kleash.models.shared_base import Role, load_on_base
@@ -51,10 +51,15 @@ class ResponseOutputs:
 
 
 class MergeGap(NamedTuple):
-    """How far merged weights' log-probabilities per token are from the live model's, nats."""
+    """How far merged weights' log-probabilities per token are from the live model's, nats.
+
+    mean, max: of the weights alone, both computed in float32.  mean_as_trained: in the model's precision, where
+    rounding alone makes some hundredths in bfloat16.
+    """
 
     mean: float
     max: float
+    mean_as_trained: float
 
 
 class LanguageModel:
@@ -176,13 +181,20 @@ class LanguageModel:
 
     @torch.no_grad()
     def _merge_gap(self, role: Role, probes: Sequence[TokenSequence]) -> MergeGap:
-        """Measure what merging moves each token's log-probability by, all else computed as ever."""
+        """Measure what merging moves each token's log-probability by, in float32 and as the model computes."""
         batch = token_batch(probes, pad_id=self.pad_id, device=self.device)
-        live_BT = self.response_outputs(batch).logprob_BT
-        with role.as_merged():
-            merged_BT = self.response_outputs(batch).logprob_BT
-        gap_N = (live_BT - merged_BT).abs()[batch.response_mask_BT]
-        return MergeGap(float(gap_N.mean()), float(gap_N.max()))
+
+        def gap_N() -> Tensor:
+            live_BT = self.response_outputs(batch).logprob_BT
+            with role.as_merged():
+                return (live_BT - self.response_outputs(batch).logprob_BT).abs()[batch.response_mask_BT]
+
+        as_trained, used = float(gap_N().mean()), self.precision
+        self.precision = "float32"
+        with in_float32(self.model):
+            exact_N = gap_N()
+        self.precision = used
+        return MergeGap(float(exact_N.mean()), float(exact_N.max()), as_trained)
 
     def _guarded(self, output: Tensor) -> Tensor:
         return output if self.role is None else self.role.guarded(output)

@@ -36,6 +36,31 @@ def agree(first: Tensor, second: Tensor, *, rtol: float, atol: float) -> bool:
 
 
 @contextmanager
+def in_float32(model: nn.Module) -> Iterator[None]:
+    """Compute in float32 for this long, whatever the weights' type: each module's are cast while it is called."""
+    kept: dict[nn.Module, dict[str, nn.Parameter]] = {}
+
+    def cast(module: nn.Module, inputs: Any) -> None:
+        kept[module] = {name: weight for name, weight in module._parameters.items() if weight is not None}
+        for name, weight in kept[module].items():
+            module._parameters[name] = nn.Parameter(weight.detach().float(), requires_grad=False)
+
+    def put_back(module: nn.Module, inputs: Any, output: Any) -> None:
+        module._parameters.update(kept.pop(module))
+
+    low = [
+        m for m in model.modules() if any(w is not None and w.dtype == torch.bfloat16 for w in m._parameters.values())
+    ]
+    hooks = [hook for m in low for hook in (m.register_forward_pre_hook(cast), m.register_forward_hook(put_back))]
+    try:
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
 def cast_once(model: nn.Module) -> Iterator[None]:
     """Hold the linear layers' float32 weights in bfloat16 for this long: autocast would cast them at every call.
 
