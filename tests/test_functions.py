@@ -180,7 +180,7 @@ def test_settings_give_the_functions_they_name(tmp_path):
         scorer: ScorerSettings = ScorerSettings(kind="function", function=target)
         ours: ScorerSettings = ScorerSettings(kind="kleash.scorers.function:FunctionScorer")
 
-    assert dict(recorded_functions(Stage())) == {"scorer.function": function_digest(target).to_json()}
+    assert dict(recorded_functions(Stage())) == {"scorer.function": vars(function_digest(target))}
 
 
 def test_settings_give_the_files_they_name_and_each_of_several_functions(tmp_path):

@@ -71,8 +71,8 @@ class Origin:
 class Artifact:
     """What `artifact.json` says, and where it was read.
 
-    parents: {role: id}, and `origins` by the same roles. settings: as resolved with every default; settings_given: as
-    written by the user. files: {relative path: sha256}; those in `unhashed` (logs with timings) stay out of the id.
+    parents: {role: id}, and `origins` by the same roles. settings, settings_given: as resolved with every default.
+    files: {relative path: sha256}; those in `unhashed` (logs with timings) stay out of the id.
     text_format: {"tokenizer": digest, "chat_template": digest}, or None where no text was turned into tokens.
     summary: figures worth showing; they may hold timings and are not part of the id either.
     """
@@ -126,13 +126,12 @@ def writing(
     parents: Mapping[str, Artifact],
     settings: Mapping[str, Any],
     records: Records = _NO_RECORDS,
-    settings_given: Mapping[str, Any] | None = None,
     seed: int | None = None,
     text_format: Mapping[str, str | None] | None = None,
 ) -> Iterator[Draft]:
     """Make the artifact `folder`: complete and whole after a clean exit, left to be resumed after any other.
 
-    settings, settings_given, summary: whatever JSON holds. Ask `find` first whether the artifact is there already.
+    settings, summary: whatever JSON holds. Ask `find` first whether the artifact is there already.
     Raises SettingsError if the folder was begun with other settings or parents, ArtifactError if it is complete,
     RunError if the disk refuses.
     """
@@ -150,7 +149,7 @@ def writing(
             parents=begun["parents"],
             origins={role: _origin(parent, folder) for role, parent in parents.items()},
             settings=begun["settings"],
-            settings_given=_plain(settings_given if settings_given is not None else settings),
+            settings_given=begun["settings"],
             seed=seed,
             files=file_digests(draft.path),
             unhashed=tuple(sorted(draft.unhashed)),

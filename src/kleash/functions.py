@@ -54,9 +54,6 @@ class FunctionRecord:
     name: str
     digest: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "digest": self.digest}
-
 
 def register(function: Callable[..., Any]) -> str:
     """Return the name by which a recipe of this process names the function: its module:attribute where it has one."""
@@ -105,14 +102,12 @@ def recorded_functions(settings: BaseModel, prefix: str = "") -> Iterator[tuple[
             for number, one in enumerate(value):
                 yield from recorded_functions(one, f"{prefix}{name}.{number}.")
         elif extra == NAMES_FILE and value is not None:
-            yield (
-                f"{prefix}{name}",
-                FunctionRecord(str(value), _file_digest(value if value.is_file() else None)).to_json(),
-            )
+            digest = _file_digest(value) if value.is_file() else None
+            yield f"{prefix}{name}", vars(FunctionRecord(str(value), digest))
         elif extra == NAMES_FUNCTION:
             for number, target in enumerate(value if isinstance(value, tuple) else (value,)):
                 if isinstance(target, str) and ":" in target and not target.startswith(_OURS):
-                    yield f"{prefix}{name}{f'.{number}' if number else ''}", function_digest(target).to_json()
+                    yield f"{prefix}{name}{f'.{number}' if number else ''}", vars(function_digest(target))
 
 
 def edited(recorded: Mapping[str, Any], wanted: Mapping[str, Any], *, place: Path) -> list[str]:
@@ -235,7 +230,8 @@ def _function(function: FunctionType, within: tuple[int, ...]) -> Any:
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     values = _described([cells, function.__defaults__, function.__kwdefaults__], within)
     if file := _file_of(function):
-        return ["file", function.__qualname__, _file_digest(file), _file_digest(_file_of_module(function)), values]
+        files = [_file_digest(one) for one in (file, _file_of(sys.modules.get(function.__module__)))]
+        return ["file", function.__qualname__, *files, values]
     try:
         source = textwrap.dedent(inspect.getsource(function.__code__))
     except (OSError, TypeError) as error:
@@ -273,11 +269,6 @@ def _file_of(thing: Any) -> Path | None:
     except (TypeError, OSError):
         return None
     return Path(name) if name and Path(name).is_file() else None
-
-
-def _file_of_module(function: FunctionType) -> Path | None:
-    module = sys.modules.get(function.__module__)
-    return _file_of(module) if module else None
 
 
 def _file_digest(file: Path | None) -> str | None:

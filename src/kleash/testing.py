@@ -7,7 +7,7 @@ it and `FakeEngine` trains it, so that the real loop runs on them in millisecond
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,17 +57,17 @@ class TabularPolicy(torch.nn.Module):
         return self.named_parameters()
 
 
+@dataclass
 class FakeGenerator:
     """A `Generator` that samples answers from a `TabularPolicy`; an answer's text is its token ids, as words.
 
     An answer ends with one of eos_ids, or at max_new_tokens. `version` is that of the weights loaded last.
     """
 
-    def __init__(self, policy: TabularPolicy, *, max_new_tokens: int, eos_ids: Iterable[int]) -> None:
-        self.policy = policy
-        self.max_new_tokens = max_new_tokens
-        self.eos_ids = frozenset(eos_ids)
-        self.version = 0
+    policy: TabularPolicy
+    max_new_tokens: int
+    eos_ids: Collection[int]
+    version: int = 0
 
     def generate(
         self, prompts: Sequence[Prompt], *, samples_per_prompt: int, seed: int, policy_version: int
@@ -214,14 +214,14 @@ class FakeComparer:
                 yield Judgement(comparison.id, rater, "rule", tuple(range(len(worths))), outcome="ranked", ranks=ranks)
 
 
+@dataclass
 class ScriptedWatch:
     """A `Watch` that says at each step what it was told to say, and remembers what it was shown."""
 
-    def __init__(self, verdicts: Mapping[int, WatchDecision] | None = None) -> None:
-        self.verdicts = dict(verdicts or {})
-        self.steps: list[int] = []
-        self.best_step: int | None = None
-        self.reasons: tuple[str, ...] = ()
+    verdicts: Mapping[int, WatchDecision] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    best_step: int | None = None
+    reasons: tuple[str, ...] = ()
 
     def note_evaluation(self, step: int, wanted: WatchDecision) -> None:
         """Take every evaluation for the best."""

@@ -109,7 +109,7 @@ def audit_reward(
     parents |= {f"beside_{i}": as_artifact(model, "reward model") for i, model in enumerate(others)}
     if previous is not None:
         parents |= {"previous": previous, **{f"earlier_{i}": labels for i, labels in enumerate(earlier)}}
-    named = {"function": target, FUNCTIONS: {"function": function_digest(target).to_json()}} if target else {}
+    named = {"function": target, FUNCTIONS: {"function": vars(function_digest(target))}} if target else {}
     plan: Plan = {"kind": "audit", "parents": parents, "settings": settings, "extra_settings": named}
     if done := context.find_finished(output_dir, **plan):
         return done

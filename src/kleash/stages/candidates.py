@@ -34,7 +34,7 @@ from kleash.screen import say
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
 from kleash.stages.support.encoding import dropped_figures, prompts_that_fit
-from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed, with_difficulty
+from kleash.stages.support.prompt_mix import DIFFICULTY, PromptMix, attacks, difficulty_of, mixed
 from kleash.stages.support.scoring import ScorerSource
 
 PROMPTS_PER_BLOCK = 256
@@ -229,7 +229,7 @@ class _Sampler:
             choice(range(first, first + num_samples), key=score_of.__getitem__)
             for first in range(0, len(answers), num_samples)
         }
-        rest = [_left_out(answer, NOT_PICKED) for n, answer in enumerate(answers) if n not in picked]
+        rest = [_tagged(answer, LEFT_OUT, NOT_PICKED) for n, answer in enumerate(answers) if n not in picked]
         return Sampled([answers[n] for n in sorted(picked)], rest)
 
     def _num_sampled(self, sample: int) -> int:
@@ -254,18 +254,17 @@ def _of_wanted_difficulty(sampled: Sampled, settings: CandidatesSettings, scorer
     kept = set(choose(groups, keys, settings.num_prompts, seed=derived_seed(seed, "difficulty"), weights=weights))
     parted = Sampled([], list(sampled.left_out))
     for number, at in enumerate(starts):
-        of_prompt = [
-            replace(answer, prompt=with_difficulty(answer.prompt, found[number])) for answer in answers[at : at + size]
-        ]
+        # As a tag of the prompt, so that accuracy is known for easy and hard pairs apart.
+        of_prompt = [_tagged(answer, DIFFICULTY, found[number]) for answer in answers[at : at + size]]
         if number in kept:
             parted.answers.extend(of_prompt)
         else:
-            parted.left_out.extend(_left_out(answer, WRONG_DIFFICULTY) for answer in of_prompt)
+            parted.left_out.extend(_tagged(answer, LEFT_OUT, WRONG_DIFFICULTY) for answer in of_prompt)
     return parted
 
 
-def _left_out(answer: Completion, reason: str) -> Completion:
-    return replace(answer, prompt=answer.prompt.with_dimensions({LEFT_OUT: reason}))
+def _tagged(answer: Completion, tag: str, value: str) -> Completion:
+    return replace(answer, prompt=answer.prompt.with_dimensions({tag: value}))
 
 
 def _figures(sampled: Sampled) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def collect_preferences(
     extra_settings: dict[str, Any] = dict(chosen.settings) if chosen else {}
     if isinstance(comparer, JudgePanel):
         band = FunctionRecord(str(settings.judges), content_id(_band(settings).model_dump(mode="json")))
-        functions = {**extra_settings.get(FUNCTIONS, {}), "judges": comparer.recorded(), "band": band.to_json()}
+        functions = {**extra_settings.get(FUNCTIONS, {}), "judges": comparer.recorded(), "band": vars(band)}
         extra_settings[FUNCTIONS] = functions
     # Of everything that decides the verdicts, so that a run with other settings has a campaign of its own; as they
     # were begun with, so that a setting that a later version adds leads to no other campaign.

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kleash.errors import SettingsError
 from kleash.evaluation.jailbreaks import WRAPPERS
 from kleash.records import Prompt
-from kleash.stages.support.prompt_mix import PromptMix, attacks, difficulty_of, mixed, with_difficulty
+from kleash.stages.support.prompt_mix import PromptMix, attacks, difficulty_of, mixed
 
 SUMS = [Prompt(f"what is {n} plus 1?", {"topic": "sums"}) for n in range(30)]
 FACTS = [Prompt(f"what is fact {n}?", {"topic": "facts"}) for n in range(5)]
@@ -91,7 +91,10 @@ def test_difficulty_is_how_clearly_the_scorer_tells_the_best_from_the_worst(scor
 def test_an_attack_is_adversarial_whatever_the_scores():
     attack = Prompt("x", tags={"red_team": "novel"})
     assert difficulty_of(attack, (0.0, 9.0)) == "adversarial"
-    assert with_difficulty(attack, "adversarial").tags == {"red_team": "novel", "difficulty": "adversarial"}
+    assert attack.with_dimensions({"difficulty": "adversarial"}).tags == {
+        "red_team": "novel",
+        "difficulty": "adversarial",
+    }
 
 
 @pytest.mark.parametrize(

@@ -100,5 +100,5 @@ def build_alarms(settings: AlarmSettings, *, seed: int, calls: CallLog | None = 
     if isinstance(comparer, JudgePanel):
         raters = {FUNCTIONS: {"alarms.judges": comparer.recorded()}}
     elif isinstance(comparer, ScoreComparer):
-        raters = {FUNCTIONS: {"alarms.comparer": function_digest(comparer.name).to_json()}}
+        raters = {FUNCTIONS: {"alarms.comparer": vars(function_digest(comparer.name))}}
     return AlarmSetup(settings, ExternalSignal(comparer, num_comparisons=settings.comparisons_per_evaluation), raters)

@@ -117,11 +117,6 @@ def difficulty_of(prompt: Prompt, scores: Sequence[float], members: Sequence[Seq
     return "easy" if probability >= SURE and not is_contested else "hard"
 
 
-def with_difficulty(prompt: Prompt, difficulty: Difficulty) -> Prompt:
-    """Note it on the prompt as a tag, so that accuracy is known for easy and hard pairs apart."""
-    return prompt.with_dimensions({DIFFICULTY: difficulty})
-
-
 # ----------------------------------------------------------------------------------------------------------- inside
 def _is_in(prompt: Prompt, name: str) -> bool:
     return name in slice_names(prompt.dimensions)
