@@ -162,7 +162,7 @@ def _with_none(given: Mapping[str, Any], model_class: type[BaseModel]) -> dict[s
 
 def _describe_fault(fault: Any, given: Mapping[str, Any], model_class: type[BaseModel], sources: _Sources) -> str:
     location = _location_as_written(fault, given)
-    name, place = _dotted(location), sources.place(location)
+    name, place = ".".join(map(str, location)), sources.place(location)
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown setting {name}{_advice(location, model_class)}"
     message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "should")
@@ -294,10 +294,6 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
-
-
-def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location)
 
 
 def _shown(value: Any) -> str:

@@ -244,7 +244,7 @@ def test_the_other_judges_of_a_panel_go_on(tmp_path):
             settings=DriftSettings(window=20, every=20, min_left=0),
             rounds_before=[Artifact("preferences", "p", {}, tmp_path, summary={"judges": []})],
         )
-        label_by_judges(database, campaign, comparisons, judges, announce=lambda remark: None, actor="test")
+        label_by_judges(database, campaign, comparisons, judges, announce=lambda remark: None)
     with database.read() as connection:
         counting = [entry.judgement.rater for entry in judgements_in_force(connection, campaign)]
         demoted = {rater.name: rater.demotion for rater in raters(connection) if rater.demotion}

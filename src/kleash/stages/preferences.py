@@ -33,12 +33,11 @@ from kleash.records import Comparison, comparisons_of, content_id
 from kleash.results import PreferencesSummary
 from kleash.settings import Settings
 from kleash.stages.context import Plan, StageContext, as_artifact
-from kleash.stages.support.comparing import PEOPLE, Chosen, PreferencesSettings
+from kleash.stages.support.comparing import ACTOR, PEOPLE, Chosen, PreferencesSettings
 from kleash.stages.support.freezing import freeze_labels
 from kleash.stages.support.judging import have_compared
 from kleash.stages.support.rlaif import judges_at_work, label_by_judges, report_on_judges
 
-ACTOR = "run"
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -111,7 +110,7 @@ def collect_preferences(
         if comparer is None:
             _wait_for_people(database, campaign, announce)
         elif judges:
-            label_by_judges(database, campaign, comparisons, judges, announce=announce, actor=ACTOR)
+            label_by_judges(database, campaign, comparisons, judges, announce=announce)
             draft.summary |= report_on_judges(database, campaign, judges, draft.path).to_json()
         else:
             missing = _have_compared(database, campaign, comparisons, comparer)

@@ -94,11 +94,8 @@ def _read(row: Input, value: Any) -> Any:
             f"{row.flag} is {value}, data as it came. Expected an artifact made of it. Make one with `kleash import "
             f"preferences {value} --into FOLDER --origin WHERE-FROM`, and give that folder."
         )
-    return [_artifact(one) for one in value] if row.is_many else _artifact(value)
-
-
-def _artifact(source: Path | Artifact) -> Artifact:
-    return source if isinstance(source, Artifact) else read(source)
+    found = [one if isinstance(one, Artifact) else read(one) for one in (value if row.is_many else [value])]
+    return found if row.is_many else found[0]
 
 
 def make_world(context: StageContext, settings: WorldSettings, *, output_dir: Path) -> Artifact:

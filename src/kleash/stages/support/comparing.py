@@ -21,6 +21,8 @@ from kleash.settings import Settings
 
 PEOPLE = "people"
 JUDGES = "judges"
+ACTOR = "run"
+"""Who a run is in the label database."""
 
 
 class SimulatedJudgeSettings(Settings):

@@ -35,6 +35,7 @@ from kleash.raters.monitoring import BandSettings, majority_choices
 from kleash.raters.panel import JudgePanel
 from kleash.records import Comparison
 from kleash.results import PreferencesSummary
+from kleash.stages.support.comparing import ACTOR
 from kleash.stages.support.judging import have_batch_compared, hold_to_band
 
 LOOKS = "judge_looks.jsonl"
@@ -107,7 +108,6 @@ def label_by_judges(
     judges: JudgesAtWork,
     *,
     announce: Callable[[str], None],
-    actor: str,
 ) -> None:
     """Have the judges label what they have not labelled yet, looking at them every few verdicts.
 
@@ -128,7 +128,7 @@ def label_by_judges(
     with progress(len(comparisons), "Comparing") as advance:
         for start in range(0, len(comparisons), size):
             batch = comparisons[start : start + size]
-            active = _hold(database, campaign, judges, announce, actor=actor)
+            active = _hold(database, campaign, judges, announce)
             if isinstance(judges.comparer, SimulatedJudgeComparer):
                 # Before the judge, so that whoever looks at its verdicts, after a kill too, has the share beside them.
                 # Those the expert has judged already are judged the same again, and not stored twice.
@@ -138,10 +138,10 @@ def label_by_judges(
             if waiting and (comparer := judges.comparer_of(active)):
                 have_batch_compared(database, campaign, waiting, comparer)
             advance(len(batch))
-    _hold(database, campaign, judges, announce, actor=actor, is_over=True)
+    _hold(database, campaign, judges, announce, is_over=True)
     if judges.settings.demotes:
         # Once more over all time and over the calls: a steady judge below its band, and unreadable replies.
-        for remark in hold_to_band(database, campaign, judges.band, actor=actor)[1]:
+        for remark in hold_to_band(database, campaign, judges.band, actor=ACTOR)[1]:
             announce(remark)
     if isinstance(judges.comparer, JudgePanel):
         for judge in judges.comparer.judges:
@@ -235,7 +235,6 @@ def _hold(
     judges: JudgesAtWork,
     announce: Callable[[str], None],
     *,
-    actor: str,
     is_over: bool = False,
 ) -> set[str]:
     """Demote the judges that have left the band; return the names of those that go on."""
@@ -251,7 +250,7 @@ def _hold(
             # The judgement after those that count, whether it is there already or only to come.
             first_dropped = int(one.recorded[num_counting - 1].id) + 1 if num_counting else None
             reason = f"{'; '.join(drift.reasons)}. {_what_counts(drift, num_counting)}"
-            demote(connection, one.judge, reason, actor=actor, counts_before=first_dropped)
+            demote(connection, one.judge, reason, actor=ACTOR, counts_before=first_dropped)
             announce(f"Demoted: {reason}")
     return active
 
