@@ -23,7 +23,7 @@ from kleash.progress import Stopwatch
 from kleash.protocols import WatchDecision
 from kleash.records import Prompt
 from kleash.testing import FakeEngine, FakeGenerator, FakeScorer, ListTracker, ScriptedWatch, TabularPolicy
-from kleash.tracking import without_timings
+from timings import without_timings
 
 PROMPTS = [Prompt("sum", {"topic": "sums"}), Prompt("fact", {"topic": "facts", "hard": "yes"})] * 4
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kleash.errors import RunError, SettingsError
-from kleash.tracking import FanOutTracker, JsonlTracker, is_timing, open_trackers, without_timings
+from kleash.tracking import FanOutTracker, JsonlTracker, open_trackers
+from timings import is_timing, without_timings
 
 
 @pytest.fixture

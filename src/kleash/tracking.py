@@ -103,16 +103,6 @@ def open_trackers(folder: Path, *, names: Sequence[str] = (), run_name: str = ""
     return FanOutTracker([JsonlTracker(folder / METRICS_FILE), *others])
 
 
-def is_timing(name: str) -> bool:
-    """Say whether a metric measures the machine rather than the model, and so differs from run to run."""
-    return name.startswith("seconds/") or name.endswith(("_seconds", "_per_second"))
-
-
-def without_timings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's metrics that must be the same in a resumed run as in an uninterrupted one."""
-    return {name: value for name, value in row.items() if not is_timing(name)}
-
-
 def _json_value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None

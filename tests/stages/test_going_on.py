@@ -13,9 +13,10 @@ from kleash.lineage import require_whole, verify
 from kleash.stages.reward import RewardSettings, train_reward
 from kleash.stages.sft import SftSettings, train_sft
 from kleash.stages.support.scoring import ScorerSource
-from kleash.tracking import JsonlTracker, without_timings
+from kleash.tracking import JsonlTracker
 from stages.test_policy import VARIED, settings_of, train
 from stages.tiny_recipe import TABLES, scripted_alarms, tiny_context
+from timings import without_timings
 
 
 def flip_a_bit(file):

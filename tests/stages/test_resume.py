@@ -14,9 +14,10 @@ import tiny
 from kleash.algorithms.rollout_metrics import KL
 from kleash.artifacts import file_digest, read
 from kleash.lineage import verify
-from kleash.tracking import JsonlTracker, without_timings
+from kleash.tracking import JsonlTracker
 from stages.killed_round import SCENARIOS
 from stages.tiny_recipe import STAGES
+from timings import without_timings
 
 TESTS = Path(__file__).parents[1]
 

@@ -11,8 +11,9 @@ from torch import nn
 from kleash import artifacts
 from kleash.errors import RunError
 from kleash.lineage import verify
-from kleash.tracking import JsonlTracker, without_timings
+from kleash.tracking import JsonlTracker
 from kleash.training import checkpoints
+from timings import without_timings
 
 
 def bits(tensors):

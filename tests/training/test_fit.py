@@ -7,9 +7,10 @@ import torch
 
 from kleash.errors import SettingsError
 from kleash.settings import check_settings
-from kleash.tracking import JsonlTracker, without_timings
+from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
 from kleash.training.ranks import Ranks
+from timings import without_timings
 
 NUM_ROWS = 10
 

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 from kleash.artifacts import read
 from kleash.lineage import verify
-from kleash.tracking import JsonlTracker, without_timings
+from kleash.tracking import JsonlTracker
 from kleash.training.ranks import Ranks, join_ranks
 from stages.tiny_recipe import STAGES, run_round, write_data
+from timings import without_timings
 from training.tiny_engine import engine_of, state_of, train
 
 TESTS = Path(__file__).parents[1]

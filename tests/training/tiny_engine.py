@@ -12,10 +12,10 @@ from kleash.models.shared_base import Bases
 from kleash.records import Prompt
 from kleash.rollout.local import LocalGenerator
 from kleash.testing import FakeScorer, ListTracker, ScriptedWatch
-from kleash.tracking import without_timings
 from kleash.training.local import LocalEngine
 from kleash.training.optimiser import Optimiser
 from kleash.training.ranks import Ranks
+from timings import without_timings
 
 PROMPTS = [Prompt("is the cat happy?"), Prompt("how big is the house?"), Prompt("why"), Prompt("two plus two is")]
 
