@@ -126,7 +126,7 @@ class LanguageModel:
         token. Gradients flow into the weights from logprob and value, not from entropy.
         Raises ModelError for a batch longer than max_positions.
         """
-        self._check_length(batch)
+        folders.check_length(batch, self.max_positions)
         row_N, position_N = batch.predicting_positions()
         flat_N = row_N * batch.ids_BS.shape[1] + position_N
         mask_BT = batch.response_mask_BT
@@ -198,14 +198,6 @@ class LanguageModel:
 
     def _guarded(self, output: Tensor) -> Tensor:
         return output if self.role is None else self.role.guarded(output)
-
-    def _check_length(self, batch: TokenBatch) -> None:
-        width = batch.ids_BS.shape[1]
-        if width > self.max_positions:
-            raise ModelError(
-                f"A sequence of the batch has {width} tokens. Expected at most {self.max_positions}, the positions the "
-                "model knows. Lower the limits on prompt and response tokens, or truncate the data."
-            )
 
     def _figures(
         self, batch: TokenBatch, hidden_ND: Tensor | None, flat_N: Tensor, temperature: float

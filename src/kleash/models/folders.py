@@ -22,6 +22,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from kleash.data.batches import TokenBatch
 from kleash.durable import TEMPORARY, read_object, remembered_digest
 from kleash.errors import KleashError, ModelError, RunError, memory_words
 from kleash.models.precision import WEIGHTS, Precision
@@ -201,6 +202,16 @@ def position_limit(config: Any, model: Any = None) -> int:
         if limit:
             return int(limit)
     return NO_POSITION_LIMIT
+
+
+def check_length(batch: TokenBatch, max_positions: int) -> None:
+    """Refuse a batch of more tokens than the model knows positions. Raises ModelError."""
+    width = batch.ids_BS.shape[1]
+    if width > max_positions:
+        raise ModelError(
+            f"A sequence of the batch has {width} tokens. Expected at most {max_positions}, the positions the model "
+            "knows. Lower the limits on prompt and response tokens, or truncate the data."
+        )
 
 
 def choose_pad_id(tokenizer: Any, eos_ids: tuple[int, ...], vocabulary_size: int) -> int:

@@ -236,12 +236,7 @@ class ScalarModel(nn.Module):
         return self.backbone.named_parameters(prefix="backbone") if self.role is None else self.role.parameters()
 
     def _hidden(self, batch: TokenBatch) -> Tensor:
-        width = batch.ids_BS.shape[1]
-        if width > self.max_positions:
-            raise ModelError(
-                f"A sequence of the batch has {width} tokens. Expected at most {self.max_positions}, the positions the "
-                "reward model or critic knows. Lower the limits on prompt and response tokens, or truncate the data."
-            )
+        folders.check_length(batch, self.max_positions)
         mask = {} if self.is_causal else {"attention_mask": batch.attention_mask_BS.long()}
         use_cache = {"use_cache": False} if self.is_causal else {}
         if self.role is not None:

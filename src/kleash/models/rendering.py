@@ -252,18 +252,17 @@ def load_rendering(
     folder: Path,
     tokenizer: Any,
     eos_ids: tuple[int, ...],
+    loading: folders.Loading,
     *,
-    turns: Turns = "auto",
-    system_prompt: str | None = None,
-    eos_token: str | int | None = None,
     is_policy: bool = True,
     ends_as_served: bool = False,
 ) -> Rendering:
     """Return how the model in a folder reads prompts: as asked for, else as its artifact records.
 
-    eos_token: named by hand, it ends answers to turns too. is_policy: what is asked for is meant for this very model;
+    An end of text named by hand ends answers to turns too. is_policy: what is asked for is meant for this very model;
     one that only scores, perhaps a stranger with another template or none, follows as far as it can.
     """
+    turns, system_prompt, eos_token = loading["turns"], loading["system_prompt"], loading["eos_token"]
     if not is_policy and not tokenizer.chat_template:
         turns = "auto"
     recorded = recorded_rendering(folder) if turns == "auto" else {}
@@ -302,16 +301,9 @@ def rendering_of(
     folders.check_generation_settings(generation_path, model.get_input_embeddings().weight.shape[0])
     if not is_policy and eos_token is not None and not folders.knows_token(tokenizer, eos_token):
         eos_token = None
-    return load_rendering(
-        folder,
-        tokenizer,
-        tuple(eos_ids or folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token)),
-        turns=loading["turns"],
-        system_prompt=loading["system_prompt"],
-        eos_token=eos_token,
-        is_policy=is_policy,
-        ends_as_served=ends_as_served,
-    )
+    ids = tuple(eos_ids or folders.resolve_eos_ids(generation_path, model.config, tokenizer, eos_token))
+    loading = {**loading, "eos_token": eos_token}
+    return load_rendering(folder, tokenizer, ids, loading, is_policy=is_policy, ends_as_served=ends_as_served)
 
 
 def rendering_of_folder(folder: Path, *, turns: Turns = "auto", system_prompt: str | None = None) -> Rendering:
@@ -323,7 +315,8 @@ def rendering_of_folder(folder: Path, *, turns: Turns = "auto", system_prompt: s
     has_settings = (folder / "config.json").is_file()
     config = folders.load_config(folder) if has_settings else transformers.PretrainedConfig()
     eos_ids = folders.resolve_eos_ids(folder, config, tokenizer, None)
-    return load_rendering(folder, tokenizer, eos_ids, turns=turns, system_prompt=system_prompt)
+    asked: folders.Loading = {**folders.DEFAULT_LOADING, "turns": turns, "system_prompt": system_prompt}
+    return load_rendering(folder, tokenizer, eos_ids, asked)
 
 
 def recorded_rendering(folder: Path) -> dict[str, Any]:
