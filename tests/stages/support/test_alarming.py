@@ -67,4 +67,4 @@ def test_whom_the_alarms_ask_is_recorded(tmp_path):
     assert recorded("m", "http://127.0.0.1:1/v1") == recorded("m", "http://127.0.0.1:2/v1")
     assert recorded("m", "http://127.0.0.1:1/v1") != recorded("other", "http://127.0.0.1:1/v1")
     by_function = build_alarms(AlarmSettings(comparer=JUDGE), seed=0).recorded()
-    assert by_function["functions"] == {"alarms.comparer": function_digest(JUDGE).to_json()}
+    assert by_function["functions"] == {"alarms.comparer": vars(function_digest(JUDGE))}
