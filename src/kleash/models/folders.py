@@ -24,9 +24,10 @@ from torch import Tensor
 
 from kleash.data.batches import TokenBatch
 from kleash.durable import TEMPORARY, read_object, remembered_digest
-from kleash.errors import KleashError, ModelError, RunError, memory_words
+from kleash.errors import KleashError, ModelError, RunError, memory_words, words_beside
 from kleash.models.precision import WEIGHTS, Precision
 
+words = words_beside(__file__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -69,30 +70,18 @@ def find_model_folder(folder: str | Path) -> Path:
         return _fetch_from_hub(name.removeprefix(_HUB_PREFIX))
     path = Path(folder)
     if not path.is_dir():
-        raise ModelError(
-            f"There is no model folder {path}. Expected a Hugging Face model folder (config.json, model.safetensors, "
-            "tokenizer files). Check the path, or name a hub model as `hub:owner/name`."
-        )
+        raise ModelError(words("no_folder", path=path))
     if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{path} has no config.json. Expected a Hugging Face model folder. Point at the folder that holds "
-            "config.json and model.safetensors, or save the model there with `save_pretrained`."
-        )
+        raise ModelError(words("no_config", path=path))
     if not any(path.glob("*.safetensors")) and not (path / "adapter" / "adapter_config.json").is_file():
         pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
         found = f"only pickled weights ({', '.join(pickles)})" if pickles else "no weights"
-        raise ModelError(
-            f"{path} holds {found}. Expected safetensors: a pickle can run code when it is read. Convert it where you "
-            "trust it: `AutoModel.from_pretrained(old).save_pretrained(new)` writes safetensors."
-        )
+        raise ModelError(words("no_safetensors", path=path, found=found))
     for index in path.glob("*.index.json"):
         named = read_json(index).get("weight_map")
         stray = [name for name in (named.values() if isinstance(named, dict) else ()) if Path(str(name)).name != name]
         if stray:
-            raise ModelError(
-                f"{index} names weights at {stray[0]!r}. Expected files beside it: what lies elsewhere is no part of "
-                "the model's digest. Put the file there and its name into the index."
-            )
+            raise ModelError(words("stray_weights", index=index, stray=stray[0]))
     return path
 
 
@@ -106,10 +95,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Return the folder's tokenizer. Raises ModelError when there is none, or none that can be read."""
     if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
         # transformers would go on with an empty tokenizer of the model's family.
-        raise ModelError(
-            f"{folder} has no tokenizer files. Expected tokenizer.json or another form that transformers knows. Copy "
-            "the tokenizer files of the base model there."
-        )
+        raise ModelError(words("no_tokenizer", folder=folder))
     try:
         return transformers.AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=trust_remote_code
@@ -117,14 +103,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     except Exception as error:  # transformers raises OSError, ValueError, KeyError ... according to what is missing
         pieces = [path.name for path in folder.glob("*.model")]
         if pieces and not (folder / "tokenizer.json").is_file() and not find_spec("sentencepiece"):
-            raise ModelError(
-                f"The tokenizer in {folder} is a sentencepiece file alone ({pieces[0]}). Expected tokenizer.json, or "
-                "the package that reads such files. Install it: pip install sentencepiece protobuf."
-            ) from error
-        raise ModelError(
-            f"The tokenizer in {folder} cannot be read: {error}. Expected tokenizer.json or another form that "
-            "transformers knows. Copy the tokenizer files of the base model there anew."
-        ) from error
+            raise ModelError(words("needs_sentencepiece", folder=folder, piece=pieces[0])) from error
+        raise ModelError(words("tokenizer_unread", folder=folder, error=error)) from error
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -137,11 +117,8 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
             str(folder), local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # as above
-        raise ModelError(
-            f"config.json in {folder} cannot be read: {error}. Expected an architecture that transformers "
-            f"{transformers.__version__} knows. Update transformers, or set trust_remote_code for models that bring "
-            "their own code and whose authors you trust."
-        ) from error
+        version = transformers.__version__
+        raise ModelError(words("config_unread", folder=folder, error=error, version=version)) from error
     for name, value in config.to_dict().items():
         if isinstance(value, float) and ("dropout" in name or "pdrop" in name or name.endswith("_drop")):
             setattr(config, name, 0.0)
@@ -160,10 +137,7 @@ def clear_model_errors(load: Callable[Concatenate[str | Path, P], T]) -> Callabl
                 raise RunError(said) from error
             if isinstance(error, KleashError):
                 raise
-            raise ModelError(
-                f"The model in {folder} cannot be used: {type(error).__name__}: {error} Expected settings, tokenizer "
-                "and weights that go together. Copy the folder anew from where it is from, or use another model."
-            ) from error
+            raise ModelError(words("unusable", folder=folder, kind=type(error).__name__, error=error)) from error
 
     return clear
 
@@ -174,10 +148,7 @@ def check_generation_settings(folder: Path, num_rows: int) -> None:
     named = read_json(file).get("eos_token_id") if file.is_file() else None
     ids = named if isinstance(named, list) else [] if named is None else [named]
     if named == [] or not all(type(token_id) is int and 0 <= token_id < num_rows for token_id in ids):
-        raise ModelError(
-            f"{file} names {named!r} as eos_token_id. Expected ids of tokens, below the {num_rows} that the model has. "
-            "Write the id of the token that ends a text there, or take the entry out."
-        )
+        raise ModelError(words("end_ids_unknown", file=file, named=named, num_rows=num_rows))
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -226,10 +197,7 @@ def choose_pad_id(tokenizer: Any, eos_ids: tuple[int, ...], vocabulary_size: int
     for candidate in (*candidates, *range(vocabulary_size - 1, -1, -1)):
         if candidate is not None and candidate < vocabulary_size and candidate not in taken:
             return int(candidate)
-    raise ModelError(
-        f"Every id of the vocabulary ({vocabulary_size}) ends a text. Expected at least one other id for padding. "
-        "Check `eos_token`."
-    )
+    raise ModelError(words("no_pad_id", size=vocabulary_size))
 
 
 def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | int | None) -> tuple[int, ...]:
@@ -248,10 +216,7 @@ def resolve_eos_ids(folder: Path, config: Any, tokenizer: Any, eos_token: str | 
         if found is not None:
             ids = [found] if isinstance(found, int) else list(found)
             return tuple(sorted(ids, key=lambda token_id: token_id != tokenizer.eos_token_id))
-    raise ModelError(
-        "Neither the generation settings, config.json nor the tokenizer name an end-of-text token. Expected one, for "
-        "responses must end. Set `eos_token` to the token that ends a text."
-    )
+    raise ModelError(words("no_end_of_text"))
 
 
 def knows_token(tokenizer: Any, token: str | int) -> bool:
@@ -276,10 +241,7 @@ def _refuse_stray_link(file: Path, folder: Path) -> None:
     target, home = file.resolve(), folder.resolve()
     is_cache = home.parent.name == "snapshots" and target.is_relative_to(home.parent.parent / "blobs")
     if not target.is_relative_to(home) and not is_cache:
-        raise ModelError(
-            f"{file} is a link to {target}, outside the model folder, and is not copied: it may be private. Expected "
-            "the files of a model. Put the file itself there, or remove the link."
-        )
+        raise ModelError(words("stray_link", file=file, target=target))
 
 
 def weights_digest(folder: Path) -> str:
@@ -322,44 +284,31 @@ def load_weights(
                 output_loading_info=True,
             )
     except Exception as error:  # what transformers raises depends on the file that is wrong
-        raise ModelError(
-            f"The {config.model_type} model in {folder} cannot be loaded by {model_class.__name__}: {error}. Expected "
-            "a whole model of that kind. Check the folder, or use another model."
-        ) from error
+        kind = model_class.__name__
+        raise ModelError(words("not_loaded", config=config, folder=folder, kind=kind, error=error)) from error
     odd = sorted(name for name, weight in model.named_parameters() if not weight.isfinite().all())
     if odd:
-        raise ModelError(
-            f"{folder} holds {len(odd)} weights that are not finite numbers ({', '.join(odd[:3])}). Expected numbers: "
-            "these compute nothing. Its training diverged, or the file is damaged: use an earlier checkpoint, or copy "
-            "it anew."
-        )
+        raise ModelError(words("not_finite", folder=folder, **_some(odd)))
     missing = sorted(name for name in report["missing_keys"] if not name.endswith(may_lack))
     if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} weights that {model_class.__name__} needs ({', '.join(missing[:3])}). "
-            "Expected all of them: the rest would be random. Check that the folder is whole and of this kind."
-        )
+        raise ModelError(words("weights_missing", folder=folder, kind=model_class.__name__, **_some(missing)))
     unread = sorted(name for name in report["unexpected_keys"] if not name.endswith(_OLD_BUFFERS))
     if not has_own_head:
         unread = [name for name in unread if _LAYER_NUMBER.search(name)]
     if unread:
-        raise ModelError(
-            f"{folder} holds {len(unread)} weights that {type(model).__name__} has no place for "
-            f"({', '.join(unread[:3])}). Expected every weight to be used: without them it is another model. Check "
-            "that config.json is this model's own (its number of layers, its kind), and that the folder is not of "
-            "another kind, such as a reward model given as a policy."
-        )
+        raise ModelError(words("weights_unread", folder=folder, kind=type(model).__name__, **_some(unread)))
     return model.to(resolve_device(loading["device"]))
+
+
+def _some(names: list[str]) -> dict[str, Any]:
+    return {"number": len(names), "some": ", ".join(names[:3])}
 
 
 def check_vocabulary(folder: Path, model: Any, tokenizer: Any) -> None:
     """Refuse a model whose tokenizer writes ids that it has no row for. Raises ModelError."""
     num_rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_rows:
-        raise ModelError(
-            f"The tokenizer in {folder} has {len(tokenizer)} tokens, and the model's embedding {num_rows} rows. "
-            "Expected at least as many rows as tokens. Use the tokenizer the model was trained with."
-        )
+        raise ModelError(words("too_few_rows", folder=folder, num_tokens=len(tokenizer), num_rows=num_rows))
 
 
 def save_weights(model: Any, folder: Path, **settings: Any) -> None:
@@ -417,17 +366,11 @@ def _fetch_from_hub(name: str) -> Path:
     try:
         folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except Exception as error:  # no network, no such model, no permission: the hub's own words say which
-        raise ModelError(
-            f"The hub model {name} could not be fetched: {error} Expected a public model, or one already in the local "
-            "cache. Check the name and the network, or download the model and give its folder."
-        ) from error
+        raise ModelError(words("not_fetched", name=name, error=error)) from error
     return find_model_folder(folder)
 
 
 def _known_id(tokenizer: Any, token: str | int) -> int:
     if not knows_token(tokenizer, token):
-        raise ModelError(
-            f"The tokenizer has no token {token!r}, named as `eos_token`. Expected a token of its vocabulary or its "
-            f"id. Its own end-of-text token is {tokenizer.eos_token!r} (id {tokenizer.eos_token_id})."
-        )
+        raise ModelError(words("token_unknown", token=token, own=tokenizer.eos_token, own_id=tokenizer.eos_token_id))
     return token if isinstance(token, int) else int(tokenizer.get_vocab()[token])

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
-from kleash.errors import DataError, ModelError, SettingsError
+from kleash.errors import DataError, ModelError, SettingsError, words_beside
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import decode_response, tokenizer_digest
 from kleash.records import Prompt
@@ -26,6 +26,7 @@ from kleash.rollout.choosing import ALL_TOKENS, Among
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
 from kleash.settings import Settings
 
+words = words_beside(__file__)
 _BROKEN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -94,11 +95,7 @@ class LocalGenerator:
         on_done: Callable[[int], None] = lambda num_done: None,
     ) -> None:
         if max_new_tokens < 1 or max_batch_tokens < 1 or not 0 <= temperature < math.inf:
-            raise SettingsError(
-                f"Answers cannot be sampled with max_new_tokens = {max_new_tokens}, max_batch_tokens = "
-                f"{max_batch_tokens}, temperature = {temperature}. Expected limits of at least 1 and a temperature of "
-                "at least 0. Correct the settings."
-            )
+            raise SettingsError(words("limits", new=max_new_tokens, batch=max_batch_tokens, temperature=temperature))
         self.language_model = language_model
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
@@ -176,14 +173,12 @@ class LocalGenerator:
     def _asks(self, prompts: Sequence[Prompt], samples_per_prompt: int, seed: int) -> list[Ask]:
         num_seen: Counter[str] = Counter()
         asks: list[Ask] = []
+        limit = self.language_model.max_positions
         for prompt in prompts:
             ids = self.language_model.rendering.encode_prompt(prompt)
-            room = self.language_model.max_positions - len(ids)
+            room = limit - len(ids)
             if room < 1 or not ids:
-                raise DataError(
-                    f"Prompt {prompt.text[:60]!r} has {len(ids)} tokens. Expected between 1 and "
-                    f"{self.language_model.max_positions - 1}, so that an answer fits. Shorten it or leave it out."
-                )
+                raise DataError(words("prompt_length", prompt=prompt.text[:60], number=len(ids), most=limit - 1))
             prompt_id = prompt.id
             path = (prompt_id, num_seen[prompt_id])
             num_seen[prompt_id] += 1
@@ -211,13 +206,7 @@ def _copy_weights(language_model: LanguageModel, named_weights: Iterable[tuple[s
         target = own.pop(name, None)
         if target is None or target.shape != weight.shape:
             shape = "no such weight" if target is None else f"the shape {tuple(target.shape)}"
-            raise ModelError(
-                f"The generator's model has {shape} where the trained one has {name} {tuple(weight.shape)}. Expected "
-                "the same architecture on both sides. Load the generator from the folder the policy started from."
-            )
+            raise ModelError(words("weight_unlike", own=shape, name=name, shape=tuple(weight.shape)))
         target.copy_(weight)
     if own:
-        raise ModelError(
-            f"The trained model gave no value for {len(own)} of the generator's weights, {next(iter(own))} among them. "
-            "Expected the same architecture on both sides. Load the generator from the folder the policy started from."
-        )
+        raise ModelError(words("weights_missing", number=len(own), one=next(iter(own))))
