@@ -284,12 +284,8 @@ def _is_kleash(value: Any) -> bool:
     return isinstance(value, FunctionType | type) and f"{value.__module__}:".startswith(_OURS)
 
 
-_ABOUT_CLASSES = {
-    "__module__",
-    "__doc__",
-    "__dict__",
-    "__weakref__",
-    "__annotations__",
-    "__static_attributes__",
-    "__firstlineno__",
-}
+class _Empty:
+    """A class without members of its own."""
+
+
+_ABOUT_CLASSES = {*vars(_Empty), "__annotations__"}

@@ -6,7 +6,6 @@ it and `FakeEngine` trains it, so that the real loop runs on them in millisecond
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,8 +96,7 @@ class FakeGenerator:
 
     def load_weights(self, named_weights: Iterable[tuple[str, Tensor]], *, version: int) -> None:
         """Copy the weights; nothing changes when the policy is the very one that is trained."""
-        with torch.no_grad():
-            self.policy.logits_V.copy_(dict(named_weights)["logits_V"])
+        self.policy.load_state_dict(dict(named_weights))
         self.version = version
 
     def _cut(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -150,14 +148,11 @@ class FakeEngine:
             batch = token_batch([rows[row] for row in chosen], pad_id=0)
             seen = self.policy.response_outputs(batch)
             compute_loss(Outputs(seen.logprob_BT, seen.entropy_BT, self._values(batch)), chosen).backward()
-        norm = 0.0
-        with torch.no_grad():
-            for weight in self._weights():
-                gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                norm += float(gradient.square().sum())
-                weight.sub_(self.learning_rate * learning_rate_share * gradient)
-                weight.grad = None
-        return {"gradient_norm": math.sqrt(norm)}
+        optimizer = torch.optim.SGD(self._weights(), lr=self.learning_rate * learning_rate_share)
+        optimizer.step()
+        norm = torch.nn.utils.get_total_norm([w.grad for w in self._weights() if w.grad is not None])
+        optimizer.zero_grad()
+        return {"gradient_norm": float(norm)}
 
     def sum_across_ranks(self, figures: Mapping[str, float]) -> dict[str, float]:
         return dict(figures)
@@ -177,8 +172,7 @@ class FakeEngine:
         return {"logits_V": self.policy.logits_V.detach().clone()}
 
     def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            self.policy.logits_V.copy_(tensors["logits_V"])
+        self.policy.load_state_dict(tensors)
 
     def _weights(self) -> list[torch.nn.Parameter]:
         return [self.policy.logits_V] if self.value is None else [self.policy.logits_V, self.value]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
@@ -70,6 +71,7 @@ def generator_of(model: LanguageModel, sampling: SamplingSettings, **more: Any) 
     )
 
 
+@dataclass(eq=False)
 class LocalGenerator:
     """A `Generator` over a language model of this process.
 
@@ -82,29 +84,20 @@ class LocalGenerator:
     Raises SettingsError for a limit below 1 or a temperature below 0.
     """
 
-    def __init__(
-        self,
-        language_model: LanguageModel,
-        *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        among: Among = ALL_TOKENS,
-        max_batch_tokens: int = 65_536,
-        policy_id: str = "",
-        shares_weights: bool = True,
-        on_done: Callable[[int], None] = lambda num_done: None,
-    ) -> None:
-        if max_new_tokens < 1 or max_batch_tokens < 1 or not 0 <= temperature < math.inf:
-            raise SettingsError(words("limits", new=max_new_tokens, batch=max_batch_tokens, temperature=temperature))
-        self.language_model = language_model
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.among = among
-        self.max_batch_tokens = max_batch_tokens
-        self.policy_id = policy_id
-        self.shares_weights = shares_weights
-        self.on_done = on_done
-        self.version = 0
+    language_model: LanguageModel
+    _: KW_ONLY
+    max_new_tokens: int
+    temperature: float = 1.0
+    among: Among = ALL_TOKENS
+    max_batch_tokens: int = 65_536
+    policy_id: str = ""
+    shares_weights: bool = True
+    on_done: Callable[[int], None] = lambda num_done: None
+    version: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.max_batch_tokens < 1 or not 0 <= self.temperature < math.inf:
+            raise SettingsError(words("limits", asked=self))
 
     def generate(
         self, prompts: Sequence[Prompt], *, samples_per_prompt: int, seed: int, policy_version: int

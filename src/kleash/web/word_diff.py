@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import takewhile
 
 from kleash.web.visible import visible_text
 
@@ -47,12 +48,7 @@ def word_diff(first: str, second: str) -> WordDiff:
 
 
 def _num_shared_at_start(words: Sequence[str], others: Sequence[str]) -> int:
-    num_shared = 0
-    for word, other in zip(words, others, strict=False):
-        if word != other:
-            break
-        num_shared += 1
-    return num_shared
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))
 
 
 def _segments(

@@ -5,7 +5,7 @@ The rows of `alarms.jsonl` become the records that wrote them; each tells how on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,23 +95,17 @@ def _alarm(row: Row, step: int, symptom: str, state: Level) -> Alarm:
     return Alarm(
         step=step,
         symptom=symptom,
-        slice=str(row.get("slice") or ""),
         state=state,
-        value=finite(row.get("value")),
-        threshold=finite(row.get("threshold")),
-        unit=str(row.get("unit") or ""),
-        evidence=str(row.get("evidence") or ""),
+        **_read(row, texts=("slice", "unit", "evidence"), figures=("value", "threshold")),
         action=str(row.get("action") or "none"),
         remedies=tuple(str(remedy) for remedy in remedies) if isinstance(remedies, list) else (),
         worst=tuple(_suspect(one) for one in worst if isinstance(one, Mapping)) if isinstance(worst, list) else (),
     )
 
 
-def _suspect(row: Mapping[str, Any]) -> Suspect:
-    return Suspect(
-        prompt=str(row.get("prompt") or ""),
-        answer=str(row.get("answer") or ""),
-        reference_answer=str(row.get("reference_answer") or ""),
-        proxy=finite(row.get("proxy")),
-        external=finite(row.get("external")),
-    )
+def _suspect(row: Row) -> Suspect:
+    return Suspect(**_read(row, texts=("prompt", "answer", "reference_answer"), figures=("proxy", "external")))
+
+
+def _read(row: Row, *, texts: Sequence[str], figures: Sequence[str]) -> dict[str, Any]:
+    return {name: str(row.get(name) or "") for name in texts} | {name: finite(row.get(name)) for name in figures}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, overload
@@ -125,9 +125,6 @@ class MetricTable(Sequence[Mapping[str, Any]]):
             if place < len(column.places) and column.places[place] == at:
                 row[name] = column.values[place]
         return row
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return (self[at] for at in range(len(self)))
 
 
 def _is_number(value: Any) -> bool:
