@@ -18,6 +18,7 @@ import shutil
 import socket
 import stat
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -34,17 +35,9 @@ TEMPORARY = ".tmp"
 _SLOW_BYTES = 4 << 30  # from here on hashing takes several seconds, and is said
 
 _REFUSALS = {
-    errno.ENOSPC: ("the disk is full", "Free some space"),
-    errno.EDQUOT: ("your disk quota is used up", "Free some space or ask for more"),
-    errno.EFBIG: ("the file would pass the largest size allowed here", "Raise the file size limit (ulimit -f)"),
-    errno.EACCES: ("permission is denied", "Make the folder writable or choose another one"),
-    errno.EPERM: ("permission is denied", "Make the folder writable or choose another one"),
-    errno.EROFS: ("the file system is read-only", "Choose a folder on a writable disk"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "Move that file away or choose another folder"),
-    errno.EEXIST: ("a file stands where a folder is needed", "Move that file away or choose another folder"),
-    errno.EIO: ("the disk reports a fault", "Check the disk"),
+    getattr(errno, name): words
+    for name, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
-
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 _READS_FAIL_SO_TOO = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}
@@ -64,10 +57,10 @@ def clear_write_errors(what: str, path: Path) -> Iterator[None]:
         where = Path(str(error.filename)) if isinstance(error, OSError) and error.filename else path
         if number not in _REFUSALS or (number in _READS_FAIL_SO_TOO and not _are_related(where, path)):
             raise
-        cause, remedy = _REFUSALS[number]
+        refusal = _REFUSALS[number]
         raise RunError(
-            f"Cannot write the {what} at {where}: {cause}. What was saved before is whole. "
-            f"{remedy}, then run the same command again to go on from there."
+            f"Cannot write the {what} at {where}: {refusal['cause']}. What was saved before is whole. "
+            f"{refusal['remedy']}, then run the same command again to go on from there."
         ) from error
 
 
