@@ -7,7 +7,7 @@ it and `FakeEngine` trains it, so that the real loop runs on them in millisecond
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
@@ -104,6 +104,7 @@ class FakeGenerator:
         return tuple(tokens[:length])
 
 
+@dataclass(eq=False)
 class FakeEngine:
     """A `TrainingEngine` that trains a `TabularPolicy`, and one number as critic, by plain gradient descent.
 
@@ -113,19 +114,15 @@ class FakeEngine:
     rank = 0
     num_ranks = 1
 
-    def __init__(
-        self,
-        policy: TabularPolicy,
-        *,
-        learning_rate: float = 0.1,
-        uses_critic: bool = False,
-        rows_per_micro_batch: int = 1000,
-    ) -> None:
-        self.policy = policy
-        self.reference = TabularPolicy(policy.probabilities.tolist())
-        self.value = torch.nn.Parameter(torch.zeros(())) if uses_critic else None
-        self.learning_rate = learning_rate
-        self.rows_per_micro_batch = rows_per_micro_batch
+    policy: TabularPolicy
+    _: KW_ONLY
+    learning_rate: float = 0.1
+    uses_critic: bool = False
+    rows_per_micro_batch: int = 1000
+
+    def __post_init__(self) -> None:
+        self.reference = TabularPolicy(self.policy.probabilities.tolist())
+        self.value = torch.nn.Parameter(torch.zeros(())) if self.uses_critic else None
         self.rate_shares: list[float] = []
 
     @torch.no_grad()

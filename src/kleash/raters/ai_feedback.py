@@ -7,7 +7,6 @@ is read in `verdicts.py`, how verdicts become a judgement in `merging.py`, and w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Sequence
 
 from kleash.protocols import CallLog
@@ -15,7 +14,7 @@ from kleash.raters.configuration import JudgeSettings
 from kleash.raters.endpoint import Endpoint, request_of
 from kleash.raters.judge_run import JudgeRun, Purse, Spending
 from kleash.raters.merging import Order
-from kleash.raters.prompting import JudgeQuestion, judge_question, prompt_form, rubric_digest
+from kleash.raters.prompting import Form, JudgeQuestion, judge_question, prompt_form, rubric_digest
 from kleash.records import Comparison, JudgeCall, Judgement, content_id
 
 
@@ -60,15 +59,8 @@ class AIJudge:
 
     def question(self, comparison: Comparison, order: Order) -> JudgeQuestion:
         """Return what is asked about two of a comparison's answers in one order."""
-        settings = self.settings
-        return judge_question(
-            comparison,
-            order,
-            rubric=settings.rubric_text,
-            aspects=settings.aspects,
-            rationale=settings.rationale,
-            request={**request_of(settings), "revision": settings.revision},
-        )
+        request = {**request_of(self.settings), "revision": self.settings.revision}
+        return judge_question(comparison, order, request=request, **_form(self.settings))
 
 
 class MemoryCallLog:
@@ -76,18 +68,19 @@ class MemoryCallLog:
 
     def __init__(self) -> None:
         self.calls: dict[str, JudgeCall] = {}
-        self._lock = threading.Lock()
 
     def find_call(self, key: str) -> JudgeCall | None:
-        with self._lock:
-            return self.calls.get(key)
+        return self.calls.get(key)
 
     def add_call(self, call: JudgeCall) -> None:
-        with self._lock:
-            self.calls[call.key] = call
+        self.calls[call.key] = call  # a dictionary takes one entry from each of several threads unharmed
 
 
 def rater_name(settings: JudgeSettings) -> str:
     """Return "model@version"; its version is a digest of all that shapes a verdict: rubric, form, sampling."""
-    form = prompt_form(rubric=settings.rubric_text, aspects=settings.aspects, rationale=settings.rationale)
+    form = prompt_form(**_form(settings))
     return f"{settings.model}@{content_id(form, request_of(settings), settings.revision)[:8]}"
+
+
+def _form(settings: JudgeSettings) -> Form:
+    return Form(rubric=settings.rubric_text, aspects=settings.aspects, rationale=settings.rationale)

@@ -90,8 +90,7 @@ def judge_figures(
 def week_of(at: datetime) -> str:
     """Return the ISO week, "2026-W48", in UTC; a time without a zone is taken to be UTC."""
     moment = at.astimezone(UTC) if at.tzinfo else at
-    year, week, _ = moment.isocalendar()
-    return f"{year}-W{week:02d}"
+    return f"{moment:%G-W%V}"
 
 
 def demotion(figures: JudgeFigures, band: BandSettings, *, by_interval: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from kleash.raters.verdicts import CHOICES, OVERALL, RationalePlace, verdict_schema
 from kleash.records import Comparison, content_id
@@ -40,21 +40,20 @@ class JudgeQuestion:
     prompt_digest: str
 
 
+class Form(TypedDict):
+    """What a judge is asked by, whatever the texts: the rubric, and what the reply is to hold."""
+
+    rubric: str
+    aspects: Sequence[str]
+    rationale: RationalePlace
+
+
 def judge_question(
-    comparison: Comparison,
-    order: tuple[int, int],
-    *,
-    rubric: str,
-    aspects: Sequence[str],
-    rationale: RationalePlace,
-    request: Mapping[str, Any],
+    comparison: Comparison, order: tuple[int, int], *, request: Mapping[str, Any], **form: Unpack[Form]
 ) -> JudgeQuestion:
     """Put two of a comparison's answers into a question in one order. request: model and sampling, part of the key."""
     first, second = (comparison.completions[index] for index in order)
-    prompt = comparison.prompt
-    messages = judge_messages(
-        prompt.text, first, second, criteria=prompt.criteria, rubric=rubric, aspects=aspects, rationale=rationale
-    )
+    messages = judge_messages(comparison.prompt.text, first, second, criteria=comparison.prompt.criteria, **form)
     return JudgeQuestion(
         key=content_id("judge call", list(messages), dict(request)),
         messages=messages,
@@ -63,33 +62,22 @@ def judge_question(
     )
 
 
-def judge_messages(
-    prompt: str,
-    first: str,
-    second: str,
-    *,
-    rubric: str,
-    aspects: Sequence[str],
-    rationale: RationalePlace,
-    criteria: str = "",
-) -> ChatMessages:
+def judge_messages(prompt: str, first: str, second: str, *, criteria: str = "", **form: Unpack[Form]) -> ChatMessages:
     """Return the chat messages that ask for a verdict on two answers. criteria: of this prompt, beside the rubric."""
     names = ("PROMPT", "FIRST ANSWER", "SECOND ANSWER", *(("CRITERIA",) if criteria else ()))
     texts = [_sendable(text) for text in (prompt, first, second, criteria)][: len(names)]
     mark = _mark(texts)
     named = zip(names, texts, strict=True)
     blocks = [f"<<<{name} {mark}>>>\n{text}\n<<<END OF {name} {mark}>>>" for name, text in named]
-    form = _form(aspects, rationale)
-    rules = _RULES.format(
-        rubric=_sendable(rubric).strip(), mark=mark, about_criteria=_ABOUT_CRITERIA if criteria else "", form=form
-    )
-    request = f"The markers end here. Compare the two answers by the rubric. {form}"
+    reply, rubric = _reply_form(form["aspects"], form["rationale"]), _sendable(form["rubric"]).strip()
+    rules = _RULES.format(rubric=rubric, mark=mark, about_criteria=_ABOUT_CRITERIA if criteria else "", form=reply)
+    request = f"The markers end here. Compare the two answers by the rubric. {reply}"
     return ({"role": "system", "content": rules}, {"role": "user", "content": "\n\n".join([*blocks, request])})
 
 
-def prompt_form(*, rubric: str, aspects: Sequence[str], rationale: RationalePlace) -> str:
+def prompt_form(**form: Unpack[Form]) -> str:
     """Return a digest of everything in the messages that is not the texts to judge: rubric, rules and form."""
-    return content_id(list(judge_messages("", "", "", rubric=rubric, aspects=aspects, rationale=rationale)))
+    return content_id(list(judge_messages("", "", "", **form)))
 
 
 def rubric_digest(rubric: str) -> str:
@@ -97,7 +85,7 @@ def rubric_digest(rubric: str) -> str:
     return content_id("rubric", rubric)
 
 
-def _form(aspects: Sequence[str], rationale: RationalePlace) -> str:
+def _reply_form(aspects: Sequence[str], rationale: RationalePlace) -> str:
     keys = verdict_schema(aspects, rationale=rationale)["properties"]
     example = {key: "one or two sentences" if key == "rationale" else _alternatives(key) for key in keys}
     return "Reply with one JSON object of this form, with its keys in this order, and nothing after it: " + json.dumps(

@@ -104,5 +104,5 @@ def _json_objects(text: str) -> Iterator[tuple[Any, int]]:
 
 
 def _doubles_as_none(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
-    keys = [key for key, _ in pairs]
-    return dict(pairs) if len(set(keys)) == len(keys) else None
+    content = dict(pairs)
+    return content if len(content) == len(pairs) else None

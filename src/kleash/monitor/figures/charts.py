@@ -6,15 +6,15 @@ The main figure is in `training_chart.py`; what they are made of in `marks.py`.
 from __future__ import annotations
 
 import html
+import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, shortened
-from kleash.monitor.read.findings import (
-    Findings,
-    RewardModelFindings,
-)
+from kleash.monitor.read.findings import Findings, RewardModelFindings
 from kleash.monitor.read.measures import column, metric_names
 from kleash.web import plots
 from kleash.web.plots import ACCENT, BAD, INK, Part
@@ -24,14 +24,9 @@ HELD_OUT = "heldout/"
 MARGIN_BINS = 36
 OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
 
-SMALL_METRICS: Mapping[str, tuple[str, str, bool]] = {
-    "entropy_nats": ("Entropy", "nats per token", False),
-    "response_tokens_mean": ("Answer length", "tokens", False),
-    "clip_fraction": ("Clip fraction", "tokens whose ratio was clipped", True),
-    "explained_variance": ("Explained variance", "of the returns, by the critic", True),
-    "truncation_share": ("Truncation", "answers cut off", True),
-    "learning_rate_share": ("Learning rate", "left by the leash", True),
-}
+SMALL_METRICS: Mapping[str, Sequence[Any]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+)
 """The smaller figures of an online run: {metric: (title, unit, is it a share of 1, shown in per cent?)}."""
 
 

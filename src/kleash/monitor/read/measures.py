@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -73,7 +74,7 @@ class MetricTable(Sequence[Mapping[str, Any]]):
 
     def __init__(self) -> None:
         self._steps: list[int | None] = []
-        self._columns: dict[str, _Column] = {}
+        self._columns: defaultdict[str, _Column] = defaultdict(_Column)
 
     def append(self, row: Mapping[str, Any]) -> None:
         index = len(self._steps)
@@ -81,9 +82,7 @@ class MetricTable(Sequence[Mapping[str, Any]]):
         self._steps.append(int(step) if step is not None and _is_number(step) else None)
         for name, value in row.items():
             if _is_number(value) and name != STEP:
-                column = self._columns.get(name)
-                if column is None:
-                    column = self._columns[name] = _Column()
+                column = self._columns[name]
                 column.places.append(index)
                 column.values.append(value)
 
