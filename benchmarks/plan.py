@@ -76,6 +76,7 @@ def measure(configuration: dict[str, Any], out: Path) -> dict[str, float]:
     time.perf_counter = time.process_time  # of the loop's step_seconds
     from kleash.artifacts import external
     from kleash.models.heads import RewardNormaliser
+    from kleash.records import Prompt
     from kleash.stages.context import ModelSettings, StageContext
     from kleash.stages.wiring import make
 
@@ -96,13 +97,13 @@ def measure(configuration: dict[str, Any], out: Path) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     artifact = make("policy", recipe, context, inputs, out / "policy")
     rows = [json.loads(line) for line in (artifact.path / "metrics.jsonl").read_text().splitlines()]
-    tokenizer = context.load_policy(base).tokenizer
+    encode = context.load_policy(base).rendering.encode_prompt
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "memory": (peak - before) * 1024,
         "step": median(row["step_seconds"] for row in rows),
         "answer": sum(row["response_tokens_mean"] for row in rows) / len(rows),
-        "prompt": sum(len(tokenizer(f"{text} 1")["input_ids"]) for text in PROMPTS) / len(PROMPTS),
+        "prompt": sum(len(encode(Prompt(f"{text} 1"))) for text in PROMPTS) / len(PROMPTS),
     }
 
 

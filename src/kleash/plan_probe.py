@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,13 +18,16 @@ import transformers
 
 from kleash.formats import read_demonstrations, read_preferences, read_prompts
 from kleash.models.folders import load_config, load_tokenizer, resolve_device
+from kleash.models.rendering import load_rendering
 from kleash.plan import ModelShape, Speeds, TokenLengths
+from kleash.records import Prompt
 
 if TYPE_CHECKING:
     from kleash.recipe import Recipe
 
 PROBE_TOKENS, PROBE_WORDS, ROWS_READ = 256, 8192, 200
 Least = Callable[[Callable[[], Any]], float]
+OTHER_WEIGHTS = 1 << 25
 FEW, MANY = 1, 3
 """Layers of the two models that are measured."""
 
@@ -48,26 +52,27 @@ def material_of(recipe: Recipe, folder: Path) -> tuple[dict[str, TokenLengths], 
 
     Where a file is not there yet, prompts are taken for an eighth of their limit, and answers as long as the policy's.
     """
-    tokenizer, data = load_tokenizer(folder), recipe.data
+    tokenizer, data, policy = load_tokenizer(folder), recipe.data, recipe.policy
+    eos_ids, turns = (tokenizer.eos_token_id,), data.turns
+    rendering = load_rendering(folder, tokenizer, eos_ids, turns=turns, system_prompt=data.system_prompt)
 
-    def mean(texts: list[str]) -> float:
-        ids = tokenizer(texts[:ROWS_READ], add_special_tokens=False)["input_ids"]
-        return sum(map(len, ids)) / max(len(ids), 1)
+    def mean(answered: list[tuple[Prompt, str]]) -> TokenLengths:
+        rows = [rendering.encode(prompt, text) for prompt, text in answered[:ROWS_READ]]
+        return TokenLengths(fmean(len(row.prompt_ids) for row in rows), fmean(len(row.response_ids) for row in rows))
 
-    assumed = TokenLengths(recipe.policy.max_prompt_tokens / 8, recipe.policy.max_new_tokens, is_assumed=True)
+    assumed = TokenLengths(policy.max_prompt_tokens / 8, policy.max_new_tokens, is_assumed=True)
     lengths, rows = dict.fromkeys(("policy", "sft", "reward", "direct"), assumed), dict[str, int]()
     if data.prompts is not None:
-        prompts = read_prompts(data.prompts).records
-        lengths["policy"] = TokenLengths(mean([prompt.text for prompt in prompts]), recipe.policy.max_new_tokens)
+        asked = mean([(prompt, "") for prompt in read_prompts(data.prompts).records])
+        lengths["policy"] = TokenLengths(asked.prompt, policy.max_new_tokens)
     if data.demonstrations is not None:
         shown = read_demonstrations(data.demonstrations).records
-        lengths["sft"] = TokenLengths(mean([row.prompt.text for row in shown]), mean([row.completion for row in shown]))
-        rows["sft"] = len(shown)
+        lengths["sft"], rows["sft"] = mean([(row.prompt, row.completion) for row in shown]), len(shown)
     if data.preferences is not None:
         pairs = read_preferences(data.preferences).records
-        answers = mean([text for row in pairs for text in row.completions])
-        lengths["reward"] = lengths["direct"] = TokenLengths(mean([row.prompt.text for row in pairs]), answers)
-        rows["reward"] = rows["direct"] = len(pairs)
+        of_pairs = mean([(row.prompt, text) for row in pairs for text in row.completions])
+        lengths |= {"reward": of_pairs, "direct": of_pairs}
+        rows |= {"reward": len(pairs), "direct": len(pairs)}
     return lengths, rows
 
 
@@ -149,8 +154,11 @@ def _seconds_of(model: Any, ids_BS: torch.Tensor, rows: int, least: Least) -> di
 
 def _least(work: Callable[[], Any], device: torch.device, clock: Callable[[], float], *, times: int = 3) -> float:
     """Return the seconds of the quickest of some calls: whatever else runs only ever adds to them."""
-    seconds = []
+    seconds, others = [], torch.zeros(OTHER_WEIGHTS, device=device)
     for _ in range(times):
+        others.add_(1)  # the caches hold other layers' weights when a layer's turn comes
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         began = clock()
         work()
         if device.type == "cuda":
