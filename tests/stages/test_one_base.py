@@ -11,6 +11,7 @@ from kleash.models.reward_models import load_reward_model
 from kleash.stages.exporting import export_policy, export_reward
 from kleash.stages.policy import train_policy
 from kleash.stages.sft import SftSettings, train_sft
+from kleash.stages.support.checkpointing import Checkpointing
 from kleash.stages.support.scoring import ScorerSettings, build_scorer
 from kleash.tracking import JsonlTracker
 from stages.tiny_recipe import TABLES, TinyRound, tiny_context, tiny_recipe
@@ -93,6 +94,33 @@ def test_a_later_round_goes_on_with_the_adapter_on_the_same_base(context, made, 
         "critic",
     }
     assert abs(JsonlTracker(again.path / "metrics.jsonl").rows()[0]["kl_nats_per_sequence"]) > 0
+
+
+def test_a_killed_policy_stage_goes_on_to_the_same_adapter_and_the_same_id(made, data, tmp_path, monkeypatch):
+    """In a process of its own, where other roles are on the base than in the one that was killed."""
+
+    def train(folder):
+        own = tiny_context(lora_rank=2, dtype="bfloat16", gradient_checkpointing=True)
+        source = build_scorer(
+            own, ScorerSettings(kind="ensemble"), reward_models=[made["reward"]], audits=[], z_clip=5.0
+        )
+        settings = PolicySettings(**TABLES["policy"] | {"steps": 4, "watch": {"patience_evaluations": None}})
+        given = {"reference": made["sft"], "scorer_source": source, "prompts": data["prompts"]}
+        return train_policy(own, settings, **given, output_dir=folder)
+
+    whole, save = train(tmp_path / "whole" / "policy"), Checkpointing.save
+
+    def save_and_die(self, state):
+        save(self, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpointing, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "again" / "policy")
+    monkeypatch.setattr(Checkpointing, "save", save)
+    again = train(tmp_path / "again" / "policy")
+    assert again.id == whole.id
+    assert again.files["adapter/adapter_model.safetensors"] == whole.files["adapter/adapter_model.safetensors"]
 
 
 def test_what_is_handed_on_needs_no_base(made, tmp_path):
