@@ -17,8 +17,8 @@ import torch
 import transformers
 
 from kleash.formats import read_demonstrations, read_preferences, read_prompts
-from kleash.models.folders import load_config, load_tokenizer, resolve_device
-from kleash.models.rendering import load_rendering
+from kleash.models.folders import load_config, resolve_device
+from kleash.models.rendering import rendering_of_folder
 from kleash.plan import ModelShape, Speeds, TokenLengths
 from kleash.records import Prompt
 
@@ -52,9 +52,8 @@ def material_of(recipe: Recipe, folder: Path) -> tuple[dict[str, TokenLengths], 
 
     Where a file is not there yet, prompts are taken for an eighth of their limit, and answers as long as the policy's.
     """
-    tokenizer, data, policy = load_tokenizer(folder), recipe.data, recipe.policy
-    eos_ids, turns = (tokenizer.eos_token_id,), data.turns
-    rendering = load_rendering(folder, tokenizer, eos_ids, turns=turns, system_prompt=data.system_prompt)
+    data, policy = recipe.data, recipe.policy
+    rendering = rendering_of_folder(folder, turns=data.turns, system_prompt=data.system_prompt)
 
     def mean(answered: list[tuple[Prompt, str]]) -> TokenLengths:
         rows = [rendering.encode(prompt, text) for prompt, text in answered[:ROWS_READ]]
@@ -63,8 +62,8 @@ def material_of(recipe: Recipe, folder: Path) -> tuple[dict[str, TokenLengths], 
     assumed = TokenLengths(policy.max_prompt_tokens / 8, policy.max_new_tokens, is_assumed=True)
     lengths, rows = dict.fromkeys(("policy", "sft", "reward", "direct"), assumed), dict[str, int]()
     if data.prompts is not None:
-        asked = mean([(prompt, "") for prompt in read_prompts(data.prompts).records])
-        lengths["policy"] = TokenLengths(asked.prompt, policy.max_new_tokens)
+        read = mean([(prompt, "") for prompt in read_prompts(data.prompts).records])
+        lengths["policy"] = TokenLengths(read.prompt, policy.max_new_tokens)
     if data.demonstrations is not None:
         shown = read_demonstrations(data.demonstrations).records
         lengths["sft"], rows["sft"] = mean([(row.prompt, row.completion) for row in shown]), len(shown)
