@@ -18,7 +18,6 @@ import shutil
 import socket
 import stat
 import time
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -27,17 +26,14 @@ from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
-from kleash.errors import KleashError, RunError
+from kleash.errors import KleashError, RunError, table_beside
 from kleash.screen import say
 
 PARTIAL = ".partial"
 TEMPORARY = ".tmp"
 _SLOW_BYTES = 4 << 30  # from here on hashing takes several seconds, and is said
 
-_REFUSALS = {
-    getattr(errno, name): words
-    for name, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
-}
+_REFUSALS = {getattr(errno, name): words for name, words in table_beside(__file__).items()}
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 _READS_FAIL_SO_TOO = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}

@@ -12,14 +12,13 @@ import difflib
 import importlib
 import inspect
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from kleash.errors import SettingsError, raised, shortened
+from kleash.errors import SettingsError, raised, shortened, table_beside
 
 GROUP = "kleash.plugins"
 
@@ -33,9 +32,7 @@ METHODS: Mapping[str, str] = {
 
 _FUNCTIONS = dict.fromkeys(("scorer", "comparer"), ", or a function of (prompt, completion) that returns a number")
 
-BUILT_INS: Mapping[str, Mapping[str, str]] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+BUILT_INS: Mapping[str, Mapping[str, str]] = table_beside(__file__)
 
 OWN: dict[str, Any] = {}
 """Functions that only this process has, by the name that `functions.register` gave them."""

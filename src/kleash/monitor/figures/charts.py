@@ -6,12 +6,11 @@ The main figure is in `training_chart.py`; what they are made of in `marks.py`.
 from __future__ import annotations
 
 import html
-import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from kleash.errors import table_beside
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, shortened
 from kleash.monitor.read.findings import Findings, RewardModelFindings
@@ -24,9 +23,7 @@ HELD_OUT = "heldout/"
 MARGIN_BINS = 36
 OF_THE_OPTIMISER = ("_seconds", "_gradient_norm", "_learning_rate")
 
-SMALL_METRICS: Mapping[str, Sequence[Any]] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+SMALL_METRICS: Mapping[str, Sequence[Any]] = table_beside(__file__)
 """The smaller figures of an online run: {metric: (title, unit, is it a share of 1, shown in per cent?)}."""
 
 

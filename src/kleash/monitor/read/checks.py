@@ -8,13 +8,12 @@ same thing. No check stops anything, that is the watch's part.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from kleash.errors import table_beside
 from kleash.estimates import Estimate
 from kleash.evaluation.first_update import Remark, remarks_on
 from kleash.evaluation.symptoms import SYMPTOMS
@@ -36,7 +35,7 @@ TRUNCATED = 0.1
 # Two standard errors below the best checkpoint: a fall that noise alone would seldom show.
 FALL_IN_STANDARD_ERRORS = 2.0
 SLICES_NAMED = 3
-_WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_WORDS: dict[str, Any] = table_beside(__file__)
 
 
 @dataclass(frozen=True)
