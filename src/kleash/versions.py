@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from kleash import __version__
 from kleash.durable import UNSEALED, sealed
-from kleash.errors import KleashError, RunError, SettingsError
+from kleash.errors import KleashError, RunError, SettingsError, table_beside
 from kleash.settings import NONE, SettingsT, dump_toml, load_toml, record_in, with_overrides
 
 FORMAT = 2
@@ -33,7 +33,7 @@ Raise it with the first change of a release that earlier versions would misread,
 
 ADDED: Mapping[str, Any] = {
     f"{record}.{name}": None if value == NONE else value
-    for record, settings in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
+    for record, settings in table_beside(__file__).items()
     for name, value in settings.items()
 }
 """By "Record.setting": how versions that lacked a setting behaved; `versions.toml`."""

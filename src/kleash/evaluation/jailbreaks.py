@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import base64
 import itertools
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from kleash.errors import table_beside
 from kleash.evaluation.suites.items import SuiteItem
 from kleash.records import Message, Prompt, Role
 
 _LEETSPEAK = str.maketrans({"a": "4", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"})
 
-WRAPPERS: Mapping[str, str | Sequence[str]] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+WRAPPERS: Mapping[str, str | Sequence[str]] = table_beside(__file__)
 
 
 def jailbreak_variants(item: SuiteItem) -> list[SuiteItem]:

@@ -9,12 +9,11 @@ the number of slices. Read `alarms.py` next for what becomes of a reading.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from kleash.errors import table_beside
 from kleash.evaluation import symptoms_of_divergence as divergence
 from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text
@@ -39,7 +38,7 @@ STOP_RISK = 0.01
 # Slices with fewer prompts are not read: no interval is narrow enough.
 MIN_PROMPTS = 8
 
-_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLE = table_beside(__file__)
 REMEDIES: Mapping[str, str] = _TABLE["remedies"]
 """What to do about a symptom, by name; a row lists its own, mildest first."""
 

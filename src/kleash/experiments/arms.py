@@ -5,12 +5,11 @@ Three tables, LABELS, REWARD_MODELS and ARMS, whose rows are in arms.toml. `labo
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from kleash.errors import table_beside
 from kleash.scorers.ensemble import Combine
 
 ArmKind = Literal["ppo", "best_of_n", "direct"]
@@ -56,7 +55,7 @@ class Arm:
     is_default: bool = False
 
 
-_TABLES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLES: Mapping[str, Any] = table_beside(__file__)
 LABELS: Mapping[str, ArmLabels] = {name: ArmLabels(**row) for name, row in _TABLES["labels"].items()}
 REWARD_MODELS: Mapping[str, RewardModelRow] = {
     name: RewardModelRow(**row) for name, row in _TABLES["reward_models"].items()

@@ -7,20 +7,19 @@ holds where the medians of its figures hold; what each seed says alone stands be
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from kleash.errors import table_beside
 from kleash.experiments.curves import Curve, Point, fit_json
 from kleash.maths.overoptimisation import straightness
 
 Curves = Mapping[str, Curve]
 Figures = dict[str, float]
 
-_TABLES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLES: Mapping[str, Any] = table_beside(__file__)
 LIMITS: Mapping[str, float] = _TABLES["limits"]
 NUM_AVERAGED = 3
 REFRESH_KL_NATS = 3.0

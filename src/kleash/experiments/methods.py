@@ -9,7 +9,6 @@ fit. What came of it is measured by the recipe's own evaluation. `advice.py` say
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from kleash.artifacts import Artifact
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import usable_pairs
 from kleash.durable import json_text, write_text
+from kleash.errors import table_beside
 from kleash.estimates import Estimate, Rate
 from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl
@@ -59,7 +59,7 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-_ROWS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_ROWS = table_beside(__file__)
 METHODS: Mapping[str, Method] = {name: Method(**row) for name, row in _ROWS.items()}
 
 
