@@ -19,6 +19,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "kleash"
 # Runs inside the box, on a pipe to KLeash.
 ELSEWHERE = {"screen.py", "checks/in_the_box.py"}
 
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """Lines are broken at the width of the window, which these tests are not about."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 HOSTILE = "a\x1b[2J\x1b]52;c;cHduZWQ=\x07\x9b31m\u202egnp\u2066\x08\x7f\u2028\udc80 [bold]b :smile:"
 SHOWN = "a␛[2J␛]52;c;cHduZWQ=␇‹U+009B›31m‹U+202E›gnp‹U+2066›␈␡‹U+2028›‹U+DC80› [bold]b :smile:"
 

@@ -76,10 +76,11 @@ class PolicySummary(Summary):
 
     outcome: how the loop ended.  best_step: where the weights are from after a roll-back or an early end.
     share: the newer policy's in an average.  audit: what the audits said of the reward models, "not audited" where
-    there was none.
+    there was none.  merge_gap_nats: how far merged weights' log-probabilities are from the adapter's, per token.
     """
 
     stage: str = ""
+    merge_gap_nats: dict[str, float] = {}
     algorithm: str = ""
     steps: int | None = None
     rows_trained: int | None = None

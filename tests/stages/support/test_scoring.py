@@ -26,7 +26,7 @@ def test_rules_of_a_recipe_score_by_weight(tmp_path):
     [
         (ScorerSettings(), "there is no reward model. Run the `reward` stage first"),
         (ScorerSettings(kind="function"), "scorer.function is not set. Expected module:attribute"),
-        (ScorerSettings(kind="rules"), "There are no rules to score by. Expected one rule or more"),
+        (ScorerSettings(kind="rules"), "There are no rules to score by. Expected one or more in scorer.rules"),
         (ScorerSettings(kind="reward"), "reward"),
     ],
 )

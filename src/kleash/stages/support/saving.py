@@ -9,6 +9,7 @@ from kleash.artifacts import Draft
 from kleash.data.batches import TokenSequence, derived_seed
 from kleash.models.causal_lm import LanguageModel
 from kleash.records import Prompt
+from kleash.results import PolicySummary
 from kleash.rollout.local import SamplingSettings, answer_prompts
 from kleash.stages.context import StageContext
 from kleash.stages.support.encoding import prompts_that_fit
@@ -28,7 +29,7 @@ def save_policy(context: StageContext, model: LanguageModel, draft: Draft, promp
     gap = model.save(draft.path, probes=probes)
     leave_places_out(draft, draft.path)
     if gap is not None:
-        draft.summary["merge_gap_nats"] = gap._asdict()
+        draft.summary |= PolicySummary(merge_gap_nats=gap._asdict()).to_json()
 
 
 def leave_places_out(draft: Draft, folder: Path) -> None:
