@@ -6,8 +6,8 @@ INSTRUCTIONS.json is a list of rows with an "instruction", and an "input" where 
 it; rows with an input, long ones and doubles are passed over, and how many is said. Each prompt carries its check as a
 suite's row does: {"prompt": ..., "check": {"kind": "constraints", "instructions": [...], "kwargs": [...]}}. Ten kinds
 of constraint are used, in wordings of our own; the other kinds that `kleash.checks.constraints` knows are left for
-evaluation. Writes FOLDER/prompts.jsonl (to train on), FOLDER/watched_prompts.jsonl, FOLDER/evaluation_prompts.jsonl
-(never trained on) and FOLDER/plain_prompts.jsonl: 200 instructions without a constraint, to read before and after.
+evaluation. Writes FOLDER/prompts.jsonl (to train on), FOLDER/evaluation_prompts.jsonl (never trained on) and
+FOLDER/plain_prompts.jsonl: 200 instructions without a constraint, to read before and after.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 NUM_PLAIN = 200
-NUM_WATCHED = 100
 NUM_EVALUATION = 300
 LONGEST_INSTRUCTION = 140
 
@@ -160,16 +159,14 @@ def main(instructions_file: str, folder: str) -> None:
     instructions = read_instructions(Path(instructions_file))
     chance.shuffle(instructions)
     rows = [constrained(text, chance) for text in instructions[NUM_PLAIN:]]
-    evaluated = NUM_WATCHED + NUM_EVALUATION
-    if len(rows) <= evaluated:
+    if len(rows) <= NUM_EVALUATION:
         sys.exit(
-            f"{instructions_file} gives {len(rows)} prompts; more than {evaluated} are needed. Name a larger file."
+            f"{instructions_file} gives {len(rows)} prompts; more than {NUM_EVALUATION} are needed. Name a larger file."
         )
     files = {
         "plain_prompts": [{"prompt": text} for text in instructions[:NUM_PLAIN]],
-        "watched_prompts": rows[:NUM_WATCHED],
-        "evaluation_prompts": rows[NUM_WATCHED:evaluated],
-        "prompts": rows[evaluated:],
+        "evaluation_prompts": rows[:NUM_EVALUATION],
+        "prompts": rows[NUM_EVALUATION:],
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, written in files.items():
