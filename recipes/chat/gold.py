@@ -16,7 +16,7 @@ _DATA = Path(__file__).parent / "data"
 
 
 def gold(prompt: str, completion: str) -> float:
-    """Return the share of the prompt's constraints that the answer follows. Raises KeyError for a prompt not of ours."""
+    """Return the share of constraints that the answer follows. Raises KeyError for a prompt that is not ours."""
     tallies = check_constraints(completion, _checks()[prompt]).tallies
     followed, asked = tallies["instruction_strict"]
     return followed / asked
