@@ -5,7 +5,7 @@
 `unbiased` has a bias of 0, `biased` of .3. The truth itself, which training never reads, is in gold.py.
 """
 
-from gold import SHARPNESS, gold, gumbel
+from gold import SHARPNESS, gold, gumbel  # type: ignore[import-not-found]  # lies beside this file
 
 LENGTH_BIAS = 0.3
 
