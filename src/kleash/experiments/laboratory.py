@@ -95,7 +95,8 @@ class Laboratory:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, json_text(content, indent=1) + "\n")
         content = json.loads(file.read_text(encoding="utf-8"))
-        points = [Point(**row) for row in content["points"]]
+        known = [{name: value for name, value in row.items() if value is not None} for row in content["points"]]
+        points = [Point(**row) for row in known]
         return Curve(name, self.seed, arm.kind, arm.about, tuple(points), content["extra"])
 
     def _measured(self, name: str, arm: Arm) -> tuple[list[Point], dict[str, float]]:

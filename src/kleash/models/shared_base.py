@@ -32,8 +32,13 @@ from kleash.models.folders import Loading, weights_digest
 from kleash.models.lora import ALL_LINEAR, LearningDropout, LoraSettings, beyond_plain_lora, quiet_peft
 from kleash.screen import say
 
-Bases = WeakValueDictionary[tuple[Hashable, ...], "SharedBase"]
-"""The bases in memory, for as long as somebody uses one: loading what is there already gives the very same."""
+
+class Bases(WeakValueDictionary[tuple[Hashable, ...], "SharedBase"]):
+    """The bases in memory, for as long as somebody uses one: loading what is there already gives the very same."""
+
+    def __reduce__(self) -> tuple[type[Bases], tuple[()]]:
+        return Bases, ()  # another process has a memory of its own
+
 
 _ADAPTER_IN_NAME = re.compile(r"\.lora_\w+\.([^.]+)(?=\.|$)")
 
