@@ -75,6 +75,8 @@ def compared(base, data, tmp_path_factory):
     bench = bench_of(folder, recipe, index, seed=0)
     for name in METHODS:
         bench.result(name)
+    assert plan(folder, recipe, index, list(METHODS), seed=0) == []
+    compare_methods(folder, recipe, index, methods=list(METHODS), seeds=[0])
     return folder, recipe, index
 
 
@@ -101,7 +103,6 @@ def test_the_online_methods_spend_the_same_budget(compared):
 
 def test_a_comparison_that_is_there_is_only_told_again(compared):
     folder, recipe, index = compared
-    assert plan(folder, recipe, index, list(METHODS), seed=0) == []
     content = compare_methods(folder, recipe, index, methods=list(METHODS), seeds=[0])
     assert {one["method"] for one in content["standings"]} == set(METHODS)
     assert content == PAGE.read(folder)
