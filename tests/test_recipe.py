@@ -77,12 +77,3 @@ def test_training_samples_the_full_softmax_and_says_why(tmp_path, setting):
     with pytest.raises(SettingsError, match=rf"policy: {name}: training samples the full softmax, for its gradient is"):
         load_recipe(path, [f"policy.{setting}"])
     assert getattr(load_recipe(path, [f"evaluation.{setting}"]).evaluation, name) in (40, 0.9)
-
-
-@pytest.mark.parametrize("stage", ["pretrain", "sft", "direct", "reward"])
-def test_a_table_given_in_part_keeps_its_stage_s_other_defaults(tmp_path, stage):
-    """`[sft.fit]` alone once turned the learning rate from 2e-5 to 1e-5 and three epochs into one, without a word."""
-    path = written(tmp_path, f'name = "mine"\n[{stage}.fit]\nbatch_size = 8\n')
-    default = getattr(Recipe(), stage).fit
-    assert default.batch_size != 8
-    assert getattr(load_recipe(path), stage).fit == default.model_copy(update={"batch_size": 8})

@@ -147,19 +147,13 @@ def _validate(given: Mapping[str, Any], model_class: type[SettingsT], sources: _
 
 
 def _with_none(given: Mapping[str, Any], model_class: type[BaseModel]) -> dict[str, Any]:
-    """Read "none" as None where a setting may be switched off: TOML has no word for it.
-
-    A table that gives some of its settings keeps the defaults that its place has for the others (`[sft.fit]` has other
-    ones than `[direct.fit]`).
-    """
+    """Read "none" as None where a setting may be switched off: TOML has no word for it."""
     read: dict[str, Any] = {}
     for name, value in given.items():
         info = model_class.model_fields.get(name)
         record = record_in(info.annotation) if info else None
-        if info is not None and record is not None and isinstance(value, Mapping):
-            is_one_kind = info.annotation is type(info.default)
-            own = info.default.model_dump(mode="json", exclude_unset=True) if is_one_kind else {}
-            read[name] = own | _with_none(value, record)
+        if record is not None and isinstance(value, Mapping):
+            read[name] = _with_none(value, record)
         else:
             is_none = value == NONE and info is not None and type(None) in get_args(info.annotation)
             read[name] = None if is_none else value
