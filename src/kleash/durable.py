@@ -26,7 +26,8 @@ from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
-from kleash.errors import KleashError, RunError, table_beside
+from kleash.beside import table_beside
+from kleash.errors import KleashError, RunError
 from kleash.screen import say
 
 PARTIAL = ".partial"

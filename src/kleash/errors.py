@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 
 class KleashError(Exception):
@@ -35,20 +32,6 @@ class ModelError(KleashError):
 
 class RunError(KleashError):
     """A run that cannot go on: locked by another process, disk full, diverged."""
-
-
-def table_beside(module: str) -> dict[str, Any]:
-    """Return what the TOML file beside a module, of the same name, holds. module: its `__file__`."""
-    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
-
-
-def words_beside(module: str) -> Callable[..., str]:
-    """Return what gives a text of the TOML file beside a module by its name, with what was found put in.
-
-    For modules that refuse much: their code then shows the conditions, and the file what is said of each.
-    """
-    texts = table_beside(module)
-    return lambda name, /, **found: str(texts[name]).format(**found)
 
 
 def memory_words(error: BaseException | None) -> str | None:

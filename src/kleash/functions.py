@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kleash.durable import file_digest
-from kleash.errors import SettingsError, raised, words_beside
+from kleash.errors import SettingsError, raised
 from kleash.plugins import OWN, resolve
 from kleash.records import content_id
 
@@ -44,7 +44,6 @@ _OURS = ("kleash.", "kleash:")
 _FOLDERS: list[str] = []
 """Where files of functions lie, the one used last first."""
 
-words = words_beside(__file__)
 _logger = logging.getLogger(__name__)
 
 
@@ -86,7 +85,10 @@ def function_digest(target: str | Callable[..., Any]) -> FunctionRecord:
         try:
             return FunctionRecord(target, content_id("function", [file_digest(Path(place))]))
         except OSError as error:
-            raise SettingsError(words("file_unread", target=target, error=error)) from error
+            raise SettingsError(
+                f"The file of function {target} cannot be read: {error}. Expected a Python file. Correct the path; it "
+                "starts where you run."
+            ) from error
     return FunctionRecord(target, _digest(resolve("scorer", target), module=place if target not in OWN else ""))
 
 
@@ -145,7 +147,10 @@ def _from_file(path: Path, attribute: str) -> Any:
         spec.loader.exec_module(module)
         return getattr(module, attribute)
     except (Exception, SystemExit) as error:  # whatever a user's file raises at import becomes a message that names it
-        raise SettingsError(words("not_loaded", path=path, attribute=attribute, error=raised(error))) from error
+        raise SettingsError(
+            f"Scoring function {path}:{attribute} cannot be loaded: {raised(error)}. Expected a Python file that "
+            "imports without an error and defines it. Correct the path, the name or the file."
+        ) from error
 
 
 def _import_beside(folder: Path) -> None:

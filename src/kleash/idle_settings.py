@@ -7,13 +7,12 @@ into a row there.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
+from kleash.beside import table_beside
 from kleash.errors import SettingsError
 from kleash.screen import say
 from kleash.settings import Settings
@@ -34,15 +33,15 @@ class Idle:
         return value is not None if self.values is None else value in self.values
 
 
-def _read_table(path: Path) -> Iterator[Idle]:
-    for row in tomllib.loads(path.read_text(encoding="utf-8"))["idle"]:
+def _rows() -> Iterator[Idle]:
+    for row in table_beside(__file__)["idle"]:
         values: tuple[Any, ...] | None = (None,) if row.get("is_set") is False else None
         if "is" in row:
             values = tuple(tuple(value) if isinstance(value, list) else value for value in row["is"])
         yield Idle(row["where"], values, tuple(row["names"]))
 
 
-IDLE = tuple(_read_table(Path(__file__).with_suffix(".toml")))
+IDLE = tuple(_rows())
 
 
 def idle_settings(recipe: Any) -> Iterator[tuple[str, Any, str, Any]]:

@@ -18,7 +18,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from kleash.errors import SettingsError, raised, shortened, table_beside
+from kleash.beside import table_beside
+from kleash.errors import SettingsError, raised, shortened
 
 GROUP = "kleash.plugins"
 

@@ -21,8 +21,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kleash import __version__
+from kleash.beside import table_beside
 from kleash.durable import UNSEALED, sealed
-from kleash.errors import KleashError, RunError, SettingsError, table_beside
+from kleash.errors import KleashError, RunError, SettingsError
 from kleash.settings import NONE, SettingsT, dump_toml, load_toml, record_in, with_overrides
 
 FORMAT = 2

@@ -18,11 +18,9 @@ from dataclasses import dataclass
 
 from pydantic import Field, model_validator
 
-from kleash.errors import DataError, words_beside
+from kleash.errors import DataError
 from kleash.records import Comparison, Completion
 from kleash.settings import Settings
-
-words = words_beside(__file__)
 
 ARM = "selected_by"
 ARMS = ("uncertain", "suspect", "control")
@@ -38,7 +36,10 @@ class SelectionSettings(Settings):
     @model_validator(mode="after")
     def _leaves_a_control_arm(self) -> SelectionSettings:
         if self.uncertain_share + self.suspect_share > 1:
-            raise ValueError(words("no_control_arm", uncertain=self.uncertain_share, suspect=self.suspect_share))
+            raise ValueError(
+                f"uncertain_share {self.uncertain_share} and suspect_share {self.suspect_share} are more than the "
+                "whole; lower them"
+            )
         return self
 
 
@@ -71,7 +72,10 @@ def select_pairs(candidates: Sequence[Scored], settings: SelectionSettings, *, s
     """
     pairs = _pairs(candidates)
     if not pairs:
-        raise DataError(words("no_pair", number=len(candidates)))
+        raise DataError(
+            f"None of the {len(candidates)} candidates differs from another one to the same prompt. Expected at least "
+            "one pair to compare. Raise candidates.samples_per_prompt or the temperature."
+        )
     num_prompts = len({pair.first.answer.prompt.id for pair in pairs})
     budget = min(settings.num_pairs or num_prompts, len(pairs))
     num_uncertain, num_suspect = (round(share * budget) for share in (settings.uncertain_share, settings.suspect_share))

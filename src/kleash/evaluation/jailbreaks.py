@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.evaluation.suites.items import SuiteItem
 from kleash.records import Message, Prompt, Role
 

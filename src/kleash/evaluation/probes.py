@@ -8,12 +8,12 @@ to fixed answers and measured is in `probe_gains.py`.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
+
+from kleash.beside import table_beside
 
 ProbeKind = Literal["invariance", "adversarial"]
 Place = Literal["before", "after"]
@@ -35,7 +35,7 @@ class Probe:
 @cache
 def wordings() -> Mapping[str, Any]:
     """Return `probes.toml`: "phrases" by family and side, "contractions" and "synonyms"."""
-    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return table_beside(__file__)
 
 
 def rewrites() -> list[Probe]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.evaluation import symptoms_of_divergence as divergence
 from kleash.evaluation import symptoms_of_figures as figures
 from kleash.evaluation import symptoms_of_text as text

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.scorers.ensemble import Combine
 
 ArmKind = Literal["ppo", "best_of_n", "direct"]

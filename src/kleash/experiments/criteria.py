@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.experiments.curves import Curve, Point, fit_json
 from kleash.maths.overoptimisation import straightness
 

@@ -16,10 +16,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from kleash.artifacts import Artifact
+from kleash.beside import table_beside
 from kleash.data.batches import derived_seed
 from kleash.data.preferences import usable_pairs
 from kleash.durable import json_text, write_text
-from kleash.errors import table_beside
 from kleash.estimates import Estimate, Rate
 from kleash.evaluation.side_by_side import Answered, compare
 from kleash.formats import read_completions, read_preferences, read_prompts, write_jsonl

@@ -22,9 +22,10 @@ import torch
 import transformers
 from torch import Tensor
 
+from kleash.beside import words_beside
 from kleash.data.batches import TokenBatch
 from kleash.durable import TEMPORARY, read_object, remembered_digest
-from kleash.errors import KleashError, ModelError, RunError, memory_words, words_beside
+from kleash.errors import KleashError, ModelError, RunError, memory_words
 from kleash.models.precision import WEIGHTS, Precision
 
 words = words_beside(__file__)

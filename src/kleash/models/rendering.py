@@ -22,7 +22,7 @@ from pydantic import Field
 
 from kleash.artifacts import MANIFEST, read
 from kleash.data.batches import TokenSequence
-from kleash.errors import ModelError, words_beside
+from kleash.errors import ModelError
 from kleash.formats.conversations import as_transcript
 from kleash.limits import limited
 from kleash.models import folders
@@ -39,7 +39,6 @@ from kleash.models.lora import uppermost
 from kleash.records import Message, Prompt
 from kleash.settings import Settings
 
-words = words_beside(__file__)
 Turns = Literal["auto", "chat", "text"]
 
 CLOCK = datetime(2024, 7, 26)
@@ -95,13 +94,20 @@ class Rendering:
         has_template = bool(tokenizer.chat_template)
         self.ends_as_served = ends_as_served and has_template
         if turns == "chat" and not has_template:
-            raise ModelError(words("no_template"))
+            raise ModelError(
+                "data.turns is 'chat', and the tokenizer has no chat template. Expected a chat model. Use one, or "
+                "set data.turns to 'text'."
+            )
         self.tokenizer = tokenizer
         self.remarks: set[str] = set()  # what was said of it on the screen already
         self.is_chat = has_template and turns != "text"
         self.system_prompt = system_prompt or None
         if self.system_prompt and not self.is_chat:
-            raise ModelError(words("no_system_turn"))
+            raise ModelError(
+                "data.system_prompt is set, and prompts are put to this model as plain text. Expected a chat "
+                "template to write the system's turn. Use a chat model with data.turns 'chat', or leave the system "
+                "prompt out."
+            )
         written_end = _turn_end(tokenizer) if has_template else None
         self.template_ends_turns = written_end is not None
         self.turn_end_id = next(one for one in (end_id, written_end, eos_ids[0]) if one is not None)
@@ -372,7 +378,10 @@ def _apply(tokenizer: Any, messages: Sequence[Message], hidden: dict[str, str] |
             )
         return str(shown)
     except Exception as error:  # a template is code: it may raise anything, and says why in its own words
-        raise ModelError(words("turns_refused", roles=[message.role for message in messages], error=error)) from error
+        raise ModelError(
+            f"The chat template refused a conversation of {[message.role for message in messages]}: {error}. Expected "
+            "turns that the template knows how to write. Reorder or merge the messages, or change the template."
+        ) from error
 
 
 def _template_of(tokenizer: Any) -> str:
@@ -390,5 +399,8 @@ def _stopped(template: str) -> str:
             raise ModelError("The chat template raises to a power, which may never end. Expected one that does not.")
     stopped = _CLOCK_CALL.sub(lambda call: repr(CLOCK.strftime(call[2])), template)
     if "strftime_now(" in stopped:
-        raise ModelError(words("time_format"))
+        raise ModelError(
+            "The chat template writes the time in a format of its own making, so that the same conversation would be "
+            "other tokens tomorrow. Expected strftime_now('...') with a format written out. Change the template."
+        )
     return stopped

@@ -12,13 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from kleash.errors import SettingsError, words_beside
+from kleash.errors import SettingsError
 from kleash.raters.monitoring import BandSettings
 from kleash.raters.prompting import DEFAULT_RUBRIC
 from kleash.raters.verdicts import ASPECTS, RationalePlace
 from kleash.settings import Settings, load_toml
-
-words = words_beside(__file__)
 
 
 class JudgeSettings(Settings):
@@ -68,7 +66,10 @@ class JudgeSettings(Settings):
             raise ValueError("expected an http or https address, such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query:
             # Not a ValueError: the settings reader would show the value.
-            raise SettingsError(words("address_with_secrets"))
+            raise SettingsError(
+                "base_url holds a password or a query, not shown here. Expected a bare address. Take it out, and "
+                "name an environment variable that holds the key in api_key_env."
+            )
         return base_url
 
     @field_validator("aspects")
@@ -81,7 +82,10 @@ class JudgeSettings(Settings):
     @model_validator(mode="after")
     def _budget_has_prices(self) -> JudgeSettings:
         if self.budget is not None and not self.is_priced:
-            raise ValueError(words("no_prices", budget=self.budget))
+            raise ValueError(
+                f"budget is {self.budget}, but both prices are 0 and nothing would ever use it up. Expected a price "
+                "with a budget; set price_per_million_prompt_tokens and price_per_million_reply_tokens"
+            )
         return self
 
     @property
@@ -147,7 +151,13 @@ def _read_rubric(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(words("rubric_unread", path=path, error=error)) from error
+        raise SettingsError(
+            f"Cannot read the rubric {path}: {error}. Expected a UTF-8 text file. Correct rubric_file; a relative "
+            "path starts at the judges file."
+        ) from error
     if not text.strip():
-        raise SettingsError(words("rubric_empty", path=path))
+        raise SettingsError(
+            f"The rubric {path} is empty. Expected what makes an answer better than another. Write it, or leave "
+            "rubric_file out for the built-in rubric."
+        )
     return text

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from kleash.errors import RunError, SettingsError, words_beside
+from kleash.errors import RunError, SettingsError
 from kleash.raters.configuration import JudgeSettings
 from kleash.raters.prompting import ChatMessages
 from kleash.raters.verdicts import verdict_schema
@@ -22,7 +22,6 @@ from kleash.raters.verdicts import verdict_schema
 if TYPE_CHECKING:
     import openai
 
-words = words_beside(__file__)
 
 # What an endpoint says when not this question but the account, the model's name or the address is wrong.
 _SET_UP_WRONGLY = {401: "api_key_env", 402: "the account", 403: "api_key_env", 404: "model and base_url"}
@@ -105,8 +104,10 @@ class Endpoint:
     def _turned_down(self, error: openai.APIStatusError) -> Reply:
         code, reason = error.status_code, self._blotted(str(error))
         if suspect := _SET_UP_WRONGLY.get(code):
-            told = words("refuses_all", settings=self.settings, code=code, reason=reason[:300], suspect=suspect)
-            raise RunError(told) from None
+            raise RunError(
+                f"{self.settings.base_url} answers {code} for model {self.settings.model}: {reason[:300]}. Expected an "
+                f"endpoint that knows the model and takes the key. Check {suspect}; nothing that was answered is lost."
+            ) from None
         is_for_good = 400 <= code < 500 and code not in (408, 409, 429)
         return Reply("refused" if is_for_good else "failed", reason, self.settings.model)
 
@@ -161,7 +162,10 @@ def _read_key(variable: str | None, environment: Mapping[str, str] = os.environ)
         return ""
     key = environment.get(variable, "").strip()
     if not key:
-        raise SettingsError(words("no_key", variable=variable))
+        raise SettingsError(
+            f"Environment variable {variable} is not set. Expected the judge's key in it, as api_key_env says. Export "
+            "it, or leave api_key_env out for an endpoint without a key."
+        )
     return key
 
 
@@ -169,7 +173,10 @@ def _client(settings: JudgeSettings, key: str, hear: Callable[[Any], None]) -> o
     try:
         import openai
     except ImportError as error:
-        raise SettingsError(words("no_client", error=error)) from error
+        raise SettingsError(
+            f"An AI judge needs the openai package, which cannot be imported ({error}). Expected it as part of the "
+            "extra kleash[judge]. Install it: pip install 'kleash[judge]'."
+        ) from error
     return openai.OpenAI(
         base_url=settings.base_url,
         # The client insists on a key; endpoints without one ignore it.

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kleash.data.batches import Rollouts, TokenSequence, derived_seed, pack_by_tokens
-from kleash.errors import DataError, ModelError, SettingsError, words_beside
+from kleash.errors import DataError, ModelError, SettingsError
 from kleash.models.causal_lm import LanguageModel
 from kleash.models.chat import decode_response, tokenizer_digest
 from kleash.records import Prompt
@@ -27,7 +27,6 @@ from kleash.rollout.choosing import ALL_TOKENS, Among
 from kleash.rollout.decoding import Answer, Ask, sample_answers, stream_tokens
 from kleash.settings import Settings
 
-words = words_beside(__file__)
 _BROKEN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -97,7 +96,11 @@ class LocalGenerator:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.max_batch_tokens < 1 or not 0 <= self.temperature < math.inf:
-            raise SettingsError(words("limits", asked=self))
+            raise SettingsError(
+                f"Answers cannot be sampled with max_new_tokens = {self.max_new_tokens}, max_batch_tokens = "
+                f"{self.max_batch_tokens}, temperature = {self.temperature}. Expected limits of at least 1 and a "
+                "temperature of at least 0. Correct the settings."
+            )
 
     def generate(
         self, prompts: Sequence[Prompt], *, samples_per_prompt: int, seed: int, policy_version: int
@@ -171,7 +174,10 @@ class LocalGenerator:
             ids = self.language_model.rendering.encode_prompt(prompt)
             room = limit - len(ids)
             if room < 1 or not ids:
-                raise DataError(words("prompt_length", prompt=prompt.text[:60], number=len(ids), most=limit - 1))
+                raise DataError(
+                    f"Prompt {prompt.text[:60]!r} has {len(ids)} tokens. Expected between 1 and {limit - 1}, so that "
+                    "an answer fits. Shorten it or leave it out."
+                )
             prompt_id = prompt.id
             path = (prompt_id, num_seen[prompt_id])
             num_seen[prompt_id] += 1
@@ -199,7 +205,14 @@ def _copy_weights(language_model: LanguageModel, named_weights: Iterable[tuple[s
         target = own.pop(name, None)
         if target is None or target.shape != weight.shape:
             shape = "no such weight" if target is None else f"the shape {tuple(target.shape)}"
-            raise ModelError(words("weight_unlike", own=shape, name=name, shape=tuple(weight.shape)))
+            raise ModelError(
+                f"The generator's model has {shape} where the trained one has {name} {tuple(weight.shape)}. Expected "
+                "the same architecture on both sides. Load the generator from the folder the policy started from."
+            )
         target.copy_(weight)
     if own:
-        raise ModelError(words("weights_missing", number=len(own), one=next(iter(own))))
+        raise ModelError(
+            f"The trained model gave no value for {len(own)} of the generator's weights, {next(iter(own))} among "
+            "them. Expected the same architecture on both sides. Load the generator from the folder the policy "
+            "started from."
+        )

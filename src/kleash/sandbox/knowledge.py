@@ -6,15 +6,15 @@ Only data, which stands in `knowledge.toml`, and the record that holds a fact. H
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from kleash.beside import table_beside
 
 MAX_ADDEND = 12
 MAX_NUMBER = 30
 
-_WORLD = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_WORLD = table_beside(__file__)
 
 
 @dataclass(frozen=True)

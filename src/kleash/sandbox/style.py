@@ -7,11 +7,11 @@ phrases, those of `style.toml`, to write, the gold reward to read. Read `slices.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
-_PHRASES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+from kleash.beside import table_beside
+
+_PHRASES = table_beside(__file__)
 FLATTERY: tuple[str, ...] = tuple(_PHRASES["flattery"])
 FILLER_BEFORE: tuple[str, ...] = tuple(_PHRASES["filler_before"])
 FILLER_AFTER: tuple[str, ...] = tuple(_PHRASES["filler_after"])

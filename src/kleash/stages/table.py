@@ -7,11 +7,11 @@ line shows it as a command, the library and the experiments make it, the monitor
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
+
+from kleash.beside import table_beside
 
 Reads = Literal["policy", "artifact", "path", "reward_model"]
 
@@ -88,8 +88,8 @@ PROVIDERS: Mapping[str, tuple[str, str, str]] = {
 """Where a run has an input from: a setting, an earlier stage, and what to call it where no file is expected."""
 
 
-def _read_table(path: Path) -> dict[str, Stage]:
-    rows = tomllib.loads(path.read_text(encoding="utf-8"))
+def _read_table() -> dict[str, Stage]:
+    rows = table_beside(__file__)
     inputs = {name: row.pop("inputs", {}) for name, row in rows.items()}
     return {
         name: Stage(name, inputs=tuple(Input(one, **keys) for one, keys in inputs[name].items()), **row)
@@ -97,7 +97,7 @@ def _read_table(path: Path) -> dict[str, Stage]:
     }
 
 
-STAGES: Mapping[str, Stage] = _read_table(Path(__file__).with_name("table.toml"))
+STAGES: Mapping[str, Stage] = _read_table()
 """All stages, in the order in which a later round has them."""
 
 RECIPE_STAGES = tuple(name for name, row in STAGES.items() if row.rounds != "later")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.monitor.figures import marks
 from kleash.monitor.figures.marks import rate_text, shortened
 from kleash.monitor.read.findings import Findings, RewardModelFindings

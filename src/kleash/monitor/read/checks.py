@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from kleash.errors import table_beside
+from kleash.beside import table_beside
 from kleash.estimates import Estimate
 from kleash.evaluation.first_update import Remark, remarks_on
 from kleash.evaluation.symptoms import SYMPTOMS
