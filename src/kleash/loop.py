@@ -84,7 +84,7 @@ def run_loop(
                 seed=derived_seed(seed, "rollouts", step),
                 policy_version=step,
             )
-        split = minibatches(len(rollouts), engine, settings, seed=derived_seed(seed, "update", step))
+        split = minibatches(len(rollouts), engine, settings, seed=seed, step=step)
         experience = score(components.scorer, engine, rollouts, settings, split, timed=timed)
         baseline = running_mean_reward(state, experience, engine, settings)
         credit = components.algorithm.assign_credit(
@@ -177,8 +177,7 @@ def update(
     tally, figures = Tally(), dict[str, float]()
     for epoch in range(settings.epochs):
         epoch_tally = Tally()
-        split = minibatches(num_rows, engine, settings, seed=derived_seed(seed, "update", state.step), epoch=epoch)
-        for index, rows in enumerate(split):
+        for index, rows in enumerate(minibatches(num_rows, engine, settings, seed=seed, step=state.step, epoch=epoch)):
             counts = engine.sum_across_ranks(minibatch_counts(experience, rows, components.algorithm))
             objective = MinibatchLoss(
                 experience=experience,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kleash.algorithms.online import OnlineAlgorithm, PolicyLossInputs
 from kleash.algorithms.policy_settings import LossSettings, PolicySettings
-from kleash.data.batches import Experience, Rollouts, TokenSequence, epoch_order, select_rows
+from kleash.data.batches import Experience, Rollouts, TokenSequence, derived_seed, epoch_order, select_rows
 from kleash.maths.advantages import Credit
 from kleash.maths.policy_losses import (
     PolicyLoss,
@@ -29,10 +29,10 @@ from kleash.protocols import Outputs, Trainer, TrainingEngine
 
 
 def minibatches(
-    num_rows: int, engine: Trainer, settings: PolicySettings, *, seed: int, epoch: int = 0
+    num_rows: int, engine: Trainer, settings: PolicySettings, *, seed: int, step: int, epoch: int = 0
 ) -> list[list[int]]:
-    """Return this rank's rows of each minibatch of an epoch. num_rows: of each rank."""
-    order = epoch_order(num_rows * engine.num_ranks, seed=seed, epoch=epoch)
+    """Return this rank's rows of each minibatch of an epoch. num_rows: of each rank.  seed: the run's."""
+    order = epoch_order(num_rows * engine.num_ranks, seed=derived_seed(seed, "update", step), epoch=epoch)
     own = [row - engine.rank * num_rows for row in order]
     num = settings.minibatches
     return [sorted(row for row in own[index::num] if 0 <= row < num_rows) for index in range(num)]
