@@ -66,29 +66,19 @@ def _bullets(chance: random.Random) -> Drawn:
 
 
 def _words(chance: random.Random) -> Drawn:
-    number = chance.choice((20, 30, 40, 50))
-    if chance.random() < 0.7:
-        return (f"Keep it under {number} words.", f"Use fewer than {number} words."), {
-            "relation": "less than",
-            "num_words": number,
-        }
-    return (f"Write {number} words or more.", f"Use at least {number} words."), {
-        "relation": "at least",
-        "num_words": number,
-    }
+    return _number_of("words", chance.choice((20, 30, 40, 50)), chance)
 
 
 def _sentences(chance: random.Random) -> Drawn:
-    number = chance.randint(2, 5)
+    return _number_of("sentences", chance.randint(2, 5), chance)
+
+
+def _number_of(what: str, number: int, chance: random.Random) -> Drawn:
     if chance.random() < 0.7:
-        return (f"Use fewer than {number} sentences.", f"Stay below {number} sentences."), {
-            "relation": "less than",
-            "num_sentences": number,
-        }
-    return (f"Write {number} sentences or more.", f"Use at least {number} sentences."), {
-        "relation": "at least",
-        "num_sentences": number,
-    }
+        wordings, relation = (f"Use fewer than {number} {what}.", f"Stay below {number} {what}."), "less than"
+    else:
+        wordings, relation = (f"Write {number} {what} or more.", f"Use at least {number} {what}."), "at least"
+    return wordings, {"relation": relation, f"num_{what}": number}
 
 
 def _keywords(chance: random.Random) -> Drawn:

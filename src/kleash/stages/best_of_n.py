@@ -54,10 +54,7 @@ def choose_best(
     scorer = scorer_source.require()
     parents = {"policy": as_artifact(policy, "model"), "prompts": as_artifact(prompts, "prompts")}
     parents |= scorer_source.parents
-    extra_settings = scorer_source.recorded()
-    plan: Plan = {
-        "kind": "demonstrations", "parents": parents, "settings": settings, "extra_settings": extra_settings
-    }  # fmt: skip
+    plan = Plan(kind="demonstrations", parents=parents, settings=settings, extra_settings=scorer_source.recorded())
     if done := context.find_finished(output_dir, **plan):
         return done
     loaded, model = read_prompts(prompts, strict=context.is_strict), context.load_policy(parents["policy"])
