@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kleash.errors import SettingsError
-from kleash.settings import check_settings
 from kleash.tracking import JsonlTracker
 from kleash.training.fit import FitSettings, HeldOut, build_trainer, fit
 from kleash.training.ranks import Ranks
@@ -184,12 +183,10 @@ def test_a_killed_fit_remembers_its_looks(tmp_path, step):
     assert list(map(without_timings, rows)) == list(map(without_timings, whole_rows))
 
 
-def test_looks_need_rows_and_patience_needs_looks(tmp_path):
+def test_looks_need_rows(tmp_path):
     message = r"Line: fit\.evaluate_every is 2, and no rows are held out .*Expected some.*holdout_share.*\"none\""
     with pytest.raises(SettingsError, match=message):
         fitted(tmp_path, settings=made(evaluate_every=2))
-    with pytest.raises(SettingsError, match="patience counts looks at the held-out loss, and evaluate_every is none"):
-        check_settings({"patience": 2}, FitSettings, source="here")
 
 
 def test_another_seed_draws_other_batches(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kleash import artifacts
 from kleash.artifacts import MANIFEST, Artifact, Draft
@@ -66,12 +66,6 @@ class ModelSettings(Settings):
     lora_roles: Literal["all", "policy"] = Field(
         "all", description="who trains adapters: policy, reward models and critic on one base, or the policy alone"
     )
-
-    @model_validator(mode="after")
-    def _dropout_has_adapters(self) -> ModelSettings:
-        if self.lora_dropout and not self.lora_rank:
-            raise ValueError(f"lora_dropout is {self.lora_dropout} and lora_rank is 0: no adapters; set lora_rank")
-        return self
 
     @property
     def loading(self) -> Loading:

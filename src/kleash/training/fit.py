@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -49,12 +49,6 @@ class FitSettings(AdamSettings):
         "none = train to the end",
     )
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
-
-    @model_validator(mode="after")
-    def _patience_has_looks(self) -> FitSettings:
-        if self.patience is not None and self.evaluate_every is None:
-            raise ValueError("patience counts looks at the held-out loss, and evaluate_every is none; set it")
-        return self
 
     def num_steps(self, num_rows: int) -> int:
         """Return the number of optimiser steps for so many rows, at least one."""
